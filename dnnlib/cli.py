@@ -1,0 +1,98 @@
+"""What the command-line scripts share: parsing, option types, and how errors are shown."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+from dnnlib.util import UserError, one_line
+
+
+class ArgumentParser(argparse.ArgumentParser):
+    """argparse with one-line errors, no abbreviations, and an example under the options."""
+
+    def __init__(self, *args, **kwargs):
+        kwargs.setdefault("allow_abbrev", False)
+        kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        super().__init__(*args, **kwargs)
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {one_line(message)} (see {self.prog} --help)\n")
+
+
+def run(main: Callable[[], None]) -> NoReturn:
+    """Runs a script's main function; errors the user can mend become one line and exit code 2.
+
+    Ctrl-C exits with 130. A reader that closes our output early (`| head`) ends us quietly. Any
+    other exception is a defect of ours and keeps its traceback.
+    """
+    try:
+        main()
+        sys.stdout.flush()
+    except UserError as error:
+        print(f"{os.path.basename(sys.argv[0])}: error: {one_line(error, 2000)}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print(f"{os.path.basename(sys.argv[0])}: interrupted", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+    sys.exit(0)
+
+
+def boolean(text: str) -> bool:
+    """`true`/`false`, `1`/`0`, `yes`/`no`, `t`/`f`, `y`/`n`, `on`/`off`, in any case."""
+    if text.lower() in ("true", "1", "yes", "t", "y", "on"):
+        return True
+    if text.lower() in ("false", "0", "no", "f", "n", "off"):
+        return False
+    raise argparse.ArgumentTypeError(f"expected true or false, got {text!r}")
+
+
+def integer(low: int | None = None, high: int | None = None) -> Callable[[str], int]:
+    """Type of a whole-number option within [low, high]."""
+    return _bounded(int, "a whole number", low, high)
+
+
+def number(low: float | None = None, high: float | None = None) -> Callable[[str], float]:
+    """Type of a finite-number option within [low, high]."""
+    return _bounded(float, "a number", low, high)
+
+
+def _bounded(convert, what, low, high):
+    bounds = "" if low is None else f" of at least {low}"
+    bounds += "" if high is None else f"{' and' if bounds else ' of'} at most {high}"
+
+    def parse(text: str):
+        try:
+            value = convert(text)
+        except ValueError:
+            value = None
+        if value is None or value != value or value in (float("inf"), float("-inf")):
+            raise argparse.ArgumentTypeError(f"expected {what}{bounds}, got {text!r}")
+        if (low is not None and value < low) or (high is not None and value > high):
+            raise argparse.ArgumentTypeError(f"expected {what}{bounds}, got {text!r}")
+        return value
+
+    return parse
+
+
+def int_list(text: str) -> list[int]:
+    """Whole numbers separated by commas, with ranges: `1,2,5-8` is [1, 2, 5, 6, 7, 8]."""
+    numbers: list[int] = []
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", part)
+        if not match:
+            raise argparse.ArgumentTypeError(f"expected numbers like 1,2,5-8, got {text!r}")
+        first, last = int(match[1]), int(match[2] or match[1])
+        if last < first:
+            raise argparse.ArgumentTypeError(f"range {part.strip()!r} runs backwards")
+        if len(numbers) + last - first >= 1_000_000:
+            raise argparse.ArgumentTypeError(f"{text!r} names more than a million numbers")
+        numbers.extend(range(first, last + 1))
+    return numbers

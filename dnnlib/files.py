@@ -1,0 +1,111 @@
+"""Files and folders that are either whole or not there (DESIGN D8)."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO
+
+from dnnlib.util import UserError
+
+
+@contextmanager
+def atomic_write(path: str, mode: str = "wb") -> Iterator[IO]:
+    """Opens a temporary file beside `path` that takes its place when the block ends well.
+
+    The data is on disk (fsync) before the rename, so after a crash `path` holds either what it held
+    before or everything that was written. An exception leaves `path` as it was.
+    """
+    folder, name = os.path.split(os.path.abspath(path))
+    handle, temporary = tempfile.mkstemp(prefix=f".{name}.", suffix=".partial", dir=folder)
+    try:
+        with os.fdopen(handle, mode) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+    _sync_folder(folder)
+
+
+@contextmanager
+def staged_directory(path: str) -> Iterator[str]:
+    """Yields a hidden folder beside `path` that is renamed to `path` when the block ends well.
+
+    An exception (Ctrl-C included) removes it. What a killed process left behind is removed by the
+    next one that stages the same path; a lock that dies with its owner tells the two apart.
+
+    Raises:
+        UserError: `path` exists and is not an empty folder, or its parent cannot be written.
+    """
+    path = os.path.abspath(path)
+    parent, name = os.path.split(path)
+    _check_free(path)
+    try:
+        os.makedirs(parent, exist_ok=True)
+        _remove_abandoned(parent, name)
+        staging = tempfile.mkdtemp(prefix=f".{name}.", suffix=".partial", dir=parent)
+    except OSError as error:
+        raise UserError(f"cannot write in {parent}: {error.strerror or error}") from error
+    lock = os.open(staging, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield staging
+        for entry in os.scandir(staging):
+            _sync_file(entry.path)
+        os.chmod(staging, 0o777 & ~_umask())
+        _check_free(path)
+        os.replace(staging, path)
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise
+    finally:
+        os.close(lock)
+    _sync_folder(parent)
+
+
+def _check_free(path: str) -> None:
+    if os.path.lexists(path) and not (os.path.isdir(path) and not os.listdir(path)):
+        raise UserError(f"{path} exists already: choose another name, or remove it first")
+
+
+def _remove_abandoned(parent: str, name: str) -> None:
+    for entry in os.scandir(parent):
+        if not (entry.name.startswith(f".{name}.") and entry.name.endswith(".partial")):
+            continue
+        if not entry.is_dir(follow_symlinks=False):
+            continue
+        lock = os.open(entry.path, os.O_RDONLY)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(entry.path, ignore_errors=True)
+        except BlockingIOError:
+            pass  # Another process is building the same data set right now.
+        finally:
+            os.close(lock)
+
+
+def _sync_file(path: str) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+# Syncing a folder makes the rename in it durable; it is the same call as for a file.
+_sync_folder = _sync_file
+
+
+def _umask() -> int:
+    # mkstemp and mkdtemp make private entries; what we publish gets the user's usual permissions.
+    value = os.umask(0)
+    os.umask(value)
+    return value

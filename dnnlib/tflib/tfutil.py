@@ -1,0 +1,210 @@
+"""Session set-up and small graph-mode helpers, by their official names."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from dnnlib.util import UserError
+
+# Official names of the settings that `init_tf` and `create_session` understand.
+DEFAULT_CONFIG: Mapping[str, Any] = {
+    "rnd.np_random_seed": None,  # None leaves NumPy's global generator alone, an int seeds it.
+    "rnd.tf_random_seed": "auto",  # "auto": from NumPy's generator; an int; None: not seeded.
+    "gpu_options.allow_growth": True,
+    "graph_options.place_pruned_graph": True,
+}
+
+
+def init_tf(config_dict: Mapping[str, Any] | None = None) -> None:
+    """Creates the default session of this process, unless there is one already.
+
+    Args:
+        config_dict: overrides of `DEFAULT_CONFIG`; further `a.b` keys set `ConfigProto` fields.
+    """
+    if tf.get_default_session() is not None:
+        return
+    config = {**DEFAULT_CONFIG, **(config_dict or {})}
+    if config["rnd.np_random_seed"] is not None:
+        np.random.seed(config["rnd.np_random_seed"])
+    tf_seed = config["rnd.tf_random_seed"]
+    if tf_seed == "auto":
+        tf_seed = np.random.randint(1 << 31)
+    if tf_seed is not None:
+        tf.set_random_seed(tf_seed)
+    for key, value in config.items():
+        if key.startswith("env."):
+            os.environ[key[len("env.") :]] = str(value)
+    session = create_session(config)
+    # Entered and never left; the session keeps the context, which would leave when collected.
+    context = session.as_default()
+    context.enforce_nesting = False
+    context.__enter__()
+    session.default_context = context
+
+
+def create_session(config_dict: Mapping[str, Any] | None = None) -> tf.Session:
+    """A new session on the default graph; `a.b` keys of `config_dict` set `ConfigProto` fields."""
+    proto = tf.ConfigProto()
+    for key, value in {**DEFAULT_CONFIG, **(config_dict or {})}.items():
+        fields = key.split(".")
+        if fields[0] in ("rnd", "env"):
+            continue
+        target = proto
+        for field in fields[:-1]:
+            target = getattr(target, field)
+        setattr(target, fields[-1], value)
+    return tf.Session(config=proto)
+
+
+def assert_tf_initialized() -> None:
+    """Raises a RuntimeError that names the cure if there is no default session."""
+    if tf.get_default_session() is None:
+        raise RuntimeError("No default TensorFlow session: call dnnlib.tflib.init_tf() first")
+
+
+def run(fetches: Any, feed_dict: Mapping | None = None) -> Any:
+    """Runs `fetches` in the default session."""
+    assert_tf_initialized()
+    return tf.get_default_session().run(fetches, feed_dict)
+
+
+def is_tf_expression(x: Any) -> bool:
+    """True if `x` is a tensor, variable or operation of a graph."""
+    return isinstance(x, (tf.Tensor, tf.Variable, tf.Operation))
+
+
+def shape_to_list(shape: Iterable) -> list[int | None]:
+    """Static shape as a list, None where a dimension is not known."""
+    return [getattr(dim, "value", dim) for dim in shape]
+
+
+def flatten(x: tf.Tensor) -> tf.Tensor:
+    """All elements in one dimension."""
+    with tf.name_scope("Flatten"):
+        return tf.reshape(x, [-1])
+
+
+def log2(x: tf.Tensor) -> tf.Tensor:
+    """Logarithm to base 2, elementwise."""
+    with tf.name_scope("Log2"):
+        return tf.log(x) * np.float32(1.0 / np.log(2.0))
+
+
+def exp2(x: tf.Tensor) -> tf.Tensor:
+    """2 to the power x, elementwise."""
+    with tf.name_scope("Exp2"):
+        return tf.exp(x * np.float32(np.log(2.0)))
+
+
+def lerp(a: Any, b: Any, t: Any) -> Any:
+    """a + (b - a)·t"""
+    with tf.name_scope("Lerp"):
+        return a + (b - a) * t
+
+
+def lerp_clip(a: Any, b: Any, t: Any) -> tf.Tensor:
+    """Linear interpolation with t clipped to [0, 1]."""
+    with tf.name_scope("LerpClip"):
+        return a + (b - a) * tf.clip_by_value(t, 0.0, 1.0)
+
+
+def absolute_name_scope(scope: str) -> tf.name_scope:
+    """Name scope `scope`, whatever scope is open."""
+    return tf.name_scope(scope + "/")
+
+
+def absolute_variable_scope(scope: str, **kwargs: Any) -> tf.variable_scope:
+    """Variable scope `scope`, whatever scope is open."""
+    return tf.variable_scope(
+        tf.VariableScope(name=scope, reuse=tf.AUTO_REUSE), auxiliary_name_scope=False, **kwargs
+    )
+
+
+def init_uninitialized_vars(target_vars: Iterable[tf.Variable] | None = None) -> None:
+    """Runs the initializers of those variables that hold no value yet. Adds no ops to the graph."""
+    if target_vars is None:
+        target_vars = tf.global_variables()
+    target_vars = list(target_vars)
+    # Every resource variable brings its own "is initialized" op.
+    tests = [f"{v.op.name}/IsInitialized/VarIsInitializedOp:0" for v in target_vars]
+    is_set = run([v.graph.get_tensor_by_name(t) for v, t in zip(target_vars, tests, strict=True)])
+    run([v.initializer for v, done in zip(target_vars, is_set, strict=True) if not done])
+
+
+def set_vars(var_to_value_dict: Mapping[tf.Variable, Any]) -> None:
+    """Sets variables to arrays, or to what tensors evaluate to. Arrays add no ops to the graph."""
+    assert_tf_initialized()
+    # The value is fed in the place of the initial value, so that the initializer stores it.
+    ops, feed_dict = [], {}
+    for var, value in var_to_value_dict.items():
+        if is_tf_expression(value):
+            value = run(value)
+        value = np.asarray(value, dtype=var.dtype.base_dtype.as_numpy_dtype)
+        if list(value.shape) != shape_to_list(var.shape):
+            raise ValueError(
+                f"variable {var.name} has shape {shape_to_list(var.shape)}, "
+                f"the value has {list(value.shape)}"
+            )
+        ops.append(var.initializer)
+        feed_dict[var.initializer.inputs[1]] = value
+    run(ops, feed_dict)
+
+
+def convert_images_from_uint8(
+    images: tf.Tensor, drange: tuple[float, float] = (-1, 1), nhwc_to_nchw: bool = False
+) -> tf.Tensor:
+    """uint8 [0, 255] to float32 in `drange`."""
+    images = tf.cast(images, tf.float32)
+    if nhwc_to_nchw:
+        images = tf.transpose(images, [0, 3, 1, 2])
+    return images * ((drange[1] - drange[0]) / 255) + drange[0]
+
+
+def convert_images_to_uint8(
+    images: tf.Tensor,
+    drange: tuple[float, float] = (-1, 1),
+    nchw_to_nhwc: bool = False,
+    shrink: int = 1,
+) -> tf.Tensor:
+    """float32 in `drange` to uint8, rounded to nearest (half up), values outside saturated.
+
+    Args:
+        images: [N, C, H, W].
+        drange: values that become 0 and 255.
+        nchw_to_nhwc: return [N, H, W, C] instead.
+        shrink: average boxes of shrink×shrink pixels first; must divide H and W.
+    """
+    images = tf.cast(images, tf.float32)
+    if shrink > 1:
+        n, c, h, w = (tf.shape(images)[i] for i in range(4))
+        boxes = tf.reshape(images, [n, c, h // shrink, shrink, w // shrink, shrink])
+        images = tf.reduce_mean(boxes, axis=[3, 5])
+    if nchw_to_nhwc:
+        images = tf.transpose(images, [0, 2, 3, 1])
+    scale = 255 / (drange[1] - drange[0])
+    images = images * scale + (0.5 - drange[0] * scale)
+    return tf.saturate_cast(images, tf.uint8)
+
+
+def gpu_devices() -> list[str]:
+    """Names of the GPUs that TensorFlow sees, for `tf.device`."""
+    return [f"/gpu:{i}" for i in range(len(tf.config.list_physical_devices("GPU")))]
+
+
+def replica_devices(num_gpus: int) -> list[str]:
+    """One device a replica: GPUs, or the CPU where there is no GPU and one replica is asked for.
+
+    Raises:
+        UserError: fewer GPUs than asked for.
+    """
+    gpus = gpu_devices()
+    if num_gpus <= len(gpus):
+        return gpus[:num_gpus]
+    if num_gpus == 1:
+        return ["/cpu:0"]
+    raise UserError(f"--num-gpus={num_gpus}, but TensorFlow sees {len(gpus)}: use a lower number")

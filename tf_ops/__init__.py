@@ -1,0 +1,1 @@
+"""Operations that StyleGAN2 is made of, each with a pure-TensorFlow reference (DESIGN D5)."""

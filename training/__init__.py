@@ -1,0 +1,1 @@
+"""StyleGAN2: networks, losses, data sets and the training loop."""

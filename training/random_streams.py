@@ -1,0 +1,52 @@
+"""Random numbers as a function of (seed, position in the run) (DESIGN D4).
+
+A seed is an int32 pair [run seed, image counter]. Each use of randomness has a stream of its own,
+so that adding one use never changes another.
+"""
+
+from __future__ import annotations
+
+import tensorflow.compat.v1 as tf
+
+# The number of a stream is its place in this table: add new ones at the end.
+_STREAMS = (
+    "replica",
+    "G_loss",
+    "G_reg",
+    "D_loss",
+    "latents",
+    "labels",
+    "mixing_latents",
+    "mixing_cutoff",
+    "noise",
+    "pl_noise",
+    "mirror",
+)
+
+
+def stream(seed: tf.Tensor, name: str, index: int = 0) -> tf.Tensor:
+    """Seed of a stream, derived from another seed.
+
+    Args:
+        seed: [2] int32.
+        name: one of the names in the table.
+        index: number of the replica or layer, where there are several.
+    """
+    number = _STREAMS.index(name)
+    return tf.random.experimental.stateless_fold_in(
+        tf.random.experimental.stateless_fold_in(seed, number), index
+    )
+
+
+def normal(shape, seed: tf.Tensor | None) -> tf.Tensor:
+    """Standard normal float32; a `seed` of None draws fresh numbers at every run."""
+    if seed is None:
+        return tf.random_normal(shape)
+    return tf.random.stateless_normal(shape, seed)
+
+
+def uniform(shape, seed: tf.Tensor | None, maxval=1.0, dtype=tf.float32) -> tf.Tensor:
+    """Uniform in [0, maxval); a `seed` of None draws fresh numbers at every run."""
+    if seed is None:
+        return tf.random_uniform(shape, maxval=maxval, dtype=dtype)
+    return tf.random.stateless_uniform(shape, seed, maxval=maxval, dtype=dtype, minval=0)
