@@ -156,6 +156,10 @@ class Network:
     # Variables
 
     @property
+    def build_func_name(self) -> str:
+        return self._build_func.__name__
+
+    @property
     def trainables(self) -> dict[str, tf.Variable]:
         return {name: var for name, var in self.vars.items() if var.trainable}
 
@@ -372,7 +376,7 @@ class Network:
             "components": dict(components),
             # The official code runs this text and looks the build function up in what it defines.
             "build_module_src": f"from {self._build_module} import *\n",
-            "build_func_name": self._build_func.__name__,
+            "build_func_name": self.build_func_name,
             "variables": values,
         }
 

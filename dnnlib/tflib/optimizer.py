@@ -72,6 +72,11 @@ class Optimizer:
         else:
             self._optimizer = share._optimizer
 
+    @property
+    def has_gradients(self) -> bool:
+        """Whether `register_gradients` was called."""
+        return bool(self._replicas)
+
     def register_gradients(self, loss: tf.Tensor, trainable_vars: Iterable[tf.Variable]) -> None:
         """Takes a replica's loss (its mean is minimised) and the variables to train.
 

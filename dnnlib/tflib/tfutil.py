@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -59,6 +60,19 @@ def create_session(config_dict: Mapping[str, Any] | None = None) -> tf.Session:
             target = getattr(target, field)
         setattr(target, fields[-1], value)
     return tf.Session(config=proto)
+
+
+@contextmanager
+def graph_session(seed: int | None = None) -> Iterator[tf.Session]:
+    """A new graph and session of its own, the default ones within the block.
+
+    Args:
+        seed: of the variables' initial values.
+    """
+    with tf.Graph().as_default(), create_session() as session:
+        if seed is not None:
+            tf.set_random_seed(seed)
+        yield session
 
 
 def assert_tf_initialized() -> None:

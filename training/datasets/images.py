@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from dnnlib import UserError
 from dnnlib.files import staged_directory
-from training.datasets.pictures import Unreadable, fit_image, open_image, printable
+from training.datasets.pictures import TRANSFORMS, Unreadable, fit_image, open_image, printable
 from training.datasets.records import RecordWriter, image_levels, is_resolution, write_manifest
 
 MAX_NAMED = 20  # skipped files named on the screen; the manifest names all
@@ -51,6 +51,8 @@ def create_from_images(
     """
     if resolution is not None and not is_resolution(resolution):
         raise UserError(f"--resolution is {resolution}: expected a power of two from 4 to 4096")
+    if transform not in TRANSFORMS:
+        raise UserError(f"--transform is {transform!r}: expected one of {', '.join(TRANSFORMS)}")
     files, skipped = find_images(image_dir)
     if not files:
         raise UserError(f"no image files in {image_dir} or its folders")
@@ -73,6 +75,7 @@ def create_from_images(
                         writer.add_levels(result)
         if not writer.count:
             raise UserError(f"no file in {image_dir} is readable: {_first_unreadable(skipped)}")
+        skipped.sort(key=lambda entry: entry["file"])
         manifest = {"source": os.path.abspath(image_dir), "found": len(files), "shuffle": shuffle}
         manifest |= {"transform": transform, "filter": "lanczos", "skipped": skipped}
         _finish(writer, manifest, resolution, [])
@@ -194,7 +197,7 @@ def map_in_order(function: Callable, items: Iterable, workers: int | None = None
             for item in items:
                 pending.append(pool.submit(function, item))
                 if len(pending) > 4 * workers:
-                    yield pending.popleft().result()
+                    yield pending.pop().result()
             while pending:
                 yield pending.popleft().result()
         finally:

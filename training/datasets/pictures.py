@@ -65,10 +65,10 @@ def fit_image(image: Image.Image, resolution: int, transform: str) -> np.ndarray
         uint8 [3, resolution, resolution]. Transparent parts are white.
     """
     if image.format in ("JPEG", "MPO"):
-        # Decoding at 1/2, 1/4 or 1/8 is much faster, and twice the size that is needed leaves the
-        # appearance to the Lanczos filter.
+        # Decoding at 1/2, 1/4 or 1/8 is much faster. With three times the size that is needed, the
+        # result differs from that of a full decoding less than Lanczos differs from bicubic.
         side = max(image.size) if transform == "pad-white" else min(image.size)
-        image.draft(None, tuple(-(-length * 2 * resolution // side) for length in image.size))
+        image.draft(None, tuple(-(-length * 3 * resolution // side) for length in image.size))
     image.load()
     rgb = _upright(_to_rgb(image), image)
     width, height = rgb.size

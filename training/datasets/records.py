@@ -3,10 +3,9 @@
     NAME/NAME-r02.tfrecords ... NAME-rNN.tfrecords   4x4 ... 2^NN x 2^NN, one tf.train.Example each:
                                                      shape int64[3] (CHW), data: raw uint8 bytes
     NAME/NAME-rxx.labels                             np.save of float32 [images, label_size]
-    NAME/NAME.json                                   the manifest: how the dataset was made
+    NAME/NAME.json                                   the manifest: how it was made; may be missing
 
-The manifest is ours, and everything works without it. TensorFlow is imported where it is needed,
-so that errors which do not need it appear at once.
+TensorFlow is imported where it is needed, so that errors which do not need it appear at once.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ MIN_RESOLUTION = 4
 MAX_RESOLUTION = 4096
 HEADER_BYTES = 12  # uint64 length, uint32 masked CRC-32C of the length
 FRAME_BYTES = HEADER_BYTES + 4  # ... payload, uint32 masked CRC-32C of the payload
-_LEVEL_FILE = re.compile(r"(?s)(.*)-r(\d\d)\.tfrecords")
+_LEVEL_FILE = re.compile(r"(?s)(.*)-r(0[2-9]|[1-9]\d)\.tfrecords")
 
 
 def load_tensorflow():
@@ -50,7 +49,7 @@ def load_tensorflow():
             os.close(stderr)
             captured.seek(0)
             for line in captured.read().decode(errors="replace").splitlines():
-                if not re.match(r"[IW]\d{4} |WARNING: All log messages before absl", line):
+                if not re.match(r"[IW]\d{4} |WARNING: All log|To enable the following instr", line):
                     print(line, file=sys.stderr)
     return tf
 
@@ -58,8 +57,7 @@ def load_tensorflow():
 def image_levels(image: np.ndarray) -> list[np.ndarray]:
     """An image at every resolution from its own down to 4x4, finest first.
 
-    Each level is the 2x2 box mean of the unrounded float32 level above; only what is returned is
-    rounded to nearest and clipped.
+    Each level is the 2x2 box mean of the float32 level above; only the results are rounded.
 
     Args:
         image: uint8 or float32 [channels, size, size] in [0, 255], size a power of two from 4.
@@ -93,10 +91,8 @@ class RecordWriter:
     Use as a context manager; the files are complete when the block has ended.
 
     Args:
-        folder: Where the files go; must exist.
-        name: NAME of the files: the basename that the dataset folder will have.
-        resolution: Height and width of the images, a power of two.
-        num_channels: 3 for RGB, 1 for grey.
+        folder: Where the files go; must exist. `name` is the NAME in the names of the files.
+        resolution: Height and width of the images, a power of two; num_channels: 3 or 1.
 
     Raises:
         UserError: A file cannot be written, for example since the disk is full.
@@ -116,8 +112,8 @@ class RecordWriter:
         self._tf = load_tensorflow()
         self._write_errors = (OSError, self._tf.errors.OpError)
         try:
-            for shape in self._shapes:
-                path = level_path(self.folder, self.name, shape[1])
+            for _, size, _ in self._shapes:
+                path = level_path(self.folder, self.name, size)
                 self._writers.append(self._tf.io.TFRecordWriter(path))
         except self._write_errors as error:
             raise self._user_error(error) from error
@@ -153,7 +149,7 @@ class RecordWriter:
         if labels.ndim != 2 or len(labels) != self.count:
             raise ValueError(f"labels {labels.shape} do not fit {self.count} images")
         try:
-            with open(labels_path(self.folder, self.name), "wb") as file:
+            with open(os.path.join(self.folder, f"{self.name}-rxx.labels"), "wb") as file:
                 np.save(file, labels.astype(np.float32))
         except OSError as error:
             raise self._user_error(error) from error
@@ -172,13 +168,8 @@ class RecordWriter:
 
 
 def level_path(folder: str, name: str, resolution: int) -> str:
-    """Path of the TFRecord file of one level."""
+    """Path of a level's file."""
     return os.path.join(folder, f"{name}-r{resolution.bit_length() - 1:02}.tfrecords")
-
-
-def labels_path(folder: str, name: str) -> str:
-    """Path of the label file."""
-    return os.path.join(folder, f"{name}-rxx.labels")
 
 
 def find_levels(tfrecord_dir: str) -> dict[int, str]:
@@ -188,7 +179,7 @@ def find_levels(tfrecord_dir: str) -> dict[int, str]:
         log2 of the resolution -> path, ascending from 2.
 
     Raises:
-        UserError: Not a folder, no dataset in it, more than one, or a level's file is missing.
+        UserError: No dataset in the folder, more than one, or a level's file is missing.
     """
     try:
         files = sorted(os.listdir(tfrecord_dir))
@@ -213,17 +204,20 @@ def find_levels(tfrecord_dir: str) -> dict[int, str]:
 
 def dataset_name(tfrecord_dir: str) -> str:
     """NAME of the dataset's files; differs from the folder's name when that was renamed."""
-    first = next(iter(find_levels(tfrecord_dir).values()))
-    return _LEVEL_FILE.fullmatch(os.path.basename(first))[1]
+    return os.path.basename(find_levels(tfrecord_dir)[2]).removesuffix("-r02.tfrecords")
 
 
-def read_labels(tfrecord_dir: str) -> np.ndarray | None:
+def read_labels(tfrecord_dir: str, path: str | None = None) -> np.ndarray | None:
     """The labels, float32 [images, label_size], or None where the dataset has none.
+
+    Args:
+        tfrecord_dir: The dataset.
+        path: Label file to read instead of the dataset's own; None for that one.
 
     Raises:
         UserError: No dataset, or its label file is damaged.
     """
-    path = labels_path(tfrecord_dir, dataset_name(tfrecord_dir))
+    path = os.path.join(tfrecord_dir, f"{dataset_name(tfrecord_dir)}-rxx.labels")
     if not os.path.lexists(path):
         return None
     try:
@@ -236,11 +230,7 @@ def read_labels(tfrecord_dir: str) -> np.ndarray | None:
 
 
 def write_manifest(folder: str, name: str, manifest: dict) -> None:
-    """Writes NAME.json: `manifest` with the tool's version before it and the level files after it.
-
-    Raises:
-        UserError: The file cannot be written.
-    """
+    """Writes NAME.json: the tool's version, `manifest`, the level files; UserError if it cannot."""
     levels = [
         {"file": os.path.basename(path), "resolution": 1 << log2, "bytes": os.path.getsize(path)}
         for log2, path in find_levels(folder).items()
@@ -248,14 +238,13 @@ def write_manifest(folder: str, name: str, manifest: dict) -> None:
     content = {"dataset_tool": TOOL_VERSION, **manifest, "levels": levels}
     try:
         with open(os.path.join(folder, f"{name}.json"), "w", encoding="utf-8") as file:
-            json.dump(content, file, indent=1)
-            file.write("\n")
+            file.write(json.dumps(content, indent=1) + "\n")
     except OSError as error:
         raise UserError(f"cannot write {name}.json in {folder}: {error.strerror}") from error
 
 
 def read_manifest(tfrecord_dir: str) -> dict | None:
-    """What `write_manifest` wrote, or None for a dataset without manifest (an official one).
+    """What `write_manifest` wrote, or None for a dataset without manifest, like an official one.
 
     Raises:
         UserError: No dataset, or the manifest is damaged.
@@ -274,7 +263,7 @@ def read_manifest(tfrecord_dir: str) -> dict | None:
 
 
 def index_records(path: str) -> np.ndarray:
-    """Finds the records in a TFRecord file by its framing; payload checksums are not verified.
+    """Finds the records in a TFRecord file; the checksums of the payloads are not verified.
 
     Returns:
         int64 [records, 2]: offset and length in bytes of each payload.
@@ -290,16 +279,13 @@ def index_records(path: str) -> np.ndarray:
     except OSError as error:
         raise UserError(f"cannot read TFRecord file {path}: {error.strerror}") from error
     with data:
-        index = _index_equal_lengths(data)
+        index = _index_equal_lengths(data) if len(data) >= FRAME_BYTES else None
         return _index_any_lengths(path, data) if index is None else index
 
 
 def _index_equal_lengths(data: mmap.mmap) -> np.ndarray | None:
     """The index if all records are as long as the first, else None."""
-    header = data[:HEADER_BYTES]
-    if len(header) < HEADER_BYTES:
-        return None
-    length, crc = struct.unpack("<QI", header)
+    length, crc = struct.unpack("<QI", data[:HEADER_BYTES])
     if len(data) % (length + FRAME_BYTES) or crc != _length_crc(length):
         return None
     frames = np.frombuffer(data, np.uint8).reshape(-1, length + FRAME_BYTES)
@@ -315,17 +301,13 @@ def _index_any_lengths(path: str, data: mmap.mmap) -> np.ndarray:
     index, position, size = [], 0, len(data)
     while position < size:
         where = f"record {len(index)} at byte {position}"
-        if size - position < HEADER_BYTES:
-            raise UserError(f"TFRecord file {path} is truncated: {where} has no whole header")
-        length, crc = struct.unpack_from("<QI", data, position)
-        if crc != _length_crc(length):
+        header = data[position : position + HEADER_BYTES]
+        length, crc = struct.unpack("<QI", header) if len(header) == HEADER_BYTES else (size, None)
+        if crc not in (None, _length_crc(length)):
             what = "damaged" if index else "not a TFRecord file"
             raise UserError(f"{path} is {what}: {where} has a wrong length checksum")
         if length > size - position - FRAME_BYTES:
-            raise UserError(
-                f"TFRecord file {path} is truncated: {where} should have {length} bytes "
-                f"and has {max(0, size - position - HEADER_BYTES)}"
-            )
+            raise UserError(f"TFRecord file {path} is truncated: {where} is not whole")
         index.append((position + HEADER_BYTES, length))
         position += length + FRAME_BYTES
     return np.array(index, dtype=np.int64)

@@ -1,0 +1,87 @@
+"""Trains StyleGAN2 on a data set of TFRecords."""
+
+from __future__ import annotations
+
+import json
+import os
+
+from dnnlib import UserError, cli
+
+_EXAMPLES = """examples:
+  # See the whole way from data to image grid in a few minutes, on any machine:
+  python run_training.py --demo
+
+  # Train on the data set in ~/datasets/shoes with one GPU:
+  python run_training.py --data-dir=~/datasets --dataset=shoes --config=config-f --mirror-augment=true
+
+  # A network small enough for a CPU:
+  python run_training.py --data-dir=~/datasets --dataset=shoes --config=config-e \\
+      --total-kimg=200 --batch=16 --fmap-base=2048 --fmap-max=128 --latent-size=128
+"""
+
+
+def _parse_args():
+    parser = cli.ArgumentParser(description=__doc__, epilog=_EXAMPLES)
+    add = parser.add_argument
+    add("--result-dir", default="results", help="root of the run directories (default: results)")
+    add("--data-dir", help="root of the data sets")
+    add("--dataset", help="name of the data set: a folder in --data-dir")
+    add("--config", default="config-f", help="config-e or config-f (default: config-f)")
+    add("--num-gpus", type=cli.integer(1), default=1, help="number of GPUs (default: 1)")
+    add("--total-kimg", type=cli.number(0.001), help="length in thousands of images (25000)")
+    add("--gamma", type=cli.number(0), help="weight of the R1 regularisation (default: config's)")
+    add("--mirror-augment", type=cli.boolean, default=False, help="flip half of the images (false)")
+    add("--metrics", default="none", help="metrics to compute; this version has none (none)")
+    add("--seed", type=cli.integer(0, 2**31 - 1), help="fixes the whole run (default: 1000)")
+    add("--batch", type=cli.integer(1), help="images a step (default: 32)")
+    add(
+        "--batch-gpu",
+        type=cli.integer(1),
+        help="images at once on a device; the rest of --batch "
+        "is accumulated (default: as many as fit the resolution)",
+    )
+    add("--snap", type=cli.integer(1), help="ticks between snapshots (default: 50)")
+    add("--cond", type=cli.boolean, default=True, help="use the data set's labels (true)")
+    add("--dry-run", "-n", action="store_true", help="print the options and stop")
+    add(
+        "--demo",
+        action="store_true",
+        help="draw a small data set, train on it for a few minutes on a CPU, and generate a grid",
+    )
+    size = parser.add_argument_group("network size, for small machines")
+    size.add_argument(
+        "--resolution", type=cli.integer(4), help="train at a coarser level of the data"
+    )
+    size.add_argument("--fmap-base", type=cli.integer(1), help="feature maps, overall")
+    size.add_argument("--fmap-max", type=cli.integer(1), help="feature maps, at most (512)")
+    size.add_argument("--latent-size", type=cli.integer(1), help="size of z and w (512)")
+    size.add_argument(
+        "--mapping-layers", type=cli.integer(1), help="depth of the mapping network (8)"
+    )
+    size.add_argument("--lrate", type=cli.number(0), help="learning rate (0.002)")
+    size.add_argument("--ema-kimg", type=cli.number(0), help="half-life of the weight average (10)")
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = _parse_args()
+    # TensorFlow takes seconds to load, and has to wait for what can be checked without it.
+    from training.options import options_from_args
+
+    if args.demo:
+        from training.demo import run_demo
+
+        run_demo(args.result_dir, args.data_dir, args.seed)
+        return
+    options = options_from_args(args)
+    if args.dry_run:
+        print(json.dumps(options.to_json(), indent=2))
+        return
+    from training.training_loop import train
+
+    name = os.path.basename(os.path.normpath(args.dataset))
+    train(options, args.result_dir, f"stylegan2-{name}-{args.num_gpus}gpu-{args.config}")
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,194 @@
+"""Reading pictures of every kind and fitting them to a square."""
+
+import io
+import os
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+from training.datasets.pictures import Unreadable, fit_image, open_image, printable
+
+ROOT = Path(__file__).parents[2]
+PHOTOS = ROOT.parent / "shared/data/clothing-small"
+
+
+def fit(path, resolution=8, transform="center-crop"):
+    with open_image(str(path)) as image:
+        return fit_image(image, resolution, transform)
+
+
+def saved(image, path, **options):
+    image.save(path, **options)
+    return path
+
+
+def noise(width, height, seed=0):
+    values = np.random.RandomState(seed).randint(0, 256, [height, width, 3])
+    return Image.fromarray(values.astype(np.uint8))
+
+
+def half_transparent(mode):
+    """The left half opaque red or grey 100, the right half transparent."""
+    colour = (100, 255) if mode == "LA" else (200, 0, 0, 255)
+    image = Image.new(mode, (8, 8), colour)
+    image.paste((0,) * len(colour), (4, 0, 8, 8))
+    return image
+
+
+def palette_with_transparency():
+    image = Image.new("P", (8, 8), 1)
+    image.putpalette([0, 0, 0, 200, 0, 0])
+    image.paste(0, (4, 0, 8, 8))
+    return image
+
+
+WHITE, RED, GREY = (255, 255, 255), (200, 0, 0), (100, 100, 100)
+
+
+@pytest.mark.parametrize(
+    ("name", "image", "options", "left", "right"),
+    [
+        ("rgba.png", half_transparent("RGBA"), {}, RED, WHITE),
+        ("la.png", half_transparent("LA"), {}, GREY, WHITE),
+        ("palette.png", palette_with_transparency(), {"transparency": 0}, RED, WHITE),
+        ("rgb-key.png", Image.new("RGB", (8, 8), RED), {"transparency": RED}, WHITE, WHITE),
+        ("grey.png", Image.new("L", (8, 8), 100), {}, GREY, GREY),
+        ("bit.png", Image.new("1", (8, 8), 1), {}, WHITE, WHITE),
+        ("cmyk.tif", Image.new("CMYK", (8, 8), (55, 255, 255, 0)), {}, RED, RED),
+        ("i16.png", Image.new("I;16", (8, 8), 100 * 257), {}, GREY, GREY),
+        ("dark-i16.png", Image.new("I;16", (8, 8), 200), {}, (1, 1, 1), (1, 1, 1)),
+        ("i8.tif", Image.new("I", (8, 8), 100), {}, GREY, GREY),
+        ("i32.tif", Image.new("I", (8, 8), 70000), {}, WHITE, WHITE),
+        ("unit.tif", Image.new("F", (8, 8), 100 / 255), {}, GREY, GREY),
+        ("nan.tif", Image.new("F", (8, 8), float("nan")), {}, (0, 0, 0), (0, 0, 0)),
+        ("first.gif", Image.new("RGB", (8, 8), RED), {"save_all": True}, RED, RED),
+        ("lossless.webp", half_transparent("RGBA"), {"lossless": True}, RED, WHITE),
+    ],
+)
+def test_every_mode_becomes_rgb_over_white(tmp_path, name, image, options, left, right):
+    if name == "first.gif":
+        options = {**options, "append_images": [Image.new("RGB", (8, 8), "blue")]}
+    pixels = fit(saved(image, tmp_path / name, **options))
+    assert pixels.shape == (3, 8, 8) and pixels.dtype == np.uint8
+    assert (tuple(pixels[:, 4, 1]), tuple(pixels[:, 4, 6])) == (left, right)
+
+
+def test_cmyk_jpeg_is_the_picture_and_not_its_negative(tmp_path):
+    path = saved(Image.new("CMYK", (64, 64), (55, 255, 255, 0)), tmp_path / "a.jpg")
+    assert np.abs(fit(path).mean(axis=(1, 2)) - RED).max() < 4
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_rotation_is_applied(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    for name in ("a.jpg", "a.png"):
+        path = saved(noise(24, 16), tmp_path / name, exif=exif)
+        with Image.open(path) as image:
+            expected = np.asarray(ImageOps.exif_transpose(image).resize((8, 8), 1))
+        np.testing.assert_array_equal(fit(path, 8, "stretch"), expected.transpose(2, 0, 1))
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
+def test_damaged_exif_does_not_lose_the_photo(tmp_path):
+    path = saved(noise(16, 16), tmp_path / "a.jpg", exif=b"Exif\0\0II*\0\xff\xff\xff\xff garbage")
+    assert fit(path).shape == (3, 8, 8)
+
+
+@pytest.mark.parametrize("size", [(20, 12), (12, 20), (21, 13), (3, 2), (1, 1), (8, 8), (16, 16)])
+def test_transforms(tmp_path, size):
+    original = noise(*size)
+    path = saved(original, tmp_path / "a.png")
+    width, height = size
+    lanczos = Image.Resampling.LANCZOS
+
+    # Whole pixels are cut; of an odd number, one more on the right or below.
+    spare = max(1, abs(width - height))
+    cropped = ImageOps.fit(original, (8, 8), lanczos, centering=(spare // 2 / spare,) * 2)
+    np.testing.assert_array_equal(fit(path), np.asarray(cropped).transpose(2, 0, 1))
+
+    stretched = np.asarray(original.resize((8, 8), lanczos)).transpose(2, 0, 1)
+    np.testing.assert_array_equal(fit(path, 8, "stretch"), stretched)
+
+    inner = [max(1, round(8 * length / max(size))) for length in size]
+    padded = np.full([8, 8, 3], 255, np.uint8)
+    x, y = (8 - inner[0]) // 2, (8 - inner[1]) // 2
+    padded[y : y + inner[1], x : x + inner[0]] = np.asarray(original.resize(inner, lanczos))
+    np.testing.assert_array_equal(fit(path, 8, "pad-white"), padded.transpose(2, 0, 1))
+
+
+def test_the_size_that_is_wanted_is_kept_pixel_for_pixel(tmp_path):
+    original = noise(16, 16)
+    for transform in ("center-crop", "pad-white", "stretch"):
+        pixels = fit(saved(original, tmp_path / "a.png"), 16, transform)
+        np.testing.assert_array_equal(pixels, np.asarray(original).transpose(2, 0, 1))
+
+
+@pytest.mark.parametrize("transform", ["center-crop", "pad-white", "stretch"])
+def test_fast_decoding_is_close_to_a_full_one(transform):
+    if not PHOTOS.is_dir():
+        pytest.skip("needs ../shared/data/clothing-small")
+    errors = []
+    for path in sorted(PHOTOS.glob("*/*0.jpg"))[:12]:
+        with Image.open(path) as photo:
+            plain = io.BytesIO()
+            photo.save(plain, "png")  # a format without reduced decoding
+        with Image.open(plain) as photo:
+            expected = fit_image(photo, 64, transform).astype(np.float64)
+        errors.append(np.sqrt(np.mean((fit(path, 64, transform) - expected) ** 2)))
+    assert np.mean(errors) < 2  # of 255
+
+
+def test_extreme_proportions_take_little_memory(tmp_path):
+    paths = [saved(noise(*size), tmp_path / f"{size[0]}.png") for size in ((20000, 10), (1, 20000))]
+    code = (
+        "import sys\n"
+        "from training.datasets.pictures import TRANSFORMS, fit_image, open_image\n"
+        "for path in sys.argv[1:]:\n"
+        "    for transform in TRANSFORMS:\n"
+        "        with open_image(path) as image:\n"
+        "            assert fit_image(image, 256, transform).shape == (3, 256, 256)\n"
+        "print(open('/proc/self/status').read().split('VmHWM:')[1].split()[0])\n"
+    )
+    command = [sys.executable, "-c", code, *map(str, paths)]
+    peak = int(subprocess.run(command, cwd=ROOT, check=True, capture_output=True).stdout)
+    assert peak < 200_000  # kB; covering 256x256 before cropping would take 390 MB for the picture
+
+
+def promises_too_much():
+    """A PNG that promises 60000x60000 pixels."""
+    file = io.BytesIO()
+    Image.new("1", (8, 8)).save(file, "png")
+    data = bytearray(file.getvalue())
+    data[16:24] = (60000).to_bytes(4, "big") * 2
+    data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
+    return bytes(data)
+
+
+def test_what_cannot_be_read_has_a_reason(tmp_path):
+    jpeg = saved(noise(64, 64), tmp_path / "whole.jpg").read_bytes()
+    contents = {
+        "empty.jpg": (b"", "is empty"),
+        "page.jpg": (b"<!DOCTYPE html><html></html>", "not an image"),
+        "cut.jpg": (jpeg[: len(jpeg) // 2], "truncated"),
+        "head.png": (b"\x89PNG\r\n\x1a\n", "not an image"),
+        "bomb.png": (promises_too_much(), "bomb"),
+    }
+    for name, (content, reason) in contents.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(Unreadable, match=reason):
+            fit(tmp_path / name)
+    os.symlink("nowhere", tmp_path / "link.jpg")
+    os.mkfifo(tmp_path / "pipe.jpg")
+    for name, reason in (("link.jpg", "broken link"), ("pipe.jpg", "not a regular file")):
+        with pytest.raises(Unreadable, match=reason):
+            fit(tmp_path / name)
+
+
+def test_printable_names():
+    assert printable("naïve 👗\n\x1b[31m\udcff") == "naïve 👗\\n\\x1b[31m\\udcff"

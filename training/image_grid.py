@@ -1,0 +1,107 @@
+"""Grids of images as PNG files."""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image
+
+from dnnlib.files import atomic_write
+from training.dataset import TFRecordDataset
+
+# Pixels of a grid by the official names of its sizes.
+GRID_SIZES = {"1080p": (1920, 1080), "4k": (3840, 2160), "8k": (7680, 4320)}
+
+
+def adjust_dynamic_range(
+    data: np.ndarray, drange_in: tuple[float, float], drange_out: tuple[float, float]
+) -> np.ndarray:
+    """Maps drange_in linearly to drange_out, float32."""
+    scale = (drange_out[1] - drange_out[0]) / (drange_in[1] - drange_in[0])
+    return np.asarray(data, np.float32) * np.float32(scale) + np.float32(
+        drange_out[0] - drange_in[0] * scale
+    )
+
+
+def create_image_grid(images: np.ndarray, grid_size: tuple[int, int] | None = None) -> np.ndarray:
+    """Images [N, C, H, W] or [N, H, W] side by side, row by row.
+
+    Args:
+        images: at most gw·gh of them; what is missing stays zero.
+        grid_size: (gw, gh) in images; None for about square.
+    """
+    count = len(images)
+    if grid_size is None:
+        grid_w = max(int(np.ceil(np.sqrt(count))), 1)
+        grid_size = (grid_w, max((count - 1) // grid_w + 1, 1))
+    grid_w, grid_h = grid_size
+    height, width = images.shape[-2:]
+    grid = np.zeros([*images.shape[1:-2], grid_h * height, grid_w * width], images.dtype)
+    for i, image in enumerate(images[: grid_w * grid_h]):
+        y, x = i // grid_w * height, i % grid_w * width
+        grid[..., y : y + height, x : x + width] = image
+    return grid
+
+
+def convert_to_pil_image(image: np.ndarray, drange: tuple[float, float] = (0, 1)) -> Image.Image:
+    """An image [C, H, W] or [H, W] with values in `drange`, one or three channels."""
+    if image.ndim == 3:
+        image = image[0] if image.shape[0] == 1 else image.transpose(1, 2, 0)
+    image = adjust_dynamic_range(image, drange, (0, 255))
+    return Image.fromarray(np.rint(image).clip(0, 255).astype(np.uint8))
+
+
+def save_image_grid(
+    images: np.ndarray,
+    filename: str,
+    drange: tuple[float, float] = (0, 1),
+    grid_size: tuple[int, int] | None = None,
+) -> None:
+    """Writes `create_image_grid` of the images as a PNG, atomically."""
+    save_png(convert_to_pil_image(create_image_grid(images, grid_size), drange), filename)
+
+
+def save_png(image: Image.Image, filename: str) -> None:
+    """Writes a PNG atomically."""
+    with atomic_write(filename) as file:
+        image.save(file, format="PNG")
+
+
+def setup_snapshot_image_grid(
+    training_set: TFRecordDataset, size: str = "1080p", max_images: int | None = None
+) -> tuple[tuple[int, int], np.ndarray, np.ndarray]:
+    """Chooses real images and labels for the grids of a run.
+
+    Args:
+        training_set: where reals come from. With one-hot labels each row holds one class.
+        size: a name in `GRID_SIZES`.
+        max_images: fewer images where making that many fakes would take long; None for no limit.
+
+    Returns:
+        ((gw, gh), reals uint8 [gw·gh, C, H, W], labels float32 [gw·gh, label_size]).
+    """
+    width, height = GRID_SIZES[size]
+    grid_w = int(np.clip(width // training_set.shape[2], 3, 32))
+    grid_h = int(np.clip(height // training_set.shape[1], 2, 32))
+    while max_images is not None and grid_w * grid_h > max_images and grid_w * grid_h > 6:
+        if grid_w > 3 and grid_w >= grid_h:
+            grid_w -= 1
+        else:
+            grid_h -= 1
+    order = training_set.image_index(np.arange(training_set.num_images))
+    if training_set.label_size:
+        chosen = order[_row_per_class(training_set.labels[order], grid_w, grid_h)]
+    else:
+        chosen = np.resize(order, grid_w * grid_h)
+    return (grid_w, grid_h), training_set.read_images(chosen), training_set.labels[chosen]
+
+
+def _row_per_class(labels: np.ndarray, grid_w: int, grid_h: int) -> list[int]:
+    """Indices into `labels`, row by row of one class, classes in turn."""
+    classes = np.argmax(labels, axis=1)
+    pools = [np.flatnonzero(classes == c) for c in np.unique(classes)]
+    order: list[int] = []
+    for row in range(grid_h):
+        pool = pools[row % len(pools)]
+        first = row // len(pools) * grid_w
+        order += [int(pool[(first + i) % len(pool)]) for i in range(grid_w)]
+    return order

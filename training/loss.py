@@ -1,0 +1,180 @@
+"""Losses and regularisers, by their official names.
+
+Every function returns (loss, reg): tensors of one number a sample, or None for no regulariser. The
+training loop minimises their means, `reg` every few minibatches only (lazy regularisation,
+StyleGAN2, section 3.1). Latents, labels and noise are functions of `seed` (DESIGN D4).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from dnnlib import tflib
+from dnnlib.tflib import Network
+from dnnlib.tflib.autosummary import autosummary
+from training.dataset import TFRecordDataset
+from training.random_streams import normal, stream
+
+
+def G_logistic_ns(
+    G: Network,
+    D: Network,
+    training_set: TFRecordDataset,
+    minibatch_size: int,
+    seed: tf.Tensor,
+    dlatent_avg_beta: float | None = 0.995,
+) -> tuple[tf.Tensor, None]:
+    """Non-saturating logistic loss (Goodfellow et al. 2014): softplus(-D(G(z))).
+
+    Args:
+        G, D: the networks.
+        training_set: whose labels the fakes get.
+        minibatch_size: fakes.
+        seed: [2] int32.
+        dlatent_avg_beta: decay of G's mean of w; None leaves the mean alone.
+    """
+    images, labels, _ = _fakes(G, training_set, minibatch_size, stream(seed, "G_loss"), dlatent_avg_beta)
+    scores = D.get_output_for(images, labels, is_training=True)
+    loss = tf.nn.softplus(-scores[:, 0])
+    return autosummary("Loss/G/loss", loss), None
+
+
+def G_logistic_ns_pathreg(
+    G: Network,
+    D: Network,
+    training_set: TFRecordDataset,
+    minibatch_size: int,
+    seed: tf.Tensor,
+    pl_mean: PathLengthMean,
+    pl_minibatch_shrink: int = 2,
+    pl_decay: float = 0.01,
+    pl_weight: float = 2.0,
+    dlatent_avg_beta: float | None = 0.995,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """`G_logistic_ns` with path length regularisation (StyleGAN2, section 3.2 and equation 4).
+
+    Args:
+        G, D, training_set, minibatch_size, seed, dlatent_avg_beta: as in `G_logistic_ns`.
+        pl_mean: running mean of path lengths, shared by replicas.
+        pl_minibatch_shrink: regularise with fewer fakes by this factor, to save time and memory.
+        pl_decay: decay of the running mean.
+        pl_weight: weight of the penalty.
+    """
+    loss, _ = G_logistic_ns(G, D, training_set, minibatch_size, seed, dlatent_avg_beta)
+    seed = stream(seed, "G_reg")
+    count = max(minibatch_size // pl_minibatch_shrink, 1)
+    images, _, dlatents = _fakes(G, training_set, count, seed, dlatent_avg_beta)
+    lengths = path_lengths(images, dlatents, normal(tf.shape(images), stream(seed, "pl_noise")))
+    lengths = autosummary("Loss/pl_lengths", lengths)
+    penalty = tf.square(lengths - pl_mean.update(lengths, pl_decay))
+    return loss, autosummary("Loss/G/pl_penalty", penalty) * pl_weight
+
+
+def D_logistic_r1(
+    G: Network,
+    D: Network,
+    training_set: TFRecordDataset,
+    minibatch_size: int,
+    seed: tf.Tensor,
+    reals: tf.Tensor,
+    labels: tf.Tensor,
+    gamma: float = 10.0,
+    dlatent_avg_beta: float | None = 0.995,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Logistic loss with R1: softplus(D(G(z))) + softplus(-D(x)); γ/2·|∇D(x)|².
+
+    R1 is equation 9 of Mescheder et al. 2018, "Which training methods for GANs do actually
+    converge?".
+
+    Args:
+        G, D, training_set, minibatch_size, seed, dlatent_avg_beta: as in `G_logistic_ns`.
+        reals: [N, C, H, W] in [-1, 1].
+        labels: [N, label_size], those of the reals.
+        gamma: weight γ.
+    """
+    fakes, fake_labels, _ = _fakes(G, training_set, minibatch_size, stream(seed, "D_loss"), dlatent_avg_beta)
+    real_scores = D.get_output_for(reals, labels, is_training=True)[:, 0]
+    fake_scores = D.get_output_for(fakes, fake_labels, is_training=True)[:, 0]
+    real_scores = autosummary("Loss/scores/real", real_scores)
+    fake_scores = autosummary("Loss/scores/fake", fake_scores)
+    loss = tf.nn.softplus(fake_scores) + tf.nn.softplus(-real_scores)
+    penalty = autosummary("Loss/D/r1_penalty", r1_penalty(real_scores, reals))
+    return autosummary("Loss/D/loss", loss), penalty * (gamma * 0.5)
+
+
+def path_lengths(images: tf.Tensor, dlatents: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
+    """|Jᵀy| of the generator at `dlatents`, [N] (StyleGAN2, equation 4).
+
+    Args:
+        images: [N, C, H, W], computed from `dlatents`.
+        dlatents: [N, num_layers, dlatent_size].
+        noise: standard normal like `images`; y is it divided by sqrt(H·W), so that the lengths do
+            not depend on the resolution.
+    """
+    height, width = images.shape[2].value, images.shape[3].value
+    y = noise / np.sqrt(height * width)
+    gradients = tf.gradients(tf.reduce_sum(images * y), [dlatents])[0]
+    return tf.sqrt(tf.reduce_mean(tf.reduce_sum(tf.square(gradients), axis=2), axis=1))
+
+
+def r1_penalty(scores: tf.Tensor, images: tf.Tensor) -> tf.Tensor:
+    """Squared norm of the scores' gradient, [N].
+
+    Args:
+        scores: computed from `images`, any shape.
+        images: [N, C, H, W].
+    """
+    gradients = tf.gradients(tf.reduce_sum(scores), [images])[0]
+    return tf.reduce_sum(tf.square(gradients), axis=[1, 2, 3])
+
+
+class PathLengthMean:
+    """Running mean of path lengths: one variable, whatever the number of replicas.
+
+    # Deviation: the official code keeps a mean for each GPU and loses it when a run ends; here all
+    # replicas move the same one, and it belongs to what a run saves.
+
+    Attributes:
+        var: the mean, a scalar variable.
+    """
+
+    def __init__(self) -> None:
+        with tf.name_scope(None), tf.control_dependencies(None):
+            self.var = tf.Variable(0.0, trainable=False, name="pl_mean")
+        self._replicas: list[tf.Tensor] = []
+
+    def update(self, lengths: tf.Tensor, decay: float) -> tf.Tensor:
+        """The mean as moved by a replica's path lengths."""
+        moved = tflib.lerp(self.var, tf.reduce_mean(lengths), decay)
+        self._replicas.append(tf.stop_gradient(moved))
+        # The official code lets gradients flow into the moved mean; the weight of that is `decay`.
+        return moved
+
+    def apply(self) -> tf.Operation:
+        """An op that stores the average over the replicas."""
+        if not self._replicas:
+            return tf.no_op()
+        mean = tf.add_n(self._replicas) / len(self._replicas)
+        return self.var.assign(mean, read_value=False)
+
+
+def _fakes(
+    G: Network,
+    training_set: TFRecordDataset,
+    count: int,
+    seed: tf.Tensor,
+    dlatent_avg_beta: float | None,
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Random images, their labels and their dlatents."""
+    latents = normal([count, *G.input_shapes[0][1:]], stream(seed, "latents"))
+    labels = training_set.get_random_labels_tf(count, stream(seed, "labels"))
+    images, dlatents = G.get_output_for(
+        latents,
+        labels,
+        is_training=True,
+        return_dlatents=True,
+        random_seed=seed,
+        dlatent_avg_beta=dlatent_avg_beta,
+    )
+    return images, labels, dlatents

@@ -1,0 +1,265 @@
+"""The training loop: steps, ticks, grids, snapshots, logs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import resource
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+from tqdm import tqdm
+
+from dnnlib import UserError, tflib
+from dnnlib.files import atomic_write
+from dnnlib.run_dir import log_output, make_run_dir
+from dnnlib.tflib import Network, autosummary, tfutil
+from dnnlib.util import format_time
+from training import snapshots
+from training.dataset import TFRecordDataset
+from training.image_grid import save_image_grid, setup_snapshot_image_grid
+from training.options import TrainingOptions
+from training.train_graph import TrainGraph
+
+# Fakes in a grid without a GPU, where the thousand of the official grid would take minutes.
+_CPU_GRID_IMAGES = 96
+# Fakes that are made at once: bounded by pixels, so that high resolutions fit in memory.
+_GRID_MINIBATCH_PIXELS = 1 << 20
+
+
+def train(options: TrainingOptions, result_dir: str, desc: str) -> str:
+    """Trains in a new run directory `result_dir/NNNNN-desc`, which is returned.
+
+    Raises:
+        UserError: as `training_loop`, or `result_dir` cannot be written.
+    """
+    # A data set that does not fit leaves no run directory behind.
+    TFRecordDataset(**options.dataset_args).close()
+    tfutil.replica_devices(options.num_gpus)
+    run_dir = make_run_dir(result_dir, desc)
+    with log_output(os.path.join(run_dir, "log.txt")):
+        print(f"Run directory: {run_dir}")
+        training_loop(options, run_dir)
+    return run_dir
+
+
+def training_loop(options: TrainingOptions, run_dir: str) -> str:
+    """Trains networks and writes a run directory.
+
+    Args:
+        options: of the run; what is left open (None) is chosen here.
+        run_dir: existing folder that gets reals.png, fakes*.png, network-snapshot-*.pkl,
+            network-final.pkl, stats.jsonl, training_options.json and TensorBoard events.
+
+    Returns:
+        Path of the final snapshot.
+
+    Raises:
+        UserError: data set or options do not fit.
+    """
+    devices = tfutil.replica_devices(options.num_gpus)
+    training_set = TFRecordDataset(**options.dataset_args, seed=options.seed)
+    options = complete_options(options, training_set, len(devices))
+    _write_options(options, run_dir)
+    with tflib.graph_session(options.seed):
+        try:
+            return _Run(options, run_dir, training_set, devices).train()
+        finally:
+            training_set.close()
+
+
+def complete_options(
+    options: TrainingOptions, training_set: TFRecordDataset, replicas: int
+) -> TrainingOptions:
+    """The options with those that are None chosen, and the networks' shapes filled in."""
+    share = max(options.minibatch_size // replicas, 1)
+    minibatch_gpu = options.minibatch_gpu
+    if minibatch_gpu is None:
+        # As many as the original has at 1024×1024 (4), more where images are smaller.
+        limit = max(4096 // training_set.resolution, 4)
+        minibatch_gpu = max(n for n in range(1, min(share, limit) + 1) if share % n == 0)
+    tick = options.kimg_per_tick
+    if tick is None:
+        tick = min(4.0, options.total_kimg / 25)
+    shape = {
+        "num_channels": training_set.shape[0],
+        "resolution": training_set.resolution,
+        "label_size": training_set.label_size,
+    }
+    return dataclasses.replace(
+        options,
+        minibatch_gpu=minibatch_gpu,
+        kimg_per_tick=tick,
+        G_args={**shape, **options.G_args},
+        D_args={**shape, **options.D_args},
+    )
+
+
+@dataclass
+class _Grid:
+    """The images that a run shows at every snapshot."""
+
+    size: tuple[int, int]
+    latents: np.ndarray
+    labels: np.ndarray
+
+
+class _Run:
+    """One training run in the current graph and session."""
+
+    def __init__(
+        self,
+        options: TrainingOptions,
+        run_dir: str,
+        training_set: TFRecordDataset,
+        devices: list[str],
+    ):
+        self.options = options
+        self.run_dir = run_dir
+        self.training_set = training_set
+        print("Constructing networks...")
+        self.G = Network("G", **options.G_args)
+        self.D = Network("D", **options.D_args)
+        self.Gs = self.G.clone("Gs")
+        self.G.print_layers()
+        self.D.print_layers()
+        print(f"Building TensorFlow graph on {', '.join(devices)}...")
+        self.graph = TrainGraph(self.G, self.D, self.Gs, training_set, options, devices)
+        tflib.init_uninitialized_vars()
+        autosummary.init_autosummaries()
+        self.grid = self._setup_grid()
+        self.cur_nimg = 0
+        self.minibatch = 0
+        self.cur_tick = 0
+
+    def train(self) -> str:
+        """Runs to the end, or to Ctrl-C, which saves a snapshot first."""
+        options = self.options
+        total = int(options.total_kimg * 1000)
+        self.writer = tf.summary.FileWriter(self.run_dir)
+        self._save_fakes("fakes_init.png")
+        batches = self.training_set.minibatches(0, options.minibatch_size)
+        print(f"Training for {options.total_kimg:g} kimg...\n")
+        self.start_time = self.tick_start = time.monotonic()
+        self.maintenance = 0.0
+        tick_start_nimg = 0
+        bar = tqdm(total=total / 1000, unit="kimg", disable=None, leave=False, smoothing=0.05)
+        try:
+            while self.cur_nimg < total:
+                self.graph.step(self.cur_nimg, self.minibatch, *next(batches))
+                self.cur_nimg += options.minibatch_size
+                self.minibatch += 1
+                bar.update(options.minibatch_size / 1000)
+                done = self.cur_nimg >= total
+                if self.minibatch > 1 and not done:
+                    if self.cur_nimg - tick_start_nimg < options.kimg_per_tick * 1000:
+                        continue
+                with tqdm.external_write_mode():
+                    self._tick(self.cur_nimg - tick_start_nimg, done)
+                tick_start_nimg = self.cur_nimg
+        except KeyboardInterrupt:
+            print(f"Interrupted; saving {self._save_snapshot()}")
+            raise
+        finally:
+            bar.close()
+            batches.close()
+            self.writer.close()
+        final = os.path.join(self.run_dir, "network-final.pkl")
+        snapshots.save((self.G, self.D, self.Gs), final)
+        return final
+
+    def _tick(self, tick_nimg: int, done: bool) -> None:
+        """Reports what happened since the last tick, and writes images and snapshots."""
+        now = time.monotonic()
+        seconds = now - self.tick_start
+        stats = {
+            "tick": self.cur_tick,
+            "kimg": self.cur_nimg / 1000,
+            "time": now - self.start_time,
+            "sec_per_tick": seconds,
+            "sec_per_kimg": seconds / tick_nimg * 1000,
+            "maintenance": self.maintenance,
+            "resolution": self.training_set.resolution,
+            "minibatch": self.options.minibatch_size,
+            "peak_memory_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+        }
+        print(
+            f"tick {self.cur_tick:<5d} kimg {stats['kimg']:<8.1f} "
+            f"time {format_time(stats['time']):<12s} sec/tick {seconds:<7.1f} "
+            f"sec/kimg {stats['sec_per_kimg']:<7.2f} maintenance {self.maintenance:<6.1f} "
+            f"res {stats['resolution']:<5d} minibatch {stats['minibatch']:<4d} "
+            f"mem {stats['peak_memory_gb']:.1f}",
+            flush=True,
+        )
+        self._report(stats)
+        options = self.options
+        kimg = self.cur_nimg // 1000
+        if done or self.cur_tick % options.image_snapshot_ticks == 0:
+            self._save_fakes(f"fakes{kimg:06d}.png")
+        if done or (self.cur_tick and self.cur_tick % options.network_snapshot_ticks == 0):
+            self._save_snapshot()
+        self.cur_tick += 1
+        self.tick_start = time.monotonic()
+        self.maintenance = self.tick_start - now
+
+    def _report(self, stats: dict[str, Any]) -> None:
+        """Writes a tick's statistics to stats.jsonl and TensorBoard."""
+        moments = autosummary.read_autosummaries()
+        skipped = {n: m for n, m in moments.items() if n.endswith("/skipped_steps") and m.mean}
+        for name, m in skipped.items():
+            print(f"Warning: {name}: {m.mean * m.num:.0f} of {m.num:.0f}: gradients not finite")
+        values = {**stats, **{name: m.mean for name, m in moments.items()}}
+        values["pl_mean"] = float(tflib.run(self.graph.pl_mean.var))
+        try:
+            with open(os.path.join(self.run_dir, "stats.jsonl"), "a", encoding="utf-8") as file:
+                file.write(json.dumps(values) + "\n")
+            summary = tf.Summary()
+            for name, value in values.items():
+                tag = name if "/" in name else f"Progress/{name}"
+                summary.value.add(tag=tag, simple_value=value)
+            self.writer.add_summary(summary, self.cur_nimg)
+            self.writer.flush()
+        except OSError as error:  # A full disk must not end a run (DESIGN D8).
+            print(f"Warning: cannot write statistics: {error}")
+
+    def _setup_grid(self) -> _Grid:
+        limit = None if tfutil.gpu_devices() else _CPU_GRID_IMAGES
+        size, reals, labels = setup_snapshot_image_grid(
+            self.training_set, self.options.grid_size, limit
+        )
+        save_image_grid(reals, os.path.join(self.run_dir, "reals.png"), (0, 255), size)
+        rng = np.random.Generator(np.random.Philox(key=[self.options.seed, 0]))
+        latents = rng.standard_normal([len(reals), *self.G.input_shape[1:]], dtype=np.float32)
+        return _Grid(size, latents, labels)
+
+    def _save_fakes(self, name: str) -> None:
+        size = self.training_set.resolution
+        images = self.Gs.run(
+            self.grid.latents,
+            self.grid.labels,
+            is_validation=True,
+            randomize_noise=False,
+            minibatch_size=int(np.clip(_GRID_MINIBATCH_PIXELS // size**2, 1, 32)),
+        )
+        try:
+            save_image_grid(images, os.path.join(self.run_dir, name), (-1, 1), self.grid.size)
+        except OSError as error:
+            print(f"Warning: cannot write {name}: {error}")
+
+    def _save_snapshot(self) -> str:
+        path = os.path.join(self.run_dir, f"network-snapshot-{self.cur_nimg // 1000:06d}.pkl")
+        try:
+            snapshots.save((self.G, self.D, self.Gs), path)
+        except UserError as error:
+            print(f"Warning: {error}")
+        return path
+
+
+def _write_options(options: TrainingOptions, run_dir: str) -> None:
+    with atomic_write(os.path.join(run_dir, "training_options.json"), "w") as file:
+        json.dump(options.to_json(), file, indent=2)
+        file.write("\n")
