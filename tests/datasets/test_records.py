@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 
 import numpy as np
 import pytest
@@ -88,6 +89,20 @@ def test_writer_refuses_what_does_not_fit(tmp_path):
     with pytest.raises(UserError, match=r"cannot write dataset foo in .*nowhere"):
         with records.RecordWriter(str(tmp_path / "nowhere"), "foo", 8):
             pass
+
+
+@pytest.mark.parametrize("count", [10, 1000])
+def test_full_disk_is_a_user_error(tmp_path, count):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with pytest.raises(UserError, match=f"cannot write dataset foo in {tmp_path}"):
+        with records.RecordWriter(str(tmp_path), "foo", 8) as writer:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1024, limits[1]))
+            try:
+                for _ in range(count):  # 10 stay in the buffers until the files are closed
+                    writer.add(picture(8))
+                writer.__exit__(None, None, None)
+            finally:
+                resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 @pytest.mark.parametrize("lengths", [[10] * 7, [10, 3, 0, 500], [5]])

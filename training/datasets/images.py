@@ -61,7 +61,8 @@ def create_from_images(
     order = np.arange(len(files))
     if shuffle:
         np.random.RandomState(123).shuffle(order)
-    with _pillow_warnings_off(), staged_directory(tfrecord_dir) as folder:
+    os.makedirs(tfrecord_dir); folder=tfrecord_dir
+    with _pillow_warnings_off():
         resolution = resolution or _common_size(image_dir, files)
         convert = functools.partial(_convert, image_dir, resolution, transform)
         with RecordWriter(folder, _name(tfrecord_dir), resolution) as writer:
@@ -197,7 +198,7 @@ def map_in_order(function: Callable, items: Iterable, workers: int | None = None
             for item in items:
                 pending.append(pool.submit(function, item))
                 if len(pending) > 4 * workers:
-                    yield pending.pop().result()
+                    yield pending.popleft().result()
             while pending:
                 yield pending.popleft().result()
         finally:

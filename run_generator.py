@@ -1,0 +1,107 @@
+#!/usr/bin/env python3
+"""Makes pictures with a trained generator."""
+
+from __future__ import annotations
+
+import argparse
+import re
+
+from dnnlib import cli
+
+_EXAMPLES = """examples:
+  # 26 pictures, one file each:
+  python run_generator.py generate-images --network=network-final.pkl --seeds=6600-6625 --truncation-psi=0.7
+
+  # Styles of the columns in the pictures of the rows:
+  python run_generator.py style-mixing-example --network=network-final.pkl \\
+      --row-seeds=85,100,75,458,1500 --col-seeds=55,821,1789,293 --col-styles=0-3
+
+  # 32 pictures in one PNG, a row for each class of a conditional network:
+  python run_generator.py generate-grid --network=network-final.pkl --grid=8x4 --out=grid.png
+"""
+
+
+def _grid_size(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"(\d{1,4})x(\d{1,4})", text)
+    if not match or not 0 < int(match[1]) * int(match[2]) <= 10000:
+        raise argparse.ArgumentTypeError(
+            f"expected COLUMNSxROWS of at most 10000 pictures, like 8x4, got {text!r}"
+        )
+    return int(match[1]), int(match[2])
+
+
+def _parse_args() -> argparse.Namespace:
+    parser = cli.ArgumentParser(description=__doc__, epilog=_EXAMPLES)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, text: str, example: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(
+            name,
+            help=text,
+            description=text,
+            epilog=f"example:\n  python run_generator.py {name} --network=network-final.pkl {example}",
+        )
+        sub.add_argument("--network", required=True, help="snapshot, a .pkl file")
+        sub.add_argument(
+            "--truncation-psi",
+            type=cli.number(),
+            default=0.5,
+            help="0: the mean product, 1: full variety (default: 0.5)",
+        )
+        return sub
+
+    sub = command("generate-images", "Writes one PNG for each seed.", "--seeds=1-10")
+    sub.add_argument("--seeds", type=cli.int_list, required=True, help="like 1,2,5-8")
+    sub.add_argument("--class", type=cli.integer(0), dest="label", help="of a conditional network "
+                     "(default: seed modulo the number of classes)")  # fmt: skip
+    sub.add_argument("--result-dir", default="results", help="root of the run directories")
+
+    sub = command(
+        "style-mixing-example",
+        "Mixes styles of pairs of seeds.",
+        "--row-seeds=1-4 --col-seeds=5-8",
+    )
+    sub.add_argument("--row-seeds", type=cli.int_list, required=True, help="like 1,2,5-8")
+    sub.add_argument("--col-seeds", type=cli.int_list, required=True, help="like 1,2,5-8")
+    sub.add_argument(
+        "--col-styles",
+        type=cli.int_list,
+        default=list(range(7)),
+        help="layers that take the column's style (default: 0-6)",
+    )
+    sub.add_argument("--result-dir", default="results", help="root of the run directories")
+
+    sub = command("generate-grid", "Writes one PNG of many pictures.", "--grid=8x4 --out=grid.png")
+    sub.add_argument("--grid", type=_grid_size, default=(8, 4), help="COLUMNSxROWS (default: 8x4)")
+    sub.add_argument("--seeds", type=cli.int_list, default=[0], help="one a picture; if there are "
+                     "fewer, further ones count on from the last (default: from 0)")  # fmt: skip
+    sub.add_argument("--out", default="grid.png", help="PNG to write (default: grid.png)")
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = _parse_args()
+    # TensorFlow takes seconds to load, and has to wait for what can be checked without it.
+    from dnnlib import tflib
+    from dnnlib.run_dir import make_run_dir
+    from training import generate, snapshots
+
+    with tflib.graph_session():
+        Gs = snapshots.load_generator(args.network)
+        psi = args.truncation_psi
+        if args.command == "generate-grid":
+            generate.generate_grid(Gs, args.grid, args.seeds, psi, args.out)
+            print(f"Wrote {args.out}")
+            return
+        out_dir = make_run_dir(args.result_dir, args.command)
+        if args.command == "generate-images":
+            generate.generate_images(Gs, args.seeds, psi, out_dir, args.label)
+        else:
+            generate.style_mixing_example(
+                Gs, args.row_seeds, args.col_seeds, psi, args.col_styles, out_dir
+            )
+        print(f"Wrote {out_dir}")
+
+
+if __name__ == "__main__":
+    cli.run(main)

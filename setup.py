@@ -1,0 +1,24 @@
+from setuptools import find_packages, setup
+
+setup(
+    name="stylegan2-products",
+    version="0.1.0",
+    description="StyleGAN2 with ADA for product pictures, on today's TensorFlow",
+    license="Apache-2.0",
+    python_requires=">=3.10,<3.14",
+    packages=find_packages(include=["dnnlib*", "metrics*", "tf_ops*", "training*"]),
+    py_modules=["dataset_tool", "run_generator", "run_training"],
+    install_requires=[
+        "tensorflow>=2.18,<2.22",
+        "numpy>=1.26",
+        "pillow>=10",
+        "scipy>=1.11",
+        "requests>=2.31",
+        "tensorboard>=2.18",
+        "tqdm>=4.66",
+    ],
+    extras_require={
+        "gpu": ["tensorflow[and-cuda]>=2.18,<2.22"],
+        "test": ["pytest>=8", "ruff>=0.8"],
+    },
+)
