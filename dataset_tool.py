@@ -4,12 +4,8 @@
 from __future__ import annotations
 
 import argparse
-import logging
-import os
 
 from dnnlib import cli
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 
 def create_from_images(args: argparse.Namespace) -> None:
@@ -142,8 +138,6 @@ def _add_creators(command) -> None:
 
 
 def main() -> None:
-    # TensorFlow would announce that the only checksum-verifying reader is deprecated.
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     args = parse_arguments()
     args.run(args)
 

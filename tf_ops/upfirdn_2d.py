@@ -46,6 +46,7 @@ def upfirdn_2d(
     Raises:
         UserError: a factor below 1, a filter that is not 2-D, or nothing left of the image.
     """
+    x = tf.convert_to_tensor(x)
     k = np.asarray(k, dtype=np.float32)
     if k.ndim != 2 or k.size == 0:
         raise UserError(f"upfirdn_2d: filter of shape {k.shape}, expected [kh, kw]")
@@ -89,9 +90,9 @@ def _reference(x, k, up, down, pad):
         x = tf.reshape(x, [-1, height, 1, width, 1, minor])
         x = tf.pad(x, [[0, 0], [0, 0], [0, up[0] - 1], [0, 0], [0, up[1] - 1], [0, 0]])
         x = tf.reshape(x, [-1, height * up[0], width * up[1], minor])
+    x = tf.pad(x, [[0, 0], *([max(p, 0) for p in side] for side in pad), [0, 0]])
     crop = [[max(-p, 0) for p in side] for side in pad]
     x = x[:, crop[0][0] : x.shape[1] - crop[0][1], crop[1][0] : x.shape[2] - crop[1][1], :]
-    x = tf.pad(x, [[0, 0], *([max(p, 0) for p in side] for side in pad), [0, 0]])
     w = np.tile(k[::-1, ::-1, np.newaxis, np.newaxis], [1, 1, int(minor), 1])
     w = tf.constant(w, dtype=x.dtype)
     if down[0] == down[1]:

@@ -208,7 +208,7 @@ class TFRecordDataset:
         if labels is None:
             return np.zeros([count, 0], np.float32)
         if len(labels) != count:
-            path = label_file or records.labels_path(self.tfrecord_dir, self.name)
+            path = label_file or os.path.join(self.tfrecord_dir, f"{self.name}-rxx.labels")
             raise UserError(
                 f"label count: {path} has {len(labels)} labels, "
                 f"the data set {count} images: build the data set anew"

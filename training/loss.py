@@ -34,7 +34,9 @@ def G_logistic_ns(
         seed: [2] int32.
         dlatent_avg_beta: decay of G's mean of w; None leaves the mean alone.
     """
-    images, labels, _ = _fakes(G, training_set, minibatch_size, stream(seed, "G_loss"), dlatent_avg_beta)
+    images, labels, _ = _fakes(
+        G, training_set, minibatch_size, stream(seed, "G_loss"), dlatent_avg_beta
+    )
     scores = D.get_output_for(images, labels, is_training=True)
     loss = tf.nn.softplus(-scores[:, 0])
     return autosummary("Loss/G/loss", loss), None
@@ -93,7 +95,9 @@ def D_logistic_r1(
         labels: [N, label_size], those of the reals.
         gamma: weight γ.
     """
-    fakes, fake_labels, _ = _fakes(G, training_set, minibatch_size, stream(seed, "D_loss"), dlatent_avg_beta)
+    fakes, fake_labels, _ = _fakes(
+        G, training_set, minibatch_size, stream(seed, "D_loss"), dlatent_avg_beta
+    )
     real_scores = D.get_output_for(reals, labels, is_training=True)[:, 0]
     fake_scores = D.get_output_for(fakes, fake_labels, is_training=True)[:, 0]
     real_scores = autosummary("Loss/scores/real", real_scores)

@@ -84,7 +84,10 @@ class TrainGraph:
         # A weight average of half-life G_smoothing_kimg (StyleGAN2, appendix B; PGGAN, section A).
         half_life = max(options.G_smoothing_kimg * 1000, 1e-8)
         beta = 0.5 ** (options.minibatch_size / half_life)
-        self._Gs_op = Gs.setup_as_moving_average_of(G, beta=beta)
+        # D's step moves G's mean of w, which the average copies: the one has to follow the other.
+        # Only where a step is one round can they share a call.
+        with tf.control_dependencies([self._D_op] if self.rounds == 1 else None):
+            self._Gs_op = Gs.setup_as_moving_average_of(G, beta=beta)
 
     def step(self, position: int, minibatch: int, reals: np.ndarray, labels: np.ndarray) -> None:
         """Trains on one minibatch: G, its regulariser, D and the weight average, its regulariser.
@@ -111,13 +114,15 @@ class TrainGraph:
         for ops in (
             self._G_op,
             self._G_reg_op if run_G_reg else None,
-            self._D_op,
-            self._D_reg_op if run_D_reg else None,
+            self._D_op if self.rounds > 1 else None,
         ):
             if ops is not None:
                 for feed in feeds:
                     tflib.run(ops, feed)
-        tflib.run(self._Gs_op)
+        tflib.run(self._Gs_op, feeds[-1])
+        if run_D_reg:
+            for feed in feeds:
+                tflib.run(self._D_reg_op, feed)
 
     def _optimizers(self, name: str, args: dict[str, Any], lrate: float):
         """Optimizer of the loss, and one for the regulariser that shares its state."""

@@ -19,6 +19,7 @@ import numpy as np
 from PIL import Image
 
 from dnnlib import cli
+from dnnlib.tensorflow_loader import load_tensorflow
 from training.datasets import images, records
 
 
@@ -58,7 +59,7 @@ def main() -> None:
     parser.add_argument("--resolution", type=cli.int_list, default=[64, 256])
     parser.add_argument("--runs", type=cli.integer(1), default=3)
     args = parser.parse_args()
-    records.load_tensorflow()
+    load_tensorflow()
     for resolution in args.resolution:
         for build in (plain, tool):
             speed = rate(build, args.photos, resolution, args.runs)

@@ -60,8 +60,9 @@ def test_interrupt_leaves_nothing(tmp_path):
 
 KILL_LOOP = """
 import os, random, signal, sys, time
+from dnnlib.tensorflow_loader import load_tensorflow
 from training.datasets import images, records
-records.load_tensorflow()
+load_tensorflow()
 photos, target = sys.argv[1:]
 
 def build():  # in a copy of this process, so that TensorFlow is imported only once

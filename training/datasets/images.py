@@ -61,8 +61,7 @@ def create_from_images(
     order = np.arange(len(files))
     if shuffle:
         np.random.RandomState(123).shuffle(order)
-    os.makedirs(tfrecord_dir); folder=tfrecord_dir
-    with _pillow_warnings_off():
+    with _pillow_warnings_off(), staged_directory(tfrecord_dir) as folder:
         resolution = resolution or _common_size(image_dir, files)
         convert = functools.partial(_convert, image_dir, resolution, transform)
         with RecordWriter(folder, _name(tfrecord_dir), resolution) as writer:

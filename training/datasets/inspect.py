@@ -16,13 +16,13 @@ from tqdm import tqdm
 
 from dnnlib import UserError
 from dnnlib.files import atomic_write, staged_directory
+from dnnlib.tensorflow_loader import load_tensorflow
 from dnnlib.util import one_line
 from training.datasets.images import map_in_order
 from training.datasets.records import (
     dataset_name,
     find_levels,
     index_records,
-    load_tensorflow,
     parse_image,
     read_labels,
     read_manifest,

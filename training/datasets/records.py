@@ -16,12 +16,11 @@ import mmap
 import os
 import re
 import struct
-import sys
-import tempfile
 
 import numpy as np
 
 from dnnlib import UserError
+from dnnlib.tensorflow_loader import load_tensorflow
 from dnnlib.util import one_line
 
 TOOL_VERSION = "1.0"
@@ -30,28 +29,6 @@ MAX_RESOLUTION = 4096
 HEADER_BYTES = 12  # uint64 length, uint32 masked CRC-32C of the length
 FRAME_BYTES = HEADER_BYTES + 4  # ... payload, uint32 masked CRC-32C of the payload
 _LEVEL_FILE = re.compile(r"(?s)(.*)-r(0[2-9]|[1-9]\d)\.tfrecords")
-
-
-def load_tensorflow():
-    """Imports `tensorflow.compat.v1`, without the start-up lines that no setting switches off."""
-    if "tensorflow" in sys.modules:
-        import tensorflow.compat.v1 as tf
-
-        return tf
-    with tempfile.TemporaryFile() as captured:
-        sys.stderr.flush()
-        stderr = os.dup(2)
-        os.dup2(captured.fileno(), 2)
-        try:
-            import tensorflow.compat.v1 as tf
-        finally:
-            os.dup2(stderr, 2)
-            os.close(stderr)
-            captured.seek(0)
-            for line in captured.read().decode(errors="replace").splitlines():
-                if not re.match(r"[IW]\d{4} |WARNING: All log|To enable the following instr", line):
-                    print(line, file=sys.stderr)
-    return tf
 
 
 def image_levels(image: np.ndarray) -> list[np.ndarray]:

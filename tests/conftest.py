@@ -1,0 +1,95 @@
+"""What tests share: a session, the golden files, running the scripts of the repository.
+
+The fixtures are few on purpose:
+
+    session     a graph and session of its own for one test
+    shared      path of ../shared, else the test is skipped
+    clothing    folder of real photos, one subfolder a category, else skipped
+    golden      function: name of a file in ../shared/golden -> its arrays, and `meta` parsed
+    run_script  function: runs a script of the repository as a user does
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent / "shared"
+
+# `pytest` started in any folder finds the packages, as `python -m pytest` in the root does.
+if str(ROOT) not in sys.path:
+    sys.path.insert(0, str(ROOT))
+
+
+@pytest.fixture
+def session() -> Iterator:
+    """A new graph with a session, the default ones while the test runs."""
+    from dnnlib import tflib  # Here, so that tests without TensorFlow do not wait for it.
+
+    with tflib.graph_session(seed=1) as new_session:
+        yield new_session
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of files that all checkouts share."""
+    if not SHARED.is_dir():
+        pytest.skip(f"needs {SHARED}, which is not there")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def clothing(shared: Path) -> Path:
+    """Real product photos: `dress`, `hat`, … with JPEGs in them."""
+    path = shared / "data/clothing-small"
+    if not path.is_dir():
+        pytest.skip(f"needs {path}, which is not there")
+    return path
+
+
+@pytest.fixture(scope="session")
+def golden(shared: Path) -> Callable[[str], SimpleNamespace]:
+    """`golden("tf_ops.npz")` has `arrays` {name: array} and `meta` (dict or list)."""
+
+    def load(name: str) -> SimpleNamespace:
+        path = shared / "golden" / name
+        if not path.is_file():
+            pytest.skip(f"needs {path}, which is not there")
+        with np.load(path) as file:
+            arrays = {key: file[key] for key in file.files if key != "meta"}
+            return SimpleNamespace(arrays=arrays, meta=json.loads(str(file["meta"])))
+
+    return load
+
+
+@pytest.fixture(scope="session")
+def run_script() -> Callable[..., subprocess.CompletedProcess]:
+    """Runs a script of the repository: `run_script(["run_generator.py", "--help"], cwd=tmp_path)`.
+
+    The script is found in the root of the repository whatever `cwd` is; a first argument of `-c`
+    or `-m` is passed to Python as it is. `env` adds to the environment.
+    """
+
+    def run(
+        args: Sequence[object],
+        cwd: str | os.PathLike = ROOT,
+        env: Mapping[str, str] | None = None,
+        timeout: float = 300,
+    ) -> subprocess.CompletedProcess:
+        script, *rest = map(str, args)
+        command = [sys.executable, script if script.startswith("-") else str(ROOT / script), *rest]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), **(env or {})}
+        return subprocess.run(
+            command, cwd=cwd, env=environment, timeout=timeout, capture_output=True, text=True
+        )
+
+    return run

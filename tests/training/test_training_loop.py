@@ -1,0 +1,260 @@
+"""Training as its user runs it: the command line, on real photos where they are at hand."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from training.datasets.images import create_demo, create_from_images
+
+SMALL = [
+    "--config=config-e",
+    "--batch=8",
+    "--fmap-base=64",
+    "--fmap-max=8",
+    "--latent-size=8",
+    "--mapping-layers=2",
+    "--seed=7",
+]
+STATUS = re.compile(
+    r"^tick \d+ +kimg [\d.]+ +time \S.*? +sec/tick [\d.]+ +sec/kimg [\d.]+ +maintenance [\d.]+ ",
+    re.MULTILINE,
+)
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory, clothing):
+    """Two data sets: `photos`, real and without labels, and `drawn`, with labels."""
+    folder = tmp_path_factory.mktemp("data")
+    source = folder / "some"
+    source.mkdir()
+    for category in ("dress", "shoes", "t-shirt"):
+        names = sorted(os.listdir(clothing / category))[:20]
+        for name in names:
+            os.symlink(clothing / category / name, source / f"{category}-{name}")
+    create_from_images(str(folder / "photos"), str(source), resolution=16, transform="pad-white")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def drawn_dir(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("drawn")
+    create_demo(str(folder / "drawn"), num_images=24, resolution=16)
+    return folder
+
+
+def train(run_script, result_dir, *args):
+    result = run_script(["run_training.py", f"--result-dir={result_dir}", *SMALL, *args])
+    assert result.returncode == 0, result.stderr
+    return result, sorted(result_dir.iterdir())[-1]
+
+
+def read_stats(run_dir):
+    """Losses and scores of every tick; what depends on the clock is left out."""
+    rows = [json.loads(line) for line in open(run_dir / "stats.jsonl")]
+    clock = ("time", "sec_per_tick", "sec_per_kimg", "maintenance", "peak_memory_gb")
+    return [{k: v for k, v in row.items() if k not in clock} for row in rows]
+
+
+@pytest.fixture(scope="module")
+def photo_run(tmp_path_factory, data_dir, run_script):
+    folder = tmp_path_factory.mktemp("results")
+    args = (f"--data-dir={data_dir}", "--dataset=photos", "--total-kimg=0.2", "--snap=5")
+    return train(run_script, folder, *args)
+
+
+def test_run_directory_on_real_photos(photo_run):
+    result, run_dir = photo_run
+    assert run_dir.name == "00000-stylegan2-photos-1gpu-config-e"
+    names = {path.name for path in run_dir.iterdir()}
+    assert {
+        "log.txt",
+        "stats.jsonl",
+        "training_options.json",
+        "reals.png",
+        "fakes_init.png",
+        "fakes000000.png",
+        "network-snapshot-000000.pkl",
+        "network-final.pkl",
+    } <= names
+    assert any(name.startswith("events.out.tfevents") for name in names)
+    assert not any(name.endswith(".partial") for name in names)
+    assert len(STATUS.findall(result.stdout)) >= 10
+    assert STATUS.findall((run_dir / "log.txt").read_text()) == STATUS.findall(result.stdout)
+    options = json.loads((run_dir / "training_options.json").read_text())
+    assert options["minibatch_size"] == 8 and options["G_args"]["resolution"] == 16
+
+
+def test_losses_are_finite_and_regularisation_runs(photo_run):
+    rows = read_stats(photo_run[1])
+    last = rows[-1]
+    for name in ("Loss/G/loss", "Loss/D/loss", "Loss/scores/real", "Loss/scores/fake"):
+        assert all(np.isfinite(row[name]) for row in rows), name
+    assert any("Loss/pl_lengths" in row for row in rows)
+    assert any("Loss/D/r1_penalty" in row for row in rows)
+    assert last["kimg"] == 0.2 and last["pl_mean"] > 0
+    assert last["TrainG/skipped_steps"] == 0 and last["TrainD/skipped_steps"] == 0
+
+
+def test_grids_show_reals_and_changing_fakes(photo_run):
+    run_dir = photo_run[1]
+    reals = np.asarray(Image.open(run_dir / "reals.png"))
+    first = np.asarray(Image.open(run_dir / "fakes_init.png"))
+    last = np.asarray(Image.open(run_dir / "fakes000000.png"))
+    assert reals.shape == first.shape == last.shape
+    assert reals.shape[0] % 16 == 0 and reals.shape[1] % 16 == 0
+    assert reals.std() > 20 and (first != last).any()
+
+
+def test_tensorboard_has_the_curves(photo_run):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(photo_run[1])).Reload()
+    curve = events.Scalars("Loss/G/loss")
+    rows = [row for row in read_stats(photo_run[1]) if "Loss/G/loss" in row]
+    np.testing.assert_allclose([p.value for p in curve], [r["Loss/G/loss"] for r in rows], 1e-6)
+
+
+def test_a_new_process_makes_identical_images(photo_run, run_script, tmp_path):
+    network = photo_run[1] / "network-final.pkl"
+    grids = []
+    for name in ("a.png", "b.png"):
+        out = tmp_path / name
+        args = [f"--network={network}", "--grid=3x2", "--truncation-psi=0.7", f"--out={out}"]
+        result = run_script(["run_generator.py", "generate-grid", *args])
+        assert result.returncode == 0, result.stderr
+        grids.append(np.asarray(Image.open(out)))
+    assert grids[0].shape == (32, 48, 3)
+    np.testing.assert_array_equal(grids[0], grids[1])
+
+
+def test_the_grid_in_training_is_what_the_snapshot_makes(photo_run):
+    """The last fakes of the run, made again from the snapshot in another process (this one)."""
+    from dnnlib import tflib
+    from training import snapshots
+
+    run_dir = photo_run[1]
+    shown = np.asarray(Image.open(run_dir / "fakes000000.png"))
+    columns = shown.shape[1] // 16
+    with tflib.graph_session():
+        Gs = snapshots.load(str(run_dir / "network-snapshot-000000.pkl"))[2]
+        rng = np.random.Generator(np.random.Philox(key=[7, 0]))
+        count = columns * (shown.shape[0] // 16)
+        latents = rng.standard_normal([count, 8], dtype=np.float32)
+        image = Gs.run(latents[:5], None, is_validation=True, randomize_noise=False)
+    row = np.concatenate(list(image), axis=2).transpose(1, 2, 0)
+    expected = np.rint((row + 1) * 127.5).clip(0, 255)
+    # Another minibatch size may round the last bit differently.
+    assert np.abs(shown[:16, : 5 * 16] - expected).max() <= 1
+
+
+def test_same_seed_same_run(photo_run, data_dir, run_script, tmp_path):
+    args = (f"--data-dir={data_dir}", "--dataset=photos", "--total-kimg=0.2", "--snap=5")
+    _, again = train(run_script, tmp_path, *args)
+    assert read_stats(again) == read_stats(photo_run[1])
+    for name in ("fakes000000.png", "network-final.pkl"):
+        assert (again / name).read_bytes() == (photo_run[1] / name).read_bytes(), name
+    _, other = train(run_script, tmp_path, *args, "--seed=8", "--total-kimg=0.03")
+    assert read_stats(other)[0] != read_stats(again)[0]
+
+
+def test_labels_are_used_and_accumulation_works(drawn_dir, run_script, tmp_path):
+    args = (f"--data-dir={drawn_dir}", "--dataset=drawn", "--total-kimg=0.04", "--batch-gpu=4")
+    _, run_dir = train(run_script, tmp_path, *args, "--mirror-augment=true")
+    options = json.loads((run_dir / "training_options.json").read_text())
+    assert options["G_args"]["label_size"] == options["D_args"]["label_size"] == 6
+    assert all(np.isfinite(row["Loss/D/loss"]) for row in read_stats(run_dir))
+    out = tmp_path / "grid.png"
+    args = [f"--network={run_dir / 'network-final.pkl'}", "--grid=2x6", f"--out={out}"]
+    assert run_script(["run_generator.py", "generate-grid", *args]).returncode == 0
+    assert Image.open(out).size == (32, 96)
+
+
+def test_dry_run_prints_the_options_and_leaves_nothing(drawn_dir, run_script, tmp_path):
+    args = ["run_training.py", f"--data-dir={drawn_dir}", "--dataset=drawn", "--gamma=3", "-n"]
+    result = run_script([*args, f"--result-dir={tmp_path / 'none'}"])
+    options = json.loads(result.stdout)
+    assert options["D_loss_args"]["gamma"] == 3
+    assert options["G_args"]["fmap_base"] == 16 << 10  # config-f
+    assert not (tmp_path / "none").exists()
+
+
+def test_ctrl_c_saves_a_snapshot(drawn_dir, tmp_path, repo_root):
+    command = [sys.executable, "run_training.py", f"--data-dir={drawn_dir}", "--dataset=drawn"]
+    process = subprocess.Popen(
+        [*command, *SMALL, f"--result-dir={tmp_path}", "--total-kimg=1000"],
+        cwd=repo_root,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    for line in process.stdout:
+        if line.startswith("tick 0"):
+            break
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130, stderr
+    assert "Traceback" not in stderr
+    assert list(tmp_path.glob("*/network-snapshot-*.pkl"))
+
+
+@pytest.fixture(scope="module")
+def broken_dir(tmp_path_factory):
+    """Data sets with one defect each."""
+    folder = tmp_path_factory.mktemp("broken")
+    for name in ("truncated", "labels"):
+        create_demo(str(folder / name), num_images=12, resolution=8)
+    path = folder / "truncated" / "truncated-r03.tfrecords"
+    with open(path, "r+b") as file:
+        file.truncate(path.stat().st_size - 30)
+    np.save(open(folder / "labels" / "labels-rxx.labels", "wb"), np.eye(5, dtype=np.float32))
+    (folder / "empty").mkdir()
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--dataset=nowhere"], "no folder .*nowhere"),
+        (["--dataset=empty"], "empty is no dataset"),
+        (["--dataset=truncated"], r"truncated-r03\.tfrecords.*truncated"),
+        (["--dataset=labels"], r"labels-rxx\.labels has 5 labels.*12 images"),
+        (["--dataset=labels", "--resolution=64"], "no level of resolution 64|5 labels"),
+        (["--dataset=labels", "--config=config-z"], "config-z.*config-e"),
+        (["--dataset=labels", "--gamma=abc"], "--gamma: expected a number"),
+        (["--dataset=labels", "--gama=1"], "unrecognized arguments: --gama=1"),
+        (["--dataset=labels", "--metrics=fid50k"], "--metrics=fid50k"),
+        (["--dataset=labels", "--num-gpus=0"], "--num-gpus: expected a whole number"),
+        ([], "--dataset is missing"),
+    ],
+)
+def test_bad_input_is_one_line(broken_dir, run_script, tmp_path, args, message):
+    common = [f"--data-dir={broken_dir}", f"--result-dir={tmp_path / 'results'}"]
+    result = run_script(["run_training.py", *common, *args])
+    assert result.returncode == 2
+    assert len(result.stderr.strip().splitlines()) == 1, result.stderr
+    assert re.search(message, result.stderr), result.stderr
+    assert not (tmp_path / "results").exists()
+
+
+def test_more_bad_input(drawn_dir, run_script, tmp_path):
+    """What is found only when a run directory is made or the networks are built."""
+    (tmp_path / "file").write_text("no folder")
+    common = ["run_training.py", f"--data-dir={drawn_dir}", "--dataset=drawn", *SMALL]
+    for args, message in [
+        ([f"--result-dir={tmp_path / 'file' / 'results'}"], "choose another --result-dir"),
+        ([f"--result-dir={tmp_path}", "--num-gpus=2"], "--num-gpus=2, but TensorFlow sees"),
+        ([f"--result-dir={tmp_path}", "--batch-gpu=3"], "--batch=8 is not a multiple"),
+    ]:
+        result = run_script([*common, *args])
+        assert result.returncode == 2, result.stderr
+        assert len(result.stderr.strip().splitlines()) == 1, result.stderr
+        assert message in result.stderr
