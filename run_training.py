@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 
-from dnnlib import UserError, cli
+from dnnlib import cli
+from dnnlib.tensorflow_loader import load_tensorflow
 
 _EXAMPLES = """examples:
   # See the whole way from data to image grid in a few minutes, on any machine:
@@ -68,14 +69,15 @@ def main() -> None:
     # TensorFlow takes seconds to load, and has to wait for what can be checked without it.
     from training.options import options_from_args
 
+    options = None if args.demo else options_from_args(args)
+    if options and args.dry_run:
+        print(json.dumps(options.to_json(), indent=2))
+        return
+    load_tensorflow()
     if args.demo:
         from training.demo import run_demo
 
         run_demo(args.result_dir, args.data_dir, args.seed)
-        return
-    options = options_from_args(args)
-    if args.dry_run:
-        print(json.dumps(options.to_json(), indent=2))
         return
     from training.training_loop import train
 

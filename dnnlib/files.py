@@ -51,24 +51,36 @@ def staged_directory(path: str) -> Iterator[str]:
     try:
         os.makedirs(parent, exist_ok=True)
         _remove_abandoned(parent, name)
-        staging = tempfile.mkdtemp(prefix=f".{name}.", suffix=".partial", dir=parent)
+        staging, lock = _make_locked(parent, name)
     except OSError as error:
         raise UserError(f"cannot write in {parent}: {error.strerror or error}") from error
-    lock = os.open(staging, os.O_RDONLY)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
         yield staging
-        for entry in os.scandir(staging):
-            _sync_file(entry.path)
-        os.chmod(staging, 0o777 & ~_umask())
         _check_free(path)
-        os.replace(staging, path)
+        try:
+            for entry in os.scandir(staging):
+                _sync_file(entry.path)
+            os.chmod(staging, 0o777 & ~_umask())
+            os.replace(staging, path)
+            _sync_folder(parent)
+        except OSError as error:
+            raise UserError(f"cannot write {path}: {error.strerror or error}") from error
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
         raise
     finally:
         os.close(lock)
-    _sync_folder(parent)
+
+
+def _make_locked(parent: str, name: str) -> tuple[str, int]:
+    """A new folder and the descriptor that holds its lock."""
+    while True:
+        staging = tempfile.mkdtemp(prefix=f".{name}.", suffix=".partial", dir=parent)
+        lock = os.open(staging, os.O_RDONLY)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if os.path.isdir(staging):
+            return staging, lock
+        os.close(lock)  # Another process took it for abandoned before it was locked.
 
 
 def _check_free(path: str) -> None:

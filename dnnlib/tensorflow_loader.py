@@ -38,7 +38,7 @@ def _stderr_held_back(active: bool) -> Iterator[None]:
         os.dup2(held_back.fileno(), 2)
         try:
             yield
-        except BaseException:
+        except Exception:
             held_back.seek(0)
             os.write(stderr, held_back.read())
             raise

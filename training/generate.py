@@ -125,6 +125,9 @@ def generate_grid(
     Raises:
         UserError: a seed that does not exist, or the file cannot be written.
     """
+    folder = os.path.dirname(os.path.abspath(out))
+    if not os.path.isdir(folder):  # Said before the pictures are made, not after.
+        raise UserError(f"cannot write {out}: there is no folder {folder}")
     columns, rows = grid_size
     count = columns * rows
     seeds = list(seeds)[:count]

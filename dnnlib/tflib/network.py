@@ -253,7 +253,7 @@ class Network:
             input_transform: {func: called with the input tensors and the other items}.
             output_transform: the same for the outputs, e.g. dict(func=convert_images_to_uint8).
             return_as_list: a list even where there is one output.
-            print_progress: show a progress bar on stderr.
+            print_progress: show a progress bar where stderr is a screen.
             minibatch_size: images at once; all of them if None.
             num_gpus: devices that share each minibatch.
             dynamic_kwargs: override static keyword arguments.
@@ -280,7 +280,7 @@ class Network:
             range(0, max(count, 1), step),
             desc=self.name,
             unit="minibatch",
-            disable=not print_progress,
+            disable=None if print_progress else True,  # None: where stderr is a screen.
         ):
             feed = {t: a[begin : begin + step] for t, a in zip(inputs, arrays, strict=True)}
             parts.append(tfutil.run(outputs, feed))

@@ -65,6 +65,7 @@ class Optimizer:
         self.learning_rate = tf.convert_to_tensor(learning_rate, tf.float32)
         self._rounds = minibatch_multiplier
         self._replicas: list[dict[tf.Variable, tf.Tensor]] = []
+        self._losses: list[tf.Tensor] = []
         if share is None:
             self._optimizer = _OPTIMIZERS[tf_optimizer](
                 name=name, learning_rate=self.learning_rate, **kwargs
@@ -85,6 +86,7 @@ class Optimizer:
         if isinstance(trainable_vars, dict):
             trainable_vars = trainable_vars.values()
         variables = list(trainable_vars)
+        self._losses.append(loss)
         with tf.name_scope(f"{self.name}_grad"):
             gradients = tf.gradients(tf.reduce_mean(loss), variables)
         # A variable that this loss does not depend on (the mapping network's label input when
@@ -97,9 +99,9 @@ class Optimizer:
         variables = list(self._replicas[0])
         with tf.name_scope(f"{self.name}_apply"), tf.control_dependencies(None):
             gradients = [self._mean(v) for v in variables]
-            if self._rounds is None:
-                return self._step(variables, gradients)
-            return self._accumulate(variables, gradients)
+            build = self._step if self._rounds is None else self._accumulate
+            # Gradients alone would leave the losses, and the statistics in them, unevaluated.
+            return tf.group(build(variables, gradients), *self._losses)
 
     def reset_optimizer_state(self) -> None:
         """Sets moments and step count to what they were at the start."""

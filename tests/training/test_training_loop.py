@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -29,9 +30,13 @@ STATUS = re.compile(
 )
 
 
+ROOT = Path(__file__).resolve().parents[2]
+
+
 @pytest.fixture(scope="module")
-def data_dir(tmp_path_factory, clothing):
-    """Two data sets: `photos`, real and without labels, and `drawn`, with labels."""
+def data_dir(tmp_path_factory, shared):
+    """A data set `photos`: real ones, without labels."""
+    clothing = shared / "data" / "clothing-small"
     folder = tmp_path_factory.mktemp("data")
     source = folder / "some"
     source.mkdir()
@@ -45,6 +50,7 @@ def data_dir(tmp_path_factory, clothing):
 
 @pytest.fixture(scope="module")
 def drawn_dir(tmp_path_factory):
+    """A data set `drawn`, with labels."""
     folder = tmp_path_factory.mktemp("drawn")
     create_demo(str(folder / "drawn"), num_images=24, resolution=16)
     return folder
@@ -186,11 +192,11 @@ def test_dry_run_prints_the_options_and_leaves_nothing(drawn_dir, run_script, tm
     assert not (tmp_path / "none").exists()
 
 
-def test_ctrl_c_saves_a_snapshot(drawn_dir, tmp_path, repo_root):
+def test_ctrl_c_saves_a_snapshot(drawn_dir, tmp_path):
     command = [sys.executable, "run_training.py", f"--data-dir={drawn_dir}", "--dataset=drawn"]
     process = subprocess.Popen(
         [*command, *SMALL, f"--result-dir={tmp_path}", "--total-kimg=1000"],
-        cwd=repo_root,
+        cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
