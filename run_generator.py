@@ -10,7 +10,7 @@ from dnnlib import cli
 
 _EXAMPLES = """examples:
   # 26 pictures, one file each:
-  python run_generator.py generate-images --network=network-final.pkl --seeds=6600-6625 --truncation-psi=0.7
+  python run_generator.py generate-images --network=network-final.pkl --seeds=6600-6625
 
   # Styles of the columns in the pictures of the rows:
   python run_generator.py style-mixing-example --network=network-final.pkl \\
@@ -39,7 +39,7 @@ def _parse_args() -> argparse.Namespace:
             name,
             help=text,
             description=text,
-            epilog=f"example:\n  python run_generator.py {name} --network=network-final.pkl {example}",
+            epilog=f"example:\n  {parser.prog} {name} --network=network-final.pkl {example}",
         )
         sub.add_argument("--network", required=True, help="snapshot, a .pkl file")
         sub.add_argument(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 
@@ -13,7 +14,7 @@ _EXAMPLES = """examples:
   python run_training.py --demo
 
   # Train on the data set in ~/datasets/shoes with one GPU:
-  python run_training.py --data-dir=~/datasets --dataset=shoes --config=config-f --mirror-augment=true
+  python run_training.py --data-dir=~/datasets --dataset=shoes --mirror-augment=true
 
   # A network small enough for a CPU:
   python run_training.py --data-dir=~/datasets --dataset=shoes --config=config-e \\
@@ -21,7 +22,7 @@ _EXAMPLES = """examples:
 """
 
 
-def _parse_args():
+def _parse_args() -> argparse.Namespace:
     parser = cli.ArgumentParser(description=__doc__, epilog=_EXAMPLES)
     add = parser.add_argument
     add("--result-dir", default="results", help="root of the run directories (default: results)")
@@ -61,23 +62,30 @@ def _parse_args():
     )
     size.add_argument("--lrate", type=cli.number(0), help="learning rate (0.002)")
     size.add_argument("--ema-kimg", type=cli.number(0), help="half-life of the weight average (10)")
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.demo:
+        fixed = set(vars(args)) - {"demo", "result_dir", "data_dir", "seed", "dry_run"}
+        given = [n for n in sorted(fixed) if getattr(args, n) != parser.get_default(n)]
+        if given:
+            names = ", ".join("--" + n.replace("_", "-") for n in given)
+            parser.error(f"--demo chooses {names} itself: leave it out")
+    return args
 
 
 def main() -> None:
     args = _parse_args()
     # TensorFlow takes seconds to load, and has to wait for what can be checked without it.
-    from training.options import options_from_args
+    from training.options import demo_options, options_from_args
 
-    options = None if args.demo else options_from_args(args)
-    if options and args.dry_run:
+    options = demo_options(args) if args.demo else options_from_args(args)
+    if args.dry_run:
         print(json.dumps(options.to_json(), indent=2))
         return
     load_tensorflow()
     if args.demo:
         from training.demo import run_demo
 
-        run_demo(args.result_dir, args.data_dir, args.seed)
+        run_demo(options, args.result_dir)
         return
     from training.training_loop import train
 

@@ -34,7 +34,7 @@ class EasyDict(dict):
 
 def format_time(seconds: float) -> str:
     """Duration as in the official status line: `8s`, `5m 12s`, `3h 05m 12s`, `2d 03h 05m`."""
-    s = int(round(seconds))
+    s = round(seconds)
     if s < 60:
         return f"{s}s"
     if s < 60 * 60:

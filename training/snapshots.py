@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -128,7 +128,7 @@ class _Pickler(pickle._Pickler):
             super().save_global(obj, name)
 
     # `pickle._Pickler` dispatches on types; functions and built-in functions are globals.
-    dispatch = {
+    dispatch: ClassVar = {
         **pickle._Pickler.dispatch,
         type(_reconstruct): save_global,
         type(_latin1): save_global,

@@ -149,12 +149,13 @@ class _Run:
         tick_start_nimg = 0
         bar = tqdm(total=total / 1000, unit="kimg", disable=None, leave=False, smoothing=0.05)
         try:
-            while self.cur_nimg < total:
+            done = False
+            while not done:
                 self.graph.step(self.cur_nimg, self.minibatch, *next(batches))
                 self.cur_nimg += options.minibatch_size
                 self.minibatch += 1
                 bar.update(options.minibatch_size / 1000)
-                done = self.cur_nimg >= total
+                done = self.cur_nimg >= total or self._out_of_time()
                 if self.minibatch > 1 and not done:
                     if self.cur_nimg - tick_start_nimg < options.kimg_per_tick * 1000:
                         continue
@@ -171,6 +172,10 @@ class _Run:
         final = os.path.join(self.run_dir, "network-final.pkl")
         snapshots.save((self.G, self.D, self.Gs), final)
         return final
+
+    def _out_of_time(self) -> bool:
+        limit = self.options.total_seconds
+        return limit is not None and time.monotonic() - self.start_time >= limit
 
     def _tick(self, tick_nimg: int, done: bool) -> None:
         """Reports what happened since the last tick, and writes images and snapshots."""

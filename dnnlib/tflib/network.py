@@ -25,8 +25,9 @@ BUILD_MODULES = ("training.networks_stylegan2",)
 
 # Set when the graph of a network is built; a network read from a snapshot builds at first use.
 _GRAPH_ATTRIBUTES = frozenset(
-    "scope components input_names num_inputs num_outputs input_templates output_templates output_names "
-    "input_shapes output_shapes input_shape output_shape own_vars vars var_global_to_local".split()
+    "scope components input_names num_inputs num_outputs input_templates output_templates "
+    "output_names input_shapes output_shapes input_shape output_shape own_vars vars "
+    "var_global_to_local".split()
 )
 
 
@@ -225,7 +226,7 @@ class Network:
             beta: decay for trainable variables, a number or scalar tensor.
             beta_nontrainable: decay for the others; 0 copies them.
         """
-        with tfutil.absolute_name_scope(self.scope + "/MovingAvg"):
+        with tfutil.absolute_name_scope(self.scope + "/_MovingAvg"):
             ops = []
             for name, var in self.vars.items():
                 if name in src_net.vars:
@@ -307,9 +308,11 @@ class Network:
     # Showing
 
     def list_ops(self) -> list[tf.Operation]:
-        """The operations of the template graph."""
+        """The operations of the template graph, without those that `run` and others added."""
         prefix = self.scope + "/"
-        return [op for op in tf.get_default_graph().get_operations() if op.name.startswith(prefix)]
+        operations = tf.get_default_graph().get_operations()
+        template = [op for op in operations if op.name.startswith(prefix)]
+        return [op for op in template if not op.name.startswith(prefix + "_")]
 
     def list_layers(self) -> list[tuple[str, tf.Tensor | None, list[tf.Variable]]]:
         """(layer name, output of its last op, trainable variables), in the order of creation."""

@@ -159,9 +159,7 @@ def test_the_graph_does_not_grow(session):
     for _ in range(3):
         use_all()
     assert count_ops() == before
-    G.run(
-        z, None, truncation_psi=0.6
-    )  # An option not seen before needs an expression: it can grow.
+    G.run(z, None, truncation_psi=0.6)  # New options need a new expression: it can grow.
     assert count_ops() > before
 
 
@@ -169,17 +167,14 @@ def test_two_graphs_in_one_process():
     """Networks of the same name, used in turn."""
     x, y = RANDOM.normal(size=(2, 2)), np.zeros((2, 3))
     results = []
-    with tflib.graph_session(seed=1) as first:
+    with tflib.graph_session(seed=1):
         one = Network("Net", affine)
-        with tflib.graph_session(seed=2) as second:
+        with tflib.graph_session(seed=2):
             two = Network("Net", affine)
             assert two.scope == "Net"  # Names of the other graph are not taken here.
             results.append(two.run(x, y))
         results.append(one.run(x, y))
-        with second.graph.as_default(), second.as_default():
-            pass  # Closed by now; entering it again must not disturb the first one.
-        with first.graph.as_default(), first.as_default():
-            np.testing.assert_array_equal(one.run(x, y), results[1])
+        np.testing.assert_array_equal(one.run(x, y), results[1])
     assert not np.allclose(*results)
 
 
@@ -396,4 +391,6 @@ def test_list_ops(net):
     assert {op.name for op in ops} >= {"Net/x_in", "Net/y_out", "Net/Dense/weight"}
     before = len(ops)
     net.get_output_for(tf.zeros([1, 2]), None)
+    net.run(np.zeros((1, 2)), None)
+    net.setup_as_moving_average_of(net)
     assert len(net.list_ops()) == before

@@ -174,5 +174,5 @@ def test_level_with_fewer_images_is_named(folder, images):
 
 
 def test_resolution_that_is_not_there(folder):
-    with pytest.raises(UserError, match="no level of resolution 64.*4 to 16"):
+    with pytest.raises(UserError, match=r"no level of resolution 64.*4 to 16"):
         TFRecordDataset(folder, resolution=64)

@@ -10,8 +10,8 @@ from dnnlib import tflib
 from dnnlib.tflib import Network
 from training import snapshots
 
-SHAPE = dict(num_channels=3, resolution=16, fmap_base=64, fmap_max=8)
-STYLE = dict(latent_size=8, dlatent_size=8, mapping_fmaps=8, mapping_layers=2)
+SHAPE = {"num_channels": 3, "resolution": 16, "fmap_base": 64, "fmap_max": 8}
+STYLE = {"latent_size": 8, "dlatent_size": 8, "mapping_fmaps": 8, "mapping_layers": 2}
 
 
 @pytest.fixture(scope="module")
