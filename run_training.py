@@ -28,7 +28,12 @@ def _parse_args() -> argparse.Namespace:
     add("--result-dir", default="results", help="root of the run directories (default: results)")
     add("--data-dir", help="root of the data sets")
     add("--dataset", help="name of the data set: a folder in --data-dir")
-    add("--config", default="config-f", help="config-e or config-f (default: config-f)")
+    add(
+        "--config",
+        default="config-f",
+        help="config-a to config-f, or config-e-G{orig,skip,resnet}-D{orig,skip,resnet} "
+        "(default: config-f)",
+    )
     add("--num-gpus", type=cli.integer(1), default=1, help="number of GPUs (default: 1)")
     add("--total-kimg", type=cli.number(0.001), help="length in thousands of images (25000)")
     add("--gamma", type=cli.number(0), help="weight of the R1 regularisation (default: config's)")
@@ -50,7 +55,7 @@ def _parse_args() -> argparse.Namespace:
         action="store_true",
         help="draw a small data set, train on it for a few minutes on a CPU, and generate a grid",
     )
-    size = parser.add_argument_group("network size, for small machines")
+    size = parser.add_argument_group("smaller networks and shorter schedules, for small machines")
     size.add_argument(
         "--resolution", type=cli.integer(4), help="train at a coarser level of the data"
     )
@@ -61,6 +66,12 @@ def _parse_args() -> argparse.Namespace:
         "--mapping-layers", type=cli.integer(1), help="depth of the mapping network (8)"
     )
     size.add_argument("--lrate", type=cli.number(0), help="learning rate (0.002)")
+    size.add_argument(
+        "--lod-kimg",
+        type=cli.number(0.001),
+        help="configs a-d: thousands of images at a resolution, and again for fading in the next "
+        "(600)",
+    )
     size.add_argument("--ema-kimg", type=cli.number(0), help="half-life of the weight average (10)")
     args = parser.parse_args()
     if args.demo:

@@ -14,18 +14,18 @@ from dnnlib import tflib
 from dnnlib.tflib import Network
 from dnnlib.tflib.autosummary import autosummary
 from training.dataset import TFRecordDataset
-from training.random_streams import normal, stream
+from training.random_streams import normal, stream, uniform
 
 
-def G_logistic_ns(
+def G_logistic(
     G: Network,
     D: Network,
     training_set: TFRecordDataset,
-    minibatch_size: int,
+    minibatch_size: int | tf.Tensor,
     seed: tf.Tensor,
     dlatent_avg_beta: float | None = 0.995,
 ) -> tuple[tf.Tensor, None]:
-    """Non-saturating logistic loss (Goodfellow et al. 2014): softplus(-D(G(z))).
+    """Saturating logistic loss (Goodfellow et al. 2014): -softplus(D(G(z))).
 
     Args:
         G, D: the networks.
@@ -34,19 +34,41 @@ def G_logistic_ns(
         seed: [2] int32.
         dlatent_avg_beta: decay of G's mean of w; None leaves the mean alone.
     """
-    images, labels, _ = _fakes(
-        G, training_set, minibatch_size, stream(seed, "G_loss"), dlatent_avg_beta
-    )
-    scores = D.get_output_for(images, labels, is_training=True)
-    loss = tf.nn.softplus(-scores[:, 0])
-    return autosummary("Loss/G/loss", loss), None
+    scores = _generator_scores(G, D, training_set, minibatch_size, seed, dlatent_avg_beta)
+    return autosummary("Loss/G/loss", -tf.nn.softplus(scores)), None
+
+
+def G_logistic_ns(
+    G: Network,
+    D: Network,
+    training_set: TFRecordDataset,
+    minibatch_size: int | tf.Tensor,
+    seed: tf.Tensor,
+    dlatent_avg_beta: float | None = 0.995,
+) -> tuple[tf.Tensor, None]:
+    """Non-saturating logistic loss (Goodfellow et al. 2014): softplus(-D(G(z)))."""
+    scores = _generator_scores(G, D, training_set, minibatch_size, seed, dlatent_avg_beta)
+    return autosummary("Loss/G/loss", tf.nn.softplus(-scores)), None
+
+
+def G_wgan(
+    G: Network,
+    D: Network,
+    training_set: TFRecordDataset,
+    minibatch_size: int | tf.Tensor,
+    seed: tf.Tensor,
+    dlatent_avg_beta: float | None = 0.995,
+) -> tuple[tf.Tensor, None]:
+    """Wasserstein loss (Arjovsky et al. 2017): -D(G(z))."""
+    scores = _generator_scores(G, D, training_set, minibatch_size, seed, dlatent_avg_beta)
+    return autosummary("Loss/G/loss", -scores), None
 
 
 def G_logistic_ns_pathreg(
     G: Network,
     D: Network,
     training_set: TFRecordDataset,
-    minibatch_size: int,
+    minibatch_size: int | tf.Tensor,
     seed: tf.Tensor,
     pl_mean: PathLengthMean,
     pl_minibatch_shrink: int = 2,
@@ -57,7 +79,7 @@ def G_logistic_ns_pathreg(
     """`G_logistic_ns` with path length regularisation (StyleGAN2, section 3.2 and equation 4).
 
     Args:
-        G, D, training_set, minibatch_size, seed, dlatent_avg_beta: as in `G_logistic_ns`.
+        G, D, training_set, minibatch_size, seed, dlatent_avg_beta: as in `G_logistic`.
         pl_mean: running mean of path lengths, shared by replicas.
         pl_minibatch_shrink: regularise with fewer fakes by this factor, to save time and memory.
         pl_decay: decay of the running mean.
@@ -65,7 +87,7 @@ def G_logistic_ns_pathreg(
     """
     loss, _ = G_logistic_ns(G, D, training_set, minibatch_size, seed, dlatent_avg_beta)
     seed = stream(seed, "G_reg")
-    count = max(minibatch_size // pl_minibatch_shrink, 1)
+    count = tf.maximum(minibatch_size // pl_minibatch_shrink, 1)
     images, _, dlatents = _fakes(G, training_set, count, seed, dlatent_avg_beta)
     lengths = path_lengths(images, dlatents, normal(tf.shape(images), stream(seed, "pl_noise")))
     lengths = autosummary("Loss/pl_lengths", lengths)
@@ -73,38 +95,127 @@ def G_logistic_ns_pathreg(
     return loss, autosummary("Loss/G/pl_penalty", penalty) * pl_weight
 
 
+def D_logistic(
+    G: Network,
+    D: Network,
+    training_set: TFRecordDataset,
+    minibatch_size: int | tf.Tensor,
+    seed: tf.Tensor,
+    reals: tf.Tensor,
+    labels: tf.Tensor,
+    dlatent_avg_beta: float | None = 0.995,
+) -> tuple[tf.Tensor, None]:
+    """Logistic loss (Goodfellow et al. 2014): softplus(D(G(z))) + softplus(-D(x)).
+
+    Args:
+        G, D, training_set, minibatch_size, seed, dlatent_avg_beta: as in `G_logistic`.
+        reals: [N, C, H, W] in [-1, 1].
+        labels: [N, label_size], those of the reals.
+    """
+    real_scores, fake_scores, _ = _score_both(
+        G, D, training_set, minibatch_size, seed, reals, labels, dlatent_avg_beta
+    )
+    return _logistic(real_scores, fake_scores), None
+
+
 def D_logistic_r1(
     G: Network,
     D: Network,
     training_set: TFRecordDataset,
-    minibatch_size: int,
+    minibatch_size: int | tf.Tensor,
     seed: tf.Tensor,
     reals: tf.Tensor,
     labels: tf.Tensor,
     gamma: float = 10.0,
     dlatent_avg_beta: float | None = 0.995,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Logistic loss with R1: softplus(D(G(z))) + softplus(-D(x)); γ/2·|∇D(x)|².
+    """`D_logistic` with R1: γ/2·|∇D(x)|² of reals x.
 
-    R1 is equation 9 of Mescheder et al. 2018, "Which training methods for GANs do actually
-    converge?".
-
-    Args:
-        G, D, training_set, minibatch_size, seed, dlatent_avg_beta: as in `G_logistic_ns`.
-        reals: [N, C, H, W] in [-1, 1].
-        labels: [N, label_size], those of the reals.
-        gamma: weight γ.
+    Mescheder et al. 2018, "Which training methods for GANs do actually converge?", equation 9.
     """
-    fakes, fake_labels, _ = _fakes(
-        G, training_set, minibatch_size, stream(seed, "D_loss"), dlatent_avg_beta
+    real_scores, fake_scores, _ = _score_both(
+        G, D, training_set, minibatch_size, seed, reals, labels, dlatent_avg_beta
     )
-    real_scores = D.get_output_for(reals, labels, is_training=True)[:, 0]
-    fake_scores = D.get_output_for(fakes, fake_labels, is_training=True)[:, 0]
-    real_scores = autosummary("Loss/scores/real", real_scores)
-    fake_scores = autosummary("Loss/scores/fake", fake_scores)
-    loss = tf.nn.softplus(fake_scores) + tf.nn.softplus(-real_scores)
     penalty = autosummary("Loss/D/r1_penalty", r1_penalty(real_scores, reals))
-    return autosummary("Loss/D/loss", loss), penalty * (gamma * 0.5)
+    return _logistic(real_scores, fake_scores), penalty * (gamma * 0.5)
+
+
+def D_logistic_r2(
+    G: Network,
+    D: Network,
+    training_set: TFRecordDataset,
+    minibatch_size: int | tf.Tensor,
+    seed: tf.Tensor,
+    reals: tf.Tensor,
+    labels: tf.Tensor,
+    gamma: float = 10.0,
+    dlatent_avg_beta: float | None = 0.995,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """`D_logistic` with R2: γ/2·|∇D(G(z))|² (Mescheder et al. 2018, section 4.1)."""
+    real_scores, fake_scores, fakes = _score_both(
+        G, D, training_set, minibatch_size, seed, reals, labels, dlatent_avg_beta
+    )
+    penalty = autosummary("Loss/D/r2_penalty", r1_penalty(fake_scores, fakes))
+    return _logistic(real_scores, fake_scores), penalty * (gamma * 0.5)
+
+
+def D_wgan(
+    G: Network,
+    D: Network,
+    training_set: TFRecordDataset,
+    minibatch_size: int | tf.Tensor,
+    seed: tf.Tensor,
+    reals: tf.Tensor,
+    labels: tf.Tensor,
+    wgan_epsilon: float = 0.001,
+    dlatent_avg_beta: float | None = 0.995,
+) -> tuple[tf.Tensor, None]:
+    """Wasserstein loss with a drift term: D(G(z)) - D(x) + ε·D(x)² (PGGAN, appendix A.1)."""
+    real_scores, fake_scores, _ = _score_both(
+        G, D, training_set, minibatch_size, seed, reals, labels, dlatent_avg_beta
+    )
+    return _wasserstein(real_scores, fake_scores, wgan_epsilon), None
+
+
+def D_wgan_gp(
+    G: Network,
+    D: Network,
+    training_set: TFRecordDataset,
+    minibatch_size: int | tf.Tensor,
+    seed: tf.Tensor,
+    reals: tf.Tensor,
+    labels: tf.Tensor,
+    wgan_lambda: float = 10.0,
+    wgan_epsilon: float = 0.001,
+    wgan_target: float = 1.0,
+    dlatent_avg_beta: float | None = 0.995,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """`D_wgan` with gradient penalty λ/τ²·(|∇D(x̂)| - τ)² between reals and fakes.
+
+    Gulrajani et al. 2017, equation 3, and PGGAN, appendix A.1.
+    """
+    real_scores, fake_scores, fakes = _score_both(
+        G, D, training_set, minibatch_size, seed, reals, labels, dlatent_avg_beta
+    )
+    loss = _wasserstein(real_scores, fake_scores, wgan_epsilon)
+    mix = uniform([tf.shape(reals)[0], 1, 1, 1], stream(stream(seed, "D_loss"), "gp_mixing"))
+    mixed = tflib.lerp(reals, fakes, mix)
+    mixed_scores = D.get_output_for(mixed, labels, is_training=True)[:, 0]
+    norms = autosummary("Loss/D/gradient_norm", tf.sqrt(r1_penalty(mixed_scores, mixed)))
+    return loss, tf.square(norms - wgan_target) * (wgan_lambda / wgan_target**2)
+
+
+LOSS_FUNCTIONS = (
+    G_logistic,
+    G_logistic_ns,
+    G_logistic_ns_pathreg,
+    G_wgan,
+    D_logistic,
+    D_logistic_r1,
+    D_logistic_r2,
+    D_wgan,
+    D_wgan_gp,
+)
 
 
 def path_lengths(images: tf.Tensor, dlatents: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
@@ -166,7 +277,7 @@ class PathLengthMean:
 def _fakes(
     G: Network,
     training_set: TFRecordDataset,
-    count: int,
+    count: int | tf.Tensor,
     seed: tf.Tensor,
     dlatent_avg_beta: float | None,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
@@ -182,3 +293,30 @@ def _fakes(
         dlatent_avg_beta=dlatent_avg_beta,
     )
     return images, labels, dlatents
+
+
+def _generator_scores(G, D, training_set, minibatch_size, seed, dlatent_avg_beta) -> tf.Tensor:
+    """D's scores [N] of fakes, for a generator's loss."""
+    seed = stream(seed, "G_loss")
+    fakes, labels, _ = _fakes(G, training_set, minibatch_size, seed, dlatent_avg_beta)
+    return D.get_output_for(fakes, labels, is_training=True)[:, 0]
+
+
+def _score_both(G, D, training_set, minibatch_size, seed, reals, labels, dlatent_avg_beta):
+    """D's scores [N] of reals and of fakes, and the fakes, for a discriminator's loss."""
+    seed = stream(seed, "D_loss")
+    fakes, fake_labels, _ = _fakes(G, training_set, minibatch_size, seed, dlatent_avg_beta)
+    real_scores = D.get_output_for(reals, labels, is_training=True)[:, 0]
+    fake_scores = D.get_output_for(fakes, fake_labels, is_training=True)[:, 0]
+    real_scores = autosummary("Loss/scores/real", real_scores)
+    return real_scores, autosummary("Loss/scores/fake", fake_scores), fakes
+
+
+def _logistic(real_scores: tf.Tensor, fake_scores: tf.Tensor) -> tf.Tensor:
+    loss = tf.nn.softplus(fake_scores) + tf.nn.softplus(-real_scores)
+    return autosummary("Loss/D/loss", loss)
+
+
+def _wasserstein(real_scores: tf.Tensor, fake_scores: tf.Tensor, epsilon: float) -> tf.Tensor:
+    loss = fake_scores - real_scores + epsilon * tf.square(real_scores)
+    return autosummary("Loss/D/loss", loss)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dnnlib import UserError
+from training.schedule import ScheduleOptions
 
 
 @dataclass
@@ -22,17 +23,14 @@ class TrainingOptions:
     D_opt_args: dict[str, Any] = field(default_factory=dict)
     G_loss_args: dict[str, Any] = field(default_factory=dict)  # func_name and keyword arguments.
     D_loss_args: dict[str, Any] = field(default_factory=dict)
-    G_lrate: float = 0.002
-    D_lrate: float = 0.002
-    minibatch_size: int = 32  # Images a step, over all replicas and accumulation rounds.
-    minibatch_gpu: int | None = None  # Images at once on one device; None: chosen by resolution.
+    sched_args: ScheduleOptions = field(default_factory=ScheduleOptions)
     G_smoothing_kimg: float = 10.0  # Half-life of the weight average Gs, thousands of images.
     lazy_regularization: bool = True
     G_reg_interval: int = 4  # Minibatches between regularisations of G.
     D_reg_interval: int = 16
+    reset_opt_for_new_lod: bool = True  # Forget Adam's moments when a new level fades in.
     total_kimg: float = 25000.0
     total_seconds: float | None = None  # Ends the run after this time if it is not over before.
-    kimg_per_tick: float | None = None  # None: 4, or less in short runs.
     mirror_augment: bool = False
     image_snapshot_ticks: int = 50
     network_snapshot_ticks: int = 50
@@ -45,24 +43,93 @@ class TrainingOptions:
         return dataclasses.asdict(self)
 
 
-def _stylegan2(fmap_base: int) -> dict[str, Any]:
-    """StyleGAN2, table 1: configurations E and F differ in the number of feature maps."""
+_STYLEGAN2 = "training.networks_stylegan2."
+_STYLEGAN = "training.networks_stylegan."
+_ARCHITECTURES = ("orig", "skip", "resnet")
+
+
+def _preset(
+    G: str,
+    D: str,
+    growing: bool,
+    lazy: bool = True,
+    path_length: bool = True,
+    gamma: float = 10.0,
+    G_args: dict[str, Any] | None = None,
+    D_args: dict[str, Any] | None = None,
+) -> dict[str, Any]:
     adam = {"beta1": 0.0, "beta2": 0.99, "epsilon": 1e-8}
-    networks = "training.networks_stylegan2."
+    loss = "G_logistic_ns_pathreg" if path_length else "G_logistic_ns"
     return {
-        "G_args": {"func_name": networks + "G_main", "fmap_base": fmap_base},
-        "D_args": {"func_name": networks + "D_stylegan2", "fmap_base": fmap_base},
-        "G_opt_args": dict(adam),
+        "G_args": {"func_name": G, **(G_args or {})},
+        "D_args": {"func_name": D, **(D_args or {})},
+        "G_opt_args": adam,
         "D_opt_args": dict(adam),
-        "G_loss_args": {"func_name": "training.loss.G_logistic_ns_pathreg"},
-        "D_loss_args": {"func_name": "training.loss.D_logistic_r1", "gamma": 10.0},
+        "G_loss_args": {"func_name": f"training.loss.{loss}"},
+        "D_loss_args": {"func_name": "training.loss.D_logistic_r1", "gamma": gamma},
+        "lazy_regularization": lazy,
+        "sched_args": _GROWING if growing else ScheduleOptions(),
     }
 
 
-# The configurations by their official names: overrides of TrainingOptions.
+# Progressive growing from 8×8, as configurations A to D train (StyleGAN, appendix C).
+_LRATES = {128: 0.0015, 256: 0.002, 512: 0.003, 1024: 0.003}
+_GROWING = ScheduleOptions(
+    lod_initial_resolution=8,
+    G_lrate_base=0.001,
+    G_lrate_dict=_LRATES,
+    D_lrate_base=0.001,
+    D_lrate_dict=_LRATES,
+    minibatch_size_dict={8: 256, 16: 128, 32: 64, 64: 32},
+    minibatch_gpu_base=4,
+    minibatch_gpu_dict={8: 32, 16: 16, 32: 8, 64: 4},
+)
+_SMALL = {"fmap_base": 8 << 10}
+_REVISED = {"synthesis_func": "G_synthesis_stylegan_revised", **_SMALL}
+_B_TO_D = {
+    "G": _STYLEGAN2 + "G_main",
+    "D": _STYLEGAN2 + "D_stylegan",
+    "growing": True,
+    "G_args": _REVISED,
+    "D_args": _SMALL,
+}
+
+
+def _config_e(G_arch: str = "skip", D_arch: str = "resnet") -> dict[str, Any]:
+    return _preset(
+        _STYLEGAN2 + "G_main",
+        _STYLEGAN2 + "D_stylegan2",
+        growing=False,
+        gamma=100.0,
+        G_args={**_SMALL, "architecture": G_arch},
+        D_args={**_SMALL, "architecture": D_arch},
+    )
+
+
+# The configurations of StyleGAN2's tables 1 and 2 by their official names: overrides of
+# TrainingOptions. Each adds one thing to the one before it.
 PRESETS: dict[str, dict[str, Any]] = {
-    "config-e": _stylegan2(8 << 10),
-    "config-f": _stylegan2(16 << 10),
+    # StyleGAN, the baseline.
+    "config-a": _preset(
+        _STYLEGAN + "G_style",
+        _STYLEGAN + "D_basic",
+        growing=True,
+        lazy=False,
+        path_length=False,
+        G_args=_SMALL,
+        D_args=_SMALL,
+    ),
+    # Weight demodulation in the place of instance normalisation.
+    "config-b": _preset(**_B_TO_D, lazy=False, path_length=False),
+    # Lazy regularisation.
+    "config-c": _preset(**_B_TO_D, path_length=False),
+    # Path length regularisation.
+    "config-d": _preset(**_B_TO_D),
+    # No growing, new architectures.
+    "config-e": _config_e(),
+    **{f"config-e-G{g}-D{d}": _config_e(g, d) for g in _ARCHITECTURES for d in _ARCHITECTURES},
+    # Large networks.
+    "config-f": _preset(_STYLEGAN2 + "G_main", _STYLEGAN2 + "D_stylegan2", growing=False),
 }
 
 
@@ -92,11 +159,11 @@ def demo_options(args: Any) -> TrainingOptions:
     options.G_args["style_mixing_prob"] = None
     options.G_loss_args = {"func_name": "training.loss.G_logistic_ns"}
     options.D_loss_args["gamma"] = 0.3
-    options.G_lrate = options.D_lrate = 0.0025
+    options.sched_args.G_lrate_base = options.sched_args.D_lrate_base = 0.0025
     options.G_smoothing_kimg = 1.0
     options.total_kimg = 40
     options.total_seconds = 240
-    options.kimg_per_tick = 1
+    options.sched_args.tick_kimg_base, options.sched_args.tick_kimg_dict = 1, {}
     options.image_snapshot_ticks = options.network_snapshot_ticks = 4
     if args.seed is not None:
         options.seed = args.seed
@@ -126,19 +193,30 @@ def options_from_args(args: Any) -> TrainingOptions:
         options.D_loss_args["gamma"] = args.gamma
     if args.snap is not None:
         options.image_snapshot_ticks = options.network_snapshot_ticks = args.snap
-    if args.lrate is not None:
-        options.G_lrate = options.D_lrate = args.lrate
+    _set_schedule(options.sched_args, args)
     for name, value in {
         "total_kimg": args.total_kimg,
         "seed": args.seed,
-        "minibatch_size": args.batch,
-        "minibatch_gpu": args.batch_gpu,
         "G_smoothing_kimg": args.ema_kimg,
     }.items():
         if value is not None:
             setattr(options, name, value)
     set_network_size(options, args.fmap_base, args.fmap_max, args.latent_size, args.mapping_layers)
     return options
+
+
+def _set_schedule(schedule: ScheduleOptions, args: Any) -> None:
+    """What the command line says of the schedule holds at every resolution."""
+    if args.lrate is not None:
+        schedule.G_lrate_base = schedule.D_lrate_base = args.lrate
+        schedule.G_lrate_dict = schedule.D_lrate_dict = {}
+    if args.batch is not None:
+        schedule.minibatch_size_base, schedule.minibatch_size_dict = args.batch, {}
+        schedule.minibatch_gpu_base, schedule.minibatch_gpu_dict = None, {}
+    if args.batch_gpu is not None:
+        schedule.minibatch_gpu_base, schedule.minibatch_gpu_dict = args.batch_gpu, {}
+    if args.lod_kimg is not None:
+        schedule.lod_training_kimg = schedule.lod_transition_kimg = args.lod_kimg
 
 
 def set_network_size(

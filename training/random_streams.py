@@ -21,6 +21,7 @@ _STREAMS = (
     "noise",
     "pl_noise",
     "mirror",
+    "gp_mixing",
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -15,12 +16,10 @@ from training import loss
 from training.dataset import TFRecordDataset
 from training.options import TrainingOptions
 from training.random_streams import stream, uniform
+from training.schedule import Schedule, training_schedule
 
 # What `func_name` in G_loss_args and D_loss_args may name.
-LOSSES: dict[str, Callable] = {
-    f"training.loss.{f.__name__}": f
-    for f in (loss.G_logistic_ns, loss.G_logistic_ns_pathreg, loss.D_logistic_r1)
-}
+LOSSES: dict[str, Callable] = {f"training.loss.{f.__name__}": f for f in loss.LOSS_FUNCTIONS}
 
 
 class TrainGraph:
@@ -34,7 +33,6 @@ class TrainGraph:
 
     Attributes:
         pl_mean: running mean of path lengths.
-        rounds: accumulation rounds a step.
     """
 
     def __init__(
@@ -47,105 +45,149 @@ class TrainGraph:
         devices: list[str],
     ):
         self._options = options
-        self._round_size = options.minibatch_gpu * len(devices)
-        self.rounds = options.minibatch_size // self._round_size
-        if self.rounds * self._round_size != options.minibatch_size:
-            raise UserError(
-                f"--batch={options.minibatch_size} is not a multiple of --batch-gpu="
-                f"{options.minibatch_gpu} times {len(devices)} replicas"
-            )
+        self._num_replicas = len(devices)
+        self._shape = training_set.shape
+        self._is_growing = not options.sched_args.is_constant
         self.pl_mean = loss.PathLengthMean()
-        self._reals = tf.placeholder(tf.uint8, [self._round_size, *training_set.shape], "reals")
-        self._labels = tf.placeholder(
-            tf.float32, [self._round_size, training_set.label_size], "labels"
-        )
-        self._position = tf.placeholder(tf.int32, [], "position")
+        self._reals = tf.placeholder(tf.uint8, [None, self._shape[0], None, None], "reals")
+        self._labels = tf.placeholder(tf.float32, [None, training_set.label_size], "labels")
+        self._scalars = {
+            name: tf.placeholder(dtype, [], name)
+            for name, dtype in {
+                "position": tf.int32,
+                "minibatch_gpu": tf.int32,
+                "rounds": tf.int32,
+                "lod": tf.float32,
+                "G_lrate": tf.float32,
+                "D_lrate": tf.float32,
+                "Gs_beta": tf.float32,
+            }.items()
+        }
         with tf.name_scope("Optimizers"):
-            G_opt, G_reg = self._optimizers("G", options.G_opt_args, options.G_lrate)
-            D_opt, D_reg = self._optimizers("D", options.D_opt_args, options.D_lrate)
-        seed = tf.stack([tf.constant(options.seed, tf.int32), self._position])
-        for i, device in enumerate(devices):
-            with tf.name_scope(f"Replica{i}"), tf.device(device):
-                rows = slice(i * options.minibatch_gpu, (i + 1) * options.minibatch_gpu)
-                common = {
-                    "G": G,
-                    "D": D,
-                    "training_set": training_set,
-                    "minibatch_size": options.minibatch_gpu,
-                    "seed": stream(seed, "replica", i),
-                }
-                if i > 0:  # One replica moves the mean of w: several would race.
-                    common["dlatent_avg_beta"] = None
-                self._build_replica(common, rows, (G_opt, G_reg, D_opt, D_reg))
-        self._G_op, self._G_reg_op = G_opt.apply_updates(), self._apply_reg(G_reg)
+            self._G_opt, G_reg = self._optimizers("G", options.G_opt_args)
+            self._D_opt, D_reg = self._optimizers("D", options.D_opt_args)
+        self._build_replicas(G, D, training_set, devices, G_reg, D_reg)
+        self._G_op, self._G_reg_op = self._G_opt.apply_updates(), _apply(G_reg)
         if self._G_reg_op is not None:
             self._G_reg_op = tf.group(self._G_reg_op, self.pl_mean.apply())
-        self._D_op, self._D_reg_op = D_opt.apply_updates(), self._apply_reg(D_reg)
-        # A weight average of half-life G_smoothing_kimg (StyleGAN2, appendix B; PGGAN, section A).
-        half_life = max(options.G_smoothing_kimg * 1000, 1e-8)
-        beta = 0.5 ** (options.minibatch_size / half_life)
-        # D's step moves G's mean of w, which the average copies: the one has to follow the other.
-        # Only where a step is one round can they share a call.
-        with tf.control_dependencies([self._D_op] if self.rounds == 1 else None):
-            self._Gs_op = Gs.setup_as_moving_average_of(G, beta=beta)
+        self._D_op, self._D_reg_op = self._D_opt.apply_updates(), _apply(D_reg)
+        self._Gs_op = Gs.setup_as_moving_average_of(G, beta=self._scalars["Gs_beta"])
+        with tf.name_scope("AssignLod"):
+            nets = [net for net in (G, D) if "lod" in net.vars]
+            self._lod_op = tf.group(*(n.vars["lod"].assign(self._scalars["lod"]) for n in nets))
 
-    def step(self, position: int, minibatch: int, reals: np.ndarray, labels: np.ndarray) -> None:
+    def step(
+        self,
+        schedule: Schedule,
+        position: int,
+        minibatch: int,
+        reals: np.ndarray,
+        labels: np.ndarray,
+    ) -> None:
         """Trains on one minibatch: G, its regulariser, D and the weight average, its regulariser.
 
         Args:
+            schedule: of this moment.
             position: images seen by the run before this minibatch.
             minibatch: its number: says when to regularise.
-            reals: uint8 [minibatch_size, C, H, W].
+            reals: uint8 [minibatch_size, C, H, W], of the finest level that takes part.
             labels: float32 [minibatch_size, label_size].
         """
         options = self._options
-        run_G_reg = self._G_reg_op is not None and minibatch % options.G_reg_interval == 0
-        run_D_reg = self._D_reg_op is not None and minibatch % options.D_reg_interval == 0
-        feeds = []
-        for i in range(self.rounds):
-            rows = slice(i * self._round_size, (i + 1) * self._round_size)
-            feeds.append(
-                {
-                    self._position: position + i * self._round_size,
-                    self._reals: reals[rows],
-                    self._labels: labels[rows],
-                }
-            )
-        for ops in (
-            self._G_op,
-            self._G_reg_op if run_G_reg else None,
-            self._D_op if self.rounds > 1 else None,
-        ):
-            if ops is not None:
-                for feed in feeds:
-                    tflib.run(ops, feed)
-        tflib.run(self._Gs_op, feeds[-1])
-        if run_D_reg:
-            for feed in feeds:
-                tflib.run(self._D_reg_op, feed)
+        feeds = self._feeds(schedule, position, reals, labels)
+        if self._is_growing:
+            tflib.run(self._lod_op, feeds[0])
+        self._run_rounds(self._G_op, feeds)
+        if self._G_reg_op is not None and minibatch % options.G_reg_interval == 0:
+            self._run_rounds(self._G_reg_op, feeds)
+        self._run_rounds(self._D_op, feeds)
+        tflib.run(self._Gs_op, feeds[0])
+        if self._D_reg_op is not None and minibatch % options.D_reg_interval == 0:
+            self._run_rounds(self._D_reg_op, feeds)
 
-    def _optimizers(self, name: str, args: dict[str, Any], lrate: float):
+    def reset_optimizers(self) -> None:
+        """Forgets the moments of both optimizers."""
+        self._G_opt.reset_optimizer_state()
+        self._D_opt.reset_optimizer_state()
+
+    def _run_rounds(self, op: tf.Operation, feeds: list[dict]) -> None:
+        for feed in feeds:
+            tflib.run(op, feed)
+
+    def _feeds(self, schedule, position, reals, labels) -> list[dict]:
+        """What each accumulation round is fed with."""
+        size, gpu = schedule.minibatch_size, schedule.minibatch_gpu
+        round_size = gpu * self._num_replicas
+        rounds = size // round_size
+        if rounds * round_size != size:
+            raise UserError(
+                f"--batch={size} is not a multiple of --batch-gpu={gpu} "
+                f"times {self._num_replicas} replicas"
+            )
+        # A weight average of half-life G_smoothing_kimg (PGGAN, appendix A; StyleGAN, appendix C).
+        half_life = max(self._options.G_smoothing_kimg * 1000, 1e-8)
+        values = {
+            "minibatch_gpu": gpu,
+            "rounds": rounds,
+            "lod": schedule.lod,
+            "G_lrate": schedule.G_lrate,
+            "D_lrate": schedule.D_lrate,
+            "Gs_beta": 0.5 ** (size / half_life),
+        }
+        feeds = []
+        for begin in range(0, size, round_size):
+            feed = {self._scalars[name]: value for name, value in values.items()}
+            feed[self._scalars["position"]] = position + begin
+            feed[self._reals] = reals[begin : begin + round_size]
+            feed[self._labels] = labels[begin : begin + round_size]
+            feeds.append(feed)
+        return feeds
+
+    def _optimizers(self, name: str, args: dict[str, Any]) -> tuple[Optimizer, Optimizer | None]:
         """Optimizer of the loss, and one for the regulariser that shares its state."""
         options = self._options
         lazy = options.lazy_regularization
         interval = {"G": options.G_reg_interval, "D": options.D_reg_interval}[name]
+        lrate = self._scalars[f"{name}_lrate"]
         args = lazy_regularization_args(lrate, interval if lazy else None, **args)
-        args["minibatch_multiplier"] = self.rounds if self.rounds > 1 else None
+        args["minibatch_multiplier"] = self._scalars["rounds"] if self._accumulates() else None
         main = Optimizer(name=f"Train{name}", **args)
         return main, Optimizer(name=f"Reg{name}", share=main, **args) if lazy else None
 
-    def _build_replica(self, common: dict[str, Any], rows: slice, optimizers) -> None:
-        options = self._options
-        G_opt, G_reg, D_opt, D_reg = optimizers
-        extra = {"pl_mean": self.pl_mean}
-        G_loss, penalty = _call_loss(options.G_loss_args, extra, **common)
-        self._register(G_opt, G_reg, G_loss, penalty, options.G_reg_interval, common["G"])
-        reals = self._process_reals(self._reals[rows], common["seed"])
-        extra = {"reals": reals, "labels": self._labels[rows]}
-        D_loss, penalty = _call_loss(options.D_loss_args, extra, **common)
-        self._register(D_opt, D_reg, D_loss, penalty, options.D_reg_interval, common["D"])
+    def _accumulates(self) -> bool:
+        """Whether a step may need more than one round."""
+        if self._is_growing:
+            return True
+        log2 = self._shape[1].bit_length() - 1
+        start = training_schedule(0, log2, self._num_replicas, self._options.sched_args)
+        return start.minibatch_size > start.minibatch_gpu * self._num_replicas
 
-    def _register(self, main, lazy, loss_value, penalty, interval, network):
+    def _build_replicas(self, G, D, training_set, devices, G_reg, D_reg) -> None:
+        options = self._options
+        seed = tf.stack([tf.constant(options.seed, tf.int32), self._scalars["position"]])
+        minibatch_gpu = self._scalars["minibatch_gpu"]
+        for i, device in enumerate(devices):
+            with tf.name_scope(f"Replica{i}"), tf.device(device):
+                replica_seed = stream(seed, "replica", i)
+                common = {
+                    "G": G,
+                    "D": D,
+                    "training_set": training_set,
+                    "minibatch_size": minibatch_gpu,
+                    "seed": replica_seed,
+                }
+                if i > 0:  # One replica moves the mean of w: several would race.
+                    common["dlatent_avg_beta"] = None
+                rows = slice(i * minibatch_gpu, (i + 1) * minibatch_gpu)
+                extra = {"pl_mean": self.pl_mean}
+                values = _call_loss(options.G_loss_args, extra, **common)
+                self._register(self._G_opt, G_reg, *values, options.G_reg_interval, G)
+                reals = self._process_reals(self._reals[rows], replica_seed)
+                extra = {"reals": reals, "labels": self._labels[rows]}
+                values = _call_loss(options.D_loss_args, extra, **common)
+                self._register(self._D_opt, D_reg, *values, options.D_reg_interval, D)
+
+    def _register(self, main, lazy, loss_value, penalty, interval, network) -> None:
         if penalty is not None and lazy is not None:
             # Less often, therefore as much stronger.
             lazy.register_gradients(penalty * interval, network.trainables)
@@ -154,29 +196,58 @@ class TrainGraph:
         main.register_gradients(loss_value, network.trainables)
 
     def _process_reals(self, images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        """uint8 images as the discriminator sees them."""
+        """uint8 images of a level as the discriminator sees them: float32, full resolution."""
         images = tflib.convert_images_from_uint8(images)
         if self._options.mirror_augment:
-            draw = uniform([images.shape[0], 1, 1, 1], stream(seed, "mirror"))
+            draw = uniform([tf.shape(images)[0], 1, 1, 1], stream(seed, "mirror"))
             mask = tf.broadcast_to(draw < 0.5, tf.shape(images))
             images = tf.where(mask, images, tf.reverse(images, [3]))
+        if self._is_growing:
+            images = fade_and_upscale(images, self._scalars["lod"])
+        images.set_shape([None, *self._shape])
         return images
 
-    def _apply_reg(self, optimizer: Optimizer | None) -> tf.Operation | None:
-        has_gradients = optimizer is not None and optimizer.has_gradients
-        return optimizer.apply_updates() if has_gradients else None
+
+def fade_and_upscale(images: tf.Tensor, lod: tf.Tensor) -> tf.Tensor:
+    """Images of a level as progressive growing shows them to the discriminator.
+
+    Blends them with what the next coarser level holds, by the fraction of `lod` (PGGAN, figure 2),
+    and repeats pixels up to full resolution.
+
+    Args:
+        images: [N, C, H, W] of the level floor(lod).
+        lod: scalar level of detail.
+    """
+    shape = tf.shape(images)
+    n, c, h, w = (shape[i] for i in range(4))
+    boxes = tf.reshape(images, [n, c, h // 2, 2, w // 2, 2])
+    coarse = tf.reduce_mean(boxes, axis=[3, 5], keepdims=True)
+    coarse = tf.reshape(tf.tile(coarse, [1, 1, 1, 2, 1, 2]), shape)
+    level = tf.floor(lod)
+    images = tflib.lerp(images, coarse, lod - level)
+    factor = tf.cast(tf.round(2.0**level), tf.int32)
+    images = tf.tile(images[:, :, :, tf.newaxis, :, tf.newaxis], [1, 1, 1, factor, 1, factor])
+    return tf.reshape(images, [n, c, h * factor, w * factor])
+
+
+def _apply(optimizer: Optimizer | None) -> tf.Operation | None:
+    has_gradients = optimizer is not None and optimizer.has_gradients
+    return optimizer.apply_updates() if has_gradients else None
+
+
+def _find_loss(args: dict[str, Any]) -> Callable:
+    if args["func_name"] not in LOSSES:
+        raise UserError(f"no loss {args['func_name']!r}: use one of {', '.join(LOSSES)}")
+    return LOSSES[args["func_name"]]
 
 
 def _call_loss(args: dict[str, Any], extra: dict[str, Any], **kwargs: Any):
     """Calls the loss that `args` names with those of the extra arguments that it takes."""
-    args = dict(args)
-    name = args.pop("func_name")
-    if name not in LOSSES:
-        raise UserError(f"no loss {name!r}: use one of {', '.join(LOSSES)}")
-    function = LOSSES[name]
-    parameters = function.__code__.co_varnames[: function.__code__.co_argcount]
+    function = _find_loss(args)
+    args = {key: value for key, value in args.items() if key != "func_name"}
+    parameters = inspect.signature(function).parameters
     unknown = sorted(set(args) - set(parameters))
     if unknown:
-        raise UserError(f"{name}() has no keyword argument {', '.join(unknown)}")
+        raise UserError(f"{function.__name__}() has no keyword argument {', '.join(unknown)}")
     offered = {key: value for key, value in extra.items() if key in parameters}
     return function(**kwargs, **offered, **args)

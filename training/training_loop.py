@@ -7,6 +7,7 @@ import json
 import os
 import resource
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,10 +24,13 @@ from training import snapshots
 from training.dataset import TFRecordDataset
 from training.image_grid import save_image_grid, setup_snapshot_image_grid
 from training.options import TrainingOptions
+from training.schedule import Schedule, is_new_lod, training_schedule
 from training.train_graph import TrainGraph
 
 # Fakes in a grid without a GPU, where the thousand of the official grid would take minutes.
 _CPU_GRID_IMAGES = 96
+# Short runs have shorter ticks, so that there is something to see while one waits.
+_MIN_TICKS = 25
 # Fakes that are made at once: bounded by pixels, so that high resolutions fit in memory.
 _GRID_MINIBATCH_PIXELS = 1 << 20
 
@@ -63,7 +67,7 @@ def training_loop(options: TrainingOptions, run_dir: str) -> str:
     """
     devices = tfutil.replica_devices(options.num_gpus)
     training_set = TFRecordDataset(**options.dataset_args, seed=options.seed)
-    options = complete_options(options, training_set, len(devices))
+    options = complete_options(options, training_set)
     _write_options(options, run_dir)
     with tflib.graph_session(options.seed):
         try:
@@ -72,30 +76,15 @@ def training_loop(options: TrainingOptions, run_dir: str) -> str:
             training_set.close()
 
 
-def complete_options(
-    options: TrainingOptions, training_set: TFRecordDataset, replicas: int
-) -> TrainingOptions:
-    """The options with those that are None chosen, and the networks' shapes filled in."""
-    share = max(options.minibatch_size // replicas, 1)
-    minibatch_gpu = options.minibatch_gpu
-    if minibatch_gpu is None:
-        # As many as the original has at 1024×1024 (4), more where images are smaller.
-        limit = max(4096 // training_set.resolution, 4)
-        minibatch_gpu = max(n for n in range(1, min(share, limit) + 1) if share % n == 0)
-    tick = options.kimg_per_tick
-    if tick is None:
-        tick = min(4.0, options.total_kimg / 25)
+def complete_options(options: TrainingOptions, training_set: TFRecordDataset) -> TrainingOptions:
+    """The options with the shape of the data filled in."""
     shape = {
         "num_channels": training_set.shape[0],
         "resolution": training_set.resolution,
         "label_size": training_set.label_size,
     }
     return dataclasses.replace(
-        options,
-        minibatch_gpu=minibatch_gpu,
-        kimg_per_tick=tick,
-        G_args={**shape, **options.G_args},
-        D_args={**shape, **options.D_args},
+        options, G_args={**shape, **options.G_args}, D_args={**shape, **options.D_args}
     )
 
 
@@ -121,6 +110,7 @@ class _Run:
         self.options = options
         self.run_dir = run_dir
         self.training_set = training_set
+        self.num_replicas = len(devices)
         print("Constructing networks...")
         self.G = Network("G", **options.G_args)
         self.D = Network("D", **options.D_args)
@@ -142,26 +132,36 @@ class _Run:
         total = int(options.total_kimg * 1000)
         self.writer = tf.summary.FileWriter(self.run_dir)
         self._save_fakes("fakes_init.png")
-        batches = self.training_set.minibatches(0, options.minibatch_size)
         print(f"Training for {options.total_kimg:g} kimg...\n")
         self.start_time = self.tick_start = time.monotonic()
         self.maintenance = 0.0
         tick_start_nimg = 0
+        sched = self._schedule()
+        batches = self._minibatches(sched)
         bar = tqdm(total=total / 1000, unit="kimg", disable=None, leave=False, smoothing=0.05)
+        done = False
         try:
-            done = False
             while not done:
-                self.graph.step(self.cur_nimg, self.minibatch, *next(batches))
-                self.cur_nimg += options.minibatch_size
+                previous, sched = sched, self._schedule()
+                if is_new_lod(previous, sched) and options.reset_opt_for_new_lod:
+                    self.graph.reset_optimizers()
+                if (previous.resolution, previous.minibatch_size) != (
+                    sched.resolution,
+                    sched.minibatch_size,
+                ):
+                    batches.close()
+                    batches = self._minibatches(sched)
+                self.graph.step(sched, self.cur_nimg, self.minibatch, *next(batches))
+                self.cur_nimg += sched.minibatch_size
                 self.minibatch += 1
-                bar.update(options.minibatch_size / 1000)
+                bar.update(sched.minibatch_size / 1000)
                 done = self.cur_nimg >= total or self._out_of_time()
-                if self.minibatch > 1 and not done:
-                    if self.cur_nimg - tick_start_nimg < options.kimg_per_tick * 1000:
-                        continue
-                with tqdm.external_write_mode():
-                    self._tick(self.cur_nimg - tick_start_nimg, done)
-                tick_start_nimg = self.cur_nimg
+                tick_nimg = self.cur_nimg - tick_start_nimg
+                tick_kimg = min(sched.tick_kimg, options.total_kimg / _MIN_TICKS)
+                if done or self.minibatch == 1 or tick_nimg >= tick_kimg * 1000:
+                    with tqdm.external_write_mode():
+                        self._tick(sched, tick_nimg, done)
+                    tick_start_nimg = self.cur_nimg
         except KeyboardInterrupt:
             print(f"Interrupted; saving {self._save_snapshot()}")
             raise
@@ -173,11 +173,24 @@ class _Run:
         snapshots.save((self.G, self.D, self.Gs), final)
         return final
 
+    def _schedule(self) -> Schedule:
+        return training_schedule(
+            self.cur_nimg,
+            self.training_set.resolution_log2,
+            self.num_replicas,
+            self.options.sched_args,
+        )
+
+    def _minibatches(self, sched: Schedule) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Reals from the current position on, of the level and size that the schedule says."""
+        lod = int(np.floor(sched.lod))
+        return self.training_set.minibatches(self.cur_nimg, sched.minibatch_size, lod)
+
     def _out_of_time(self) -> bool:
         limit = self.options.total_seconds
         return limit is not None and time.monotonic() - self.start_time >= limit
 
-    def _tick(self, tick_nimg: int, done: bool) -> None:
+    def _tick(self, sched: Schedule, tick_nimg: int, done: bool) -> None:
         """Reports what happened since the last tick, and writes images and snapshots."""
         now = time.monotonic()
         seconds = now - self.tick_start
@@ -188,15 +201,16 @@ class _Run:
             "sec_per_tick": seconds,
             "sec_per_kimg": seconds / tick_nimg * 1000,
             "maintenance": self.maintenance,
-            "resolution": self.training_set.resolution,
-            "minibatch": self.options.minibatch_size,
+            "resolution": sched.resolution,
+            "lod": sched.lod,
+            "minibatch": sched.minibatch_size,
             "peak_memory_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
         }
         print(
             f"tick {self.cur_tick:<5d} kimg {stats['kimg']:<8.1f} "
             f"time {format_time(stats['time']):<12s} sec/tick {seconds:<7.1f} "
             f"sec/kimg {stats['sec_per_kimg']:<7.2f} maintenance {self.maintenance:<6.1f} "
-            f"res {stats['resolution']:<5d} minibatch {stats['minibatch']:<4d} "
+            f"res {sched.resolution:<5d} lod {sched.lod:<5.2f} batch {sched.minibatch_size:<4d} "
             f"mem {stats['peak_memory_gb']:.1f}",
             flush=True,
         )

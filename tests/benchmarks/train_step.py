@@ -24,6 +24,7 @@ from dnnlib.tflib import Network, autosummary
 from training.dataset import TFRecordDataset
 from training.datasets.records import RecordWriter
 from training.options import preset, set_network_size
+from training.schedule import training_schedule
 from training.train_graph import TrainGraph
 from training.training_loop import complete_options
 
@@ -54,20 +55,21 @@ def seconds_per_kimg(args: argparse.Namespace, folder: str) -> float:
             image = rng.integers(0, 256, [3, args.resolution, args.resolution], dtype=np.uint8)
             writer.add(image)
     options = preset(args.config)
-    options.minibatch_size = args.batch
+    options.sched_args.minibatch_size_base = args.batch
     set_network_size(options, args.fmap_base, args.fmap_max, args.latent_size)
     dataset = TFRecordDataset(str(path))
-    options = complete_options(options, dataset, 1)
+    options = complete_options(options, dataset)
     with tflib.graph_session(seed=0):
         G, D = Network("G", **options.G_args), Network("D", **options.D_args)
         graph = TrainGraph(G, D, G.clone("Gs"), dataset, options, ["/cpu:0"])
         tflib.init_uninitialized_vars()
         autosummary.init_autosummaries()
         batches = dataset.minibatches(0, args.batch)
-        graph.step(0, 0, *next(batches))  # The first run of every op plans and allocates.
+        sched = training_schedule(0, dataset.resolution_log2, 1, options.sched_args)
+        graph.step(sched, 0, 0, *next(batches))  # The first run of every op plans and allocates.
         start = time.perf_counter()
         for i in range(args.cycles * options.D_reg_interval):
-            graph.step(i * args.batch, i, *next(batches))
+            graph.step(sched, i * args.batch, i, *next(batches))
         images = args.cycles * options.D_reg_interval * args.batch
         result = (time.perf_counter() - start) / images * 1000
         batches.close()

@@ -1,0 +1,102 @@
+"""What changes in the course of a run: level of detail, minibatch, learning rates, ticks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+
+@dataclass
+class ScheduleOptions:
+    """Options of `training_schedule`, by official names; the dicts are by current resolution."""
+
+    lod_initial_resolution: int | None = None  # None: full resolution from the start.
+    lod_training_kimg: float = 600.0  # Training at a resolution before the next fades in.
+    lod_transition_kimg: float = 600.0  # Fading in.
+    minibatch_size_base: int = 32  # Images a step, over all replicas and accumulation rounds.
+    minibatch_size_dict: dict[int, int] = field(default_factory=dict)
+    minibatch_gpu_base: int | None = None  # Images at once on one device; None: by resolution.
+    minibatch_gpu_dict: dict[int, int] = field(default_factory=dict)
+    G_lrate_base: float = 0.002
+    G_lrate_dict: dict[int, float] = field(default_factory=dict)
+    D_lrate_base: float = 0.002
+    D_lrate_dict: dict[int, float] = field(default_factory=dict)
+    tick_kimg_base: float = 4.0
+    tick_kimg_dict: dict[int, float] = field(
+        default_factory=lambda: {8: 28, 16: 24, 32: 20, 64: 16, 128: 12, 256: 8, 512: 6, 1024: 4}
+    )
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether resolution and minibatch stay the same."""
+        return self.lod_initial_resolution is None
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Values at one moment of a run.
+
+    Attributes:
+        lod: level of detail: 0 at full resolution, 1 at half of it, in between while fading.
+        resolution: of the finest level that takes part.
+        minibatch_size: images a step.
+        minibatch_gpu: images at once on one device.
+        G_lrate, D_lrate: learning rates.
+        tick_kimg: thousands of images a tick.
+    """
+
+    lod: float
+    resolution: int
+    minibatch_size: int
+    minibatch_gpu: int
+    G_lrate: float
+    D_lrate: float
+    tick_kimg: float
+
+
+def training_schedule(
+    cur_nimg: int, resolution_log2: int, num_gpus: int, options: ScheduleOptions
+) -> Schedule:
+    """Progressive growing (Karras et al. 2018, section 2 and appendix A).
+
+    Args:
+        cur_nimg: images seen.
+        resolution_log2: of the data set.
+        num_gpus: replicas, which share a minibatch.
+        options: of the run.
+    """
+    lod = 0.0
+    if options.lod_initial_resolution is not None:
+        phase_kimg = options.lod_training_kimg + options.lod_transition_kimg
+        phase, into = divmod(cur_nimg / 1000, phase_kimg)
+        lod = resolution_log2 - np.floor(np.log2(options.lod_initial_resolution)) - phase
+        if options.lod_transition_kimg > 0:
+            lod -= max(into - options.lod_training_kimg, 0.0) / options.lod_transition_kimg
+        lod = float(max(lod, 0.0))
+    resolution = 2 ** (resolution_log2 - int(np.floor(lod)))
+    minibatch_size = options.minibatch_size_dict.get(resolution, options.minibatch_size_base)
+    return Schedule(
+        lod=lod,
+        resolution=resolution,
+        minibatch_size=minibatch_size,
+        minibatch_gpu=_minibatch_gpu(minibatch_size, resolution, num_gpus, options),
+        G_lrate=options.G_lrate_dict.get(resolution, options.G_lrate_base),
+        D_lrate=options.D_lrate_dict.get(resolution, options.D_lrate_base),
+        tick_kimg=options.tick_kimg_dict.get(resolution, options.tick_kimg_base),
+    )
+
+
+def is_new_lod(before: Schedule, now: Schedule) -> bool:
+    """Whether a level has begun to take part, or no longer does."""
+    return np.floor(before.lod) != np.floor(now.lod) or np.ceil(before.lod) != np.ceil(now.lod)
+
+
+def _minibatch_gpu(size: int, resolution: int, num_gpus: int, options: ScheduleOptions) -> int:
+    given = options.minibatch_gpu_dict.get(resolution, options.minibatch_gpu_base)
+    if given is not None:
+        return given
+    # As many as the original has at 1024×1024 (4), more where images are smaller.
+    share = max(size // num_gpus, 1)
+    limit = max(4096 // resolution, 4)
+    return max(n for n in range(1, min(share, limit) + 1) if share % n == 0)
