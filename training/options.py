@@ -155,15 +155,16 @@ def demo_options(args: Any) -> TrainingOptions:
     """
     options = preset("config-e")
     options.dataset_args = {"tfrecord_dir": os.path.join(args.data_dir or "datasets", "demo")}
-    set_network_size(options, fmap_base=512, fmap_max=64, latent_size=64, mapping_layers=2)
+    set_network_size(options, fmap_base=256, fmap_max=64, latent_size=64, mapping_layers=2)
     options.G_args["style_mixing_prob"] = None
     options.G_loss_args = {"func_name": "training.loss.G_logistic_ns"}
-    options.D_loss_args["gamma"] = 0.3
-    options.sched_args.G_lrate_base = options.sched_args.D_lrate_base = 0.0025
+    options.D_loss_args["gamma"] = 0.5
+    options.sched_args.G_lrate_base = options.sched_args.D_lrate_base = 0.003
+    options.sched_args.minibatch_size_base = 16
     options.G_smoothing_kimg = 1.0
-    options.total_kimg = 40
+    options.total_kimg = 80
     options.total_seconds = 240
-    options.sched_args.tick_kimg_base, options.sched_args.tick_kimg_dict = 1, {}
+    options.sched_args.tick_kimg_base, options.sched_args.tick_kimg_dict = 2, {}
     options.image_snapshot_ticks = options.network_snapshot_ticks = 4
     if args.seed is not None:
         options.seed = args.seed

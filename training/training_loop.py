@@ -132,7 +132,9 @@ class _Run:
         total = int(options.total_kimg * 1000)
         self.writer = tf.summary.FileWriter(self.run_dir)
         self._save_fakes("fakes_init.png")
-        print(f"Training for {options.total_kimg:g} kimg...\n")
+        limit = options.total_seconds
+        at_most = "" if limit is None else f", at most {format_time(limit)}"
+        print(f"Training for {options.total_kimg:g} kimg{at_most}...\n")
         self.start_time = self.tick_start = time.monotonic()
         self.maintenance = 0.0
         tick_start_nimg = 0
