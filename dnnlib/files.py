@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import IO
 
 from dnnlib.util import UserError
@@ -18,19 +18,23 @@ def atomic_write(path: str, mode: str = "wb") -> Iterator[IO]:
     """Opens a temporary file beside `path` that takes its place when the block ends well.
 
     The data is on disk (fsync) before the rename, so after a crash `path` holds either what it held
-    before or everything that was written. An exception leaves `path` as it was.
+    before or everything that was written. An exception leaves `path` as it was. What a killed
+    process left of the same name is removed.
     """
     folder, name = os.path.split(os.path.abspath(path))
+    _remove_abandoned(folder, name)
     handle, temporary = tempfile.mkstemp(prefix=f".{name}.", suffix=".partial", dir=folder)
     try:
         with os.fdopen(handle, mode) as file:
+            fcntl.flock(handle, fcntl.LOCK_EX)
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
+            os.chmod(temporary, 0o666 & ~_umask())
+            os.replace(temporary, path)
     except BaseException:
-        os.unlink(temporary)
+        with suppress(FileNotFoundError):
+            os.unlink(temporary)
         raise
     _sync_folder(folder)
 
@@ -89,17 +93,23 @@ def _check_free(path: str) -> None:
 
 
 def _remove_abandoned(parent: str, name: str) -> None:
-    for entry in os.scandir(parent):
+    """Removes what processes that were killed left of `name`; their locks died with them."""
+    for entry in list(os.scandir(parent)):
         if not (entry.name.startswith(f".{name}.") and entry.name.endswith(".partial")):
             continue
-        if not entry.is_dir(follow_symlinks=False):
-            continue
-        lock = os.open(entry.path, os.O_RDONLY)
+        try:
+            lock = os.open(entry.path, os.O_RDONLY | os.O_NOFOLLOW)
+        except OSError:
+            continue  # Gone already, or not ours.
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(entry.path, ignore_errors=True)
+            if entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(entry.path, ignore_errors=True)
+            else:
+                with suppress(OSError):
+                    os.unlink(entry.path)
         except BlockingIOError:
-            pass  # Another process is building the same data set right now.
+            pass  # Another process is writing it right now.
         finally:
             os.close(lock)
 

@@ -88,7 +88,9 @@ def G_logistic_ns_pathreg(
     loss, _ = G_logistic_ns(G, D, training_set, minibatch_size, seed, dlatent_avg_beta)
     seed = stream(seed, "G_reg")
     count = tf.maximum(minibatch_size // pl_minibatch_shrink, 1)
-    images, _, dlatents = _fakes(G, training_set, count, seed, dlatent_avg_beta)
+    # Deviation: these fakes leave the mean of w alone. Without lazy regularisation they are made in
+    # one go with those of the loss, and two moves of one mean at once have no order.
+    images, _, dlatents = _fakes(G, training_set, count, seed, None)
     lengths = path_lengths(images, dlatents, normal(tf.shape(images), stream(seed, "pl_noise")))
     lengths = autosummary("Loss/pl_lengths", lengths)
     penalty = tf.square(lengths - pl_mean.update(lengths, pl_decay))

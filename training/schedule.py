@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from dnnlib import UserError
+
 
 @dataclass
 class ScheduleOptions:
@@ -87,6 +89,33 @@ def training_schedule(
     )
 
 
+def check_schedule(
+    resolution_log2: int, num_gpus: int, group_size: int, options: ScheduleOptions
+) -> None:
+    """Raises a UserError if a minibatch does not divide, at any resolution of the run.
+
+    Args:
+        resolution_log2, num_gpus, options: as in `training_schedule`.
+        group_size: of the discriminator's minibatch standard deviation.
+    """
+    kimg = 0.0
+    while True:
+        now = training_schedule(int(np.ceil(kimg * 1000)), resolution_log2, num_gpus, options)
+        size, gpu = now.minibatch_size, now.minibatch_gpu
+        if size % (gpu * num_gpus):
+            raise UserError(
+                f"--batch={size} is not a multiple of --batch-gpu={gpu} times {num_gpus} replicas"
+            )
+        if group_size > 1 and gpu % min(group_size, gpu):
+            raise UserError(
+                f"--batch-gpu={gpu} is not a multiple of {group_size}, the group of samples that "
+                "the discriminator compares: use a multiple, or less than that"
+            )
+        if now.lod == 0:
+            return
+        kimg += options.lod_training_kimg + options.lod_transition_kimg
+
+
 def is_new_lod(before: Schedule, now: Schedule) -> bool:
     """Whether a level has begun to take part, or no longer does."""
     return np.floor(before.lod) != np.floor(now.lod) or np.ceil(before.lod) != np.ceil(now.lod)
@@ -99,4 +128,6 @@ def _minibatch_gpu(size: int, resolution: int, num_gpus: int, options: ScheduleO
     # As many as the original has at 1024×1024 (4), more where images are smaller.
     share = max(size // num_gpus, 1)
     limit = max(4096 // resolution, 4)
-    return max(n for n in range(1, min(share, limit) + 1) if share % n == 0)
+    # Fours, because the discriminator compares samples in groups of four.
+    fitting = [n for n in range(1, min(share, limit) + 1) if share % n == 0 and n % min(n, 4) == 0]
+    return max(fitting)

@@ -70,6 +70,8 @@ class TrainGraph:
         self._G_op, self._G_reg_op = self._G_opt.apply_updates(), _apply(G_reg)
         if self._G_reg_op is not None:
             self._G_reg_op = tf.group(self._G_reg_op, self.pl_mean.apply())
+        else:
+            self._G_op = tf.group(self._G_op, self.pl_mean.apply())
         self._D_op, self._D_reg_op = self._D_opt.apply_updates(), _apply(D_reg)
         self._Gs_op = Gs.setup_as_moving_average_of(G, beta=self._scalars["Gs_beta"])
         with tf.name_scope("AssignLod"):
@@ -118,17 +120,11 @@ class TrainGraph:
         """What each accumulation round is fed with."""
         size, gpu = schedule.minibatch_size, schedule.minibatch_gpu
         round_size = gpu * self._num_replicas
-        rounds = size // round_size
-        if rounds * round_size != size:
-            raise UserError(
-                f"--batch={size} is not a multiple of --batch-gpu={gpu} "
-                f"times {self._num_replicas} replicas"
-            )
         # A weight average of half-life G_smoothing_kimg (PGGAN, appendix A; StyleGAN, appendix C).
         half_life = max(self._options.G_smoothing_kimg * 1000, 1e-8)
         values = {
             "minibatch_gpu": gpu,
-            "rounds": rounds,
+            "rounds": size // round_size,
             "lod": schedule.lod,
             "G_lrate": schedule.G_lrate,
             "D_lrate": schedule.D_lrate,

@@ -24,7 +24,7 @@ from training import snapshots
 from training.dataset import TFRecordDataset
 from training.image_grid import save_image_grid, setup_snapshot_image_grid
 from training.options import TrainingOptions
-from training.schedule import Schedule, is_new_lod, training_schedule
+from training.schedule import Schedule, check_schedule, is_new_lod, training_schedule
 from training.train_graph import TrainGraph
 
 # Fakes in a grid without a GPU, where the thousand of the official grid would take minutes.
@@ -68,6 +68,8 @@ def training_loop(options: TrainingOptions, run_dir: str) -> str:
     devices = tfutil.replica_devices(options.num_gpus)
     training_set = TFRecordDataset(**options.dataset_args, seed=options.seed)
     options = complete_options(options, training_set)
+    group_size = options.D_args.get("mbstd_group_size", 4)
+    check_schedule(training_set.resolution_log2, len(devices), group_size, options.sched_args)
     _write_options(options, run_dir)
     with tflib.graph_session(options.seed):
         try:

@@ -89,8 +89,8 @@ class Optimizer:
         self._losses.append(loss)
         with tf.name_scope(f"{self.name}_grad"):
             gradients = tf.gradients(tf.reduce_mean(loss), variables)
-        # A variable that this loss does not depend on (the mapping network's label input when
-        # regularising, say) is left alone rather than fed zeros, which would decay its moments.
+        # Deviation: a variable that this loss does not depend on (ToRGB's bias when path lengths
+        # are regularised, say) is left alone rather than fed zeros, which would decay its moments.
         pairs = zip(variables, gradients, strict=True)
         self._replicas.append({v: g for v, g in pairs if g is not None})
 

@@ -89,7 +89,8 @@ def run(fetches: Any, feed_dict: Mapping | None = None) -> Any:
 
 def is_tf_expression(x: Any) -> bool:
     """True if `x` is a tensor, variable or operation of a graph."""
-    return isinstance(x, (tf.Tensor, tf.Variable, tf.Operation))
+    # Resource variables are no instances of compat.v1's `tf.Variable`.
+    return tf.is_tensor(x) or isinstance(x, tf.Operation)
 
 
 def shape_to_list(shape: Iterable) -> list[int | None]:

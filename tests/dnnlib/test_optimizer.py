@@ -32,6 +32,25 @@ class AdamOracle:
         return self.w
 
 
+class DescentOracle:
+    """Plain gradient descent. Adam alone would not notice gradients of a wrong scale."""
+
+    def __init__(self, w, learning_rate):
+        self.w, self.rate = np.array(w), learning_rate
+
+    def step(self, g):
+        self.w = self.w - self.rate * g
+        return self.w
+
+
+DESCENT = {"tf_optimizer": "tf.train.GradientDescentOptimizer", "learning_rate": 0.1}
+BOTH = pytest.mark.parametrize("options", [ADAM, DESCENT], ids=["Adam", "descent"])
+
+
+def make_oracle(start, options):
+    return AdamOracle(start, **options) if options is ADAM else DescentOracle(start, 0.1)
+
+
 def make_weights(start=(1.0, -2.0, 3.0)):
     return tf.Variable(np.array(start, np.float32), name="w")
 
@@ -90,31 +109,33 @@ def test_the_learning_rate_may_be_a_tensor(session):
     close(session.run(w), [1 - 2 * 0.5 - 2 * 0.25])
 
 
-def test_two_replicas_take_the_average(session):
+@BOTH
+def test_two_replicas_take_the_average(session, options):
     w = make_weights()
     halves = [tf.placeholder(tf.float32, [4, 3]) for _ in range(2)]
-    optimizer = Optimizer("Opt", **ADAM)
+    optimizer = Optimizer("Opt", **options)
     for half in halves:
         optimizer.register_gradients(losses(w, half), [w])
     step = optimizer.apply_updates()
     init_uninitialized_vars()
     autosummary.init_autosummaries()
-    oracle = AdamOracle(session.run(w), **ADAM)
+    oracle = make_oracle(session.run(w), options)
     for numbers in BATCHES:
         session.run(step, {halves[0]: numbers[:4], halves[1]: numbers[4:]})
         close(session.run(w), oracle.step(gradient(oracle.w, numbers)))
 
 
+@BOTH
 @pytest.mark.parametrize("as_tensor", [False, True])
-def test_accumulation_rounds_equal_one_large_batch(session, as_tensor):
+def test_accumulation_rounds_equal_one_large_batch(session, as_tensor, options):
     w, batch = make_weights(), tf.placeholder(tf.float32, [2, 3])
     rounds = tf.constant(4) if as_tensor else 4
-    optimizer = Optimizer("Opt", minibatch_multiplier=rounds, **ADAM)
+    optimizer = Optimizer("Opt", minibatch_multiplier=rounds, **options)
     optimizer.register_gradients(losses(w, batch), [w])
     step = optimizer.apply_updates()
     init_uninitialized_vars()
     autosummary.init_autosummaries()
-    oracle = AdamOracle(session.run(w), **ADAM)
+    oracle = make_oracle(session.run(w), options)
     for numbers in BATCHES:
         before = session.run(w)
         for i in range(4):
@@ -168,7 +189,7 @@ def test_a_shared_state(session):
     steps = main.apply_updates(), lazy.apply_updates()
     init_uninitialized_vars()
     autosummary.init_autosummaries()
-    assert len([v for v in tf.global_variables() if "Adam" in v.name]) == 2
+    assert len(tf.global_variables()) == 5  # w, two moments, two powers of beta: one set for both.
     oracle = AdamOracle(session.run(w), **ADAM)
     for i, numbers in enumerate(BATCHES):
         session.run(steps[0], {batch: numbers})
@@ -209,6 +230,24 @@ def test_state_is_made_of_variables(session):
             session.run(step, {batch: numbers})
         results.append(session.run(w))
     np.testing.assert_array_equal(*results)
+
+
+@pytest.mark.parametrize("rounds", [None, 3])
+def test_statistics_of_the_losses_are_gathered(session, rounds):
+    """Gradients alone would not evaluate them, where shapes are known."""
+    w, batch = make_weights(), tf.placeholder(tf.float32, [8, 3])
+    optimizer = Optimizer("Opt", minibatch_multiplier=rounds, **ADAM)
+    optimizer.register_gradients(autosummary.autosummary("loss", losses(w, batch)), [w])
+    step = optimizer.apply_updates()
+    init_uninitialized_vars()
+    autosummary.init_autosummaries()
+    for _ in range(rounds or 1):
+        session.run(step, {batch: BATCHES[0]})
+    weights = np.array([1.0, -2.0, 3.0])
+    read = statistics()["loss"]
+    assert read.num == 8 * (rounds or 1)
+    expected = (np.square(weights * BATCHES[0]) + BATCHES[0] * weights).sum(axis=1).mean()
+    assert read.mean == pytest.approx(expected, rel=1e-5)
 
 
 def test_lazy_regularization_args():

@@ -1,12 +1,14 @@
 """Progressive growing: the schedule, and real images as it shows them."""
 
+import itertools
+
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
 from dnnlib import UserError, tflib
 from training.options import PRESETS, preset
-from training.schedule import ScheduleOptions, is_new_lod, training_schedule
+from training.schedule import ScheduleOptions, check_schedule, is_new_lod, training_schedule
 from training.train_graph import fade_and_upscale
 
 
@@ -60,13 +62,40 @@ def test_images_at_once_follow_the_resolution_and_fill_the_batch():
     assert at(0, "config-f", log2=10).minibatch_gpu == 4
     assert at(0, "config-f", log2=10, gpus=8).minibatch_gpu == 4
     assert at(0, "config-f", log2=5).minibatch_gpu == 32
-    options = ScheduleOptions(minibatch_size_base=30)
-    assert training_schedule(0, 8, 2, options).minibatch_gpu == 15
+    options = ScheduleOptions(minibatch_size_base=24)
+    assert training_schedule(0, 8, 2, options).minibatch_gpu == 12
+
+
+@pytest.mark.parametrize(
+    ("batch", "batch_gpu", "gpus", "message"),
+    [
+        (8, 3, 1, "--batch=8 is not a multiple of --batch-gpu=3 times 1"),
+        (8, 4, 3, "--batch=8 is not a multiple of --batch-gpu=4 times 3"),
+        (12, 6, 1, "--batch-gpu=6 is not a multiple of 4"),
+    ],
+)
+def test_minibatches_that_do_not_divide(batch, batch_gpu, gpus, message):
+    options = ScheduleOptions(minibatch_size_base=batch, minibatch_gpu_base=batch_gpu)
+    with pytest.raises(UserError, match=message):
+        check_schedule(5, gpus, 4, options)
+
+
+def test_minibatches_are_checked_at_every_resolution():
+    options = preset("config-a").sched_args
+    check_schedule(10, 8, 4, options)
+    options.minibatch_size_dict[32] = 60
+    with pytest.raises(UserError, match="--batch=60"):
+        check_schedule(10, 1, 4, options)
+
+
+def test_any_batch_has_a_size_that_fits():
+    for batch in range(1, 65):
+        check_schedule(6, 1, 4, ScheduleOptions(minibatch_size_base=batch))
 
 
 def test_new_levels_are_noticed():
     levels = [at(k) for k in (500, 601, 900, 1200, 1300, 1801)]
-    assert [is_new_lod(a, b) for a, b in zip(levels, levels[1:], strict=False)] == [
+    assert [is_new_lod(a, b) for a, b in itertools.pairwise(levels)] == [
         True,
         False,
         True,

@@ -115,9 +115,6 @@ def test_without_lazy_regularisation_every_step_has_it(dataset_dir):
 
 
 def test_wrong_options_are_named(dataset_dir):
-    options = small_options(batch=8, batch_gpu=3)
-    with pytest.raises(UserError, match=r"--batch=8 .*--batch-gpu=3"):
-        train(dataset_dir, options)
     options = small_options()
     options.D_loss_args["gama"] = 1
     with pytest.raises(UserError, match=r"D_logistic_r1\(\) has no keyword argument gama"):

@@ -95,7 +95,8 @@ def test_run_directory_on_real_photos(photo_run):
     assert len(STATUS.findall(result.stdout)) >= 10
     assert STATUS.findall((run_dir / "log.txt").read_text()) == STATUS.findall(result.stdout)
     options = json.loads((run_dir / "training_options.json").read_text())
-    assert options["sched_args"]["minibatch_size_base"] == 8 and options["G_args"]["resolution"] == 16
+    assert options["sched_args"]["minibatch_size_base"] == 8
+    assert options["G_args"]["resolution"] == 16
 
 
 def test_losses_are_finite_and_regularisation_runs(photo_run):

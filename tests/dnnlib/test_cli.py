@@ -1,0 +1,136 @@
+"""Option types, and how errors reach the user."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dnnlib import UserError, cli
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize("text", ["true", "True", "1", "yes", "T", "y", "ON"])
+def test_true(text):
+    assert cli.boolean(text) is True
+
+
+@pytest.mark.parametrize("text", ["false", "FALSE", "0", "no", "f", "N", "off"])
+def test_false(text):
+    assert cli.boolean(text) is False
+
+
+@pytest.mark.parametrize("text", ["", "2", "tru", "none", "yes please"])
+def test_neither(text):
+    with pytest.raises(argparse.ArgumentTypeError, match="expected true or false, got"):
+        cli.boolean(text)
+
+
+def test_integer():
+    parse = cli.integer(1, 8)
+    assert [parse(t) for t in ("1", "8", " 5 ", "+3")] == [1, 8, 5, 3]
+    for bad in ("0", "9", "2.0", "1e1", "", "four", "nan", "9" * 5000):
+        message = "expected a whole number of at least 1 and at most 8, got"
+        with pytest.raises(argparse.ArgumentTypeError, match=message):
+            parse(bad)
+    assert cli.integer()("-7") == -7
+    with pytest.raises(argparse.ArgumentTypeError, match="of at least 0, got '-1'"):
+        cli.integer(0)("-1")
+    with pytest.raises(argparse.ArgumentTypeError, match="number of at most 3, got '4'"):
+        cli.integer(high=3)("4")
+
+
+def test_number():
+    parse = cli.number(0, 1.5)
+    assert [parse(t) for t in ("0", "1.5", "1e-3", ".5")] == [0, 1.5, 0.001, 0.5]
+    for bad in ("-0.1", "1.6", "", "x", "nan", "inf", "-inf", "1e999"):
+        with pytest.raises(argparse.ArgumentTypeError, match="expected a number of at least 0 and"):
+            parse(bad)
+    with pytest.raises(argparse.ArgumentTypeError, match="expected a number, got 'inf'"):
+        cli.number()("inf")
+
+
+def test_int_list():
+    assert cli.int_list("5") == [5]
+    assert cli.int_list("1,2,5-8") == [1, 2, 5, 6, 7, 8]
+    assert cli.int_list(" 3 , 1 - 2,1") == [3, 1, 2, 1]  # Order and repetition are kept.
+    for bad in ("", ",", "1,", "a", "-1", "1-", "1.5", "1--2", "1 2"):
+        with pytest.raises(argparse.ArgumentTypeError, match="expected numbers like 1,2,5-8"):
+            cli.int_list(bad)
+    with pytest.raises(argparse.ArgumentTypeError, match="'8-5' runs backwards"):
+        cli.int_list("1,8-5")
+    for huge in ("0-9999999999999", "0-999999,1-2", ",".join(["0-600000"] * 2)):
+        with pytest.raises(argparse.ArgumentTypeError, match="more than a million"):
+            cli.int_list(huge)
+
+
+def test_parser_errors_are_one_line(capsys):
+    parser = cli.ArgumentParser(prog="tool.py")
+    parser.add_argument("--seeds", type=cli.int_list, required=True)
+    assert parser.parse_args(["--seeds=1-3"]).seeds == [1, 2, 3]
+    for arguments in ([], ["--seeds=x\\ny"], ["--seed=1"], ["--seeds=1", "--more"]):
+        with pytest.raises(SystemExit) as exit_:
+            parser.parse_args(arguments)
+        assert exit_.value.code == 2
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        assert captured.err.startswith("tool.py: error: ")
+        assert captured.err.endswith("(see tool.py --help)\n")
+        assert captured.err.count("\n") == 1
+
+
+def raising(error):
+    def main():
+        raise error
+
+    return main
+
+
+def test_run_reports_errors_that_the_user_can_mend(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["/some/where/tool.py"])
+    with pytest.raises(SystemExit) as exit_:
+        cli.run(raising(UserError("no such\nfile: " + "x" * 5000)))
+    assert exit_.value.code == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("tool.py: error: no such file: xxx")
+    assert captured.err.count("\n") == 1
+    assert len(captured.err) < 2100
+
+
+def test_run_ends_with_the_right_code(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["tool.py"])
+    for main, code in ((lambda: None, 0), (raising(KeyboardInterrupt()), 130)):
+        with pytest.raises(SystemExit) as exit_:
+            cli.run(main)
+        assert exit_.value.code == code
+    assert capsys.readouterr().err == "tool.py: interrupted\n"
+    with pytest.raises(ZeroDivisionError):  # A defect of ours keeps its traceback.
+        cli.run(raising(ZeroDivisionError()))
+
+
+def test_run_ends_quietly_where_nobody_reads(tmp_path):
+    """As in `tool.py | head -1`."""
+    code = (
+        "from dnnlib import cli\n"
+        "def main():\n"
+        "    for i in range(100000):\n"
+        "        print('line', i)\n"
+        "cli.run(main)\n"
+    )
+    tool = subprocess.Popen(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert tool.stdout.readline() == b"line 0\n"
+    tool.stdout.close()
+    assert tool.wait(timeout=60) == 141
+    assert tool.stderr.read() == b""
+    tool.stderr.close()

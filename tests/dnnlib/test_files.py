@@ -1,0 +1,239 @@
+"""Files and folders that are whole or absent, with processes that are really killed."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from dnnlib import UserError
+from dnnlib.files import atomic_write, staged_directory
+from dnnlib.run_dir import log_output, make_run_dir
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_a_file_appears_when_the_block_ends(tmp_path):
+    path = tmp_path / "file"
+    with atomic_write(str(path)) as file:
+        file.write(b"new")
+        assert not path.exists()
+    assert path.read_bytes() == b"new"
+    with atomic_write(str(path), "w") as file:
+        file.write("text")
+        file.flush()
+        assert path.read_bytes() == b"new"  # Readers see the old one until the end.
+    assert path.read_text() == "text"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_an_error_keeps_the_old_file(tmp_path, error):
+    path = tmp_path / "file"
+    path.write_text("old")
+    with pytest.raises(error), atomic_write(str(path)) as file:
+        file.write(b"half of the n")
+        raise error
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_files_get_the_permissions_of_the_user(tmp_path):
+    old = os.umask(0o027)
+    try:
+        with atomic_write(str(tmp_path / "file")) as file:
+            file.write(b"x")
+        with staged_directory(str(tmp_path / "folder")) as staging:
+            Path(staging, "inside").write_text("x")
+        assert os.umask(0o027) == 0o027  # Put back as it was.
+    finally:
+        os.umask(old)
+    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o640
+    assert (tmp_path / "folder").stat().st_mode & 0o777 == 0o750
+
+
+def test_data_is_on_disk_before_the_rename(tmp_path, monkeypatch):
+    calls = []
+    fsync, replace = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda fd: (calls.append("fsync"), fsync(fd)))
+    monkeypatch.setattr(os, "replace", lambda *a: (calls.append("replace"), replace(*a)))
+    with atomic_write(str(tmp_path / "file")) as file:
+        file.write(b"x")
+    assert calls == ["fsync", "replace", "fsync"]  # The second one is for the folder.
+
+
+def test_relative_paths(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with atomic_write("file") as file:
+        file.write(b"x")
+    with staged_directory("folder") as staging:
+        Path(staging, "inside").write_text("x")
+    assert sorted(os.listdir(tmp_path)) == ["file", "folder"]
+
+
+def test_a_folder_appears_when_the_block_ends(tmp_path):
+    path = tmp_path / "new" / "folder"
+    with staged_directory(str(path)) as staging:
+        Path(staging, "inside").write_text("x")
+        assert not path.exists()
+        assert Path(staging).parent == path.parent
+    assert (path / "inside").read_text() == "x"
+    assert os.listdir(path.parent) == ["folder"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_an_error_leaves_no_folder(tmp_path, error):
+    with pytest.raises(error), staged_directory(str(tmp_path / "folder")) as staging:
+        Path(staging, "inside").write_text("x")
+        raise error
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_folder_in_use_is_kept(tmp_path):
+    path = tmp_path / "folder"
+    path.mkdir()
+    with staged_directory(str(path)) as staging:  # Empty: may be taken.
+        Path(staging, "a").write_text("x")
+    with pytest.raises(UserError, match="folder exists already"), staged_directory(str(path)):
+        pass
+    assert os.listdir(path) == ["a"]
+    late = tmp_path / "late"
+    with pytest.raises(UserError, match="late exists already"), staged_directory(str(late)):
+        late.write_text("made meanwhile")
+    assert late.read_text() == "made meanwhile"
+    assert sorted(os.listdir(tmp_path)) == ["folder", "late"]
+
+
+def test_a_parent_that_is_a_file(tmp_path):
+    (tmp_path / "file").write_text("x")
+    path = str(tmp_path / "file" / "folder")
+    with pytest.raises(UserError, match=r"cannot write in .*file"), staged_directory(path):
+        pass
+
+
+def test_what_the_dead_left_is_removed_and_what_the_living_stage_is_not(tmp_path):
+    path = tmp_path / "folder"
+    abandoned, foreign = tmp_path / ".folder.dead.partial", tmp_path / ".folderol.dead.partial"
+    for folder in (abandoned, foreign):
+        folder.mkdir()
+        (folder / "junk").write_text("x")
+    with staged_directory(str(path)) as first:
+        assert not abandoned.exists()
+        Path(first, "a").write_text("x")
+        with pytest.raises(KeyboardInterrupt), staged_directory(str(path)) as second:
+            assert second != first
+            raise KeyboardInterrupt
+    assert os.listdir(path) == ["a"]
+    assert foreign.exists()
+
+
+STAGE = """
+import sys, time
+from dnnlib.files import atomic_write, staged_directory
+kind, path = sys.argv[1:]
+print("ready", flush=True)
+data = bytes(range(256)) * 40000
+while True:
+    if kind == "file":
+        with atomic_write(path) as file:
+            for i in range(0, len(data), 1 << 20):
+                file.write(data[i:i + (1 << 20)])
+    else:
+        with staged_directory(path) as staging:
+            for i in range(20):
+                with open(f"{staging}/{i}", "wb") as file:
+                    file.write(data[: 1 << 18])
+        break
+print("done", flush=True)
+time.sleep(60)
+"""
+
+
+def killed(kind, path, delay):
+    """Runs STAGE and kills it `delay` seconds after it began to write."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", STAGE, kind, path],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+    )
+    process.stdout.readline()
+    time.sleep(delay)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+
+
+def test_killed_while_writing_a_file(tmp_path):
+    path = tmp_path / "file"
+    outcomes = set()
+    for i in range(15):
+        path.unlink(missing_ok=True)
+        killed("file", str(path), 0.004 * i)
+        outcomes.add(path.exists())
+        if path.exists():
+            assert path.read_bytes() == bytes(range(256)) * 40000
+    assert True in outcomes
+    left = [name for name in os.listdir(tmp_path) if name != "file"]
+    assert left  # Killed in the middle, too: else this test says nothing.
+    assert all(name.startswith(".file.") and name.endswith(".partial") for name in left)
+
+
+def test_killed_while_staging_a_folder(tmp_path):
+    outcomes = set()
+    for i in range(15):
+        path = tmp_path / f"folder{i:02d}"
+        killed("folder", str(path), 0.002 * i)
+        outcomes.add(path.exists())
+        if path.exists():
+            assert len(os.listdir(path)) == 20
+            assert all((path / str(j)).stat().st_size == 1 << 18 for j in range(20))
+        else:
+            with staged_directory(str(path)) as staging:  # The next one tidies up.
+                Path(staging, "a").write_text("x")
+            assert os.listdir(path) == ["a"]
+    assert outcomes == {True, False}
+    assert all(not name.startswith(".") for name in os.listdir(tmp_path))
+
+
+def test_the_lock_is_released_when_the_block_ends(tmp_path):
+    path = str(tmp_path / "folder")
+    with staged_directory(path):
+        pass
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    finally:
+        os.close(handle)
+
+
+def test_run_directories_count_up(tmp_path):
+    root = tmp_path / "results"
+    assert make_run_dir(str(root), "a") == str(root / "00000-a")
+    (root / "00041-old").mkdir()
+    (root / "notes").mkdir()
+    (root / "123-short").mkdir()
+    assert make_run_dir(str(root), "b") == str(root / "00042-b")
+    (root / "100000-long").mkdir()
+    assert make_run_dir(str(root), "c") == str(root / "100001-c")
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(UserError, match=r"file.*--result-dir"):
+        make_run_dir(str(tmp_path / "file"), "d")
+
+
+def test_output_goes_to_the_screen_and_the_log(tmp_path, capsys):
+    path = tmp_path / "log.txt"
+    path.write_text("before\n")
+    stdout = sys.stdout
+    with pytest.raises(ValueError), log_output(str(path)):
+        print("tick 0")
+        raise ValueError
+    assert sys.stdout is stdout
+    print("after")
+    assert path.read_text() == "before\ntick 0\n"
+    assert capsys.readouterr().out == "tick 0\nafter\n"

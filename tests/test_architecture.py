@@ -1,0 +1,157 @@
+"""Rules of the source tree (DESIGN, sections 2 and 3), read from the syntax trees."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+# A room may import what stands to its left.
+ROOMS = ("dnnlib", "tf_ops", "training", "metrics", "scripts")
+
+
+def sources():
+    """Every module outside the tests: {path from the root: syntax tree}."""
+    paths = [*ROOT.glob("*.py"), *(p for room in ROOMS for p in (ROOT / room).rglob("*.py"))]
+    return {
+        str(path.relative_to(ROOT)): ast.parse(path.read_text(encoding="utf-8"), str(path))
+        for path in sorted(paths)
+    }
+
+
+SOURCES = sources()
+
+
+def room_of(path):
+    return path.split("/")[0] if "/" in path else "scripts"
+
+
+def imported(tree):
+    """(line, dotted name) of everything a module imports, at the top or inside functions."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from ((node.lineno, f"{node.module}.{alias.name}") for alias in node.names)
+            if node.level:
+                yield node.lineno, f"relative:{node.module}"
+
+
+def calls(tree):
+    """(line, name) of calls of plain names."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            yield node.lineno, node.func.id
+
+
+def import_problems(path, tree):
+    room = ROOMS.index(room_of(path))
+    scripts = {p.removesuffix(".py") for p in SOURCES if room_of(p) == "scripts"}
+    for line, name in imported(tree):
+        first = name.split(".")[0]
+        target = "scripts" if first in scripts else first
+        if name.startswith("relative:") or first == "tests":
+            yield f"{path}:{line} imports {name}"
+        elif target in ROOMS:
+            to_the_right = ROOMS.index(target) > room
+            another_script = target == "scripts" and room_of(path) == "scripts"
+            if to_the_right or another_script:
+                yield f"{path}:{line} imports {name}"
+
+
+def source_problems(path, tree):
+    for line, name in calls(tree):
+        if name in ("eval", "exec", "compile", "exit", "quit"):
+            yield f"{path}:{line} calls {name}()"
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ExceptHandler) and node.type is None:
+            yield f"{path}:{node.lineno} has a bare except"
+        elif isinstance(node, ast.Assert):
+            yield f"{path}:{node.lineno} asserts"
+        elif isinstance(node, ast.Global):
+            yield f"{path}:{node.lineno} has a global statement"
+
+
+def tensorflow_problems(path, tree):
+    for line, name in imported(tree):
+        known = name.startswith("tensorflow.compat.v1")
+        if name.split(".")[0] in ("tensorflow", "keras", "tf_keras") and not known:
+            yield f"{path}:{line} imports {name}"
+
+
+def unpickling_problems(path, tree):
+    """Reading a pickle without the allow-list would execute it (DESIGN D3)."""
+    for node in ast.walk(tree):
+        function = node.func if isinstance(node, ast.Call) else None
+        if isinstance(function, ast.Attribute) and isinstance(function.value, ast.Name):
+            name = f"{function.value.id}.{function.attr}"
+            if name in ("pickle.load", "pickle.loads", "os.system", "yaml.load", "marshal.loads"):
+                yield f"{path}:{node.lineno} calls {name}()"
+            if any(k.arg == "allow_pickle" and k.value.value is True for k in node.keywords):
+                yield f"{path}:{node.lineno} allows pickles in {name}()"
+
+
+RULES = (import_problems, source_problems, tensorflow_problems, unpickling_problems)
+
+
+def test_all_rooms_are_read():
+    assert {room_of(path) for path in SOURCES} == set(ROOMS)
+    assert len(SOURCES) > 25
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_the_source_keeps_the_rule(rule):
+    assert [problem for path, tree in SOURCES.items() for problem in rule(path, tree)] == []
+
+
+@pytest.mark.parametrize(
+    ("rule", "path", "code"),
+    [
+        (import_problems, "dnnlib/tflib/network.py", "import training.layers"),
+        (import_problems, "dnnlib/util.py", "def f():\n    from tf_ops import native"),
+        (import_problems, "tf_ops/layout.py", "from training import loss"),
+        (import_problems, "training/loss.py", "import metrics"),
+        (import_problems, "metrics/fid.py", "from run_training import main"),
+        (import_problems, "run_training.py", "import run_generator"),
+        (import_problems, "training/loss.py", "from . import layers"),
+        (import_problems, "training/loss.py", "import tests.conftest"),
+        (source_problems, "dnnlib/util.py", "exec('1')"),
+        (source_problems, "dnnlib/util.py", "x = eval('1')"),
+        (source_problems, "dnnlib/util.py", "exit(1)"),
+        (source_problems, "dnnlib/util.py", "try:\n    pass\nexcept:\n    pass"),
+        (source_problems, "dnnlib/util.py", "assert True"),
+        (source_problems, "dnnlib/util.py", "def f():\n    global x"),
+        (tensorflow_problems, "training/loss.py", "import tensorflow as tf"),
+        (tensorflow_problems, "training/loss.py", "from tensorflow import keras"),
+        (tensorflow_problems, "training/loss.py", "from tensorflow.python import ops"),
+        (unpickling_problems, "training/loss.py", "pickle.load(file)"),
+        (unpickling_problems, "training/loss.py", "np.load(file, allow_pickle=True)"),
+    ],
+)
+def test_the_rules_find_what_they_forbid(rule, path, code):
+    assert len(list(rule(path, ast.parse(code)))) == 1
+
+
+def test_the_rules_let_the_rest_pass():
+    code = (
+        "import tensorflow.compat.v1 as tf\n"
+        "from dnnlib import tflib\n"
+        "from training import layers\n"
+        "MODULES = ('metrics.fid',)\n"
+        "np.load(path, allow_pickle=False)\n"
+    )
+    for rule in RULES:
+        assert list(rule("training/loss.py", ast.parse(code))) == []
+    assert list(import_problems("run_training.py", ast.parse("import metrics.fid"))) == []
+
+
+def test_v2_behaviour_is_switched_off_in_one_place():
+    places = [
+        path
+        for path, tree in SOURCES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and node.attr == "disable_v2_behavior"
+    ]
+    assert places == ["dnnlib/tflib/__init__.py"]
