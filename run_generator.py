@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes pictures with a trained generator."""
+"""Makes pictures with a trained generator, and looks into snapshots."""
 
 from __future__ import annotations
 
@@ -18,6 +18,13 @@ _EXAMPLES = """examples:
 
   # 32 pictures in one PNG, a row for each class of a conditional network:
   python run_generator.py generate-grid --network=network-final.pkl --grid=8x4 --out=grid.png
+
+  # One of NVIDIA's published networks, by its name; any https URL does as well:
+  python run_generator.py generate-images --network=stylegan2-car-config-f --seeds=1-4
+
+  # What is in a snapshot; the same in the layout of the ADA repository:
+  python run_generator.py info --network=network-final.pkl
+  python run_generator.py convert --network=network-final.pkl --out=new.pkl --format=5
 """
 
 
@@ -34,20 +41,30 @@ def _parse_args() -> argparse.Namespace:
     parser = cli.ArgumentParser(description=__doc__, epilog=_EXAMPLES)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    def command(name: str, text: str, example: str) -> argparse.ArgumentParser:
+    def command(
+        name: str, text: str, example: str, makes_pictures: bool = True
+    ) -> argparse.ArgumentParser:
         sub = commands.add_parser(
             name,
             help=text,
             description=text,
             epilog=f"example:\n  {parser.prog} {name} --network=network-final.pkl {example}",
         )
-        sub.add_argument("--network", required=True, help="snapshot, a .pkl file")
+        sub.add_argument("--network", required=True, help="snapshot: a .pkl file, its https URL, "
+                         "the name of a published network, or an .npz of weights")  # fmt: skip
         sub.add_argument(
-            "--truncation-psi",
-            type=cli.number(),
-            default=0.5,
-            help="0: the mean product, 1: full variety (default: 0.5)",
+            "--allow-pickled-code",
+            action="store_true",
+            help="run Python code from the snapshot if its network is not known here; "
+            "only for files that you trust as you trust a program",
         )
+        if makes_pictures:
+            sub.add_argument(
+                "--truncation-psi",
+                type=cli.number(),
+                default=0.5,
+                help="0: the mean product, 1: full variety (default: 0.5)",
+            )
         return sub
 
     sub = command("generate-images", "Writes one PNG for each seed.", "--seeds=1-10")
@@ -66,7 +83,6 @@ def _parse_args() -> argparse.Namespace:
     sub.add_argument(
         "--col-styles",
         type=cli.int_list,
-        default=list(range(7)),
         help="layers that take the column's style (default: 0-6)",
     )
     sub.add_argument("--result-dir", default="results", help="root of the run directories")
@@ -76,6 +92,18 @@ def _parse_args() -> argparse.Namespace:
     sub.add_argument("--seeds", type=cli.int_list, default=[0], help="one a picture; if there are "
                      "fewer, further ones count on from the last (default: from 0)")  # fmt: skip
     sub.add_argument("--out", default="grid.png", help="PNG to write (default: grid.png)")
+
+    command("info", "Shows what is in a snapshot.", "", makes_pictures=False)
+
+    sub = command("convert", "Writes a snapshot in another layout.", "--out=new.pkl --format=5",
+                  makes_pictures=False)  # fmt: skip
+    sub.add_argument("--out", required=True, help=".pkl or .npz file to write")
+    sub.add_argument(
+        "--format",
+        choices=("4", "5", "npz"),
+        required=True,
+        help="4: as StyleGAN2's code writes, 5: as ADA's, npz: weights only, with a JSON beside it",
+    )
     return parser.parse_args()
 
 
@@ -84,10 +112,18 @@ def main() -> None:
     # TensorFlow takes seconds to load, and has to wait for what can be checked without it.
     from dnnlib import tflib
     from dnnlib.run_dir import make_run_dir
-    from training import generate, snapshots
+    from training import generate, snapshot_tools, snapshots
 
+    network, trusted = args.network, args.allow_pickled_code
     with tflib.graph_session():
-        Gs = snapshots.load_generator(args.network)
+        if args.command == "info":
+            print(snapshot_tools.describe(network, trusted))
+            return
+        if args.command == "convert":
+            snapshot_tools.convert(network, args.out, args.format, trusted)
+            print(f"Wrote {args.out}")
+            return
+        Gs = snapshots.load_generator(network, trusted)
         psi = args.truncation_psi
         if args.command == "generate-grid":
             generate.generate_grid(Gs, args.grid, args.seeds, psi, args.out)

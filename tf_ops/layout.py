@@ -17,6 +17,11 @@ def internal_format() -> str:
     return NCHW if _has_gpu() else NHWC
 
 
+def has_float16() -> bool:
+    """Whether convolutions in float16 are worth while here: on GPUs only (DESIGN D1)."""
+    return _has_gpu()
+
+
 def channel_axis(data_format: str) -> int:
     """Axis of the channels of a 4-D tensor."""
     return 1 if data_format == NCHW else 3

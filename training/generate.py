@@ -54,7 +54,7 @@ def style_mixing_example(
     row_seeds: Sequence[int],
     col_seeds: Sequence[int],
     truncation_psi: float,
-    col_styles: Sequence[int],
+    col_styles: Sequence[int] | None,
     out_dir: str,
 ) -> None:
     """Writes `ROW-COL.png` and `grid.png`: the row's image with some styles of the column's.
@@ -63,13 +63,15 @@ def style_mixing_example(
         Gs: a generator.
         row_seeds, col_seeds: of the images that are mixed.
         truncation_psi: see `G_main`.
-        col_styles: layers that take the column's style.
+        col_styles: layers that take the column's style; None for the first seven.
         out_dir: existing folder.
 
     Raises:
         UserError: a layer or seed that does not exist.
     """
     num_layers = Gs.components.synthesis.input_shape[1]
+    if col_styles is None:
+        col_styles = range(min(7, num_layers))
     outside = [s for s in col_styles if not 0 <= s < num_layers]
     if outside:
         raise UserError(f"--col-styles: layer {outside[0]}, the network has 0 to {num_layers - 1}")

@@ -14,7 +14,6 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from dnnlib import UserError
-from dnnlib.tflib.network import unknown_keyword
 from tf_ops import layout
 from tf_ops.fused_bias_act import fused_bias_act
 from tf_ops.upfirdn_2d import conv_downsample_2d, upsample_conv_2d
@@ -49,10 +48,27 @@ def reject_unknown(kwargs: Mapping[str, Any], functions: Iterable[Callable]) -> 
     A generator hands all its keyword arguments to both of its components, as in the official
     snapshots, so that each of them has to pass over those of the other, and only those.
     """
-    known = {name for f in functions for name in inspect.signature(f).parameters}
+    known = {
+        p.name
+        for f in functions
+        for p in inspect.signature(f).parameters.values()
+        if p.default is not p.empty  # Inputs and the name of **kwargs are no keywords.
+    }
     unknown = sorted(set(kwargs) - known)
     if unknown:
-        raise unknown_keyword("the network", unknown)
+        raise UserError(f"networks have no keyword argument {', '.join(map(repr, unknown))}")
+
+
+def check_architecture(architecture: str) -> None:
+    """Raises a UserError unless it is one of StyleGAN2's, section 4: orig, skip, resnet."""
+    if architecture not in ("orig", "skip", "resnet"):
+        raise UserError(f"architecture {architecture!r}: use one of orig, skip, resnet")
+
+
+def check_dtype(dtype: str) -> None:
+    """Raises a UserError unless it is float32, the only type of inputs, outputs and variables."""
+    if dtype != "float32":
+        raise UserError(f"dtype {dtype!r}: networks are computed in float32")
 
 
 def get_weight(
@@ -61,6 +77,7 @@ def get_weight(
     use_wscale: bool = True,
     lrmul: float = 1.0,
     weight_var: str = "weight",
+    trainable: bool = True,
 ) -> tf.Tensor:
     """Weight with He's standard deviation gain / sqrt(fan_in), scaled at run time.
 
@@ -70,6 +87,7 @@ def get_weight(
         use_wscale: keep the variable at unit variance and scale it here.
         lrmul: learning-rate multiplier: the variable is 1/lrmul as large and scaled by lrmul.
         weight_var: name of the variable.
+        trainable: whether optimizers change it.
     """
     he_std = gain / np.sqrt(np.prod(shape[:-1]))
     if use_wscale:
@@ -77,7 +95,7 @@ def get_weight(
     else:
         init_std, runtime_coef = he_std / lrmul, lrmul
     init = tf.initializers.random_normal(0, init_std)
-    weight = tf.get_variable(weight_var, shape=shape, initializer=init)
+    weight = tf.get_variable(weight_var, shape=shape, initializer=init, trainable=trainable)
     return weight * np.float32(runtime_coef)
 
 
@@ -112,10 +130,11 @@ def conv2d_layer(
     use_wscale: bool = True,
     lrmul: float = 1.0,
     weight_var: str = "weight",
+    trainable: bool = True,
 ) -> tf.Tensor:
-    """Convolution without bias, with optional up- or downsampling by 2."""
+    """Convolution without bias, with optional up- or downsampling by 2, in the precision of `x`."""
     shape = [kernel, kernel, _channels(x), fmaps]
-    w = get_weight(shape, gain, use_wscale, lrmul, weight_var)
+    w = get_weight(shape, gain, use_wscale, lrmul, weight_var, trainable)
     return _resampled_conv(x, w, up, down, resample_kernel)
 
 
@@ -140,6 +159,10 @@ def modulated_conv2d_layer(
     Scaling the kernel's inputs equals scaling the activations before the convolution, and
     demodulation equals scaling them after it, so that no kernel per sample is ever made.
 
+    In float16, kernels and styles are first scaled to largest values of 1/sqrt(fan-in) and 1: their
+    sums stay within range then, and demodulation undoes it (ADA, appendix D). Without
+    demodulation they are used as they are.
+
     Args:
         x: activations.
         y: disentangled latents w [N, dlatent_size]; an affine layer turns them into styles.
@@ -149,11 +172,15 @@ def modulated_conv2d_layer(
     w = get_weight([kernel, kernel, channels, fmaps], gain, use_wscale, lrmul, weight_var)
     style = dense_layer(y, channels, weight_var=mod_weight_var)
     style = apply_bias_act(style, bias_var=mod_bias_var) + 1  # [N, C]
-    x = _resampled_conv(x * _per_channel(style), w, up, down, resample_kernel)
+    if demodulate and x.dtype == tf.float16:
+        fan_in = kernel * kernel * channels
+        w *= 1 / (np.sqrt(fan_in, dtype=np.float32) * _largest(w, axis=[0, 1, 2]))
+        style *= 1 / _largest(style, axis=[1])
+    x = _resampled_conv(x * _per_channel(style, x.dtype), w, up, down, resample_kernel)
     if demodulate:
         # sum over (kh, kw, C) of (style·w)²: one matrix product, [N, C] × [C, fmaps].
         energy = tf.matmul(tf.square(style), tf.reduce_sum(tf.square(w), axis=[0, 1]))
-        x = x * _per_channel(tf.math.rsqrt(energy + 1e-8))
+        x = x * _per_channel(tf.math.rsqrt(energy + 1e-8), x.dtype)
     return x
 
 
@@ -165,27 +192,41 @@ def apply_bias_act(
     lrmul: float = 1.0,
     clamp: float | None = None,
     bias_var: str = "bias",
+    trainable: bool = True,
 ) -> tf.Tensor:
-    """Adds a bias per channel and applies an activation, see `fused_bias_act`."""
-    b = tf.get_variable(bias_var, shape=[_channels(x)], initializer=tf.initializers.zeros())
+    """Adds a bias per channel and applies an activation and a clamp, see `fused_bias_act`."""
+    zeros = tf.initializers.zeros()
+    b = tf.get_variable(bias_var, shape=[_channels(x)], initializer=zeros, trainable=trainable)
     axis = layout.channel_axis(layout.internal_format()) if x.shape.ndims == 4 else 1
-    return fused_bias_act(x, b * lrmul, axis, act, alpha, gain, clamp)
+    return fused_bias_act(x, tf.cast(b * lrmul, x.dtype), axis, act, alpha, gain, clamp)
+
+
+def dense_stack(
+    x: tf.Tensor, widths: Sequence[int], act: str, lrmul: float, scope: str = "Dense"
+) -> tf.Tensor:
+    """Fully connected layers with biases and activations, in the scopes Dense0, Dense1, …"""
+    for i, fmaps in enumerate(widths):
+        with tf.variable_scope(f"{scope}{i}"):
+            x = apply_bias_act(dense_layer(x, fmaps, lrmul=lrmul), act=act, lrmul=lrmul)
+    return x
 
 
 def minibatch_stddev_layer(
-    x: tf.Tensor, group_size: int = 4, num_new_features: int = 1
+    x: tf.Tensor, group_size: int | None = 4, num_new_features: int = 1
 ) -> tf.Tensor:
     """Appends the standard deviation within groups of samples as features (PGGAN, section 3).
 
     Args:
         x: activations of N samples. Sample n belongs to group n mod (N / group_size).
-        group_size: samples in a group, or N if that is fewer; N must be a multiple of it.
+        group_size: samples in a group, or N if that is fewer; N must be a multiple of it. None:
+            all samples are one group.
         num_new_features: maps added; each is the mean over its share of the channels.
     """
     data_format = layout.internal_format()
     x_chw = layout.convert(x, data_format, layout.NCHW)
     channels, height, width = x_chw.shape[1:].as_list()
-    group_size = tf.minimum(group_size, tf.shape(x)[0])
+    count = tf.shape(x)[0]
+    group_size = count if group_size is None else tf.minimum(group_size, count)
     features = num_new_features
     y = tf.reshape(x_chw, [group_size, -1, features, channels // features, height, width])
     y -= tf.reduce_mean(y, axis=0, keepdims=True)
@@ -197,9 +238,45 @@ def minibatch_stddev_layer(
     return tf.concat([x, y], axis=layout.channel_axis(data_format))
 
 
+def style_mod_layer(x: tf.Tensor, y: tf.Tensor, use_wscale: bool = True) -> tf.Tensor:
+    """x·(scale + 1) + shift, scale and shift per channel from a style (StyleGAN, equation 1).
+
+    Args:
+        x: activations, normalised.
+        y: disentangled latents w [N, dlatent_size]; an affine layer turns them into both.
+    """
+    style = dense_layer(y, _channels(x) * 2, use_wscale=use_wscale)
+    scale, shift = tf.split(apply_bias_act(style), 2, axis=1)  # [N, C] each
+    return x * _per_channel(scale + 1, x.dtype) + _per_channel(shift, x.dtype)
+
+
+def noise_layer(x: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
+    """Adds noise, see `training.styles.noise_image`, by a learned strength per channel."""
+    init = tf.initializers.zeros()
+    strength = tf.get_variable("weight", shape=[_channels(x)], initializer=init)
+    return x + noise * _per_channel(strength[np.newaxis], x.dtype)
+
+
+def instance_norm(x: tf.Tensor, eps: float = 1e-8) -> tf.Tensor:
+    """Every feature map of every sample with mean 0 and deviation 1 (StyleGAN, equation 1)."""
+    axes = layout.spatial_axes(layout.internal_format())
+    x = x - tf.reduce_mean(x, axis=axes, keepdims=True)
+    return x * tf.math.rsqrt(tf.reduce_mean(tf.square(x), axis=axes, keepdims=True) + eps)
+
+
 def normalize_2nd_moment(x: tf.Tensor, axis: int = 1, eps: float = 1e-8) -> tf.Tensor:
     """Scales vectors to a mean square of one."""
     return x * tf.math.rsqrt(tf.reduce_mean(tf.square(x), axis=axis, keepdims=True) + eps)
+
+
+def activation_dtype(stage: int, resolution: int, num_fp16_res: int) -> tf.DType:
+    """Precision of the activations at 2^stage pixels, in a network of mixed precision.
+
+    The `num_fp16_res` highest resolutions are computed in float16 (ADA, appendix D), never 4×4,
+    and never on a CPU: there TensorFlow has such convolutions, if at all, for no gain in speed.
+    """
+    half = stage > max(resolution_log2(resolution) - num_fp16_res, 2)
+    return tf.float16 if half and layout.has_float16() else tf.float32
 
 
 def to_internal(images: tf.Tensor) -> tf.Tensor:
@@ -217,8 +294,14 @@ def _channels(x: tf.Tensor) -> int:
     return x.shape[axis].value
 
 
-def _per_channel(values: tf.Tensor) -> tf.Tensor:
-    """[N, C] shaped to multiply activations."""
+def _largest(x: tf.Tensor, axis: Sequence[int]) -> tf.Tensor:
+    """Largest absolute value, kept from zero so that it can be divided by."""
+    return tf.maximum(tf.reduce_max(tf.abs(x), axis=axis, keepdims=True), 1e-8)
+
+
+def _per_channel(values: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+    """[N, C] shaped to multiply activations of that type."""
+    values = tf.cast(values, dtype)
     if layout.internal_format() == layout.NCHW:
         return values[:, :, np.newaxis, np.newaxis]
     return values[:, np.newaxis, np.newaxis, :]
@@ -226,6 +309,7 @@ def _per_channel(values: tf.Tensor) -> tf.Tensor:
 
 def _resampled_conv(x, w, up, down, resample_kernel):
     data_format = layout.internal_format()
+    w = tf.cast(w, x.dtype)
     if up:
         return upsample_conv_2d(x, w, resample_kernel, data_format=data_format)
     if down:

@@ -25,6 +25,9 @@ class TrainingOptions:
     D_loss_args: dict[str, Any] = field(default_factory=dict)
     sched_args: ScheduleOptions = field(default_factory=ScheduleOptions)
     G_smoothing_kimg: float = 10.0  # Half-life of the weight average Gs, thousands of images.
+    # Deviation: no longer than this share of the run so far, as the ADA repository has it. Without,
+    # Gs still shows the random initial weights after the first thousands of images.
+    G_smoothing_rampup: float | None = 0.05
     lazy_regularization: bool = True
     G_reg_interval: int = 4  # Minibatches between regularisations of G.
     D_reg_interval: int = 16

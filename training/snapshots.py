@@ -2,31 +2,39 @@
 
 from __future__ import annotations
 
+import copyreg
 import io
+import os
 import pickle
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
-from dnnlib import EasyDict, UserError
+from dnnlib import EasyDict, UserError, restricted_pickle
 from dnnlib.files import atomic_write
 from dnnlib.tflib import Network
 from dnnlib.util import one_line
+from training import pretrained, weights_file
 
-try:
-    from numpy._core.multiarray import _reconstruct, scalar
-except ImportError:  # NumPy 1
-    from numpy.core.multiarray import _reconstruct, scalar
+Networks = tuple[Network, Network, Network] | Network
+
+_CLASSES = {("dnnlib.tflib.network", "Network"): Network, ("dnnlib.util", "EasyDict"): EasyDict}
 
 
-def save(networks: tuple[Network, ...] | Network, path: str) -> None:
+def save(networks: tuple[Network, ...] | Network, path: str, version: int | None = None) -> None:
     """Writes networks, usually (G, D, Gs), in the official layout. Atomic.
+
+    Args:
+        networks: what to write.
+        path: file to write.
+        version: format version 4 (StyleGAN2) or 5 (ADA); None: the one that belongs to each
+            network. 5 needs a session where the shapes of a network are not known yet.
 
     Raises:
         UserError: the file cannot be written.
     """
     buffer = io.BytesIO()
-    _Pickler(buffer, protocol=3).dump(networks)
+    _Pickler(buffer, version).dump(networks)
     try:
         with atomic_write(path) as file:
             file.write(buffer.getbuffer())
@@ -34,10 +42,16 @@ def save(networks: tuple[Network, ...] | Network, path: str) -> None:
         raise UserError(f"cannot write snapshot {path}: {error.strerror or error}") from error
 
 
-def load(path: str) -> tuple[Network, Network, Network] | Network:
+def load(path: str, allow_pickled_code: bool = False) -> Networks:
     """Reads a snapshot without executing anything that it holds.
 
     Networks build their graph at first use: whoever needs only `Gs` builds only `Gs`.
+
+    Args:
+        path: file, https URL, or name in `training.pretrained`; a `.pkl` of format versions 2 to
+            5, or an `.npz` of `training.weights_file`.
+        allow_pickled_code: run the Python source that is embedded in the file, where it describes
+            a network that we do not have. For files that you trust as you trust a program.
 
     Returns:
         (G, D, Gs), or one network where the file holds one.
@@ -45,15 +59,35 @@ def load(path: str) -> tuple[Network, Network, Network] | Network:
     Raises:
         UserError: not readable, not a snapshot, or it names a class that is not on the list.
     """
+    return loads(read(path), path, allow_pickled_code)
+
+
+def read(path: str) -> bytes:
+    """The content of a snapshot, which is downloaded first if `path` is an URL or a name.
+
+    Raises:
+        UserError: there is no such file, or it cannot be downloaded.
+    """
     try:
-        with open(path, "rb") as file:
-            content = file.read()
+        with open(pretrained.local_path(path), "rb") as file:
+            return file.read()
     except OSError as error:
-        raise UserError(f"cannot read snapshot {path}: {error.strerror}") from error
+        hint = "" if os.path.sep in path else pretrained.suggestion(path)
+        raise UserError(f"cannot read snapshot {path}: {error.strerror}{hint}") from error
+
+
+def loads(content: bytes, path: str, allow_pickled_code: bool = False) -> Networks:
+    """As `load`, of the content of the file `path`."""
     if content[:512].lstrip()[:1] == b"<":
         raise UserError(f"{path} is an HTML page, not a snapshot: download the file itself")
+    code_of = path if allow_pickled_code else None
     try:
-        result = _Unpickler(io.BytesIO(content), encoding="latin1").load()
+        if content.startswith(b"PK"):
+            result = weights_file.loads(content)
+        else:
+            result = restricted_pickle.loads(
+                content, _CLASSES, lambda network, state: _set_state(network, state, code_of)
+            )
     except UserError as error:
         raise UserError(f"snapshot {path}: {error}") from error
     except MemoryError as error:
@@ -63,79 +97,64 @@ def load(path: str) -> tuple[Network, Network, Network] | Network:
             f"{path} is not a snapshot, or a broken one: {one_line(error) or 'it ends early'}"
         ) from error
     networks = result if isinstance(result, tuple) else (result,)
-    if len(networks) not in (1, 3) or not all(isinstance(n, Network) for n in networks):
+    whole = len(networks) == 3 or not isinstance(result, tuple)
+    if not whole or not all(isinstance(n, Network) and vars(n) for n in networks):
         raise UserError(f"{path} is a pickle but not a snapshot: it holds {_describe(result)}")
     return result
 
 
-def load_generator(path: str) -> Network:
+def load_generator(path: str, allow_pickled_code: bool = False) -> Network:
     """The generator to make images with: `Gs` of (G, D, Gs), or the one network of the file.
 
     Raises:
         UserError: as `load`, or the network is not a generator.
     """
-    result = load(path)
+    result = load(path, allow_pickled_code)
     network = result[2] if isinstance(result, tuple) else result
-    if not network.build_func_name.startswith("G_"):
-        raise UserError(f"{path} holds {network.build_func_name}, which is not a generator")
+    name = network.build_func_name
+    if not name.startswith("G_") or name.startswith(("G_mapping", "G_synthesis")):
+        raise UserError(f"{path} holds {name}, which is not a generator")
     return network
 
 
-def _latin1(text: str, encoding: str) -> bytes:
-    """`_codecs.encode` as old pickles use it for bytes, and nothing else."""
-    if encoding != "latin1":
-        raise pickle.UnpicklingError(f"text encoded as {encoding!r}")
-    return text.encode("latin1")
-
-
-# All that a snapshot may name. Keys: module and name as written in the pickle.
-_NUMPY_CORES = ("numpy.core.multiarray", "numpy._core.multiarray")
-_ALLOWED: dict[tuple[str, str], Any] = {
-    ("dnnlib.tflib.network", "Network"): Network,
-    ("dnnlib.util", "EasyDict"): EasyDict,
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): np.dtype,
-    ("collections", "OrderedDict"): dict,
-    ("_codecs", "encode"): _latin1,
-    **{(core, "_reconstruct"): _reconstruct for core in _NUMPY_CORES},
-    **{(core, "scalar"): scalar for core in _NUMPY_CORES},
-}
-
-
-class _Unpickler(pickle.Unpickler):
-    """An unpickler that knows the classes of snapshots and no others."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        try:
-            return _ALLOWED[module, name]
-        except KeyError:
-            raise UserError(
-                f"it names {module}.{name}, which has no place in a snapshot; nothing was executed"
-            ) from None
+def _set_state(instance: Any, state: Any, code_of: str | None) -> None:
+    if not isinstance(instance, Network):
+        raise UserError(f"it gives a state to {type(instance).__name__}, which has none")
+    instance.set_state(state, pickled_code_of=code_of)
 
 
 class _Pickler(pickle._Pickler):
-    """Names NumPy's array constructor by its old module, so that NumPy 1 reads our snapshots too.
+    """Writes what old code reads: protocol 3 and NumPy's array constructor by its old module.
 
-    The official code runs on NumPy 1, which has no `numpy._core`; NumPy 2 knows both names.
+    The official code runs on Python 3.6 and NumPy 1, which has no `numpy._core`; NumPy 2 knows
+    both names.
     """
 
+    def __init__(self, file: io.BytesIO, version: int | None):
+        super().__init__(file, protocol=3)
+        self._version = version
+
+    def reducer_override(self, obj: Any) -> Any:
+        if isinstance(obj, Network):
+            return copyreg.__newobj__, (Network,), obj.get_state(self._version)
+        return NotImplemented
+
     def save_global(self, obj: Any, name: str | None = None) -> None:
-        if obj is _reconstruct:
+        if obj is _RECONSTRUCT:
             self.write(pickle.GLOBAL + b"numpy.core.multiarray\n_reconstruct\n")
             self.memoize(obj)
         else:
             super().save_global(obj, name)
 
-    # `pickle._Pickler` dispatches on types; functions and built-in functions are globals.
-    dispatch: ClassVar = {
-        **pickle._Pickler.dispatch,
-        type(_reconstruct): save_global,
-        type(_latin1): save_global,
-    }
+    # `pickle._Pickler` dispatches on types, and knows Python's functions but not built-in ones.
+    dispatch = {**pickle._Pickler.dispatch, type(len): save_global}  # noqa: RUF012
+
+
+# NumPy's array constructor, by whatever name this NumPy has for it.
+_RECONSTRUCT = np.zeros(0).__reduce__()[0]
 
 
 def _describe(value: Any) -> str:
     if isinstance(value, (tuple, list)):
         return f"a {type(value).__name__} of {len(value)}"
-    return f"a {type(value).__name__}"
+    return f"a {'ndarray' if isinstance(value, np.ndarray) else type(value).__name__}"

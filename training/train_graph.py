@@ -121,14 +121,16 @@ class TrainGraph:
         size, gpu = schedule.minibatch_size, schedule.minibatch_gpu
         round_size = gpu * self._num_replicas
         # A weight average of half-life G_smoothing_kimg (PGGAN, appendix A; StyleGAN, appendix C).
-        half_life = max(self._options.G_smoothing_kimg * 1000, 1e-8)
+        half_life = self._options.G_smoothing_kimg * 1000
+        if self._options.G_smoothing_rampup is not None:
+            half_life = min(half_life, position * self._options.G_smoothing_rampup)
         values = {
             "minibatch_gpu": gpu,
             "rounds": size // round_size,
             "lod": schedule.lod,
             "G_lrate": schedule.G_lrate,
             "D_lrate": schedule.D_lrate,
-            "Gs_beta": 0.5 ** (size / half_life),
+            "Gs_beta": 0.5 ** (size / max(half_life, 1e-8)),
         }
         feeds = []
         for begin in range(0, size, round_size):

@@ -7,21 +7,19 @@ keyword arguments gives another expression over the same variables.
 
 from __future__ import annotations
 
-import importlib
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 from tqdm import tqdm
 
-from dnnlib.tflib import tfutil
+from dnnlib.tflib import build_functions, layer_table, network_state, run_graph, tfutil
+from dnnlib.tflib.build_functions import parameter_names, unknown_keyword
+from dnnlib.tflib.network_variables import NetworkVariables
+from dnnlib.tflib.pickled_code import run_pickled_code
 from dnnlib.util import EasyDict, UserError
-
-# Modules whose BUILD_FUNCTIONS table may be asked for a build function named in a snapshot. Nothing
-# else in a snapshot leads to code (DESIGN D3). Names only: this package imports none of them.
-BUILD_MODULES = ("training.networks_stylegan2",)
 
 # Set when the graph of a network is built; a network read from a snapshot builds at first use.
 _GRAPH_ATTRIBUTES = frozenset(
@@ -31,7 +29,7 @@ _GRAPH_ATTRIBUTES = frozenset(
 )
 
 
-class Network:
+class Network(NetworkVariables):
     """A network by its official interface.
 
     Args:
@@ -46,6 +44,8 @@ class Network:
         components: {name: Network}, created by the build function.
         input_shapes, output_shapes: lists of shapes, the batch dimension None.
         input_shape, output_shape: the first of them.
+        origin: what the snapshot said that this network was read from, without the values; None
+            for a network that was made here.
 
     Raises:
         UserError: the build function or one of the keyword arguments is not known.
@@ -55,15 +55,22 @@ class Network:
         tfutil.assert_tf_initialized()
         self.name = str(name)
         self.static_kwargs = EasyDict(static_kwargs)
-        self._build_func, self._build_module = _find_build_func(func_name)
+        self._build_func, self._build_module = build_functions.find_by_name(func_name)
         self._pending_values: dict[str, np.ndarray] | None = None
         self._saved_components: dict[str, Network] = {}
+        self._build_source: str | None = None  # Embedded source that was run.
+        self.origin: network_state.SavedState | None = None
         self._build_graph()
 
     def __getattr__(self, attribute: str) -> Any:
         # Reached only for attributes that are not set: those of a graph that is not built yet.
         if attribute in _GRAPH_ATTRIBUTES and "static_kwargs" in self.__dict__:
-            self._build_graph()
+            try:
+                self._build_graph()
+            except BaseException:  # Not half a graph, which a second use would take for a whole.
+                for name in _GRAPH_ATTRIBUTES:
+                    self.__dict__.pop(name, None)
+                raise
             return self.__dict__[attribute]
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {attribute!r}")
 
@@ -113,16 +120,22 @@ class Network:
         if self._pending_values is None:
             tfutil.init_uninitialized_vars(self.own_vars.values())
             return
-        _check_values(self.name, self._pending_values, self.own_vars)
-        tfutil.set_vars({self.own_vars[n]: v for n, v in self._pending_values.items()})
+        # Components that the snapshot lacks were made by the build function: their values are due.
+        variables = dict(self.own_vars)
+        for key, component in self.components.items():
+            if key not in self._saved_components:
+                variables.update({f"{component.name}/{n}": v for n, v in component.vars.items()})
+        network_state.check_values(self.name, self._pending_values, variables)
+        tfutil.set_vars({variables[n]: v for n, v in self._pending_values.items()})
         self._pending_values = None
 
     def _call(self, inputs: list[tf.Tensor], dynamic_kwargs: Mapping[str, Any]) -> list[tf.Tensor]:
         kwargs = {**self.static_kwargs, **dynamic_kwargs, "components": self.components}
         known = inspect.signature(self._build_func).parameters.values()
         if not any(p.kind == p.VAR_KEYWORD for p in known):
-            kwargs = {k: v for k, v in kwargs.items() if k not in _OFFERED or k in _names(known)}
-            unknown = sorted(set(kwargs) - _names(known))
+            names = parameter_names([self._build_func])
+            kwargs = {k: v for k, v in kwargs.items() if k not in _OFFERED or k in names}
+            unknown = sorted(set(kwargs) - names)
             if unknown:
                 raise unknown_keyword(self._build_func.__name__, unknown)
         outputs = self._build_func(*inputs, **kwargs)
@@ -154,85 +167,27 @@ class Network:
             return list(outputs) if return_as_list else tuple(outputs)
         return outputs[0]
 
-    # Variables
-
     @property
     def build_func_name(self) -> str:
         return self._build_func.__name__
 
     @property
-    def trainables(self) -> dict[str, tf.Variable]:
-        return {name: var for name, var in self.vars.items() if var.trainable}
+    def build_module(self) -> str:
+        """The official module of the build function."""
+        return self._build_module
 
-    def get_var_local_name(self, var_or_global_name: tf.Variable | str) -> str:
-        """Name within this network of a variable, or of its global name."""
-        name = getattr(var_or_global_name, "name", var_or_global_name)
-        return self.var_global_to_local[name]
-
-    def find_var(self, var_or_local_name: tf.Variable | str) -> tf.Variable:
-        """The variable of a local name; a variable is returned as it is."""
-        return (
-            self.vars[var_or_local_name]
-            if isinstance(var_or_local_name, str)
-            else var_or_local_name
-        )
-
-    def get_var(self, var_or_local_name: tf.Variable | str) -> np.ndarray:
-        """Value of a variable."""
-        return tfutil.run(self.find_var(var_or_local_name))
-
-    def set_var(self, var_or_local_name: tf.Variable | str, new_value: Any) -> None:
-        """Sets a variable to an array or to what a tensor evaluates to."""
-        tfutil.set_vars({self.find_var(var_or_local_name): new_value})
-
-    def reset_own_vars(self) -> None:
-        """Initializes the variables anew, without those of components."""
-        tfutil.run([v.initializer for v in self.own_vars.values()])
-
-    def reset_vars(self) -> None:
-        """Initializes all variables anew."""
-        tfutil.run([v.initializer for v in self.vars.values()])
-
-    def reset_trainables(self) -> None:
-        """Initializes the trainable variables anew."""
-        tfutil.run([v.initializer for v in self.trainables.values()])
+    @property
+    def build_module_src(self) -> str:
+        """What snapshots embed for the official code: one line, unless embedded source was run."""
+        return self._build_source or build_functions.module_source(self._build_module)
 
     def clone(self, name: str | None = None, **new_static_kwargs: Any) -> Network:
         """A network of its own with the same structure and values."""
         kwargs = {**self.static_kwargs, **new_static_kwargs}
         net = Network(name or self.name, self._build_func, **kwargs)
+        net._build_source = self._build_source
         net.copy_vars_from(self)
         return net
-
-    def copy_own_vars_from(self, src_net: Network) -> None:
-        """Copies the values of the variables that both have, without those of components."""
-        _copy_values(src_net.own_vars, self.own_vars)
-
-    def copy_vars_from(self, src_net: Network) -> None:
-        """Copies the values of all variables that both networks have by the same local name."""
-        _copy_values(src_net.vars, self.vars)
-
-    def copy_trainables_from(self, src_net: Network) -> None:
-        """Copies the values of the trainable variables that both networks have."""
-        _copy_values(src_net.trainables, self.trainables)
-
-    def setup_as_moving_average_of(
-        self, src_net: Network, beta: Any = 0.99, beta_nontrainable: Any = 0.0
-    ) -> tf.Operation:
-        """An op that moves every variable towards that of `src_net`: v ← src + (v - src)·beta.
-
-        Args:
-            src_net: a network with the same variables.
-            beta: decay for trainable variables, a number or scalar tensor.
-            beta_nontrainable: decay for the others; 0 copies them.
-        """
-        with tfutil.absolute_name_scope(self.scope + "/_MovingAvg"):
-            ops = []
-            for name, var in self.vars.items():
-                if name in src_net.vars:
-                    decay = beta if name in self.trainables else beta_nontrainable
-                    ops.append(var.assign(tfutil.lerp(src_net.vars[name], var, decay)))
-            return tf.group(*ops)
 
     # Running
 
@@ -269,11 +224,10 @@ class Network:
         ]
         if any(len(array) != count for array in arrays):
             raise ValueError(f"{self.name}: inputs of {[len(a) for a in arrays]} rows")
-        key = _cache_key(input_transform, output_transform, num_gpus, dynamic_kwargs)
+        options = (input_transform, output_transform, num_gpus, dynamic_kwargs)
+        key = run_graph.cache_key(options)
         if key not in self._run_cache:
-            self._run_cache[key] = self._build_run(
-                input_transform, output_transform, num_gpus, dynamic_kwargs
-            )
+            self._run_cache[key] = run_graph.build(self, *options)
         inputs, outputs = self._run_cache[key]
         step = max(minibatch_size or count, 1)
         parts = []
@@ -288,23 +242,6 @@ class Network:
         results = [np.concatenate(column) for column in zip(*parts, strict=True)]
         return results if return_as_list or len(results) > 1 else results[0]
 
-    def _build_run(self, input_transform, output_transform, num_gpus, dynamic_kwargs):
-        devices = tfutil.replica_devices(num_gpus)
-        with tf.name_scope(None), tfutil.absolute_name_scope(self.scope + "/_Run"):
-            inputs = [tf.placeholder(tf.float32, [None, *s[1:]]) for s in self.input_shapes]
-            # Nearly equal parts, so that any minibatch can be shared by any number of devices.
-            rows = tf.shape(inputs[0])[0]
-            bounds = [rows * i // len(devices) for i in range(len(devices) + 1)]
-            parts = []
-            for i, device in enumerate(devices):
-                with tf.device(device), tf.name_scope(f"Replica{i}"):
-                    part = [t[bounds[i] : bounds[i + 1]] for t in inputs]
-                    part = _transform(part, input_transform)
-                    part = self.get_output_for(*part, return_as_list=True, **dynamic_kwargs)
-                    parts.append(_transform(part, output_transform))
-            outputs = [tf.concat(column, axis=0) for column in zip(*parts, strict=True)]
-        return inputs, outputs
-
     # Showing
 
     def list_ops(self) -> list[tf.Operation]:
@@ -314,167 +251,100 @@ class Network:
         template = [op for op in operations if op.name.startswith(prefix)]
         return [op for op in template if not op.name.startswith(prefix + "_")]
 
-    def list_layers(self) -> list[tuple[str, tf.Tensor | None, list[tf.Variable]]]:
+    def list_layers(self) -> list[layer_table.Layer]:
         """(layer name, output of its last op, trainable variables), in the order of creation."""
-        layers: dict[str, tuple[tf.Tensor | None, list[tf.Variable]]] = {}
-        for component in self.components.values():
-            for name, output, variables in component.list_layers():
-                layers[f"{component.name}/{name}"] = (output, variables)
-        variables_of: dict[str, list[tf.Variable]] = {}
-        for name, var in self.own_vars.items():
-            variables_of.setdefault(name.rpartition("/")[0], []).append(var)
-        operations = self.list_ops()
-        for name, variables in variables_of.items():
-            inside = f"{self.scope}/{name}/" if name else None
-            outputs = [
-                op.outputs[0]
-                for op in operations
-                if inside and op.name.startswith(inside) and op.outputs
-                if op.outputs[0].dtype == tf.float32
-                and op.type not in ("ReadVariableOp", "VarHandleOp")
-            ]
-            trainable = [v for v in variables if v.trainable]
-            layers[name or "variables"] = (outputs[-1] if outputs else None, trainable)
-        return [(name, *rest) for name, rest in layers.items()]
+        return layer_table.list_layers(self)
 
     def print_layers(
         self, title: str | None = None, hide_layers_with_no_params: bool = False
     ) -> None:
         """Prints a table: layer, trainable parameters, output shape, weight shape."""
-        rows = [(title or self.name, "Params", "OutputShape", "WeightShape"), ("---",) * 4]
-        total = 0
-        for name, output, variables in self.list_layers():
-            params = sum(int(np.prod(tfutil.shape_to_list(v.shape))) for v in variables)
-            if hide_layers_with_no_params and not params:
-                continue
-            total += params
-            weights = [v for v in variables if v.op.name.endswith(("/weight", "/const"))]
-            shape = str(tfutil.shape_to_list(weights[0].shape)) if weights else "-"
-            known = output is not None and output.shape.ndims is not None
-            out_shape = _show_shape(output.shape) if known else "-"
-            rows.append((name, str(params) if params else "-", out_shape, shape))
-        rows += [("---",) * 4, ("Total", str(total), _show_shape(self.output_shape), "")]
-        widths = [max(len(row[i]) for row in rows) for i in range(4)]
-        print()
-        for row in rows:
-            print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)))
-        print()
+        print(f"\n{layer_table.format_layers(self, title, hide_layers_with_no_params)}\n")
 
     # Snapshots
 
     def __getstate__(self) -> dict[str, Any]:
-        """State in the official layout, format version 4."""
+        """State in the official layout, in the format version that its official code writes."""
+        return self.get_state()
+
+    def get_state(self, version: int | None = None) -> dict[str, Any]:
+        """State in the official layout: plain data, and networks as components.
+
+        Args:
+            version: 4 or 5; None: as the official code of this network writes. 5 needs the shapes
+                of inputs and outputs, so that the graph is built where they are not known yet.
+
+        Raises:
+            UserError: a keyword argument that is no plain value.
+        """
+        version = version or (5 if self._build_module == build_functions.ADA else 4)
+        shapes = {}
+        if version >= 5:
+            known = self.origin.shapes if self.origin else {}
+            shapes = {f: known.get(f) or getattr(self, f) for f in network_state.SHAPE_FIELDS}
         if self._pending_values is not None:  # Read from a snapshot and not used since.
-            values = list(self._pending_values.items())
-            components = self._saved_components
+            values, components = self._pending_values, self._saved_components
         else:
-            components = self.components
-            variables = list(self.own_vars.items())
-            arrays = tfutil.run([var for _, var in variables])
-            values = [(n, np.asarray(a)) for (n, _), a in zip(variables, arrays, strict=True)]
+            arrays = tfutil.run(list(self.own_vars.values()))
+            values, components = dict(zip(self.own_vars, arrays, strict=True)), self.components
         return {
-            "version": 4,
+            "version": version,
             "name": self.name,
-            "static_kwargs": dict(self.static_kwargs),
+            "static_kwargs": network_state.official_kwargs(self.name, self.static_kwargs),
             "components": dict(components),
-            # The official code runs this text and looks the build function up in what it defines.
-            "build_module_src": f"from {self._build_module} import *\n",
+            "build_module_src": self.build_module_src,
             "build_func_name": self.build_func_name,
-            "variables": values,
+            "variables": [(name, np.asarray(value)) for name, value in values.items()],
+            **shapes,
         }
 
-    def __setstate__(self, state: Mapping[str, Any]) -> None:
+    def __setstate__(self, state: Any) -> None:
         """Takes the values and keyword arguments of a snapshot. Runs nothing that it holds."""
-        _check_state(state)
-        self.name = state["name"]
-        self.static_kwargs = EasyDict(state["static_kwargs"])
-        self._saved_components = dict(state["components"])
-        self._build_func, self._build_module = _find_known_func(state["build_func_name"])
-        self._pending_values = {name: np.asarray(value) for name, value in state["variables"]}
+        self.set_state(state)
+
+    def set_state(self, state: Any, pickled_code_of: str | None = None) -> None:
+        """Takes the state of a network in a snapshot; the graph is built when it is needed.
+
+        Args:
+            state: in the official layout, format versions 2 to 5.
+            pickled_code_of: name of a trusted file whose embedded source may be run where our
+                tables do not have the network; None: never.
+
+        Raises:
+            UserError: the state is not complete or not sound, or the network is not known.
+        """
+        if vars(self):
+            raise UserError(f"network {self.name} in snapshot has two states")
+        saved = network_state.parse_state(state, Network)
+        self.name, self.static_kwargs, self.origin = saved.name, saved.static_kwargs, saved
+        self._saved_components, self._pending_values = saved.components, saved.variables
+        self._build_source = None
+        try:
+            self._build_func, self._build_module = build_functions.find_for_snapshot(saved)
+            for component in saved.components.values():
+                component._use_module(self._build_module)
+        except UserError:
+            if pickled_code_of is None or not saved.build_module_src:
+                raise
+            self._use_pickled_code(pickled_code_of)
+        saved.variables = {}  # Else they would stay in memory when the graph has them.
+
+    def _use_module(self, module: str) -> None:
+        """A component comes from the module of the whole, which knows better than itself."""
+        if self.origin is not None and self._build_source is None:
+            self._build_func = build_functions.find_component(module, self.origin)
+            self._build_module = module
+
+    def _use_pickled_code(self, file: str) -> None:
+        self._build_source = self.origin.build_module_src
+        name = self.origin.build_func_name
+        self._build_func = run_pickled_code(self._build_source, name, self.name, file)
+        self._build_module = self._build_func.__module__
+        for component in self._saved_components.values():
+            origin = component.origin
+            if origin is not None and origin.build_module_src and component._build_source is None:
+                component._use_pickled_code(file)
 
 
 # Keyword arguments that every build function is offered and may leave out.
 _OFFERED = ("is_template_graph", "components")
-
-
-def unknown_keyword(function: str, names: Iterable[str]) -> UserError:
-    """The error for keyword arguments that a build function does not have."""
-    return UserError(f"{function}() has no keyword argument {', '.join(map(repr, names))}")
-
-
-def _names(parameters: Iterable[inspect.Parameter]) -> set[str]:
-    return {p.name for p in parameters}
-
-
-def _find_build_func(func_name: str | Callable) -> tuple[Callable, str]:
-    """Build function and its module. A dotted name is imported: it comes from code, not data."""
-    if callable(func_name):
-        return func_name, func_name.__module__
-    module_name, _, function = func_name.rpartition(".")
-    try:
-        return getattr(importlib.import_module(module_name), function), module_name
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UserError(f"no build function {func_name!r}: {error}") from error
-
-
-def _find_known_func(name: str) -> tuple[Callable, str]:
-    """Build function that a snapshot names, from our own tables only."""
-    known: list[str] = []
-    for module_name in BUILD_MODULES:
-        table = importlib.import_module(module_name).BUILD_FUNCTIONS
-        if name in table:
-            return table[name], module_name
-        known += table
-    raise UserError(f"snapshot names the build function {name!r}; known are {', '.join(known)}")
-
-
-def _check_state(state: Mapping[str, Any]) -> None:
-    fields = ("version", "name", "static_kwargs", "components", "build_func_name", "variables")
-    missing = [f for f in fields if f not in state]
-    if missing:
-        raise UserError(f"network in snapshot lacks {', '.join(missing)}")
-    if state["version"] not in (2, 3, 4, 5):
-        raise UserError(
-            f"network in snapshot has format version {state['version']}, known are 2 to 5"
-        )
-
-
-def _check_values(network: str, values: Mapping[str, np.ndarray], variables: Mapping) -> None:
-    """Strict loading: every missing, unexpected or mis-shaped variable is named."""
-    problems = [f"{n} is missing" for n in variables if n not in values]
-    problems += [f"{n} is unexpected" for n in values if n not in variables]
-    for name, var in variables.items():
-        shape = tfutil.shape_to_list(var.shape)
-        if name in values and list(values[name].shape) != shape:
-            problems.append(f"{name} has shape {list(values[name].shape)}, expected {shape}")
-    if problems:
-        raise UserError(f"variables of network {network} do not fit: {'; '.join(problems)}")
-
-
-def _copy_values(source: Mapping[str, tf.Variable], target: Mapping[str, tf.Variable]) -> None:
-    names = [name for name in target if name in source]
-    values = tfutil.run([source[name] for name in names])
-    tfutil.set_vars({target[n]: v for n, v in zip(names, values, strict=True)})
-
-
-def _transform(tensors: list[tf.Tensor], transform: Mapping[str, Any] | None) -> list[tf.Tensor]:
-    if transform is None:
-        return tensors
-    options = dict(transform)
-    result = options.pop("func")(*tensors, **options)
-    return list(result) if isinstance(result, (tuple, list)) else [result]
-
-
-def _cache_key(*parts: Any) -> Any:
-    def hashable(value):
-        if isinstance(value, Mapping):
-            return tuple(sorted((k, hashable(v)) for k, v in value.items()))
-        if isinstance(value, (list, tuple)):
-            return tuple(hashable(v) for v in value)
-        return (value.shape, value.tobytes()) if isinstance(value, np.ndarray) else value
-
-    return hashable(parts)
-
-
-def _show_shape(shape: Iterable) -> str:
-    return "(" + ", ".join("?" if d is None else str(d) for d in tfutil.shape_to_list(shape)) + ")"

@@ -352,7 +352,6 @@ def test_unknown_keywords(session, net):
         generator(colour="red")
 
 
-@pytest.mark.xfail(strict=True, reason="the name of **kwargs itself passes as a known keyword")
 def test_the_name_of_the_rest_is_no_keyword(session):
     with pytest.raises(UserError, match="kwargs"):
         generator(kwargs=3)

@@ -61,6 +61,17 @@ def test_style_mixing_takes_the_named_layers(networks, run_script, tmp_path):
         extra = [f"--network={network}", f"--col-styles={styles}", f"--result-dir={tmp_path}"]
         run(run_script, "style-mixing-example", *args, *extra)
     everything, one = (tmp_path / f"0000{i}-style-mixing-example" for i in (0, 1))
+    run(
+        run_script,
+        "style-mixing-example",
+        *args,
+        f"--network={network}",
+        f"--result-dir={tmp_path}",
+    )
+    default = (
+        tmp_path / "00002-style-mixing-example"
+    )  # The first seven layers, of which it has six.
+    assert (default / "1-3.png").read_bytes() == (everything / "1-3.png").read_bytes()
 
     def picture(folder, name):
         return np.asarray(Image.open(folder / f"{name}.png")).astype(int)

@@ -308,6 +308,29 @@ def test_feature_maps_and_resolutions():
 # The generator's own arithmetic
 
 
+@pytest.mark.parametrize("label_size", [0, 3])
+@pytest.mark.parametrize("normalize_latents", [True, False])
+def test_mapping_network(session, normalize_latents, label_size):
+    """In NumPy: the golden weights are so small that their dlatents hardly depend on z."""
+    options = {"latent_size": 5, "dlatent_size": 4, "mapping_fmaps": 6, "mapping_layers": 3}
+    options |= {"label_size": label_size, "normalize_latents": normalize_latents}
+    mapping = Network("M", BUILD_FUNCTIONS["G_mapping"], dlatent_broadcast=2, **options)
+    for name, var in mapping.vars.items():
+        scale = 1 if name.startswith("LabelConcat") else 100  # 1 / mapping_lrmul
+        mapping.set_var(name, RANDOM.normal(size=var.shape.as_list()) * scale)
+    v = {name: mapping.get_var(name).astype(np.float64) for name in mapping.vars}
+    z, labels = RANDOM.normal(size=(3, 5)) * 2, np.eye(3)[[2, 0, 1]][:, :label_size]
+    x = np.concatenate([z, labels @ v["LabelConcat/weight"]], axis=1) if label_size else z
+    if normalize_latents:
+        x = x / np.sqrt(np.square(x).mean(axis=1, keepdims=True) + 1e-8)
+    for i in range(3):
+        w, b = v[f"Dense{i}/weight"], v[f"Dense{i}/bias"]
+        x = x @ w * (0.01 / np.sqrt(len(w))) + b * 0.01
+        x = np.maximum(x, 0.2 * x) * np.sqrt(2)
+    w = mapping.run(z, labels)
+    assert_close(w, np.repeat(x[:, np.newaxis], 2, axis=1))
+
+
 @pytest.fixture(scope="module")
 def G():
     with tflib.graph_session(seed=2):

@@ -197,7 +197,6 @@ def test_what_is_written_names_only_what_old_code_knows(saved):
     assert max(op.proto for op, _, _ in pickletools.genops(content)) <= 3
 
 
-@pytest.mark.xfail(strict=True, reason="snapshots._Pickler renames _reconstruct but not scalar")
 def test_numpy_numbers_among_keyword_arguments(session, tmp_path):
     path = tmp_path / "G.pkl"
     options = {**STYLE, **SHAPE, "fmap_decay": np.float64(1.0), "resolution": np.int64(8)}
@@ -397,7 +396,6 @@ def test_a_file_that_is_not_there(tmp_path):
         snapshots.load(str(tmp_path))
 
 
-@pytest.mark.xfail(strict=True, reason="a tuple of one network passes load() and breaks later")
 def test_a_tuple_of_one_network(saved, tmp_path):
     path = str(tmp_path / "one.pkl")
     snapshots.save((snapshots.load(saved[0])[2],), path)
@@ -405,7 +403,6 @@ def test_a_tuple_of_one_network(saved, tmp_path):
         snapshots.load_generator(path)
 
 
-@pytest.mark.xfail(strict=True, reason="BUILD with slot state sets attributes of allowed classes")
 def test_a_pickle_cannot_change_our_classes(tmp_path):
     """BUILD on a class itself, with a pair as its state, is setattr."""
     path = tmp_path / "poison.pkl"

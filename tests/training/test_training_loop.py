@@ -35,7 +35,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory, shared):
-    """A data set `photos`: real ones, without labels."""
+    """Data sets of real photos, without labels: `photos` 16×16, `photos32` 32×32."""
     clothing = shared / "data" / "clothing-small"
     folder = tmp_path_factory.mktemp("data")
     source = folder / "some"
@@ -44,7 +44,8 @@ def data_dir(tmp_path_factory, shared):
         names = sorted(os.listdir(clothing / category))[:20]
         for name in names:
             os.symlink(clothing / category / name, source / f"{category}-{name}")
-    create_from_images(str(folder / "photos"), str(source), resolution=16, transform="pad-white")
+    for name, size in (("photos", 16), ("photos32", 32)):
+        create_from_images(str(folder / name), str(source), resolution=size, transform="pad-white")
     return folder
 
 
@@ -265,3 +266,25 @@ def test_more_bad_input(drawn_dir, run_script, tmp_path):
         assert result.returncode == 2, result.stderr
         assert len(result.stderr.strip().splitlines()) == 1, result.stderr
         assert message in result.stderr
+
+
+@pytest.mark.parametrize("config", ["config-a", "config-b", "config-c", "config-d"])
+def test_progressive_growing_on_real_photos(data_dir, run_script, tmp_path, config):
+    """From 8×8 through two changes of resolution, faded in, with everything that trains."""
+    args = (f"--data-dir={data_dir}", "--dataset=photos32", f"--config={config}")
+    args += ("--total-kimg=0.36", "--lod-kimg=0.06", "--snap=100")
+    result, run_dir = train(run_script, tmp_path, *args)
+    rows = read_stats(run_dir)
+    lods = [row["lod"] for row in rows]
+    assert rows[0]["resolution"] == 8
+    assert {row["resolution"] for row in rows} == {8, 16, 32}
+    assert lods == sorted(lods, reverse=True) and lods[0] == 2 and lods[-1] == 0
+    assert any(0 < lod < 1 for lod in lods) and any(1 < lod < 2 for lod in lods)
+    assert re.search(r"^tick .* res 16 +lod 1\.", result.stdout, re.MULTILINE)
+    for row in rows:
+        assert all(np.isfinite(v) for k, v in row.items() if k.startswith("Loss/")), row
+        assert row["TrainG/skipped_steps"] == row["TrainD/skipped_steps"] == 0
+    assert any("Loss/pl_lengths" in row for row in rows) == (config == "config-d")
+    lazy = config in ("config-c", "config-d")
+    assert all("Loss/D/r1_penalty" in row for row in rows) != lazy
+    assert (run_dir / "network-final.pkl").exists()

@@ -1,0 +1,71 @@
+"""The table of a network's layers: names, parameters, shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from dnnlib.tflib import tfutil
+
+if TYPE_CHECKING:
+    from dnnlib.tflib.network import Network
+
+Layer = tuple[str, tf.Tensor | None, list[tf.Variable]]
+
+
+def list_layers(network: Network) -> list[Layer]:
+    """(layer name, output of its last op, trainable variables), in the order of creation."""
+    layers: dict[str, tuple[tf.Tensor | None, list[tf.Variable]]] = {}
+    for component in network.components.values():
+        for name, output, variables in list_layers(component):
+            layers[f"{component.name}/{name}"] = (output, variables)
+    variables_of: dict[str, list[tf.Variable]] = {}
+    for name, var in network.own_vars.items():
+        variables_of.setdefault(name.rpartition("/")[0], []).append(var)
+    operations = network.list_ops()
+    for name, variables in variables_of.items():
+        inside = f"{network.scope}/{name}/" if name else None
+        outputs = [
+            op.outputs[0]
+            for op in operations
+            if inside and op.name.startswith(inside) and op.outputs
+            if op.outputs[0].dtype == tf.float32
+            and op.type not in ("ReadVariableOp", "VarHandleOp")
+        ]
+        trainable = [v for v in variables if v.trainable]
+        layers[name or "variables"] = (outputs[-1] if outputs else None, trainable)
+    return [(name, *rest) for name, rest in layers.items()]
+
+
+def format_layers(network: Network, title: str | None, hide_layers_with_no_params: bool) -> str:
+    """Table: layer, trainable parameters, output shape, weight shape."""
+    rows = [(title or network.name, "Params", "OutputShape", "WeightShape"), ("---",) * 4]
+    total = 0
+    for name, output, variables in list_layers(network):
+        params = count_parameters(variables)
+        if hide_layers_with_no_params and not params:
+            continue
+        total += params
+        weights = [v for v in variables if v.op.name.endswith(("/weight", "/const"))]
+        shape = str(tfutil.shape_to_list(weights[0].shape)) if weights else "-"
+        known = output is not None and output.shape.ndims is not None
+        out_shape = _show_shape(output.shape) if known else "-"
+        rows.append((name, str(params) if params else "-", out_shape, shape))
+    rows += [("---",) * 4, ("Total", str(total), _show_shape(network.output_shape), "")]
+    widths = [max(len(row[i]) for row in rows) for i in range(4)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        for row in rows
+    )
+
+
+def count_parameters(variables: Iterable[tf.Variable]) -> int:
+    """How many numbers variables hold."""
+    return sum(int(np.prod(tfutil.shape_to_list(v.shape))) for v in variables)
+
+
+def _show_shape(shape: Iterable) -> str:
+    return "(" + ", ".join("?" if d is None else str(d) for d in tfutil.shape_to_list(shape)) + ")"

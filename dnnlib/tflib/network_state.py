@@ -1,0 +1,236 @@
+"""The state of a network in a snapshot: what is accepted, and what is written.
+
+Layout: `version, name, static_kwargs, components, build_module_src, build_func_name, variables`,
+and in format version 5 also `input_shapes, output_shapes, input_names, output_names`. Versions 2
+and 3 may lack `components`. Everything but the components is plain data.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from dnnlib.tflib import tfutil
+from dnnlib.util import EasyDict, UserError, one_line
+
+if TYPE_CHECKING:
+    from dnnlib.tflib.network import Network
+
+VERSIONS = (2, 3, 4, 5)
+SHAPE_FIELDS = ("input_shapes", "output_shapes", "input_names", "output_names")
+_REQUIRED = ("version", "name", "static_kwargs", "build_func_name", "variables")
+
+# Bounds against files made to exhaust memory or time; real networks are far from them.
+_MAX_NETWORKS = 64  # Components within components.
+_MAX_VALUES = 10_000  # Numbers and texts in all keyword arguments of a network.
+_MAX_DEPTH = 8
+_MAX_INT = 1 << 20
+_MAX_OF = {"mapping_layers": 256, "resolution": 1 << 14}
+
+_TF_NAME = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]{0,199}")
+_FUNCTION_NAME = re.compile(r"[\w.]{1,200}")
+
+
+@dataclass
+class SavedState:
+    """A network as a snapshot describes it."""
+
+    version: int
+    name: str
+    static_kwargs: EasyDict
+    components: dict[str, Network]
+    build_func_name: str
+    build_module_src: str
+    variables: dict[str, np.ndarray] = field(repr=False)
+    shapes: dict[str, Any] = field(default_factory=dict)  # Those of SHAPE_FIELDS that are known.
+    num_networks: int = 1  # This one and all components.
+
+
+def parse_state(state: Any, network_class: type) -> SavedState:
+    """Checks the state of one network, of which nothing is taken on trust.
+
+    Args:
+        state: what a pickle gives to `Network.__setstate__`.
+        network_class: class that components must have.
+
+    Raises:
+        UserError: something is missing, or is not what it should be.
+    """
+    state = state if isinstance(state, Mapping) else {}
+    missing = [f for f in _REQUIRED if f not in state]
+    if missing:
+        raise UserError(f"network in snapshot lacks {', '.join(missing)}")
+    version, name = state["version"], state["name"]
+    if type(version) is not int or version not in VERSIONS:
+        text = one_line(repr(version), 40) if isinstance(version, (int, str)) else "unreadable"
+        raise UserError(f"network in snapshot has format version {text}, known are 2 to 5")
+    if not isinstance(name, str) or not _TF_NAME.fullmatch(name):
+        raise UserError(f"network in snapshot has a name that is none: {_show(name)}")
+    function, source = state["build_func_name"], state.get("build_module_src", "")
+    if not isinstance(function, str) or not _FUNCTION_NAME.fullmatch(function):
+        raise UserError(f"network {name} in snapshot names the build function {_show(function)}")
+    components = _components(name, state.get("components") or {}, network_class)
+    return SavedState(
+        version=version,
+        name=name,
+        static_kwargs=_static_kwargs(name, state["static_kwargs"]),
+        components=components,
+        build_func_name=function,
+        build_module_src=source if isinstance(source, str) else "",
+        variables=_variables(name, state["variables"]),
+        shapes=_shapes(name, state),
+        num_networks=1 + sum(c.origin.num_networks if c.origin else 1 for c in components.values()),
+    )
+
+
+def _components(name: str, components: Any, network_class: type) -> dict[str, Network]:
+    if not isinstance(components, Mapping):
+        raise UserError(f"network {name} in snapshot has components that are no networks")
+    total = 1
+    for key, component in components.items():
+        if not isinstance(key, str) or not isinstance(component, network_class):
+            raise UserError(f"network {name} in snapshot: component {_show(key)} is no network")
+        if not vars(component):  # Its state comes later, so it would hold itself.
+            raise UserError(f"network {name} in snapshot: component {_show(key)} has no state")
+        total += component.origin.num_networks if component.origin else 1
+    if total > _MAX_NETWORKS:
+        raise UserError(f"network {name} in snapshot has more than {_MAX_NETWORKS} components")
+    return dict(components)
+
+
+def _static_kwargs(name: str, kwargs: Any) -> EasyDict:
+    if not isinstance(kwargs, Mapping):
+        raise UserError(f"network {name} in snapshot has keyword arguments that are no dict")
+    try:
+        kwargs = EasyDict(plain_values(kwargs))
+    except ValueError as error:
+        raise UserError(f"network {name} in snapshot: keyword argument {error}") from error
+    for key, value in kwargs.items():
+        limit = _MAX_OF.get(key, _MAX_INT)
+        if isinstance(value, int) and abs(value) > limit:
+            shown = one_line(hex(value) if abs(value) > 1 << 99 else value, 40)
+            raise UserError(
+                f"network {name} in snapshot: keyword argument {key!r} is {shown}, "
+                f"more than {limit}"
+            )
+    return kwargs
+
+
+def _variables(name: str, variables: Any) -> dict[str, np.ndarray]:
+    pairs = variables.items() if isinstance(variables, Mapping) else variables
+    values: dict[str, np.ndarray] = {}
+    if not isinstance(pairs, Iterable):
+        raise UserError(f"network {name} in snapshot has variables that are no list")
+    for pair in pairs:
+        if not (isinstance(pair, (tuple, list)) and len(pair) == 2 and isinstance(pair[0], str)):
+            raise UserError(f"network {name} in snapshot has a variable without name and value")
+        key, value = pair
+        if not isinstance(value, (np.ndarray, np.generic, int, float)):
+            raise UserError(
+                f"network {name} in snapshot: variable {_show(key)} is a {type(value).__name__}, "
+                "not an array"
+            )
+        array = np.asarray(value)
+        if array.dtype.kind not in "biuf":
+            raise UserError(
+                f"network {name} in snapshot: variable {_show(key)} holds {array.dtype}, "
+                "not numbers"
+            )
+        if key in values:
+            raise UserError(f"network {name} in snapshot has variable {_show(key)} twice")
+        values[key] = array.astype(array.dtype.newbyteorder("="), copy=False)
+    return values
+
+
+def _shapes(name: str, state: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        return plain_values({f: state[f] for f in SHAPE_FIELDS if state.get(f) is not None})
+    except ValueError as error:
+        raise UserError(f"network {name} in snapshot: {error}") from error
+
+
+def plain_values(kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of keyword arguments that consists of Python's own types, lists in place of tuples.
+
+    Raises:
+        ValueError: something else, or too much of it. The message names the keyword argument.
+    """
+    count = 0
+
+    def plain(value: Any, depth: int) -> Any:
+        nonlocal count
+        count += 1
+        if count > _MAX_VALUES or depth > _MAX_DEPTH:
+            raise ValueError("holds too much")
+        if isinstance(value, np.ndarray):
+            if value.size > _MAX_VALUES:
+                raise ValueError("holds too much")
+            value = value.tolist()
+        if isinstance(value, np.generic):
+            value = value.item()
+        if isinstance(value, Mapping):
+            if not all(isinstance(k, str) for k in value):
+                raise ValueError("holds a dict with keys that are no text")
+            return {k: plain(v, depth + 1) for k, v in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [plain(v, depth + 1) for v in value]
+        if value is None or type(value) in (bool, int, float, str):
+            return value
+        raise ValueError(f"holds a {type(value).__name__}, which is no plain value")
+
+    result = {}
+    for key, value in kwargs.items():
+        try:
+            if not isinstance(key, str):
+                raise ValueError("has a name that is no text")
+            result[key] = plain(value, 1)
+        except ValueError as error:
+            raise ValueError(f"{_show(key)} {error}") from None
+    return result
+
+
+def official_kwargs(network: str, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Keyword arguments as snapshots hold them: plain values by official names.
+
+    Raises:
+        UserError: a value that is not plain.
+    """
+    # `random_seed` is ours alone: official readers refuse keyword arguments they do not know.
+    kwargs = {k: v for k, v in kwargs.items() if k != "random_seed"}
+    try:
+        return plain_values(kwargs)
+    except ValueError as error:
+        raise UserError(f"network {network} cannot be saved: keyword argument {error}") from error
+
+
+def check_values(
+    network: str, values: Mapping[str, np.ndarray], variables: Mapping[str, tf.Variable]
+) -> None:
+    """Strict loading.
+
+    Raises:
+        UserError: names every missing, unexpected or mis-shaped variable.
+    """
+    problems = [f"{n} is missing" for n in variables if n not in values]
+    problems += [f"{_text(n)} is unexpected" for n in values if n not in variables]
+    for name, var in variables.items():
+        shape = tfutil.shape_to_list(var.shape)
+        if name in values and list(values[name].shape) != shape:
+            problems.append(f"{name} has shape {list(values[name].shape)}, expected {shape}")
+    if problems:
+        raise UserError(f"variables of network {network} do not fit: {'; '.join(problems)}")
+
+
+def _show(value: Any) -> str:
+    """Text of a file's value for an error message: short, in one line, quoted."""
+    return repr(_text(value)) if isinstance(value, str) else f"a {type(value).__name__}"
+
+
+def _text(value: str) -> str:
+    # No control characters: they could rewrite what the terminal shows.
+    return one_line("".join(c if c.isprintable() else "?" for c in value[:200]), 120)

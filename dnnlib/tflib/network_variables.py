@@ -1,0 +1,93 @@
+"""What one can do with the variables of a network: read, set, reset, copy, average."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from dnnlib.tflib import tfutil
+
+
+class NetworkVariables:
+    """The part of `Network` that is about its variables."""
+
+    scope: str
+    vars: dict[str, tf.Variable]
+    own_vars: dict[str, tf.Variable]
+    var_global_to_local: dict[str, str]
+
+    @property
+    def trainables(self) -> dict[str, tf.Variable]:
+        return {name: var for name, var in self.vars.items() if var.trainable}
+
+    def get_var_local_name(self, var_or_global_name: tf.Variable | str) -> str:
+        """Name within this network of a variable, or of its global name."""
+        name = getattr(var_or_global_name, "name", var_or_global_name)
+        return self.var_global_to_local[name]
+
+    def find_var(self, var_or_local_name: tf.Variable | str) -> tf.Variable:
+        """The variable of a local name; a variable is returned as it is."""
+        return (
+            self.vars[var_or_local_name]
+            if isinstance(var_or_local_name, str)
+            else var_or_local_name
+        )
+
+    def get_var(self, var_or_local_name: tf.Variable | str) -> np.ndarray:
+        """Value of a variable."""
+        return tfutil.run(self.find_var(var_or_local_name))
+
+    def set_var(self, var_or_local_name: tf.Variable | str, new_value: Any) -> None:
+        """Sets a variable to an array or to what a tensor evaluates to."""
+        tfutil.set_vars({self.find_var(var_or_local_name): new_value})
+
+    def reset_own_vars(self) -> None:
+        """Initializes the variables anew, without those of components."""
+        tfutil.run([v.initializer for v in self.own_vars.values()])
+
+    def reset_vars(self) -> None:
+        """Initializes all variables anew."""
+        tfutil.run([v.initializer for v in self.vars.values()])
+
+    def reset_trainables(self) -> None:
+        """Initializes the trainable variables anew."""
+        tfutil.run([v.initializer for v in self.trainables.values()])
+
+    def copy_own_vars_from(self, src_net: NetworkVariables) -> None:
+        """Copies the values of the variables that both have, without those of components."""
+        _copy_values(src_net.own_vars, self.own_vars)
+
+    def copy_vars_from(self, src_net: NetworkVariables) -> None:
+        """Copies the values of all variables that both networks have by the same local name."""
+        _copy_values(src_net.vars, self.vars)
+
+    def copy_trainables_from(self, src_net: NetworkVariables) -> None:
+        """Copies the values of the trainable variables that both networks have."""
+        _copy_values(src_net.trainables, self.trainables)
+
+    def setup_as_moving_average_of(
+        self, src_net: NetworkVariables, beta: Any = 0.99, beta_nontrainable: Any = 0.0
+    ) -> tf.Operation:
+        """An op that moves every variable towards that of `src_net`: v ← src + (v - src)·beta.
+
+        Args:
+            src_net: a network with the same variables.
+            beta: decay for trainable variables, a number or scalar tensor.
+            beta_nontrainable: decay for the others; 0 copies them.
+        """
+        with tfutil.absolute_name_scope(self.scope + "/_MovingAvg"):
+            ops = []
+            for name, var in self.vars.items():
+                if name in src_net.vars:
+                    decay = beta if name in self.trainables else beta_nontrainable
+                    ops.append(var.assign(tfutil.lerp(src_net.vars[name], var, decay)))
+            return tf.group(*ops)
+
+
+def _copy_values(source: Mapping[str, tf.Variable], target: Mapping[str, tf.Variable]) -> None:
+    names = [name for name in target if name in source]
+    values = tfutil.run([source[name] for name in names])
+    tfutil.set_vars({target[n]: v for n, v in zip(names, values, strict=True)})

@@ -1,0 +1,258 @@
+"""Downloads, from a real server on this machine."""
+
+from __future__ import annotations
+
+import hashlib
+import http.server
+import json
+import multiprocessing
+import os
+import threading
+
+import pytest
+
+from dnnlib import UserError, downloads
+
+CONTENT = bytes(range(256)) * 20_000  # More than a chunk.
+FAST = (0.01, 0.01, 0.01)
+
+
+class Server(http.server.ThreadingHTTPServer):
+    """Answers by path; `requests` are the paths that were asked for."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.requests = []
+        self.failures = 0  # How many answers of /sometimes fail.
+        self.content = CONTENT
+        self.url = f"http://127.0.0.1:{self.server_port}"
+
+    def handle_error(self, request, client_address):
+        pass  # Connections are broken off on purpose.
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def log_message(self, *args):
+        pass
+
+    def answer(self, content, code=200, length=None, kind="application/octet-stream", **headers):
+        self.send_response(code)
+        self.send_header("Content-Type", kind)
+        if length != "none":
+            self.send_header("Content-Length", str(len(content) if length is None else length))
+        for key, value in headers.items():
+            self.send_header(key, value)
+        self.end_headers()
+        self.wfile.write(content)
+
+    def do_GET(self):
+        server = self.server
+        server.requests.append(self.path)
+        path = self.path.split("?")[0]
+        if path == "/sometimes" and server.failures:
+            server.failures -= 1
+            if server.failures % 2:
+                self.answer(b"busy", code=503)
+            else:
+                self.connection.close()
+        elif path == "/missing.pkl":
+            self.answer(b"no", code=404)
+        elif path == "/broken":
+            self.answer(b"", code=500)
+        elif path == "/short":
+            self.answer(CONTENT[:-1], length=len(CONTENT))
+        elif path == "/tiny":
+            self.answer(CONTENT[:10], length=500)
+        elif path == "/empty":
+            self.answer(b"")
+        elif path == "/page":
+            self.answer(b"\n<!DOCTYPE html><html>Sign in</html>")
+        elif path == "/typed":
+            self.answer(b"Quota exceeded", kind="text/html; charset=utf-8")
+        elif path == "/unknown-length":
+            self.answer(CONTENT, length="none")
+        elif path == "/redirect":
+            self.answer(b"", code=302, Location="/file.pkl")
+        elif path == "/away":
+            self.answer(b"", code=302, Location="http://example.com/")
+        else:
+            self.answer(server.content)
+
+
+@pytest.fixture
+def server():
+    with Server() as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def fetch(url, folder, **options):
+    return downloads.fetch(url, str(folder), pauses=FAST, **options)
+
+
+def files_in(folder):
+    return sorted(n.split("_", 1)[1] for n in os.listdir(folder))
+
+
+@pytest.mark.parametrize("path", ["/file.pkl", "/unknown-length", "/redirect", "/dir/file.pkl?a=1"])
+def test_a_file_arrives_whole_and_once(server, tmp_path, path):
+    assert downloads.cached(server.url + path, str(tmp_path)) is None
+    local = fetch(server.url + path, tmp_path)
+    with open(local, "rb") as file:
+        assert file.read() == CONTENT
+    name = path.split("?")[0].rpartition("/")[2]
+    assert files_in(tmp_path) == [name, f"{name}.json", f"{name}.lock"]
+    with open(local + ".json") as file:
+        record = json.load(file)
+    assert record["sha256"] == hashlib.sha256(CONTENT).hexdigest()
+    count = len(server.requests)
+    assert fetch(server.url + path, tmp_path) == local
+    assert downloads.cached(server.url + path, str(tmp_path)) == local
+    assert len(server.requests) == count
+
+
+def test_each_url_has_its_own_place(server, tmp_path):
+    one, two = (fetch(f"{server.url}/{d}/network.pkl", tmp_path) for d in "ab")
+    assert one != two
+    assert os.path.basename(one).endswith("_network.pkl")
+
+
+def test_what_has_changed_in_the_cache_is_downloaded_again(server, tmp_path):
+    url = server.url + "/file.pkl"
+    local = fetch(url, tmp_path)
+    damages = [
+        lambda: open(local, "ab").write(b"x"),
+        lambda: open(local, "r+b").write(b"xyz"),  # The same size.
+        lambda: os.unlink(local),
+        lambda: os.unlink(local + ".json"),
+        lambda: open(local + ".json", "w").write("[]"),
+        lambda: open(local + ".json", "w").write("{"),
+    ]
+    for number, damage in enumerate(damages):
+        damage()
+        assert fetch(url, tmp_path) == local
+        assert open(local, "rb").read() == CONTENT
+        assert len(server.requests) == number + 2
+
+
+def test_an_expected_checksum(server, tmp_path):
+    url = server.url + "/file.pkl"
+    good = hashlib.sha256(CONTENT).hexdigest()
+    assert fetch(url, tmp_path, sha256=good.upper())
+    for _ in range(2):  # From the cache too.
+        with pytest.raises(UserError, match=f"SHA-256 {good}, expected 1234"):
+            fetch(url, tmp_path, sha256="1234")
+
+
+@pytest.mark.parametrize(
+    ("path", "message", "attempts"),
+    [
+        ("/missing.pkl", "answered 404 Not Found", 1),
+        ("/broken", "answered 500", 4),
+        ("/short", r"short file: .*5119999 of 5120000 bytes|short file: the connection", 4),
+        ("/tiny", "short file", 4),
+        ("/empty", "empty file", 4),
+        ("/page", "HTML page", 1),
+        ("/typed", "HTML page", 1),
+        ("/away", "http://example.com/: only https", 1),
+    ],
+)
+def test_what_is_no_file_is_an_error(server, tmp_path, path, message, attempts):
+    with pytest.raises(UserError, match=message) as error:
+        fetch(server.url + path, tmp_path)
+    assert "\n" not in str(error.value)
+    assert len(server.requests) == attempts
+    assert path in str(error.value) or path == "/away"
+    assert [n for n in files_in(tmp_path) if not n.endswith(".lock")] == []
+    assert downloads.cached(server.url + path, str(tmp_path)) is None
+
+
+def test_what_fails_sometimes_is_tried_again(server, tmp_path, capsys):
+    server.failures = 3
+    assert open(fetch(server.url + "/sometimes", tmp_path), "rb").read() == CONTENT
+    assert len(server.requests) == 4
+    assert capsys.readouterr().err.count("trying again") == 3
+
+
+def test_no_server(tmp_path):
+    with pytest.raises(UserError, match="connection failed"):
+        fetch("http://127.0.0.1:9/file.pkl", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://example.com/G.pkl", "ftp://127.0.0.1/G.pkl", "file:///etc/passwd", "http:///a"]
+)
+def test_only_https(tmp_path, url):
+    with pytest.raises(UserError, match="only https"):
+        fetch(url, tmp_path)
+    assert os.listdir(tmp_path) == []
+
+
+def test_an_url_that_is_none(tmp_path):
+    with pytest.raises(UserError, match="not valid"):
+        fetch("https://[::1/G.pkl", tmp_path)
+
+
+def test_secrets_are_not_shown(server, tmp_path, capsys):
+    for path in ("/file.pkl", "/missing.pkl", "/tiny", "/page"):
+        url = server.url.replace("//", "//user:geheim@") + path + "?token=geheim"
+        try:
+            fetch(url, tmp_path)
+        except UserError as error:
+            assert "geheim" not in str(error)
+    with pytest.raises(UserError) as refused:
+        fetch("https://user:geheim@127.0.0.1:9/G.pkl?token=geheim", tmp_path)
+    assert "geheim" not in str(refused.value)
+    output = capsys.readouterr()
+    assert "Downloading http://127.0.0.1" in output.err
+    assert "geheim" not in output.err + output.out
+    for name in os.listdir(tmp_path):
+        assert "geheim" not in name
+        if name.endswith(".json"):
+            assert "geheim" not in (tmp_path / name).read_text()
+
+
+def test_the_default_folder(monkeypatch, tmp_path):
+    monkeypatch.setenv("DNNLIB_CACHE_DIR", str(tmp_path / "cache"))
+    assert downloads.cache_folder() == str(tmp_path / "cache")
+    monkeypatch.delenv("DNNLIB_CACHE_DIR")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert downloads.cache_folder() == str(tmp_path / ".cache/dnnlib")
+
+
+def test_a_cache_that_cannot_be_written(server, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(UserError, match=r"cannot write in the cache .*file"):
+        fetch(server.url + "/file.pkl", tmp_path / "file")
+
+
+def _fetch_in_process(url, folder, results):
+    results.put(downloads.fetch(url, folder))
+
+
+def test_processes_share_one_download(server, tmp_path):
+    context = multiprocessing.get_context("spawn")
+    results = context.Queue()
+    arguments = (server.url + "/file.pkl", str(tmp_path), results)
+    processes = [context.Process(target=_fetch_in_process, args=arguments) for _ in range(3)]
+    for process in processes:
+        process.start()
+    paths = {results.get(timeout=120) for _ in processes}
+    for process in processes:
+        process.join(timeout=60)
+    assert len(paths) == 1
+    assert server.requests == ["/file.pkl"]
+
+
+def test_what_a_killed_download_left_is_removed(server, tmp_path):
+    local = fetch(server.url + "/file.pkl", tmp_path)
+    left = tmp_path / f".{os.path.basename(local)}.abc.partial"
+    left.write_bytes(b"half")
+    os.unlink(local)
+    fetch(server.url + "/file.pkl", tmp_path)
+    assert not left.exists()

@@ -1,0 +1,107 @@
+"""Short names for NVIDIA's published networks, usable wherever a snapshot's path is."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import sys
+from collections.abc import Mapping
+
+from dnnlib import UserError, downloads
+
+BASE = "https://nvlabs-fi-cdn.nvidia.com/"
+STYLEGAN2 = "stylegan2/networks/"
+ADA = "stylegan2-ada/pretrained/"
+ADA_TRANSFER = ADA + "transfer-learning-source-nets/"
+
+# Prefix by which the official stylegan2 scripts name files of their collection.
+_GDRIVE = "gdrive:"
+_LICENCES = {
+    STYLEGAN2: "https://nvlabs.github.io/stylegan2/license.html",
+    ADA: "https://nvlabs.github.io/stylegan2-ada/license.html",
+}
+
+
+def _stylegan2_files() -> list[str]:
+    """The networks of StyleGAN2's tables 1 and 2."""
+    configs = {"ffhq": "abcdef", "car": "abcdef", "cat": "af", "church": "af", "horse": "af"}
+    table1 = [f"stylegan2-{data}-config-{c}.pkl" for data, cs in configs.items() for c in cs]
+    archs = ("orig", "resnet", "skip")
+    table2 = [
+        f"table2/stylegan2-{data}-config-e-G{g}-D{d}.pkl"
+        for data in ("car", "ffhq")
+        for g in archs
+        for d in archs
+    ]
+    return table1 + table2
+
+
+# The networks of the ADA paper, and those that its train.py starts from by name.
+_ADA_FILES = ("ffhq", "metfaces", "afhqcat", "afhqdog", "afhqwild", "cifar10", "brecahad")
+_ADA_TRANSFER_FILES = {
+    "ffhq256": "ffhq-res256-mirror-paper256-noaug.pkl",
+    "ffhq512": "ffhq-res512-mirror-stylegan2-noaug.pkl",
+    "ffhq1024": "ffhq-res1024-mirror-stylegan2-noaug.pkl",
+    "celebahq256": "celebahq-res256-mirror-paper256-kimg100000-ada-target0.5.pkl",
+    "lsundog256": "lsundog-res256-paper256-kimg100000-noaug.pkl",
+}
+
+
+def names() -> Mapping[str, str]:
+    """{short name: URL}. Short names are the published file names without folder and `.pkl`."""
+    urls = {os.path.basename(f)[:-4]: BASE + STYLEGAN2 + f for f in _stylegan2_files()}
+    urls |= {name: f"{BASE}{ADA}{name}.pkl" for name in _ADA_FILES}
+    urls |= {name: BASE + ADA_TRANSFER + file for name, file in _ADA_TRANSFER_FILES.items()}
+    return urls
+
+
+def url_of(spec: str) -> str | None:
+    """The URL that a short name, a `gdrive:` name or an URL stands for; None for a path.
+
+    Besides short names, with `.pkl` or without: `gdrive:networks/FILE` as in the official scripts,
+    and paths below the official folders, like `stylegan2/networks/FILE`.
+
+    Raises:
+        UserError: a `gdrive:` name that is not on the list.
+    """
+    if downloads.is_url(spec):
+        return spec
+    urls = names()
+    if spec.startswith(_GDRIVE):
+        url = f"{BASE}stylegan2/{spec.removeprefix(_GDRIVE)}"
+        if url not in urls.values():
+            raise UserError(f"{spec} is not a published network{suggestion(spec)}")
+        return url
+    if BASE + spec in urls.values():
+        return BASE + spec
+    return urls.get(spec.removesuffix(".pkl"))
+
+
+def local_path(spec: str) -> str:
+    """A file on this machine: `spec` itself, or where its download lies in the cache.
+
+    A file of the same name comes before a short name.
+
+    Raises:
+        UserError: the download fails.
+    """
+    if os.path.isfile(spec):
+        return spec
+    url = url_of(spec)
+    if url is None:
+        return spec
+    if downloads.cached(url) is None:
+        for folder, licence in _LICENCES.items():
+            if url.startswith(BASE + folder):
+                print(
+                    f"NOTE: {spec} is a network by NVIDIA, under NVIDIA's own licence and not that "
+                    f"of this project: non-commercial use only. See {licence}",
+                    file=sys.stderr,
+                )
+    return downloads.fetch(url)
+
+
+def suggestion(spec: str) -> str:
+    """The end of an error message: short names like `spec`, if there are any."""
+    close = difflib.get_close_matches(spec.rpartition("/")[2].removesuffix(".pkl"), names(), 3)
+    return f"; did you mean the published network {' or '.join(close)}?" if close else ""

@@ -1,0 +1,104 @@
+"""Looking into snapshots, and converting them between layouts."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from typing import Any
+
+from dnnlib import UserError, downloads
+from dnnlib.tflib import Network
+from dnnlib.tflib.build_functions import module_source
+from dnnlib.tflib.layer_table import count_parameters, format_layers
+from training import pretrained, snapshots, weights_file
+
+FORMATS = ("4", "5", "npz")
+
+
+def describe(path: str, allow_pickled_code: bool = False) -> str:
+    """Text for people: where a snapshot comes from, its networks, their layers.
+
+    Needs a session. Raises what `snapshots.load` does, and a UserError if weights do not fit.
+    """
+    content = snapshots.read(path)
+    result = snapshots.loads(content, path, allow_pickled_code)
+    lines = [f"Snapshot   {path}"]
+    if (local := pretrained.local_path(path)) != path:
+        lines += [f"URL        {downloads.show(pretrained.url_of(path))}", f"File       {local}"]
+    lines += [
+        f"Size       {len(content):,} bytes",
+        f"SHA-256    {hashlib.sha256(content).hexdigest()}",
+    ]
+    named = zip(("G", "D", "Gs"), result, strict=True) if isinstance(result, tuple) else None
+    for role, network in list(named) if named else [("Network", result)]:
+        lines += ["", *_describe_network(role, network)]
+        if role != "G" or not isinstance(result, tuple):  # Gs has the same layers.
+            lines += ["", format_layers(network, None, hide_layers_with_no_params=False)]
+    return "\n".join(lines)
+
+
+def _describe_network(role: str, network: Network) -> list[str]:
+    origin = network.origin
+    images = next((s for s in network.output_shapes + network.input_shapes if len(s) == 4), None)
+    labels = dict(zip(network.input_names, network.input_shapes, strict=True)).get("labels_in")
+    rows = {
+        "name": network.name,
+        "built by": f"{network.build_module}.{network.build_func_name}",
+        "format": f"version {origin.version}, {_source(network)}",
+        "resolution": f"{images[3]}×{images[2]}, {images[1]} channels" if images else "-",
+        "labels": (labels[1] or "none") if labels else "-",
+        "inputs": _shapes(network.input_names, network.input_shapes),
+        "outputs": _shapes(network.output_names, network.output_shapes),
+        "components": ", ".join(
+            f"{key}: {c.build_func_name}" for key, c in network.components.items()
+        )
+        or "none",
+        "options": ", ".join(f"{k}={v!r}" for k, v in network.static_kwargs.items()) or "defaults",
+        "parameters": f"{count_parameters(network.trainables.values()):,} trained, "
+        f"{count_parameters(network.vars.values()):,} numbers in all",
+    }
+    return [role, *(f"  {key:<11}{value}" for key, value in rows.items())]
+
+
+def _source(network: Network) -> str:
+    """Who wrote it, as far as the file shows."""
+    source = network.origin.build_module_src
+    if source == module_source(network.build_module):
+        return "written by this project"
+    count = len(source.splitlines())
+    what = f"{count} {'line' if count == 1 else 'lines'} of embedded source"
+    return f"{what}, {'run as you allowed' if network.build_module_src == source else 'not run'}"
+
+
+def _shapes(names: list[str], shapes: list[list[int | None]]) -> str:
+    return ", ".join(
+        f"{name} [{', '.join('N' if n is None else str(n) for n in shape)}]"
+        for name, shape in zip(names, shapes, strict=True)
+    )
+
+
+def convert(path: str, out: str, layout: str, allow_pickled_code: bool = False) -> None:
+    """Writes a snapshot in another layout; the weights are checked against the networks.
+
+    Args:
+        path: see `snapshots.load`.
+        out: file to write.
+        layout: one of `FORMATS`: a pickle of format version 4 or 5, or weights only.
+        allow_pickled_code: see `snapshots.load`.
+
+    Raises:
+        UserError: it cannot be read or written; the name of `out` does not fit the layout.
+    """
+    suffix = ".npz" if layout == "npz" else ".pkl"
+    if not out.endswith(suffix):
+        raise UserError(f"--out={out}: the name of this format ends with {suffix}")
+    folder = os.path.dirname(os.path.abspath(out))
+    if not os.path.isdir(folder):
+        raise UserError(f"cannot write {out}: there is no folder {folder}")
+    result: Any = snapshots.load(path, allow_pickled_code)
+    for network in result if isinstance(result, tuple) else (result,):
+        _ = network.vars  # Builds it, so that what does not fit is not passed on.
+    if layout == "npz":
+        weights_file.save(result, out)
+    else:
+        snapshots.save(result, out, version=int(layout))

@@ -1,0 +1,129 @@
+"""Synthesis network of StyleGAN2 and of ADA, without growing (StyleGAN2, figures 2c and 7)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from tf_ops import layout
+from tf_ops.upfirdn_2d import upsample_2d
+from training import styles
+from training.layers import (
+    activation_dtype,
+    apply_bias_act,
+    check_architecture,
+    conv2d_layer,
+    modulated_conv2d_layer,
+    resolution_log2,
+    to_images,
+    to_internal,
+)
+
+
+def synthesize(
+    dlatents_in: tf.Tensor,
+    *,
+    dlatent_size: int,
+    num_channels: int,
+    resolution: int,
+    nf: Callable[[int], int],
+    fmap_const: int | None = None,
+    use_noise: bool = True,
+    randomize_noise: bool = True,
+    architecture: str = "skip",
+    nonlinearity: str = "lrelu",
+    num_fp16_res: int = 0,
+    conv_clamp: float | None = None,
+    resample_kernel: Sequence[float] | None = (1, 3, 3, 1),
+    random_seed: tf.Tensor | None = None,
+) -> tf.Tensor:
+    """Body of the official synthesis networks, which document the arguments of the same names.
+
+    Args:
+        dlatents_in: w for every layer [N, num_layers, dlatent_size].
+        nf: feature maps by stage, see `layers.feature_maps`.
+
+    Returns:
+        images [N, num_channels, resolution, resolution].
+
+    Raises:
+        UserError: a resolution or an architecture that there is not.
+    """
+    check_architecture(architecture)
+    log2 = resolution_log2(resolution)
+    num_layers = log2 * 2 - 2
+    dlatents_in.set_shape([None, num_layers, dlatent_size])
+    noise = noise_inputs(num_layers - 1) if use_noise else None
+
+    def layer(x, layer_idx, fmaps, up=False):
+        w = dlatents_in[:, layer_idx]
+        x = modulated_conv2d_layer(x, w, fmaps, 3, up=up, resample_kernel=resample_kernel)
+        if noise is not None:
+            seed = styles.stream(random_seed, "noise", layer_idx)
+            x = add_noise(x, None if randomize_noise else noise[layer_idx], seed)
+        return apply_bias_act(x, act=nonlinearity, clamp=conv_clamp)
+
+    def block(x, res):
+        x = t = tf.cast(x, activation_dtype(res, resolution, num_fp16_res))
+        with tf.variable_scope("Conv0_up"):
+            x = layer(x, res * 2 - 5, nf(res - 1), up=True)
+        with tf.variable_scope("Conv1"):
+            x = layer(x, res * 2 - 4, nf(res - 1))
+        if architecture == "resnet":
+            with tf.variable_scope("Skip"):
+                t = conv2d_layer(t, nf(res - 1), 1, up=True, resample_kernel=resample_kernel)
+                x = (x + t) * float(np.sqrt(0.5))
+        return x
+
+    def torgb(x, y, res):
+        with tf.variable_scope("ToRGB"):
+            w = dlatents_in[:, res * 2 - 3]
+            t = modulated_conv2d_layer(x, w, num_channels, 1, demodulate=False)
+            # Images are summed up in float32, in whatever precision the features are.
+            t = tf.cast(apply_bias_act(t, clamp=conv_clamp), tf.float32)
+            return t if y is None else y + t
+
+    y = None
+    with tf.variable_scope("4x4"):
+        with tf.variable_scope("Const"):
+            x = _constant(nf(1) if fmap_const is None else fmap_const, tf.shape(dlatents_in)[0])
+        with tf.variable_scope("Conv"):
+            x = layer(x, 0, nf(1))
+        if architecture == "skip" or log2 == 2:
+            y = torgb(x, y, 2)
+    for res in range(3, log2 + 1):
+        with tf.variable_scope(f"{2**res}x{2**res}"):
+            x = block(x, res)
+            if architecture == "skip":
+                y = upsample_2d(y, resample_kernel, data_format=layout.internal_format())
+            if architecture == "skip" or res == log2:
+                y = torgb(x, y, res)
+    return tf.identity(to_images(y), name="images_out")
+
+
+def noise_inputs(count: int) -> list[tf.Variable]:
+    """Variables noise0, noise1, … of that many layers: one at 4×4, two for every doubling."""
+    return styles.noise_inputs(2 ** ((layer_idx + 5) // 2) for layer_idx in range(count))
+
+
+def add_noise(x: tf.Tensor, noise_input: tf.Variable | None, seed: tf.Tensor | None) -> tf.Tensor:
+    """Adds noise to all feature maps, by a learned strength (section 2.1).
+
+    Args:
+        x: activations.
+        noise_input: noise [1, 1, H, W] of all samples; None draws an image of noise for each.
+        seed: [2] int32 of that noise, or None for fresh numbers.
+    """
+    noise = styles.noise_image(x, noise_input, noise_input is None, seed)
+    init = tf.initializers.zeros()
+    strength = tf.get_variable("noise_strength", shape=[], initializer=init)
+    return x + tf.cast(noise * strength, x.dtype)
+
+
+def _constant(fmaps: int, count: tf.Tensor) -> tf.Tensor:
+    """The learned input of the first layer, the same for every sample."""
+    init = tf.initializers.random_normal()
+    x = tf.get_variable("const", shape=[1, fmaps, 4, 4], initializer=init)
+    return tf.tile(to_internal(x), [count, 1, 1, 1])
