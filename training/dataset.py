@@ -149,6 +149,7 @@ class TFRecordDataset:
 
     def image_index(self, positions: np.ndarray) -> np.ndarray:
         """Which image stands at a position of the run, int64 like `positions`."""
+        # Deviation: the official reader shuffles within a buffer of some thousands of images.
         epochs, offsets = np.divmod(positions, self.num_images)
         index = np.empty_like(offsets)
         for epoch in np.unique(epochs):

@@ -183,6 +183,7 @@ def options_from_args(args: Any) -> TrainingOptions:
     options = preset(args.config)
     if not args.dataset:
         raise UserError("--dataset is missing: name a folder of TFRecords, or try --demo")
+    # Deviation: the official default is fid50k.
     if args.metrics != "none":
         raise UserError(f"--metrics={args.metrics}: this version has no metrics, use none")
     path = os.path.join(args.data_dir or "", args.dataset)
@@ -190,6 +191,7 @@ def options_from_args(args: Any) -> TrainingOptions:
         where = "" if args.data_dir else " (--data-dir names the folder that it is in)"
         raise UserError(f"--dataset: there is no folder {path}{where}")
     options.dataset_args = {"tfrecord_dir": path, "resolution": args.resolution}
+    # Deviation: labels are ignored by default in the official code.
     options.dataset_args["max_label_size"] = "full" if args.cond else 0
     options.mirror_augment = args.mirror_augment
     options.num_gpus = args.num_gpus

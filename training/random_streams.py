@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tensorflow.compat.v1 as tf
 
+# Deviation: the official code draws from generators with a state.
 # The number of a stream is its place in this table: add new ones at the end.
 _STREAMS = (
     "replica",

@@ -125,7 +125,8 @@ def _minibatch_gpu(size: int, resolution: int, num_gpus: int, options: ScheduleO
     given = options.minibatch_gpu_dict.get(resolution, options.minibatch_gpu_base)
     if given is not None:
         return given
-    # As many as the original has at 1024×1024 (4), more where images are smaller.
+    # Deviation: the official number is 4 at every resolution; here it is 4 at 1024×1024, and more
+    # where images are smaller, which takes fewer rounds.
     share = max(size // num_gpus, 1)
     limit = max(4096 // resolution, 4)
     # Fours, because the discriminator compares samples in groups of four.

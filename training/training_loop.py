@@ -27,9 +27,9 @@ from training.options import TrainingOptions
 from training.schedule import Schedule, check_schedule, is_new_lod, training_schedule
 from training.train_graph import TrainGraph
 
-# Fakes in a grid without a GPU, where the thousand of the official grid would take minutes.
+# Deviation: fakes in a grid without a GPU, where the official thousand would take minutes.
 _CPU_GRID_IMAGES = 96
-# Short runs have shorter ticks, so that there is something to see while one waits.
+# Deviation: short runs have shorter ticks, so that there is something to see while one waits.
 _MIN_TICKS = 25
 # Fakes that are made at once: bounded by pixels, so that high resolutions fit in memory.
 _GRID_MINIBATCH_PIXELS = 1 << 20
@@ -68,7 +68,7 @@ def training_loop(options: TrainingOptions, run_dir: str) -> str:
     devices = tfutil.replica_devices(options.num_gpus)
     training_set = TFRecordDataset(**options.dataset_args, seed=options.seed)
     options = complete_options(options, training_set)
-    group_size = options.D_args.get("mbstd_group_size", 4)
+    group_size = options.D_args.get("mbstd_group_size", 4) or 1
     check_schedule(training_set.resolution_log2, len(devices), group_size, options.sched_args)
     _write_options(options, run_dir)
     with tflib.graph_session(options.seed):

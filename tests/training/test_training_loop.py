@@ -190,7 +190,7 @@ def test_dry_run_prints_the_options_and_leaves_nothing(drawn_dir, run_script, tm
     result = run_script([*args, f"--result-dir={tmp_path / 'none'}"])
     options = json.loads(result.stdout)
     assert options["D_loss_args"]["gamma"] == 3
-    assert options["G_args"]["fmap_base"] == 16 << 10  # config-f
+    assert options["D_loss_args"]["func_name"] == "training.loss.D_logistic_r1"
     assert not (tmp_path / "none").exists()
 
 
