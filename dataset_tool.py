@@ -70,17 +70,23 @@ def parse_arguments() -> argparse.Namespace:
 
     _add_creators(command)
     sub = command(display, "Show the first images, or write them to a PNG file.", "datasets/shirts")
-    sub.add_argument("tfrecord_dir", metavar="TFRECORD_DIR", help="the dataset")
+    sub.add_argument("tfrecord_dir", type=cli.path, metavar="TFRECORD_DIR", help="the dataset")
     sub = command(extract, "Write all images as PNG files.", "datasets/shirts shirts-png")
-    sub.add_argument("tfrecord_dir", metavar="TFRECORD_DIR", help="the dataset")
-    sub.add_argument("output_dir", metavar="OUTPUT_DIR", help="folder to make for the files")
+    sub.add_argument("tfrecord_dir", type=cli.path, metavar="TFRECORD_DIR", help="the dataset")
+    sub.add_argument(
+        "output_dir", type=cli.path, metavar="OUTPUT_DIR", help="folder to make for the files"
+    )
     sub = command(
         compare,
         "Compare two datasets; exits with 0 if they are identical, with 1 if not.",
         "datasets/shirts backup/shirts",
     )
-    sub.add_argument("tfrecord_dir_a", metavar="TFRECORD_DIR_A", help="the first dataset")
-    sub.add_argument("tfrecord_dir_b", metavar="TFRECORD_DIR_B", help="the second dataset")
+    sub.add_argument(
+        "tfrecord_dir_a", type=cli.path, metavar="TFRECORD_DIR_A", help="the first dataset"
+    )
+    sub.add_argument(
+        "tfrecord_dir_b", type=cli.path, metavar="TFRECORD_DIR_B", help="the second dataset"
+    )
     sub.add_argument(
         "--ignore_labels",
         "--ignore-labels",
@@ -90,7 +96,7 @@ def parse_arguments() -> argparse.Namespace:
         help="compare only the images (default: 0)",
     )
     sub = command(info, "Print what a dataset holds, and check all of it.", "datasets/shirts")
-    sub.add_argument("tfrecord_dir", metavar="TFRECORD_DIR", help="the dataset")
+    sub.add_argument("tfrecord_dir", type=cli.path, metavar="TFRECORD_DIR", help="the dataset")
     return parser.parse_args()
 
 
@@ -100,8 +106,12 @@ def _add_creators(command) -> None:
         "Make a dataset from a folder of pictures and the folders in it.",
         "datasets/shirts photos/shirts --resolution=256 --transform=pad-white",
     )
-    sub.add_argument("tfrecord_dir", metavar="TFRECORD_DIR", help="dataset folder to make")
-    sub.add_argument("image_dir", metavar="IMAGE_DIR", help="folder of pictures of any kind")
+    sub.add_argument(
+        "tfrecord_dir", type=cli.path, metavar="TFRECORD_DIR", help="dataset folder to make"
+    )
+    sub.add_argument(
+        "image_dir", type=cli.path, metavar="IMAGE_DIR", help="folder of pictures of any kind"
+    )
     sub.add_argument(
         "--shuffle",
         type=cli.boolean,
@@ -127,7 +137,9 @@ def _add_creators(command) -> None:
         "Make a dataset of drawn product pictures with category labels.",
         "datasets/demo --images=3000 --resolution=32",
     )
-    sub.add_argument("tfrecord_dir", metavar="TFRECORD_DIR", help="dataset folder to make")
+    sub.add_argument(
+        "tfrecord_dir", type=cli.path, metavar="TFRECORD_DIR", help="dataset folder to make"
+    )
     sub.add_argument("--images", type=cli.integer(1), default=3000, metavar="N", help="(3000)")
     sub.add_argument(
         "--resolution", type=cli.integer(), default=32, metavar="N", help="a power of two (32)"

@@ -50,8 +50,13 @@ def _parse_args() -> argparse.Namespace:
             description=text,
             epilog=f"example:\n  {parser.prog} {name} --network=network-final.pkl {example}",
         )
-        sub.add_argument("--network", required=True, help="snapshot: a .pkl file, its https URL, "
-                         "the name of a published network, or an .npz of weights")  # fmt: skip
+        sub.add_argument(
+            "--network",
+            type=cli.path,
+            required=True,
+            help="snapshot: a .pkl file, its https URL, the name of a published network, "
+            "or an .npz of weights",
+        )
         sub.add_argument(
             "--allow-pickled-code",
             action="store_true",
@@ -71,7 +76,9 @@ def _parse_args() -> argparse.Namespace:
     sub.add_argument("--seeds", type=cli.int_list, required=True, help="like 1,2,5-8")
     sub.add_argument("--class", type=cli.integer(0), dest="label", help="of a conditional network "
                      "(default: seed modulo the number of classes)")  # fmt: skip
-    sub.add_argument("--result-dir", default="results", help="root of the run directories")
+    sub.add_argument(
+        "--result-dir", type=cli.path, default="results", help="root of the run directories"
+    )
 
     sub = command(
         "style-mixing-example",
@@ -85,19 +92,23 @@ def _parse_args() -> argparse.Namespace:
         type=cli.int_list,
         help="layers that take the column's style (default: 0-6)",
     )
-    sub.add_argument("--result-dir", default="results", help="root of the run directories")
+    sub.add_argument(
+        "--result-dir", type=cli.path, default="results", help="root of the run directories"
+    )
 
     sub = command("generate-grid", "Writes one PNG of many pictures.", "--grid=8x4 --out=grid.png")
     sub.add_argument("--grid", type=_grid_size, default=(8, 4), help="COLUMNSxROWS (default: 8x4)")
     sub.add_argument("--seeds", type=cli.int_list, default=[0], help="one a picture; if there are "
                      "fewer, further ones count on from the last (default: from 0)")  # fmt: skip
-    sub.add_argument("--out", default="grid.png", help="PNG to write (default: grid.png)")
+    sub.add_argument(
+        "--out", type=cli.path, default="grid.png", help="PNG to write (default: grid.png)"
+    )
 
     command("info", "Shows what is in a snapshot.", "", makes_pictures=False)
 
     sub = command("convert", "Writes a snapshot in another layout.", "--out=new.pkl --format=5",
                   makes_pictures=False)  # fmt: skip
-    sub.add_argument("--out", required=True, help=".pkl or .npz file to write")
+    sub.add_argument("--out", type=cli.path, required=True, help=".pkl or .npz file to write")
     sub.add_argument(
         "--format",
         choices=("4", "5", "npz"),
@@ -111,7 +122,6 @@ def main() -> None:
     args = _parse_args()
     # TensorFlow takes seconds to load, and has to wait for what can be checked without it.
     from dnnlib import tflib
-    from dnnlib.run_dir import make_run_dir
     from training import generate, snapshot_tools, snapshots
 
     network, trusted = args.network, args.allow_pickled_code
@@ -129,12 +139,11 @@ def main() -> None:
             generate.generate_grid(Gs, args.grid, args.seeds, psi, args.out)
             print(f"Wrote {args.out}")
             return
-        out_dir = make_run_dir(args.result_dir, args.command)
         if args.command == "generate-images":
-            generate.generate_images(Gs, args.seeds, psi, out_dir, args.label)
+            out_dir = generate.generate_images(Gs, args.seeds, psi, args.result_dir, args.label)
         else:
-            generate.style_mixing_example(
-                Gs, args.row_seeds, args.col_seeds, psi, args.col_styles, out_dir
+            out_dir = generate.style_mixing_example(
+                Gs, args.row_seeds, args.col_seeds, psi, args.col_styles, args.result_dir
             )
         print(f"Wrote {out_dir}")
 

@@ -25,9 +25,14 @@ _EXAMPLES = """examples:
 def _parse_args() -> argparse.Namespace:
     parser = cli.ArgumentParser(description=__doc__, epilog=_EXAMPLES)
     add = parser.add_argument
-    add("--result-dir", default="results", help="root of the run directories (default: results)")
-    add("--data-dir", help="root of the data sets")
-    add("--dataset", help="name of the data set: a folder in --data-dir")
+    add(
+        "--result-dir",
+        type=cli.path,
+        default="results",
+        help="root of the run directories (default: results)",
+    )
+    add("--data-dir", type=cli.path, help="root of the data sets")
+    add("--dataset", type=cli.path, help="name of the data set: a folder in --data-dir")
     add(
         "--config",
         default="config-f",
@@ -47,7 +52,7 @@ def _parse_args() -> argparse.Namespace:
         help="images at once on a device; the rest of --batch "
         "is accumulated (default: as many as fit the resolution)",
     )
-    add("--snap", type=cli.integer(1), help="ticks between snapshots (default: 50)")
+    add("--snap", type=cli.integer(1), help="ticks between snapshots (default: 10)")
     add("--cond", type=cli.boolean, default=True, help="use the data set's labels (true)")
     add("--dry-run", "-n", action="store_true", help="print the options and stop")
     add(

@@ -45,6 +45,11 @@ def run(main: Callable[[], None]) -> NoReturn:
     sys.exit(0)
 
 
+def path(text: str) -> str:
+    """A path; `~` stands for the home folder, which a shell expands only at the start of a word."""
+    return os.path.expanduser(text)
+
+
 def boolean(text: str) -> bool:
     """`true`/`false`, `1`/`0`, `yes`/`no`, `t`/`f`, `y`/`n`, `on`/`off`, in any case."""
     if text.lower() in ("true", "1", "yes", "t", "y", "on"):

@@ -26,7 +26,7 @@ def atomic_write(path: str, mode: str = "wb") -> Iterator[IO]:
     handle, temporary = tempfile.mkstemp(prefix=f".{name}.", suffix=".partial", dir=folder)
     try:
         with os.fdopen(handle, mode) as file:
-            fcntl.flock(handle, fcntl.LOCK_EX)
+            _lock(handle)
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -81,7 +81,7 @@ def _make_locked(parent: str, name: str) -> tuple[str, int]:
     while True:
         staging = tempfile.mkdtemp(prefix=f".{name}.", suffix=".partial", dir=parent)
         lock = os.open(staging, os.O_RDONLY)
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        _lock(lock)
         if os.path.isdir(staging):
             return staging, lock
         os.close(lock)  # Another process took it for abandoned before it was locked.
@@ -108,10 +108,16 @@ def _remove_abandoned(parent: str, name: str) -> None:
             else:
                 with suppress(OSError):
                     os.unlink(entry.path)
-        except BlockingIOError:
-            pass  # Another process is writing it right now.
+        except OSError:
+            pass  # Another process is writing it right now, or nobody can tell.
         finally:
             os.close(lock)
+
+
+def _lock(handle: int) -> None:
+    """Marks a file as being written. Where the file system has no locks, nothing is removed."""
+    with suppress(OSError):
+        fcntl.flock(handle, fcntl.LOCK_EX)
 
 
 def _sync_file(path: str) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterator
+import traceback
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
@@ -38,30 +39,53 @@ def make_run_dir(result_dir: str, desc: str) -> str:
 
 @contextmanager
 def log_output(path: str) -> Iterator[None]:
-    """Appends what the block prints to a file too."""
-    with open(path, "a", encoding="utf-8") as file:
-        stdout = sys.stdout
-        sys.stdout = _Tee(stdout, file)
-        try:
-            yield
-        finally:
-            sys.stdout = stdout
+    """Appends what the block prints, and the exception that ends it, to a file too.
+
+    A file that cannot be written any more (a full disk) is given up with one warning; what the
+    block does goes on (DESIGN D8).
+    """
+    stdout = sys.stdout
+    tee = _Tee(stdout, path)
+    sys.stdout = tee
+    try:
+        yield
+    except BaseException:
+        tee.log(traceback.format_exc())
+        raise
+    finally:
+        sys.stdout = stdout
+        tee.close()
 
 
 class _Tee:
-    """A text stream that writes to two."""
+    """A text stream that writes to another one and to a file."""
 
-    def __init__(self, screen: TextIO, file: TextIO):
+    def __init__(self, screen: TextIO, path: str):
         self._screen = screen
-        self._file = file
+        self._path = path
+        self._file: TextIO | None = None
+        self._attempt(lambda: setattr(self, "_file", open(path, "a", encoding="utf-8")))
 
     def write(self, text: str) -> int:
-        self._file.write(text)
+        self.log(text)
         return self._screen.write(text)
 
     def flush(self) -> None:
-        self._file.flush()
+        self._attempt(lambda: self._file and self._file.flush())
         self._screen.flush()
+
+    def log(self, text: str) -> None:
+        self._attempt(lambda: self._file and self._file.write(text))
+
+    def close(self) -> None:
+        self._attempt(lambda: self._file and self._file.close())
+
+    def _attempt(self, action: Callable[[], object]) -> None:
+        try:
+            action()
+        except OSError as error:
+            self._file = None
+            self._screen.write(f"Warning: no log any more in {self._path}: {error.strerror}\n")
 
     def __getattr__(self, name: str):
         return getattr(self._screen, name)

@@ -10,6 +10,7 @@ import os
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -21,6 +22,9 @@ from training.random_streams import uniform
 # Minibatches that are read ahead of the one in use, by as many threads as the machine can spare.
 _READ_AHEAD = 4
 _READ_THREADS = 2
+
+# Each use of randomness has a stream of its own.
+_USES = {"order": 0, "labels": 1}
 
 
 class TFRecordDataset:
@@ -75,7 +79,8 @@ class TFRecordDataset:
         self.label_size = self.labels.shape[1]
         self.label_dtype = "float32"
         self.label_names = self._load_label_names()
-        self._labels_var: tf.Variable | None = None
+        self._labels_vars: WeakKeyDictionary = WeakKeyDictionary()  # By graph.
+        self._permutations: dict[int, np.ndarray] = {}
         self._minibatches: tuple[tuple[int, int], Iterator] | None = None
 
     def close(self) -> None:
@@ -120,7 +125,7 @@ class TFRecordDataset:
 
     def get_random_labels_np(self, minibatch_size: int, position: int = 0) -> np.ndarray:
         """Labels of randomly chosen images, float32 [N, label_size]: a function of `position`."""
-        rng = np.random.Generator(np.random.Philox(key=[self.seed, position]))
+        rng = _generator(self.seed, "labels", position)
         return self.labels[rng.integers(self.num_images, size=minibatch_size)]
 
     def get_random_labels_tf(
@@ -134,14 +139,16 @@ class TFRecordDataset:
         """
         if not self.label_size:
             return tf.zeros([minibatch_size, 0])
-        if self._labels_var is None:
+        graph = tf.get_default_graph()
+        if graph not in self._labels_vars:
             # A variable, because a graph has no room for the constants of a large data set.
             with tf.name_scope(None), tf.control_dependencies(None), tf.device("/cpu:0"):
                 init = tf.zeros([self.num_images, self.label_size])
-                self._labels_var = tf.Variable(init, trainable=False, name="Dataset/labels")
-            tflib.set_vars({self._labels_var: self.labels})
+                var = tf.Variable(init, trainable=False, name="Dataset/labels")
+            self._labels_vars[graph] = var
+            tflib.set_vars({var: self.labels})
         rows = uniform([minibatch_size], seed, maxval=self.num_images, dtype=tf.int32)
-        return tf.gather(self._labels_var, rows)
+        return tf.gather(self._labels_vars[graph], rows)
 
     def read_images(self, index: np.ndarray, lod: int = 0) -> np.ndarray:
         """Images by their number in the data set, uint8 [N, C, H, W]."""
@@ -153,10 +160,19 @@ class TFRecordDataset:
         epochs, offsets = np.divmod(positions, self.num_images)
         index = np.empty_like(offsets)
         for epoch in np.unique(epochs):
-            rng = np.random.Generator(np.random.Philox(key=[self.seed, int(epoch)]))
             chosen = epochs == epoch
-            index[chosen] = rng.permutation(self.num_images)[offsets[chosen]]
+            index[chosen] = self._permutation(int(epoch))[offsets[chosen]]
         return index
+
+    def _permutation(self, epoch: int) -> np.ndarray:
+        """Order of the images in an epoch. The last two are kept: a minibatch may span both."""
+        if epoch not in self._permutations:
+            order = _generator(self.seed, "order", epoch).permutation(self.num_images)
+            recent = [e for e in (epoch - 1, epoch + 1) if e in self._permutations]
+            # Replaced as a whole, because several threads read it.
+            self._permutations = {epoch: order, **{e: self._permutations[e] for e in recent[:1]}}
+            return order
+        return self._permutations[epoch]
 
     def _load(self, start: int, count: int, lod: int) -> tuple[np.ndarray, np.ndarray]:
         index = self.image_index(np.arange(start, start + count, dtype=np.int64))
@@ -222,6 +238,11 @@ class TFRecordDataset:
         if not isinstance(names, list) or len(names) != self.label_size:
             return None
         return [str(name) for name in names]
+
+
+def _generator(seed: int, use: str, number: int) -> np.random.Generator:
+    """Random numbers as a function of the seed, what they are for, and a counter (DESIGN D4)."""
+    return np.random.Generator(np.random.Philox(key=[seed, number], counter=[0, 0, 0, _USES[use]]))
 
 
 def load_dataset(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 
-from dnnlib import tflib
+from dnnlib import UserError, tflib
 from training import snapshots
+from training.dataset import TFRecordDataset
+from training.datasets.demo import DEMO_CLASSES
 from training.datasets.images import create_demo
 from training.generate import generate_grid
 from training.options import DEMO_RESOLUTION, TrainingOptions
@@ -29,6 +31,10 @@ def run_demo(options: TrainingOptions, result_dir: str) -> str:
     if not os.path.isdir(dataset_dir):
         print(f"Drawing {_IMAGES} product pictures...")
         create_demo(dataset_dir, num_images=_IMAGES, resolution=DEMO_RESOLUTION)
+    dataset = TFRecordDataset(dataset_dir)
+    dataset.close()
+    if (dataset.resolution, dataset.label_size) != (DEMO_RESOLUTION, len(DEMO_CLASSES)):
+        raise UserError(f"{dataset_dir} is not the demo's data set: remove it, or use --data-dir")
     run_dir = train(options, result_dir, "stylegan2-demo-1gpu")
     snapshot = os.path.join(run_dir, "network-final.pkl")
     grid = os.path.join(run_dir, "grid.png")

@@ -10,6 +10,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from dnnlib import UserError, tflib
+from dnnlib.run_dir import make_run_dir
 from dnnlib.tflib import Network
 from training.image_grid import create_image_grid, save_png
 
@@ -18,35 +19,50 @@ _MINIBATCH = 4
 
 
 def generate_images(
-    Gs: Network, seeds: Sequence[int], truncation_psi: float, out_dir: str, label: int | None = None
-) -> None:
-    """Writes `seedNNNN.png` for each seed: latents, then noise inputs, from RandomState(seed).
+    Gs: Network,
+    seeds: Sequence[int],
+    truncation_psi: float,
+    result_dir: str,
+    label: int | None = None,
+) -> str:
+    """Writes `seedNNNN.png` for each seed into a new run directory, which is returned.
+
+    Latents, then noise inputs, come from RandomState(seed), as in the official code.
 
     Args:
         Gs: a generator.
         seeds: 0 to 2^32 - 1.
         truncation_psi: see `G_main`.
-        out_dir: existing folder.
+        result_dir: root of the run directories.
         label: class of a conditional network; None chooses one by the seed.
 
     Raises:
         UserError: a seed or label that does not fit.
     """
+    if label is not None and not _classes(Gs):
+        raise UserError(f"--class={label}: the network has no classes")
+    # Deviation: the official code leaves the label empty, which is no class that it was trained on.
+    classes = [seed % max(_classes(Gs), 1) if label is None else label for seed in seeds]
+    labels = class_labels(Gs, classes)
+    for seed in seeds:
+        _random_state(seed)
+    out_dir = make_run_dir(result_dir, "generate-images")
     noise_vars = [v for n, v in Gs.components.synthesis.vars.items() if n.startswith("noise")]
-    for seed in tqdm(seeds, desc="Generating", unit="image", disable=None):
+    progress = tqdm(seeds, desc="Generating", unit="image", disable=None)
+    for i, seed in enumerate(progress):
         rnd = _random_state(seed)
         z = rnd.randn(1, *Gs.input_shape[1:])
         shapes = [tflib.shape_to_list(v.shape) for v in noise_vars]
         tflib.set_vars({v: rnd.randn(*s) for v, s in zip(noise_vars, shapes, strict=True)})
-        labels = class_labels(Gs, [seed % max(_classes(Gs), 1) if label is None else label])
         images = Gs.run(
             z,
-            labels,
+            labels[i : i + 1],
             truncation_psi=truncation_psi,
             randomize_noise=False,
             output_transform=_TO_UINT8,
         )
         save_png(to_pil(images[0]), os.path.join(out_dir, f"seed{seed:04d}.png"))
+    return out_dir
 
 
 def style_mixing_example(
@@ -55,16 +71,18 @@ def style_mixing_example(
     col_seeds: Sequence[int],
     truncation_psi: float,
     col_styles: Sequence[int] | None,
-    out_dir: str,
-) -> None:
-    """Writes `ROW-COL.png` and `grid.png`: the row's image with some styles of the column's.
+    result_dir: str,
+) -> str:
+    """Writes `ROW-COL.png` and `grid.png` into a new run directory, which is returned.
+
+    Each is the row's image with some styles of the column's.
 
     Args:
         Gs: a generator.
         row_seeds, col_seeds: of the images that are mixed.
         truncation_psi: see `G_main`.
         col_styles: layers that take the column's style; None for the first seven.
-        out_dir: existing folder.
+        result_dir: root of the run directories.
 
     Raises:
         UserError: a layer or seed that does not exist.
@@ -78,6 +96,7 @@ def style_mixing_example(
     seeds = list(dict.fromkeys([*row_seeds, *col_seeds]))
     z = np.concatenate([_random_state(s).randn(1, *Gs.input_shape[1:]) for s in seeds])
     labels = class_labels(Gs, [s % max(_classes(Gs), 1) for s in seeds])
+    out_dir = make_run_dir(result_dir, "style-mixing-example")
     w = Gs.components.mapping.run(z, labels)
     w_avg = Gs.get_var("dlatent_avg")
     w = dict(zip(seeds, w_avg + (w - w_avg) * truncation_psi, strict=True))
@@ -106,6 +125,7 @@ def style_mixing_example(
         cells += [images[seeds.index(row)], *(picture[row, c] for c in col_seeds)]
     grid = create_image_grid(np.stack(cells), (len(col_seeds) + 1, len(row_seeds) + 1))
     save_png(to_pil(grid), os.path.join(out_dir, "grid.png"))
+    return out_dir
 
 
 def generate_grid(
@@ -145,10 +165,7 @@ def generate_grid(
         minibatch_size=_MINIBATCH,
         print_progress=True,
     )
-    try:
-        save_png(to_pil(create_image_grid(images, grid_size)), out)
-    except OSError as error:
-        raise UserError(f"cannot write {out}: {error.strerror or error}") from error
+    save_png(to_pil(create_image_grid(images, grid_size)), out)
 
 
 def class_labels(Gs: Network, classes: Sequence[int]) -> np.ndarray:

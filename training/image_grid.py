@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
+from dnnlib import UserError
 from dnnlib.files import atomic_write
 from training.dataset import TFRecordDataset
 
@@ -61,9 +62,12 @@ def save_image_grid(
 
 
 def save_png(image: Image.Image, filename: str) -> None:
-    """Writes a PNG atomically."""
-    with atomic_write(filename) as file:
-        image.save(file, format="PNG")
+    """Writes a PNG atomically; a UserError says why it cannot."""
+    try:
+        with atomic_write(filename) as file:
+            image.save(file, format="PNG")
+    except OSError as error:
+        raise UserError(f"cannot write {filename}: {error.strerror or error}") from error
 
 
 def setup_snapshot_image_grid(

@@ -156,6 +156,7 @@ def modulated_conv2d_layer(
 ) -> tf.Tensor:
     """Convolution whose kernel is scaled by a style, per sample (StyleGAN2, eqs. 1 and 3).
 
+    # Deviation: `fused_modconv` of the networks chooses nothing; both ways give the same numbers.
     Scaling the kernel's inputs equals scaling the activations before the convolution, and
     demodulation equals scaling them after it, so that no kernel per sample is ever made.
 

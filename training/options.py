@@ -35,8 +35,8 @@ class TrainingOptions:
     total_kimg: float = 25000.0
     total_seconds: float | None = None  # Ends the run after this time if it is not over before.
     mirror_augment: bool = False
-    image_snapshot_ticks: int = 50
-    network_snapshot_ticks: int = 50
+    image_snapshot_ticks: int = 10
+    network_snapshot_ticks: int = 10
     grid_size: str = "8k"
     num_gpus: int = 1
     seed: int = 1000
@@ -162,9 +162,8 @@ def demo_options(args: Any) -> TrainingOptions:
     options.G_args["style_mixing_prob"] = None
     options.G_loss_args = {"func_name": "training.loss.G_logistic_ns"}
     options.D_loss_args["gamma"] = 0.5
-    options.sched_args.G_lrate_base = options.sched_args.D_lrate_base = 0.003
-    options.sched_args.minibatch_size_base = 16
-    options.G_smoothing_kimg = 1.0
+    options.sched_args.G_lrate_base = options.sched_args.D_lrate_base = 0.004
+    options.G_smoothing_kimg = 2.0
     options.total_kimg = 80
     options.total_seconds = 240
     options.sched_args.tick_kimg_base, options.sched_args.tick_kimg_dict = 2, {}

@@ -132,8 +132,8 @@ class TrainGraph:
             "D_lrate": schedule.D_lrate,
             "Gs_beta": 0.5 ** (size / max(half_life, 1e-8)),
         }
-        # Deviation: every round has reals of its own for the regulariser too; the official code uses
-        # those of the last round for all.
+        # Deviation: every round has reals of its own for the regulariser too; the official code
+        # uses those of the last round for all.
         feeds = []
         for begin in range(0, size, round_size):
             feed = {self._scalars[name]: value for name, value in values.items()}

@@ -6,8 +6,11 @@ import dataclasses
 import json
 import os
 import resource
+import signal
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +30,7 @@ from training.options import TrainingOptions
 from training.schedule import Schedule, check_schedule, is_new_lod, training_schedule
 from training.train_graph import TrainGraph
 
+_GRID_STREAM = [0, 0, 0, 2]
 # Deviation: fakes in a grid without a GPU, where the official thousand would take minutes.
 _CPU_GRID_IMAGES = 96
 # Deviation: short runs have shorter ticks, so that there is something to see while one waits.
@@ -41,11 +45,14 @@ def train(options: TrainingOptions, result_dir: str, desc: str) -> str:
     Raises:
         UserError: as `training_loop`, or `result_dir` cannot be written.
     """
-    # A data set that does not fit leaves no run directory behind.
-    TFRecordDataset(**options.dataset_args).close()
-    tfutil.replica_devices(options.num_gpus)
+    # What does not fit leaves no run directory behind.
+    dataset = TFRecordDataset(**options.dataset_args)
+    dataset.close()
+    num_replicas = len(tfutil.replica_devices(options.num_gpus))
+    group_size = options.D_args.get("mbstd_group_size", 4) or 1
+    check_schedule(dataset.resolution_log2, num_replicas, group_size, options.sched_args)
     run_dir = make_run_dir(result_dir, desc)
-    with log_output(os.path.join(run_dir, "log.txt")):
+    with log_output(os.path.join(run_dir, "log.txt")), _terminate_like_interrupt():
         print(f"Run directory: {run_dir}")
         training_loop(options, run_dir)
     return run_dir
@@ -68,8 +75,6 @@ def training_loop(options: TrainingOptions, run_dir: str) -> str:
     devices = tfutil.replica_devices(options.num_gpus)
     training_set = TFRecordDataset(**options.dataset_args, seed=options.seed)
     options = complete_options(options, training_set)
-    group_size = options.D_args.get("mbstd_group_size", 4) or 1
-    check_schedule(training_set.resolution_log2, len(devices), group_size, options.sched_args)
     _write_options(options, run_dir)
     with tflib.graph_session(options.seed):
         try:
@@ -88,6 +93,23 @@ def complete_options(options: TrainingOptions, training_set: TFRecordDataset) ->
     return dataclasses.replace(
         options, G_args={**shape, **options.G_args}, D_args={**shape, **options.D_args}
     )
+
+
+@contextmanager
+def _terminate_like_interrupt() -> Iterator[None]:
+    """SIGTERM, by which schedulers end a job, saves as Ctrl-C does; exit code 143."""
+
+    def terminate(*_: Any) -> None:
+        raise SystemExit(128 + signal.SIGTERM)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Only the main thread may set handlers.
+        return
+    previous = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
 
 
 @dataclass
@@ -113,6 +135,12 @@ class _Run:
         self.run_dir = run_dir
         self.training_set = training_set
         self.num_replicas = len(devices)
+        print(_describe_data(training_set))
+        if os.path.exists("/proc/driver/nvidia") and not tfutil.gpu_devices():
+            print(
+                "Warning: this machine has an NVIDIA GPU that TensorFlow cannot use: "
+                'pip install -e ".[gpu]" brings what it needs'
+            )
         print("Constructing networks...")
         self.G = Network("G", **options.G_args)
         self.D = Network("D", **options.D_args)
@@ -166,8 +194,9 @@ class _Run:
                     with tqdm.external_write_mode():
                         self._tick(sched, tick_nimg, done)
                     tick_start_nimg = self.cur_nimg
-        except KeyboardInterrupt:
-            print(f"Interrupted; saving {self._save_snapshot()}")
+        except BaseException as error:  # Whatever ends the run, what it learned is saved.
+            print(f"Ended by {type(error).__name__} at {self.cur_nimg / 1000:g} kimg")
+            self._save_snapshot()
             raise
         finally:
             bar.close()
@@ -223,7 +252,7 @@ class _Run:
         kimg = self.cur_nimg // 1000
         if done or self.cur_tick % options.image_snapshot_ticks == 0:
             self._save_fakes(f"fakes{kimg:06d}.png")
-        if done or (self.cur_tick and self.cur_tick % options.network_snapshot_ticks == 0):
+        if done or self.cur_tick % options.network_snapshot_ticks == 0:
             self._save_snapshot()
         self.cur_tick += 1
         self.tick_start = time.monotonic()
@@ -237,9 +266,11 @@ class _Run:
             print(f"Warning: {name}: {m.mean * m.num:.0f} of {m.num:.0f}: gradients not finite")
         values = {**stats, **{name: m.mean for name, m in moments.items()}}
         values["pl_mean"] = float(tflib.run(self.graph.pl_mean.var))
+        # JSON knows no NaN and no infinity.
+        rows = {n: v if np.isfinite(v) else None for n, v in values.items()}
         try:
             with open(os.path.join(self.run_dir, "stats.jsonl"), "a", encoding="utf-8") as file:
-                file.write(json.dumps(values) + "\n")
+                file.write(json.dumps(rows) + "\n")
             summary = tf.Summary()
             for name, value in values.items():
                 tag = name if "/" in name else f"Progress/{name}"
@@ -255,7 +286,10 @@ class _Run:
             self.training_set, self.options.grid_size, limit
         )
         save_image_grid(reals, os.path.join(self.run_dir, "reals.png"), (0, 255), size)
-        rng = np.random.Generator(np.random.Philox(key=[self.options.seed, 0]))
+        # Counters above those of the data set's own streams.
+        rng = np.random.Generator(
+            np.random.Philox(key=[self.options.seed, 0], counter=_GRID_STREAM)
+        )
         latents = rng.standard_normal([len(reals), *self.G.input_shape[1:]], dtype=np.float32)
         return _Grid(size, latents, labels)
 
@@ -270,19 +304,30 @@ class _Run:
         )
         try:
             save_image_grid(images, os.path.join(self.run_dir, name), (-1, 1), self.grid.size)
-        except OSError as error:
-            print(f"Warning: cannot write {name}: {error}")
+        except UserError as error:
+            print(f"Warning: {error}")
 
-    def _save_snapshot(self) -> str:
+    def _save_snapshot(self) -> None:
         path = os.path.join(self.run_dir, f"network-snapshot-{self.cur_nimg // 1000:06d}.pkl")
         try:
             snapshots.save((self.G, self.D, self.Gs), path)
         except UserError as error:
             print(f"Warning: {error}")
-        return path
+
+
+def _describe_data(dataset: TFRecordDataset) -> str:
+    text = f"Data set {dataset.tfrecord_dir}: {dataset.num_images} images {dataset.shape}"
+    if not dataset.label_size:
+        return text + ", no labels used"
+    names = f": {', '.join(dataset.label_names)}" if dataset.label_names else ""
+    return f"{text}, conditional on {dataset.label_size} labels{names}"
 
 
 def _write_options(options: TrainingOptions, run_dir: str) -> None:
-    with atomic_write(os.path.join(run_dir, "training_options.json"), "w") as file:
-        json.dump(options.to_json(), file, indent=2)
-        file.write("\n")
+    path = os.path.join(run_dir, "training_options.json")
+    try:
+        with atomic_write(path, "w") as file:
+            json.dump(options.to_json(), file, indent=2)
+            file.write("\n")
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}") from error

@@ -171,17 +171,20 @@ def killed(kind, path, delay):
 
 def test_killed_while_writing_a_file(tmp_path):
     path = tmp_path / "file"
-    outcomes = set()
+    outcomes, left_behind = set(), set()
     for i in range(15):
         path.unlink(missing_ok=True)
         killed("file", str(path), 0.004 * i)
         outcomes.add(path.exists())
         if path.exists():
             assert path.read_bytes() == bytes(range(256)) * 40000
+        left_behind |= {name for name in os.listdir(tmp_path) if name != "file"}
     assert True in outcomes
-    left = [name for name in os.listdir(tmp_path) if name != "file"]
-    assert left  # Killed in the middle, too: else this test says nothing.
-    assert all(name.startswith(".file.") and name.endswith(".partial") for name in left)
+    assert left_behind  # Killed in the middle, too: else this test says nothing.
+    with atomic_write(str(path)):
+        pass
+    assert os.listdir(tmp_path) == ["file"]  # The next writer of a name clears up after it.
+    assert all(name.startswith(".file.") and name.endswith(".partial") for name in left_behind)
 
 
 def test_killed_while_staging_a_folder(tmp_path):
@@ -235,5 +238,20 @@ def test_output_goes_to_the_screen_and_the_log(tmp_path, capsys):
         raise ValueError
     assert sys.stdout is stdout
     print("after")
-    assert path.read_text() == "before\ntick 0\n"
+    text = path.read_text()
+    assert text.startswith("before\ntick 0\nTraceback")  # Why it ended, for who reads it later.
+    assert text.endswith("ValueError\n")
     assert capsys.readouterr().out == "tick 0\nafter\n"
+
+
+def test_a_full_disk_ends_the_log_and_nothing_else(capsys):
+    with log_output("/dev/full"):
+        for i in range(3):
+            print(f"tick {i}", flush=True)
+    out = capsys.readouterr().out
+    assert [line for line in out.splitlines() if line.startswith("tick")] == [
+        "tick 0",
+        "tick 1",
+        "tick 2",
+    ]
+    assert out.count("Warning: no log any more") == 1

@@ -111,6 +111,38 @@ def test_random_labels_follow_the_data_and_the_seed(folder, labels, session):
     np.testing.assert_allclose(drawn[0].mean(axis=0), labels.mean(axis=0), atol=0.1)
 
 
+def test_another_label_file(folder, tmp_path, labels):
+    other = np.arange(COUNT * 5, dtype=np.float32).reshape(COUNT, 5)
+    with open(tmp_path / "other.labels", "wb") as file:
+        np.save(file, other)
+    dataset = TFRecordDataset(folder, label_file=str(tmp_path / "other.labels"))
+    np.testing.assert_array_equal(dataset.labels, other)
+    os.replace(tmp_path / "other.labels", os.path.join(folder, "other.labels"))
+    assert TFRecordDataset(folder, label_file="other.labels").label_size == 5
+    with pytest.raises(UserError, match=r"none\.labels"):
+        TFRecordDataset(folder, label_file="none.labels")
+
+
+def test_label_header_that_claims_too_much(folder):
+    path = os.path.join(folder, "shop-rxx.labels")
+    with open(path, "wb") as file:
+        np.lib.format.write_array_header_1_0(
+            file, {"descr": "<f4", "fortran_order": False, "shape": (1 << 40, 4)}
+        )
+    with pytest.raises(UserError, match=r"cannot read labels .*shop-rxx"):
+        TFRecordDataset(folder)
+
+
+def test_one_data_set_serves_two_graphs(folder):
+    dataset = TFRecordDataset(folder)
+    drawn = []
+    for _ in range(2):
+        with tflib.graph_session():
+            seed = np.array([1, 2], np.int32)
+            drawn.append(tflib.run(dataset.get_random_labels_tf(5, seed)))
+    np.testing.assert_array_equal(drawn[0], drawn[1])
+
+
 def break_file(path, change):
     with open(path, "r+b") as file:
         change(file)

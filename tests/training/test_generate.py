@@ -142,3 +142,7 @@ def test_bad_input_is_one_line(networks, run_script, tmp_path):
     args = ["generate-images", f"--network={classes}", "--seeds=1", "--class=3"]
     result = run_script(["run_generator.py", *args, f"--result-dir={tmp_path}"])
     assert (result.returncode, "classes 0 to 2" in result.stderr) == (2, True)
+    args = ["generate-images", f"--network={plain}", "--seeds=1", "--class=0"]
+    result = run_script(["run_generator.py", *args, f"--result-dir={tmp_path}"])
+    assert (result.returncode, "has no classes" in result.stderr) == (2, True)
+    assert not list(tmp_path.glob("0*"))  # No run directory is left behind.

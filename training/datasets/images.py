@@ -118,7 +118,9 @@ def create_demo(
 
 
 def find_images(image_dir: str) -> tuple[list[str], list[dict]]:
-    """Finds the files that by their names are pictures, hidden files and folders left out.
+    """Finds the files that are pictures by their names, or else by their first bytes.
+
+    Hidden files and folders are left out.
 
     Links to folders are followed, and each folder is read once.
 
@@ -145,13 +147,25 @@ def find_images(image_dir: str) -> tuple[list[str], list[dict]]:
         seen.add((status.st_dev, status.st_ino))
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         for name in names:
-            if not name.startswith(".") and os.path.splitext(name)[1].lower() in known:
-                files.append(os.path.relpath(os.path.join(folder, name), image_dir))
+            path = os.path.join(folder, name)
+            if name.startswith("."):
+                continue
+            if os.path.splitext(name)[1].lower() in known or _is_picture(path):
+                files.append(os.path.relpath(path, image_dir))
     skipped = [
         {"file": os.path.relpath(error.filename, image_dir), "reason": error.strerror}
         for error in unreadable
     ]
     return sorted(files), skipped
+
+
+def _is_picture(path: str) -> bool:
+    """Whether a file whose name does not say so is a picture; browsers save such files."""
+    try:
+        with open_image(path):
+            return True
+    except Unreadable:
+        return False
 
 
 def _common_size(image_dir: str, files: list[str]) -> int:

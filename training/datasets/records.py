@@ -189,21 +189,26 @@ def read_labels(tfrecord_dir: str, path: str | None = None) -> np.ndarray | None
 
     Args:
         tfrecord_dir: The dataset.
-        path: Label file to read instead of the dataset's own; None for that one.
+        path: Label file to read instead of the dataset's own; a relative path is also looked for
+            in the dataset's folder. None for the dataset's own.
 
     Raises:
-        UserError: No dataset, or its label file is damaged.
+        UserError: No dataset, or the label file is damaged, or the given one is missing.
     """
-    path = os.path.join(tfrecord_dir, f"{dataset_name(tfrecord_dir)}-rxx.labels")
-    if not os.path.lexists(path):
-        return None
+    if path is None:
+        path = os.path.join(tfrecord_dir, f"{dataset_name(tfrecord_dir)}-rxx.labels")
+        if not os.path.lexists(path):
+            return None
+    elif not os.path.exists(path):
+        path = os.path.join(tfrecord_dir, path)
     try:
-        labels = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        # Mapped, so that a damaged header cannot ask for more memory than the file has.
+        labels = np.load(path, allow_pickle=False, mmap_mode="r")
+    except (OSError, ValueError, EOFError, OverflowError) as error:
         raise UserError(f"cannot read labels {path}: {one_line(error)}") from error
     if not isinstance(labels, np.ndarray) or labels.ndim != 2 or labels.dtype.kind not in "fiub":
         raise UserError(f"labels {path} are not a matrix of numbers, one row per image")
-    return labels.astype(np.float32)
+    return np.asarray(labels, dtype=np.float32).copy()
 
 
 def write_manifest(folder: str, name: str, manifest: dict) -> None:
