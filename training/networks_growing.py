@@ -192,8 +192,3 @@ def D_stylegan(
         if label_size:
             x = tf.reduce_sum(x * labels_in, axis=1, keepdims=True)
     return tf.identity(x, name="scores_out")
-
-
-# Snapshots name the module that a build function has in the official code, which reads them too.
-for _function in (G_synthesis_stylegan_revised, D_stylegan):
-    _function.__module__ = "training.networks_stylegan2"

@@ -10,9 +10,7 @@ from dnnlib import UserError, downloads
 from dnnlib.tflib import Network
 from dnnlib.tflib.build_functions import module_source
 from dnnlib.tflib.layer_table import count_parameters, format_layers
-from training import pretrained, snapshots, weights_file
-
-FORMATS = ("4", "5", "npz")
+from training import families, pretrained, snapshots, weights_file
 
 
 def describe(path: str, allow_pickled_code: bool = False) -> str:
@@ -83,11 +81,13 @@ def convert(path: str, out: str, layout: str, allow_pickled_code: bool = False) 
     Args:
         path: see `snapshots.load`.
         out: file to write.
-        layout: one of `FORMATS`: a pickle of format version 4 or 5, or weights only.
+        layout: `4` or `5`, a pickle of that format version for the official code that writes it
+            (see `training.families`), or `npz`, weights only.
         allow_pickled_code: see `snapshots.load`.
 
     Raises:
-        UserError: it cannot be read or written; the name of `out` does not fit the layout.
+        UserError: it cannot be read or written; the name of `out` does not fit the layout; the
+            official code of that layout does not have such a network.
     """
     suffix = ".npz" if layout == "npz" else ".pkl"
     if not out.endswith(suffix):
@@ -96,9 +96,13 @@ def convert(path: str, out: str, layout: str, allow_pickled_code: bool = False) 
     if not os.path.isdir(folder):
         raise UserError(f"cannot write {out}: there is no folder {folder}")
     result: Any = snapshots.load(path, allow_pickled_code)
-    for network in result if isinstance(result, tuple) else (result,):
+    networks = result if isinstance(result, tuple) else (result,)
+    for network in networks:
         _ = network.vars  # Builds it, so that what does not fit is not passed on.
     if layout == "npz":
         weights_file.save(result, out)
-    else:
-        snapshots.save(result, out, version=int(layout))
+        return
+    networks = tuple(families.convert(network, int(layout)) for network in networks)
+    for network in networks:
+        _ = network.vars
+    snapshots.save(networks if isinstance(result, tuple) else networks[0], out, int(layout))

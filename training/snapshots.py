@@ -6,6 +6,7 @@ import copyreg
 import io
 import os
 import pickle
+import stat
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import numpy as np
 from dnnlib import EasyDict, UserError, restricted_pickle
 from dnnlib.files import atomic_write
 from dnnlib.tflib import Network
+from dnnlib.tflib.build_functions import BUILD_MODULES
 from dnnlib.util import one_line
 from training import pretrained, weights_file
 
@@ -66,10 +68,13 @@ def read(path: str) -> bytes:
     """The content of a snapshot, which is downloaded first if `path` is an URL or a name.
 
     Raises:
-        UserError: there is no such file, or it cannot be downloaded.
+        UserError: there is no such file, it is a pipe or a device, or it cannot be downloaded.
     """
     try:
-        with open(pretrained.local_path(path), "rb") as file:
+        local = pretrained.local_path(path)
+        if not stat.S_ISREG(os.stat(local).st_mode):  # Which could go on for ever.
+            raise UserError(f"cannot read snapshot {path}: it is not a regular file")
+        with open(local, "rb") as file:
             return file.read()
     except OSError as error:
         hint = "" if os.path.sep in path else pretrained.suggestion(path)
@@ -107,13 +112,21 @@ def load_generator(path: str, allow_pickled_code: bool = False) -> Network:
     """The generator to make images with: `Gs` of (G, D, Gs), or the one network of the file.
 
     Raises:
-        UserError: as `load`, or the network is not a generator.
+        UserError: as `load`, or the network is not a generator, or lacks a component of one.
     """
     result = load(path, allow_pickled_code)
     network = result[2] if isinstance(result, tuple) else result
     name = network.build_func_name
     if not name.startswith("G_") or name.startswith(("G_mapping", "G_synthesis")):
         raise UserError(f"{path} holds {name}, which is not a generator")
+    # Our own generators make what they lack, as those of format versions 2 and 3 do.
+    if network.build_module not in BUILD_MODULES:
+        saved = network.origin.components if network.origin else {}
+        if missing := [key for key in ("mapping", "synthesis") if key not in saved]:
+            raise UserError(
+                f"{path} holds {name} without the component{'s' * (len(missing) > 1)} "
+                f"{' and '.join(missing)}, which a generator is used through"
+            )
     return network
 
 

@@ -50,18 +50,23 @@ def find_by_name(func_name: str | Callable) -> tuple[Callable, str]:
         return func_name, official_module(func_name)
     module_name, _, function = func_name.rpartition(".")
     try:
-        return getattr(importlib.import_module(module_name), function), module_name
+        func = getattr(importlib.import_module(module_name), function)
     except (ImportError, AttributeError, ValueError) as error:
         raise UserError(f"no build function {func_name!r}: {error}") from error
+    return func, _official_home(func) or module_name
 
 
 def official_module(func: Callable) -> str:
     """The official module that has a function, though the code may be in another file of ours."""
+    return _official_home(func) or func.__module__
+
+
+def _official_home(func: Callable) -> str | None:
     if func.__module__.split(".")[0] == "training":
         for module in BUILD_MODULES:
             if build_table(module).get(func.__name__) is func:
                 return module
-    return func.__module__
+    return None
 
 
 def build_table(module: str) -> Mapping[str, Callable]:

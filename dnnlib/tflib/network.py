@@ -100,8 +100,7 @@ class Network(NetworkVariables):
                 tf.placeholder(tf.float32, name=name) for name in self.input_names
             ]
             outputs = self._call(self.input_templates, {"is_template_graph": True})
-        self.output_templates = outputs
-        self.num_outputs = len(outputs)
+        self.output_templates, self.num_outputs = outputs, len(outputs)
         self.output_names = [t.op.name.split("/")[-1] for t in outputs]
         self.input_shapes = [tfutil.shape_to_list(t.shape) for t in self.input_templates]
         self.output_shapes = [tfutil.shape_to_list(t.shape) for t in outputs]
@@ -200,6 +199,7 @@ class Network(NetworkVariables):
         print_progress: bool = False,
         minibatch_size: int | None = None,
         num_gpus: int = 1,
+        assume_frozen: bool = False,
         **dynamic_kwargs: Any,
     ) -> Any:
         """Evaluates the network on arrays, in minibatches.
@@ -212,6 +212,7 @@ class Network(NetworkVariables):
             print_progress: show a progress bar where stderr is a screen.
             minibatch_size: images at once; all of them if None.
             num_gpus: devices that share each minibatch.
+            assume_frozen: official keyword without effect: variables are always read anew.
             dynamic_kwargs: override static keyword arguments.
 
         Returns:
@@ -246,10 +247,9 @@ class Network(NetworkVariables):
 
     def list_ops(self) -> list[tf.Operation]:
         """The operations of the template graph, without those that `run` and others added."""
-        prefix = self.scope + "/"
+        own, added = self.scope + "/", self.scope + "/_"
         operations = tf.get_default_graph().get_operations()
-        template = [op for op in operations if op.name.startswith(prefix)]
-        return [op for op in template if not op.name.startswith(prefix + "_")]
+        return [o for o in operations if o.name.startswith(own) and not o.name.startswith(added)]
 
     def list_layers(self) -> list[layer_table.Layer]:
         """(layer name, output of its last op, trainable variables), in the order of creation."""

@@ -32,6 +32,15 @@ _MAX_DEPTH = 8
 _MAX_INT = 1 << 20
 _MAX_OF = {"mapping_layers": 256, "resolution": 1 << 14}
 
+# Keyword arguments that some official snapshots hold and that say nothing: these values of them are
+# left out. `structure` only where the network does not grow, see `_grows`.
+_INERT: Mapping[str, tuple[Any, ...]] = {
+    "structure": ("auto", "fixed", "linear", "recursive"),
+    "is_template_graph": (False,),
+    "force_clean_graph": (False,),
+}
+_GROWING = ("G_style", "G_synthesis_stylegan_revised", "D_stylegan", "D_basic")
+
 _TF_NAME = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]{0,199}")
 _FUNCTION_NAME = re.compile(r"[\w.]{1,200}")
 
@@ -75,17 +84,40 @@ def parse_state(state: Any, network_class: type) -> SavedState:
     if not isinstance(function, str) or not _FUNCTION_NAME.fullmatch(function):
         raise UserError(f"network {name} in snapshot names the build function {_show(function)}")
     components = _components(name, state.get("components") or {}, network_class)
+    static_kwargs = _static_kwargs(name, state["static_kwargs"])
+    variables = _variables(name, state["variables"])
+    grows = _grows(function, static_kwargs, components, variables)
+    for key, values in _INERT.items():
+        value = static_kwargs.get(key)
+        if type(value) in (bool, str) and value in values and not (key == "structure" and grows):
+            del static_kwargs[key]
     return SavedState(
         version=version,
         name=name,
-        static_kwargs=_static_kwargs(name, state["static_kwargs"]),
+        static_kwargs=static_kwargs,
         components=components,
         build_func_name=function,
         build_module_src=source if isinstance(source, str) else "",
-        variables=_variables(name, state["variables"]),
+        variables=variables,
         shapes=_shapes(name, state),
         num_networks=1 + sum(c.origin.num_networks if c.origin else 1 for c in components.values()),
     )
+
+
+def _grows(
+    function: str,
+    kwargs: Mapping[str, Any],
+    components: Mapping[str, Network],
+    variables: Iterable[str],
+) -> bool:
+    """Whether a network may grow progressively, so that its `structure` matters."""
+    if function == "G_main":
+        functions = [c.build_func_name for c in components.values()]
+        functions.append(kwargs.get("synthesis_func"))
+        return any(f in _GROWING for f in functions if isinstance(f, str))
+    if function == "G_synthesis":  # Of config A, which grows, or of ADA.
+        return not any("mod_weight" in variable.split("/") for variable in variables)
+    return function in _GROWING
 
 
 def _components(name: str, components: Any, network_class: type) -> dict[str, Network]:

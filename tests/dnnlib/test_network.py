@@ -89,6 +89,14 @@ def test_run_and_output_for(net, session):
     assert len(tf.global_variables()) == 3  # Every expression is over the same variables.
 
 
+def test_assume_frozen_makes_no_difference(net):
+    x, y = RANDOM.normal(size=(2, 2)), np.zeros((2, 3))
+    before = net.run(x, y, assume_frozen=True)
+    np.testing.assert_array_equal(before, net.run(x, y))
+    net.set_var("Dense/bias", [5, 6, 7])
+    assert np.abs(net.run(x, y, assume_frozen=True) - before).max() > 1
+
+
 @pytest.mark.parametrize("minibatch_size", [1, 2, 3, 7, 100, None])
 def test_minibatches_equal_one_go(net, minibatch_size):
     x, y = RANDOM.normal(size=(7, 2)), RANDOM.normal(size=(7, 3))

@@ -263,6 +263,14 @@ def test_snapshots_hold_them(session, tmp_path):
     assert b"networks_growing" not in (tmp_path / "a.pkl").read_bytes()
 
 
+def test_their_module_is_the_official_one(session):
+    options = {"resolution": 8, "fmap_base": 32, "fmap_max": 4}
+    for module in ("networks_growing", "networks_stylegan2"):
+        D = Network("D", f"training.{module}.D_stylegan", **options)
+        assert D.build_module == D.clone("E").build_module == "training.networks_stylegan2"
+        assert D.build_module_src == "from training.networks_stylegan2 import *\n"
+
+
 def test_keywords_of_siblings():
     """The table in the module is that of the signatures."""
     siblings = (networks_stylegan2.G_main, networks_stylegan2.G_mapping)
