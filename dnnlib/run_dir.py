@@ -6,7 +6,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
@@ -63,29 +63,29 @@ class _Tee:
     def __init__(self, screen: TextIO, path: str):
         self._screen = screen
         self._path = path
-        self._file: TextIO | None = None
-        self._attempt(lambda: setattr(self, "_file", open(path, "a", encoding="utf-8")))
+        # Unbuffered: nothing is left to be written when a run is killed or a disk is full.
+        self._file: int | None = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
 
     def write(self, text: str) -> int:
         self.log(text)
         return self._screen.write(text)
 
     def flush(self) -> None:
-        self._attempt(lambda: self._file and self._file.flush())
         self._screen.flush()
 
     def log(self, text: str) -> None:
-        self._attempt(lambda: self._file and self._file.write(text))
+        if self._file is None:
+            return
+        try:
+            os.write(self._file, text.encode())
+        except OSError as error:
+            self.close()
+            self._screen.write(f"Warning: no log any more in {self._path}: {error.strerror}\n")
 
     def close(self) -> None:
-        self._attempt(lambda: self._file and self._file.close())
-
-    def _attempt(self, action: Callable[[], object]) -> None:
-        try:
-            action()
-        except OSError as error:
+        if self._file is not None:
+            os.close(self._file)
             self._file = None
-            self._screen.write(f"Warning: no log any more in {self._path}: {error.strerror}\n")
 
     def __getattr__(self, name: str):
         return getattr(self._screen, name)

@@ -156,25 +156,35 @@ time.sleep(60)
 
 
 def killed(kind, path, delay):
-    """Runs STAGE and kills it `delay` seconds after it began to write."""
+    """Runs STAGE and kills it `delay` seconds after it began to write.
+
+    None waits until it has written once. Returns how long that took: delays are shares of it, so
+    that a slow or busy machine is killed in the middle too.
+    """
     process = subprocess.Popen(
         [sys.executable, "-c", STAGE, kind, path],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
     )
     process.stdout.readline()
-    time.sleep(delay)
+    start = time.monotonic()
+    while delay is None and not os.path.exists(path):
+        time.sleep(0.001)
+    duration = time.monotonic() - start
+    time.sleep(delay or 0)
     process.send_signal(signal.SIGKILL)
     process.wait()
     process.stdout.close()
+    return duration
 
 
 def test_killed_while_writing_a_file(tmp_path):
     path = tmp_path / "file"
     outcomes, left_behind = set(), set()
-    for i in range(15):
+    duration = killed("file", str(path), None)
+    for i in range(20):
         path.unlink(missing_ok=True)
-        killed("file", str(path), 0.004 * i)
+        killed("file", str(path), duration * i / 10)
         outcomes.add(path.exists())
         if path.exists():
             assert path.read_bytes() == bytes(range(256)) * 40000
@@ -189,9 +199,10 @@ def test_killed_while_writing_a_file(tmp_path):
 
 def test_killed_while_staging_a_folder(tmp_path):
     outcomes = set()
-    for i in range(15):
+    duration = killed("folder", str(tmp_path / "whole"), None)
+    for i in range(20):
         path = tmp_path / f"folder{i:02d}"
-        killed("folder", str(path), 0.002 * i)
+        killed("folder", str(path), duration * i / 10)
         outcomes.add(path.exists())
         if path.exists():
             assert len(os.listdir(path)) == 20
