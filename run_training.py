@@ -8,6 +8,7 @@ import os
 
 from dnnlib import cli
 from dnnlib.tensorflow_loader import load_tensorflow
+from metrics import METRICS
 
 _EXAMPLES = """examples:
   # See the whole way from data to image grid in a few minutes, on any machine:
@@ -79,6 +80,10 @@ def _parse_args() -> argparse.Namespace:
     )
     size.add_argument("--ema-kimg", type=cli.number(0), help="half-life of the weight average (10)")
     args = parser.parse_args()
+    # Deviation: the official default is fid50k.
+    unknown = [name for name in args.metrics.split(",") if name not in ("none", *METRICS)]
+    if unknown:
+        parser.error(f"--metrics={unknown[0]}: use {', '.join(('none', *METRICS))}")
     if args.demo:
         fixed = set(vars(args)) - {"demo", "result_dir", "data_dir", "seed", "dry_run"}
         given = [n for n in sorted(fixed) if getattr(args, n) != parser.get_default(n)]

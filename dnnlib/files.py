@@ -52,6 +52,7 @@ def staged_directory(path: str) -> Iterator[str]:
     path = os.path.abspath(path)
     parent, name = os.path.split(path)
     _check_free(path)
+    is_new_parent = not os.path.isdir(parent)
     try:
         os.makedirs(parent, exist_ok=True)
         _remove_abandoned(parent, name)
@@ -71,6 +72,9 @@ def staged_directory(path: str) -> Iterator[str]:
             raise UserError(f"cannot write {path}: {error.strerror or error}") from error
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
+        if is_new_parent:
+            with suppress(OSError):  # Somebody else has put something there.
+                os.rmdir(parent)
         raise
     finally:
         os.close(lock)

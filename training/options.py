@@ -182,9 +182,6 @@ def options_from_args(args: Any) -> TrainingOptions:
     options = preset(args.config)
     if not args.dataset:
         raise UserError("--dataset is missing: name a folder of TFRecords, or try --demo")
-    # Deviation: the official default is fid50k.
-    if args.metrics != "none":
-        raise UserError(f"--metrics={args.metrics}: this version has no metrics, use none")
     path = os.path.join(args.data_dir or "", args.dataset)
     if not os.path.isdir(path):
         where = "" if args.data_dir else " (--data-dir names the folder that it is in)"

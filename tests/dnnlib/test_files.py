@@ -266,3 +266,12 @@ def test_a_full_disk_ends_the_log_and_nothing_else(capsys):
         "tick 2",
     ]
     assert out.count("Warning: no log any more") == 1
+
+
+def test_a_failure_leaves_no_parent_folder_that_was_not_there(tmp_path):
+    for parent in ("new", "old"):
+        if parent == "old":
+            (tmp_path / parent).mkdir()
+        with pytest.raises(ValueError), staged_directory(str(tmp_path / parent / "folder")):
+            raise ValueError
+    assert os.listdir(tmp_path) == ["old"]
