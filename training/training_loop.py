@@ -62,7 +62,7 @@ def training_loop(options: TrainingOptions, run_dir: str) -> str:
     """Trains networks and writes a run directory.
 
     Args:
-        options: of the run; what is left open (None) is chosen here.
+        options: of the run; the shape of the data set is filled in here.
         run_dir: existing folder that gets reals.png, fakes*.png, network-snapshot-*.pkl,
             network-final.pkl, stats.jsonl, training_options.json and TensorBoard events.
 
