@@ -10,6 +10,7 @@ setup(
     py_modules=["dataset_tool", "run_generator", "run_training"],
     install_requires=[
         "tensorflow>=2.18,<2.22",
+        "google-crc32c>=1.5",
         "numpy>=1.26",
         "pillow>=10",
         "scipy>=1.11",

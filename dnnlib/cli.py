@@ -101,3 +101,11 @@ def int_list(text: str) -> list[int]:
             raise argparse.ArgumentTypeError(f"{text!r} names more than a million numbers")
         numbers.extend(range(first, last + 1))
     return numbers
+
+
+def int_range(text: str) -> tuple[int, int]:
+    """`3-7` is (3, 7), `5` is (5, 5)."""
+    match = re.fullmatch(r"(\d+)(?:-(\d+))?", text)
+    if not match or int(match[2] or match[1]) < int(match[1]):
+        raise argparse.ArgumentTypeError(f"expected numbers like 0-7, got {text!r}")
+    return int(match[1]), int(match[2] or match[1])

@@ -51,7 +51,7 @@ def staged_directory(path: str) -> Iterator[str]:
     """
     path = os.path.abspath(path)
     parent, name = os.path.split(path)
-    _check_free(path)
+    check_free(path)
     is_new_parent = not os.path.isdir(parent)
     try:
         os.makedirs(parent, exist_ok=True)
@@ -61,7 +61,7 @@ def staged_directory(path: str) -> Iterator[str]:
         raise UserError(f"cannot write in {parent}: {error.strerror or error}") from error
     try:
         yield staging
-        _check_free(path)
+        check_free(path)
         try:
             for entry in os.scandir(staging):
                 _sync_file(entry.path)
@@ -91,7 +91,8 @@ def _make_locked(parent: str, name: str) -> tuple[str, int]:
         os.close(lock)  # Another process took it for abandoned before it was locked.
 
 
-def _check_free(path: str) -> None:
+def check_free(path: str) -> None:
+    """Raises a UserError if a folder at `path` would replace something."""
     if os.path.lexists(path) and not (os.path.isdir(path) and not os.listdir(path)):
         raise UserError(f"{path} exists already: choose another name, or remove it first")
 

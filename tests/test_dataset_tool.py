@@ -12,7 +12,8 @@ from PIL import Image
 
 import dataset_tool
 from dnnlib import UserError, cli
-from training.datasets import images, pictures, records
+from training.datasets import demo_dataset, images, pictures, records
+from training.datasets.build import Output, map_in_order
 from training.datasets.inspect import read_images
 
 ROOT = Path(__file__).parents[1]
@@ -51,8 +52,7 @@ def make_photos(folder, count, size=(8, 8)):
 
 
 def colours(dataset):
-    levels = records.find_levels(str(dataset))
-    return [int(image[0, 0, 0]) for image in read_images(levels[max(levels)])]
+    return [int(image[0, 0, 0]) for image in read_images(records.find_dataset(str(dataset)))]
 
 
 def assert_one_line(result, *words):
@@ -78,7 +78,7 @@ def test_wrong_arguments_are_one_line_each(tmp_path):
         (["create_everything"], ["create_everything", "create_demo"]),
         ([create, "new"], ["IMAGE_DIR"]),
         ([create, "new", "absent"], ["absent", "No such file"]),
-        ([create, "new", "taken/a.txt"], ["taken/a.txt", "Not a directory"]),
+        ([create, "new", "taken/a.txt"], ["taken/a.txt is neither a folder nor a zip"]),
         ([create, "new", "empty"], ["no image files in empty"]),
         ([create, "new", "texts"], ["no image files in texts"]),
         ([create, "taken", photos], ["taken exists already"]),
@@ -133,12 +133,13 @@ def test_a_hostile_folder_end_to_end(tmp_path):
     assert [line.split(": ")[0] for line in err.splitlines()] == [f"skipped {n}" for n in names]
     assert os.listdir(tmp_path / "ds") == ["foo"]
     assert sorted(os.listdir(tmp_path / "ds/foo")) == [
+        "foo-contact-sheet.png",
         "foo-r02.tfrecords",
         "foo-r03.tfrecords",
         "foo-r04.tfrecords",
         "foo.json",
     ]
-    manifest = records.read_manifest(str(tmp_path / "ds/foo"))
+    manifest = records.read_manifest(records.find_dataset(str(tmp_path / "ds/foo")))
     assert (manifest["found"], manifest["images"], manifest["resolution"]) == (12, 7, 16)
     assert (manifest["transform"], manifest["filter"]) == ("center-crop", "lanczos")
     reasons = {entry["file"]: entry["reason"] for entry in manifest["skipped"]}
@@ -148,7 +149,7 @@ def test_a_hostile_folder_end_to_end(tmp_path):
     (tmp_path / "wrecks").mkdir()
     os.rename(photos / "cut.jpg", tmp_path / "wrecks/cut.jpg")
     result = process("create_from_images", "new", "wrecks", "--resolution=16", cwd=tmp_path)
-    assert_one_line(result, "no file in wrecks is readable", "cut.jpg")
+    assert_one_line(result, "no picture is readable", "cut.jpg")
     assert sorted(os.listdir(tmp_path)) == ["ds", "photos", "wrecks"]
 
 
@@ -184,18 +185,17 @@ def test_without_resolution_all_sizes_must_agree(tmp_path, tool):
     assert code == 0 and "3 images of 16x16" in out
 
 
-def test_result_does_not_depend_on_the_number_of_threads(tmp_path, monkeypatch):
+def test_result_does_not_depend_on_the_number_of_threads(tmp_path):
     photos = make_photos(tmp_path / "photos", 40, (30, 20))
-    plain = images.map_in_order
     files = {}
     for workers in (1, 5):
-        monkeypatch.setattr(images, "map_in_order", lambda f, i, w=workers: plain(f, i, w))
-        images.create_from_images(str(tmp_path / f"{workers}/foo"), str(photos), resolution=16)
-        images.create_demo(str(tmp_path / f"{workers}/demo"), 40, 8, 7)
+        common = {"resolution": 16, "workers": workers}
+        images.create_from_images(Output(str(tmp_path / f"{workers}/foo"), **common), str(photos))
+        demo_dataset.create_demo(Output(str(tmp_path / f"{workers}/demo"), **common), 40, 7)
         paths = sorted((tmp_path / str(workers)).glob("*/*"))
         files[workers] = [(path.name, path.read_bytes()) for path in paths]
-    assert files[1] == files[5] and len(files[1]) == 4 + 4
-    assert list(plain(lambda i: i * i, iter(range(50)), 3)) == [i * i for i in range(50)]
+    assert files[1] == files[5] and len(files[1]) == 5 + 6
+    assert list(map_in_order(lambda i: i * i, iter(range(50)), 3)) == [i * i for i in range(50)]
 
 
 def test_extract_compare_info_and_display(tmp_path, tool, monkeypatch):
@@ -212,13 +212,15 @@ def test_extract_compare_info_and_display(tmp_path, tool, monkeypatch):
     assert tool("extract", "demo", "png")[0] == 0
     names = [f"img{i:08}.png" for i in range(12)]
     assert sorted(os.listdir("png")) == ["dataset.json", *names]
-    labels = records.read_labels("demo")
+    labels = records.read_labels(records.find_dataset("demo"))
     with open("png/dataset.json") as file:
         pairs = json.load(file)["labels"]
     assert pairs == [[n, int(k)] for n, k in zip(names, labels.argmax(1), strict=True)]
     assert_one_line(tool("extract", "demo", "png"), "png exists already")
 
-    assert tool("create_from_images", "again", "png", "--shuffle=0")[0] == 0
+    assert tool("create_from_images", "kept", "png", "--shuffle=0")[0] == 0
+    assert tool("compare", "demo", "kept")[0] == 0
+    assert tool("create_from_images", "again", "png", "--shuffle=0", "--labels=none")[0] == 0
     code, out, _ = tool("compare", "demo", "again")
     assert code == 1 and "16x16: 12 images identical, 0 different" in out
     assert "only the first dataset has labels" in out
@@ -227,7 +229,7 @@ def test_extract_compare_info_and_display(tmp_path, tool, monkeypatch):
     assert tool("compare", "demo", "demo")[0] == 0
     Image.new("RGB", (16, 16)).save("png/img00000003.png")
     os.remove("png/img00000011.png")
-    assert tool("create_from_images", "edited", "png", "--shuffle=0")[0] == 0
+    assert tool("create_from_images", "edited", "png", "--shuffle=0", "--labels=none")[0] == 0
     code, out, _ = tool("compare", "again", "edited")
     assert code == 1 and "16x16: 10 images identical, 1 different (3); 12 and 11 images" in out
 
@@ -286,4 +288,4 @@ def test_real_photos(tmp_path, tool):
 
 def test_unknown_transform_is_an_error_for_callers_too(tmp_path):
     with pytest.raises(UserError, match="--transform"):
-        images.create_from_images(str(tmp_path / "foo"), str(tmp_path), transform="none")
+        images.create_from_images(Output(str(tmp_path / "foo"), transform="none"), str(tmp_path))

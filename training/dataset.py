@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from dnnlib import UserError, tflib
-from training.datasets import records
+from training.datasets import levels, records, tfrecords
 from training.random_streams import uniform
 
 # Minibatches that are read ahead of the one in use, by as many threads as the machine can spare.
@@ -30,9 +30,11 @@ _USES = {"order": 0, "labels": 1}
 class TFRecordDataset:
     """A data set in a folder of `NAME-rNN.tfrecords` files.
 
+    Coarser levels that the folder does not hold are computed from the finest when they are read.
+
     Args:
         tfrecord_dir: the folder.
-        resolution: of the finest level to use; None for the finest there is.
+        resolution: of the finest level to use, a power of two; None for the finest there is.
         label_file: path of the label file; None for `NAME-rxx.labels` where it exists.
         max_label_size: columns of the labels to use at most; "full" for all, 0 for none.
         max_images: use only the first so many images; None for all.
@@ -40,7 +42,8 @@ class TFRecordDataset:
 
     Attributes:
         shape: [C, H, W] of the finest level.
-        resolution, resolution_log2: of the finest level.
+        resolution, resolution_log2: of the finest level. Images that are not square have the
+            resolution of a square with as many levels.
         num_images: images used.
         labels: float32 [num_images, label_size].
         label_size: columns of the labels used, 0 for none.
@@ -61,19 +64,17 @@ class TFRecordDataset:
         seed: int = 0,
     ):
         self.tfrecord_dir = tfrecord_dir
-        self.name = records.dataset_name(tfrecord_dir)
+        self._dataset = records.find_dataset(tfrecord_dir)
+        self.name = self._dataset.name
         self.dtype = "uint8"
         self.dynamic_range = [0, 255]
         self.seed = seed
-        self._paths = records.find_levels(tfrecord_dir)
+        self._readers: dict[int, records.LevelReader] = {}
         self.resolution_log2 = self._choose_level(resolution)
         self.resolution = 2**self.resolution_log2
-        self._indexes: dict[int, np.ndarray] = {}
-        self._files: dict[int, int] = {}
-        for log2 in range(2, self.resolution_log2 + 1):
-            self._open_level(log2)
-        self.shape = list(self._read(self.resolution_log2, 0).shape)
-        count = len(self._indexes[self.resolution_log2])
+        self._open_levels()
+        self.shape = self._shape_of(self.resolution_log2)
+        count = len(self._readers[self._dataset.finest])
         self.num_images = count if max_images is None else min(count, max_images)
         self.labels = self._load_labels(label_file, max_label_size, count)[: self.num_images]
         self.label_size = self.labels.shape[1]
@@ -85,8 +86,8 @@ class TFRecordDataset:
 
     def close(self) -> None:
         """Closes the files."""
-        while self._files:
-            os.close(self._files.popitem()[1])
+        while self._readers:
+            self._readers.popitem()[1].close()
 
     def minibatches(
         self, start: int, minibatch_size: int, lod: int = 0
@@ -179,53 +180,70 @@ class TFRecordDataset:
         return self.read_images(index, lod), self.labels[index]
 
     def _read(self, log2: int, number: int) -> np.ndarray:
-        """One image, uint8 [C, H, W]."""
-        path = self._paths[log2]
-        offset, length = (int(n) for n in self._indexes[log2][number])
+        """One image of a level, uint8 [C, H, W]."""
+        stored = log2 if log2 in self._readers else self._dataset.finest
+        reader = self._readers[stored]
         try:
-            image = records.parse_image(os.pread(self._files[log2], length, offset))
+            image = tfrecords.parse_image(reader.payload(number))
         except (OSError, ValueError) as error:
-            raise UserError(f"record {number} of {path} is broken: {error}") from error
-        channels = getattr(self, "shape", image.shape)[0]
-        if image.shape != (channels, 2**log2, 2**log2):
+            raise UserError(f"{reader.where(number)} is broken: {error}") from error
+        expected = self._shape_of(stored)
+        if list(image.shape) != expected:
             raise UserError(
-                f"record {number} of {path} has shape {list(image.shape)}, "
-                f"expected {[channels, 2**log2, 2**log2]}"
+                f"{reader.where(number)} has shape {list(image.shape)}, expected {expected}"
             )
-        return image
+        return image if stored == log2 else levels.coarser(image, stored - log2)
+
+    def _shape_of(self, log2: int) -> list[int]:
+        channels, height, width = self._finest_shape
+        k = self._dataset.finest - log2
+        return [channels, height >> k, width >> k]
 
     def _choose_level(self, resolution: int | None) -> int:
-        finest = max(self._paths)
+        finest = self._dataset.finest
         if resolution is None:
             return finest
         log2 = int(resolution).bit_length() - 1
-        if resolution != 2**log2 or log2 not in self._paths:
+        if resolution != 2**log2 or not levels.BASE_LOG2 <= log2 <= finest:
             raise UserError(
                 f"data set {self.tfrecord_dir} has no level of resolution {resolution}: "
                 f"it has powers of two from 4 to {2**finest}"
             )
         return log2
 
-    def _open_level(self, log2: int) -> None:
-        path = self._paths[log2]
-        self._indexes[log2] = records.index_records(path)
-        self._files[log2] = os.open(path, os.O_RDONLY)
-        self._read(log2, 0)
-        first = min(self._indexes)
-        if len(self._indexes[log2]) != len(self._indexes[first]):
+    def _open_levels(self) -> None:
+        """Opens the files that are needed, and finds the shape of the finest level there is."""
+        finest = self._dataset.finest
+        for log2, paths in self._dataset.levels.items():
+            if log2 <= self.resolution_log2 or log2 == finest:
+                self._readers[log2] = records.LevelReader(paths)
+        reader = self._readers[finest]
+        try:
+            shape = tfrecords.parse_image(reader.payload(0)).shape
+        except (OSError, ValueError) as error:
+            raise UserError(f"{reader.where(0)} is broken: {error}") from error
+        if levels.level_count(*shape[1:]) is None or levels.finest_log2(*shape[1:]) != finest:
             raise UserError(
-                f"{path} has {len(self._indexes[log2])} images, "
-                f"{self._paths[first]} has {len(self._indexes[first])}: build the data set anew"
+                f"{reader.where(0)} has shape {list(shape)}, expected "
+                f"{[shape[0], 2**finest, 2**finest]} or another size with as many levels"
             )
+        self._finest_shape = shape
+        for log2, other in self._readers.items():
+            if len(other) != len(reader):
+                raise UserError(
+                    f"{other.paths[0]} has {len(other)} images, "
+                    f"{reader.paths[0]} has {len(reader)}: build the data set anew"
+                )
+            self._read(log2, 0)
 
     def _load_labels(self, label_file, max_label_size, count: int) -> np.ndarray:
         if max_label_size == 0:
             return np.zeros([count, 0], np.float32)
-        labels = records.read_labels(self.tfrecord_dir, label_file)
+        labels = records.read_labels(self._dataset, label_file)
         if labels is None:
             return np.zeros([count, 0], np.float32)
         if len(labels) != count:
-            path = label_file or os.path.join(self.tfrecord_dir, f"{self.name}-rxx.labels")
+            path = label_file or self._dataset.path("-rxx.labels")
             raise UserError(
                 f"label count: {path} has {len(labels)} labels, "
                 f"the data set {count} images: build the data set anew"
@@ -233,7 +251,7 @@ class TFRecordDataset:
         return labels if max_label_size == "full" else labels[:, :max_label_size]
 
     def _load_label_names(self) -> list[str] | None:
-        manifest = records.read_manifest(self.tfrecord_dir)
+        manifest = records.read_manifest(self._dataset)
         names = (manifest or {}).get("label_names")
         if not isinstance(names, list) or len(names) != self.label_size:
             return None

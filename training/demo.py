@@ -8,7 +8,8 @@ from dnnlib import UserError, tflib
 from training import snapshots
 from training.dataset import TFRecordDataset
 from training.datasets.demo import DEMO_CLASSES
-from training.datasets.images import create_demo
+from training.datasets.build import Output
+from training.datasets.demo_dataset import create_demo
 from training.generate import generate_grid
 from training.options import DEMO_RESOLUTION, TrainingOptions
 from training.training_loop import train
@@ -30,7 +31,8 @@ def run_demo(options: TrainingOptions, result_dir: str) -> str:
     dataset_dir = options.dataset_args["tfrecord_dir"]
     if not os.path.isdir(dataset_dir):
         print(f"Drawing {_IMAGES} product pictures...")
-        create_demo(dataset_dir, num_images=_IMAGES, resolution=DEMO_RESOLUTION)
+        output = Output(dataset_dir, shuffle=False, resolution=DEMO_RESOLUTION)
+        create_demo(output, num_images=_IMAGES)
     dataset = TFRecordDataset(dataset_dir)
     dataset.close()
     if (dataset.resolution, dataset.label_size) != (DEMO_RESOLUTION, len(DEMO_CLASSES)):

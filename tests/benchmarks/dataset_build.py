@@ -20,7 +20,9 @@ from PIL import Image
 
 from dnnlib import cli
 from dnnlib.tensorflow_loader import load_tensorflow
-from training.datasets import images, records
+from training.datasets import images
+from training.datasets.build import Output
+from training.datasets.folders import open_folder
 
 
 def plain(tfrecord_dir: str, image_dir: str, resolution: int) -> None:
@@ -39,7 +41,7 @@ def plain(tfrecord_dir: str, image_dir: str, resolution: int) -> None:
 def tool(tfrecord_dir: str, image_dir: str, resolution: int) -> None:
     """The conversion as users run it."""
     with contextlib.redirect_stdout(io.StringIO()):
-        images.create_from_images(tfrecord_dir, image_dir, resolution=resolution)
+        images.create_from_images(Output(tfrecord_dir, resolution=resolution), image_dir)
 
 
 def rate(build: Callable, image_dir: str, resolution: int, runs: int) -> float:
@@ -50,7 +52,7 @@ def rate(build: Callable, image_dir: str, resolution: int, runs: int) -> float:
             start = time.perf_counter()
             build(os.path.join(folder, "set"), image_dir, resolution)
             seconds.append(time.perf_counter() - start)
-    return len(images.find_images(image_dir)[0]) / min(seconds)
+    return len(open_folder(image_dir).names) / min(seconds)
 
 
 def main() -> None:

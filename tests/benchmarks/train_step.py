@@ -22,6 +22,7 @@ import tensorflow.compat.v1 as tf
 
 from dnnlib.tflib import Network, autosummary
 from training.dataset import TFRecordDataset
+from training.datasets.levels import finest_log2
 from training.datasets.records import RecordWriter
 from training.options import preset, set_network_size
 from training.schedule import training_schedule
@@ -50,7 +51,7 @@ def seconds_per_kimg(args: argparse.Namespace, folder: str) -> float:
     path = Path(folder) / "noise"
     path.mkdir()
     rng = np.random.default_rng(0)
-    with RecordWriter(str(path), "noise", args.resolution, 3) as writer:
+    with RecordWriter(str(path), "noise", list(range(finest_log2(*[args.resolution] * 2), 1, -1))) as writer:
         for _ in range(64):
             image = rng.integers(0, 256, [3, args.resolution, args.resolution], dtype=np.uint8)
             writer.add(image)

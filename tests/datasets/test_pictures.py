@@ -19,7 +19,7 @@ PHOTOS = ROOT.parent / "shared/data/clothing-small"
 
 def fit(path, resolution=8, transform="center-crop"):
     with open_image(str(path)) as image:
-        return fit_image(image, resolution, transform)
+        return fit_image(image, resolution, resolution, transform)
 
 
 def saved(image, path, **options):
@@ -139,7 +139,7 @@ def test_fast_decoding_is_close_to_a_full_one(transform):
             plain = io.BytesIO()
             photo.save(plain, "png")  # a format without reduced decoding
         with Image.open(plain) as photo:
-            expected = fit_image(photo, 64, transform).astype(np.float64)
+            expected = fit_image(photo, 64, 64, transform).astype(np.float64)
         errors.append(np.sqrt(np.mean((fit(path, 64, transform) - expected) ** 2)))
     assert np.mean(errors) < 2  # of 255
 
@@ -152,7 +152,7 @@ def test_extreme_proportions_take_little_memory(tmp_path):
         "for path in sys.argv[1:]:\n"
         "    for transform in TRANSFORMS:\n"
         "        with open_image(path) as image:\n"
-        "            assert fit_image(image, 256, transform).shape == (3, 256, 256)\n"
+        "            assert fit_image(image, 256, 256, transform).shape == (3, 256, 256)\n"
         "print(open('/proc/self/status').read().split('VmHWM:')[1].split()[0])\n"
     )
     command = [sys.executable, "-c", code, *map(str, paths)]

@@ -9,7 +9,9 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from dnnlib import UserError
-from training.datasets import records
+from training.datasets import records, tfrecords
+from training.datasets.levels import finest_log2, image_levels
+from training.datasets.tfrecords import Encoding
 
 
 def picture(size, channels=3, seed=0):
@@ -18,11 +20,13 @@ def picture(size, channels=3, seed=0):
 
 def write(folder, images, labels=None, name="foo"):
     os.makedirs(folder, exist_ok=True)
-    channels, size, _ = images[0].shape
-    with records.RecordWriter(str(folder), name, size, channels) as writer:
+    log2 = finest_log2(*images[0].shape[1:])
+    with records.RecordWriter(str(folder), name, list(range(log2, 1, -1))) as writer:
         for image in images:
             writer.add(image)
-        writer.add_labels(labels)
+    if labels is not None:
+        path = os.path.join(folder, f"{name}-rxx.labels")
+        records.write_labels(path, iter(labels[:, np.newaxis]), *labels.shape)
     return str(folder)
 
 
@@ -31,29 +35,6 @@ def write_records(path, payloads):
         for payload in payloads:
             writer.write(payload)
     return str(path)
-
-
-@pytest.mark.parametrize("size", [4, 8, 64])
-def test_levels_are_box_means_of_the_unrounded_level_above(size):
-    image = picture(size)
-    image[:, :2, :2] = [[0, 1], [1, 0]]  # means to 0.5 and on to further fractions
-    levels = records.image_levels(image)
-    assert [level.shape[1] for level in levels] == [size >> k for k in range(len(levels))]
-    assert levels[-1].shape == (3, 4, 4)
-    for k, level in enumerate(levels):
-        # A box mean of box means is the mean over the whole box of the finest level.
-        boxes = image.astype(np.float64).reshape(3, size >> k, 1 << k, size >> k, 1 << k)
-        np.testing.assert_array_equal(level, np.rint(boxes.mean(axis=(2, 4))))
-        assert level.dtype == np.uint8
-
-
-def test_float_images_are_rounded_and_clipped_and_wrong_shapes_refused():
-    image = np.array([-7.0, 0.5, 1.5, 300.0], np.float32).repeat(12).reshape(3, 4, 4)
-    expected = np.array([0, 0, 2, 255], np.uint8).repeat(12).reshape(3, 4, 4)
-    np.testing.assert_array_equal(records.image_levels(image)[0], expected)
-    for shape in ([4, 4], [3, 8, 4], [3, 12, 12], [3, 2, 2]):
-        with pytest.raises(ValueError, match="power of two"):
-            records.image_levels(np.zeros(shape, np.uint8))
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -65,29 +46,23 @@ def test_files_are_what_tensorflow_reads(tmp_path, channels):
         *[f"foo-r0{k}.tfrecords" for k in (2, 3, 4)],
         "foo-rxx.labels",
     ]
-    for log2, path in records.find_levels(folder).items():
+    dataset = records.find_dataset(folder)
+    for log2, [path] in dataset.levels.items():
         for image, payload in zip(images, tf.io.tf_record_iterator(path), strict=True):
             feature = tf.train.Example.FromString(payload).features.feature
-            level = records.image_levels(image)[4 - log2]
+            level = image_levels(image)[4 - log2]
             assert list(feature["shape"].int64_list.value) == [channels, 1 << log2, 1 << log2]
             assert feature["data"].bytes_list.value == [level.tobytes()]
-            np.testing.assert_array_equal(records.parse_image(payload), level)
+            np.testing.assert_array_equal(tfrecords.parse_image(payload), level)
     stored = np.load(os.path.join(folder, "foo-rxx.labels"))
     assert stored.dtype == np.float32
     np.testing.assert_array_equal(stored, labels)
-    np.testing.assert_array_equal(records.read_labels(folder), labels)
+    np.testing.assert_array_equal(records.read_labels(records.find_dataset(folder)), labels)
 
 
-def test_writer_refuses_what_does_not_fit(tmp_path):
-    with records.RecordWriter(str(tmp_path), "foo", 8) as writer:
-        for image in (picture(16), picture(8, 1)):
-            with pytest.raises(ValueError, match="are not uint8"):
-                writer.add(image)
-        writer.add(picture(8))
-        with pytest.raises(ValueError, match="do not fit 1 images"):
-            writer.add_labels(np.zeros([2, 3], np.float32))
+def test_writer_names_a_folder_that_is_not_there(tmp_path):
     with pytest.raises(UserError, match=r"cannot write dataset foo in .*nowhere"):
-        with records.RecordWriter(str(tmp_path / "nowhere"), "foo", 8):
+        with records.RecordWriter(str(tmp_path / "nowhere"), "foo", [3, 2]):
             pass
 
 
@@ -95,7 +70,7 @@ def test_writer_refuses_what_does_not_fit(tmp_path):
 def test_full_disk_is_a_user_error(tmp_path, count):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     with pytest.raises(UserError, match=f"cannot write dataset foo in {tmp_path}"):
-        with records.RecordWriter(str(tmp_path), "foo", 8) as writer:
+        with records.RecordWriter(str(tmp_path), "foo", [3, 2]) as writer:
             resource.setrlimit(resource.RLIMIT_FSIZE, (1024, limits[1]))
             try:
                 for _ in range(count):  # 10 stay in the buffers until the files are closed
@@ -109,7 +84,7 @@ def test_full_disk_is_a_user_error(tmp_path, count):
 def test_index_finds_every_payload(tmp_path, lengths):
     payloads = [bytes([i]) * length for i, length in enumerate(lengths)]
     path = write_records(tmp_path / "x.tfrecords", payloads)
-    index = records.index_records(path)
+    index = tfrecords.index_records(path)
     assert index.dtype == np.int64 and index.shape == (len(lengths), 2)
     with open(path, "rb") as file:
         data = file.read()
@@ -126,10 +101,10 @@ def test_index_names_a_file_cut_anywhere(tmp_path, lengths):
         with open(path, "wb") as file:
             file.write(data[:size])
         if size in ends:  # a whole file with fewer records
-            assert len(records.index_records(path)) == ends.index(size) + 1
+            assert len(tfrecords.index_records(path)) == ends.index(size) + 1
         else:
             with pytest.raises(UserError, match=r"x\.tfrecords is (truncated|empty)"):
-                records.index_records(path)
+                tfrecords.index_records(path)
 
 
 def test_index_names_files_that_are_something_else(tmp_path):
@@ -137,14 +112,14 @@ def test_index_names_files_that_are_something_else(tmp_path):
     for content in (b"<html>" * 9, bytes(64), b"\x0c" + bytes(27)):
         path.write_bytes(content)
         with pytest.raises(UserError, match=r"x\.tfrecords is not a TFRecord file"):
-            records.index_records(str(path))
+            tfrecords.index_records(str(path))
     data = bytearray(open(write_records(path, [b"abc"] * 3), "rb").read())
     data[19] ^= 1  # the length of the second record
     path.write_bytes(data)
     with pytest.raises(UserError, match="is damaged: record 1 at byte 19"):
-        records.index_records(str(path))
+        tfrecords.index_records(str(path))
     with pytest.raises(UserError, match="cannot read TFRecord file"):
-        records.index_records(str(tmp_path / "absent.tfrecords"))
+        tfrecords.index_records(str(tmp_path / "absent.tfrecords"))
 
 
 def example(**features):
@@ -171,56 +146,135 @@ def example(**features):
 )
 def test_parse_says_what_is_wrong(payload, reason):
     with pytest.raises(ValueError, match=reason):
-        records.parse_image(payload)
+        tfrecords.parse_image(payload)
 
 
 def test_features_may_come_in_either_order():
     data, shape = (example(**{k: v})[2:] for k, v in (("data", [b"\7"]), ("shape", [1, 1, 1])))
     for body in (data + shape, shape + data):
-        image = records.parse_image(b"\x0a" + bytes([len(body)]) + body)
+        image = tfrecords.parse_image(b"\x0a" + bytes([len(body)]) + body)
         np.testing.assert_array_equal(image, [[[7]]])
 
 
-def test_find_levels(tmp_path):
+def test_find_dataset(tmp_path):
     folder = write(tmp_path / "ds", [picture(32)])
-    levels = records.find_levels(folder)
-    assert list(levels) == [2, 3, 4, 5]
-    assert levels[5] == os.path.join(folder, "foo-r05.tfrecords")
-    assert records.dataset_name(folder) == "foo"
+    dataset = records.find_dataset(folder)
+    assert list(dataset.levels) == [2, 3, 4, 5] and dataset.finest == 5
+    assert dataset.levels[5] == [os.path.join(folder, "foo-r05.tfrecords")]
+    assert dataset.name == "foo" and not dataset.is_part
     for missing in (2, 4):
-        os.rename(levels[missing], tmp_path / "aside")
+        [path] = dataset.levels[missing]
+        os.rename(path, tmp_path / "aside")
         with pytest.raises(UserError, match=rf"incomplete: .*foo-r0{missing}\.tfrecords"):
-            records.find_levels(folder)
-        os.rename(tmp_path / "aside", levels[missing])
+            records.find_dataset(folder)
+        os.rename(tmp_path / "aside", path)
     write(tmp_path / "ds", [picture(4)], name="bar")
     with pytest.raises(UserError, match="more than one dataset: bar, foo"):
-        records.find_levels(folder)
-    for wrong in (str(tmp_path), str(tmp_path / "absent"), levels[2]):
+        records.find_dataset(folder)
+    for wrong in (str(tmp_path), str(tmp_path / "absent"), dataset.levels[2][0]):
         with pytest.raises(UserError, match=r"no dataset|cannot open"):
-            records.find_levels(wrong)
+            records.find_dataset(wrong)
+
+
+def test_shards_are_found_in_order_and_none_may_be_missing(tmp_path):
+    images = [picture(8, seed=i) for i in range(23)]
+    ends = np.arange(12) * 23 // 11
+    for i in range(11):
+        with records.RecordWriter(str(tmp_path), "foo", [3, 2], shard=records.Shard(i, 11)) as w:
+            for image in images[ends[i] : ends[i + 1]]:
+                w.add(image)
+    dataset = records.find_dataset(str(tmp_path))
+    assert os.path.basename(dataset.levels[3][10]) == "foo-r03-00010-of-00011.tfrecords"
+    reader = records.LevelReader(dataset.levels[3])
+    assert len(reader) == 23 and reader.shard_counts == np.diff(ends).tolist()
+    for i, payload in enumerate(reader):
+        np.testing.assert_array_equal(tfrecords.parse_image(payload), images[i])
+    assert reader.where(22) == f"record 2 of {dataset.levels[3][10]}"
+    os.rename(dataset.levels[2][4], tmp_path / "aside")
+    with pytest.raises(UserError, match=r"incomplete: .*foo-r02-00004-of-00011"):
+        records.find_dataset(str(tmp_path))
+    os.rename(dataset.levels[3][4], tmp_path / "aside")
+    with pytest.raises(UserError, match=r"holds 10 of 11 shards.*merge"):
+        records.find_dataset(str(tmp_path))
+    assert records.find_dataset(str(tmp_path), allow_part=True).is_part
+    (tmp_path / "foo-r03-00001-of-00003.tfrecords").write_bytes(b"")
+    with pytest.raises(UserError, match="mixes shards"):
+        records.find_dataset(str(tmp_path))
+
+
+def test_levels_may_be_missing_where_the_manifest_says_so(tmp_path):
+    with records.RecordWriter(str(tmp_path), "foo", [4]) as writer:
+        writer.add(picture(16))
+    with pytest.raises(UserError, match=r"incomplete: .*foo-r02"):
+        records.find_dataset(str(tmp_path))
+    records.write_manifest(str(tmp_path), "foo", {"finest_only": True})
+    assert list(records.find_dataset(str(tmp_path)).levels) == [4]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(("name", "error"), [("png", 0), ("jpeg", 12), ("webp", 40)])
+def test_encoded_records(name, error, channels):
+    ramp = np.linspace(0, 255, 32).astype(np.uint8)
+    image = np.stack([np.add.outer(ramp // 2, ramp // 2)] * channels)
+    payload = tfrecords.serialize_image(image, Encoding(name))
+    feature = tf.train.Example.FromString(payload).features.feature
+    assert sorted(feature) == ["encoded", "format", "shape"]
+    assert feature["format"].bytes_list.value == [name.encode()]
+    assert len(payload) < image.size
+    decoded = tfrecords.parse_image(payload)
+    assert decoded.shape == image.shape and decoded.dtype == np.uint8
+    assert np.abs(decoded.astype(int) - image).max() <= error
+    tiny = picture(4, channels)  # no picture file is smaller than that
+    assert tfrecords.serialize_image(tiny, Encoding(name)) == tfrecords.serialize_image(
+        tiny, tfrecords.RAW
+    )
+
+
+def test_encoded_records_that_do_not_fit():
+    image = np.zeros([3, 32, 32], np.uint8)
+    payload = tfrecords.serialize_image(image, Encoding("png"))
+    for before, after, reason in [
+        (b"\x03png", b"\x03gif", "encoded as 'gif' is none of png, jpeg, webp"),
+        (b"\x03png", b"\x03bmp", "encoded as 'bmp'"),
+        (b"\x03\x20\x20", b"\x03\x20\x10", r"does not fit a picture of \(32, 32\)"),
+        (b"IDAT", b"IDOT", "its png data is damaged"),
+    ]:
+        assert before in payload
+        with pytest.raises(ValueError, match=reason):
+            tfrecords.parse_image(payload.replace(before, after))
+
+
+def test_payloads_are_checked(tmp_path):
+    path = write_records(tmp_path / "x.tfrecords", [b"abc", b"defg", b""])
+    assert list(tfrecords.read_payloads(path)) == [b"abc", b"defg", b""]
+    data = bytearray(open(path, "rb").read())
+    data[12 + 3 + 4 + 12] ^= 1
+    (tmp_path / "x.tfrecords").write_bytes(data)
+    with pytest.raises(UserError, match="record 1 has a wrong checksum"):
+        list(tfrecords.read_payloads(path))
 
 
 def test_labels_that_are_damaged_are_an_error(tmp_path):
     folder = write(tmp_path / "ds", [picture(4)])
-    assert records.read_labels(folder) is None
+    assert records.read_labels(records.find_dataset(folder)) is None
     path = os.path.join(folder, "foo-rxx.labels")
     for content in (np.zeros(3), np.array([["a"]]), np.array([[None]])):
         with open(path, "wb") as file:
             np.save(file, content)
         with pytest.raises(UserError, match=r"foo-rxx\.labels"):
-            records.read_labels(folder)
+            records.read_labels(records.find_dataset(folder))
     for content in (b"", b"text", b"\x93NUMPY\x01\x00"):
         with open(path, "wb") as file:
             file.write(content)
         with pytest.raises(UserError, match=r"cannot read labels .*foo-rxx\.labels"):
-            records.read_labels(folder)
+            records.read_labels(records.find_dataset(folder))
 
 
 def test_manifest(tmp_path):
     folder = write(tmp_path / "ds", [picture(8)])
-    assert records.read_manifest(folder) is None
+    assert records.read_manifest(records.find_dataset(folder)) is None
     records.write_manifest(folder, "foo", {"images": 1, "source": "bad byte \udcff"})
-    manifest = records.read_manifest(folder)
+    manifest = records.read_manifest(records.find_dataset(folder))
     assert manifest["images"] == 1 and manifest["source"] == "bad byte \udcff"
     assert manifest["dataset_tool"] == records.TOOL_VERSION
     assert [level["file"] for level in manifest["levels"]] == [
@@ -228,9 +282,9 @@ def test_manifest(tmp_path):
         "foo-r03.tfrecords",
     ]
     size = os.path.getsize(os.path.join(folder, "foo-r03.tfrecords"))
-    assert manifest["levels"][1] == {"file": "foo-r03.tfrecords", "resolution": 8, "bytes": size}
+    assert manifest["levels"][1] == {"file": "foo-r03.tfrecords", "bytes": size}
     for content in ("{", json.dumps([1])):
         with open(os.path.join(folder, "foo.json"), "w") as file:
             file.write(content)
         with pytest.raises(UserError, match=r"foo\.json"):
-            records.read_manifest(folder)
+            records.read_manifest(records.find_dataset(folder))

@@ -60,16 +60,15 @@ def test_interrupt_leaves_nothing(tmp_path):
 
 KILL_LOOP = """
 import os, random, signal, sys, time
-from dnnlib.tensorflow_loader import load_tensorflow
-from training.datasets import images, records
-load_tensorflow()
+from training.datasets import images, records, tfrecords
+from training.datasets.build import Output
 photos, target = sys.argv[1:]
 
-def build():  # in a copy of this process, so that TensorFlow is imported only once
+def build():  # in a copy of this process, which spares the imports
     child = os.fork()
     if child == 0:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        images.create_from_images(target, photos, resolution=64)
+        images.create_from_images(Output(target, resolution=64), photos)
         os._exit(0)
     return child
 
@@ -89,9 +88,10 @@ for trial in range(30):
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     if os.path.exists(target):
-        levels = records.find_levels(target)
-        counts = [len(records.index_records(path)) for path in levels.values()]
-        images_promised = records.read_manifest(target)["images"]
+        dataset = records.find_dataset(target)
+        levels = dataset.levels
+        counts = [len(tfrecords.index_records(path)) for [path] in levels.values()]
+        images_promised = records.read_manifest(dataset)["images"]
         assert list(levels) == [2, 3, 4, 5, 6], levels
         assert counts == [images_promised] * 5 == [40] * 5, counts
         clear()

@@ -27,10 +27,10 @@ def labels():
 def folder(tmp_path, images, labels):
     path = tmp_path / "shop"
     path.mkdir()
-    with records.RecordWriter(str(path), "shop", 16, 3) as writer:
+    with records.RecordWriter(str(path), "shop", [4, 3, 2]) as writer:
         for image in images:
             writer.add(image)
-        writer.add_labels(labels)
+    records.write_labels(str(path / "shop-rxx.labels"), iter([labels]), *labels.shape)
     return str(path)
 
 
@@ -176,7 +176,7 @@ def test_a_wrong_record_further_on_is_named_when_it_is_read(tmp_path, images):
 
     path = tmp_path / "bad"
     path.mkdir()
-    with records.RecordWriter(str(path), "bad", 16, 3) as writer:
+    with records.RecordWriter(str(path), "bad", [4, 3, 2]) as writer:
         for image in images:
             writer.add(image)
     name = str(path / "bad-r04.tfrecords")
@@ -198,10 +198,10 @@ def test_label_count_mismatch_is_named(folder, labels):
 
 
 def test_level_with_fewer_images_is_named(folder, images):
-    with records.RecordWriter(str(folder), "shop", 8, 3) as writer:
+    with records.RecordWriter(str(folder), "shop", [3, 2]) as writer:
         for image in images[:5]:
             writer.add(image[:, ::2, ::2])
-    with pytest.raises(UserError, match=r"shop-r04\.tfrecords has 11 images.*has 5"):
+    with pytest.raises(UserError, match=r"shop-r02\.tfrecords has 5 images.*has 11"):
         TFRecordDataset(folder)
 
 

@@ -7,7 +7,8 @@ import tensorflow.compat.v1 as tf
 from dnnlib import UserError, tflib
 from dnnlib.tflib import Network, autosummary
 from training.dataset import TFRecordDataset
-from training.datasets.images import create_demo
+from training.datasets.build import Output
+from training.datasets.demo_dataset import create_demo
 from training.options import preset, set_network_size
 from training.schedule import training_schedule
 from training.train_graph import TrainGraph
@@ -17,7 +18,7 @@ from training.training_loop import complete_options
 @pytest.fixture(scope="module")
 def dataset_dir(tmp_path_factory):
     folder = str(tmp_path_factory.mktemp("data") / "drawn")
-    create_demo(folder, num_images=24, resolution=8)
+    create_demo(Output(folder, shuffle=False, resolution=8), num_images=24)
     return folder
 
 

@@ -55,7 +55,7 @@ def draw_product(seed: int, index: int, resolution: int) -> tuple[np.ndarray, in
     if not isinstance(resolution, (int, np.integer)) or resolution not in RESOLUTIONS:
         raise UserError(f"resolution is {resolution!r}: expected one of {RESOLUTIONS}")
 
-    label = _class_of(seed, index)
+    label = class_of(seed, index)
     product = _PRODUCTS[DEMO_CLASSES[label]]
     rng = np.random.Generator(np.random.Philox(key=np.array([seed, index], dtype=np.uint64)))
     parts = product.recipe(rng)
@@ -74,7 +74,8 @@ def draw_product(seed: int, index: int, resolution: int) -> tuple[np.ndarray, in
     return _finish(canvas, covered, product.standing, int(resolution)), label
 
 
-def _class_of(seed: int, index: int) -> int:
+def class_of(seed: int, index: int) -> int:
+    """Number of the class of picture `index`, an index into DEMO_CLASSES."""
     group, place = divmod(int(index), len(DEMO_CLASSES))
     # The last counter word keeps this stream apart from the one that draws picture `group`.
     key = np.array([seed, group], dtype=np.uint64)

@@ -4,33 +4,30 @@ from __future__ import annotations
 
 import functools
 import json
-import mmap
 import os
 from collections.abc import Iterator
 from contextlib import closing
 from itertools import islice
 
 import numpy as np
-from PIL import Image, ImageShow
+from PIL import ImageShow
 from tqdm import tqdm
 
 from dnnlib import UserError
-from dnnlib.files import atomic_write, staged_directory
-from dnnlib.tensorflow_loader import load_tensorflow
+from dnnlib.files import staged_directory
 from dnnlib.util import one_line
-from training.datasets.images import map_in_order
+from training.datasets.build import map_in_order
+from training.datasets.contact_sheet import COLUMNS, ROWS, ContactSheet
+from training.datasets.levels import finest_log2, level_count
 from training.datasets.records import (
-    dataset_name,
-    find_levels,
-    index_records,
-    parse_image,
+    DatasetFiles,
+    LevelReader,
+    find_dataset,
     read_labels,
     read_manifest,
 )
+from training.datasets.tfrecords import parse_image, read_payloads, to_picture
 
-SHEET_COLUMNS, SHEET_ROWS = 12, 8
-SHEET_LOG2 = 7  # a contact sheet shows images of at most 128x128
-SHEET_SCALE_BELOW = 64  # smaller ones are enlarged to this size
 MAX_LISTED = 10  # indexes of different images that compare prints
 
 
@@ -40,20 +37,16 @@ def display(tfrecord_dir: str) -> None:
     Raises:
         UserError: No dataset, or it is damaged, or the file cannot be written.
     """
-    levels = find_levels(tfrecord_dir)
-    path = levels[min(SHEET_LOG2, max(levels))]
-    images = [to_picture(a) for a in islice(read_images(path), SHEET_COLUMNS * SHEET_ROWS)]
-    sheet = contact_sheet(images)
+    dataset = find_dataset(tfrecord_dir, allow_part=True)
+    sheet = ContactSheet()
+    for image in islice(read_images(dataset), COLUMNS * ROWS):
+        sheet.add(image)
     on_screen = os.name == "nt" or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
-    if on_screen and ImageShow.show(sheet, title=tfrecord_dir):
+    if on_screen and ImageShow.show(sheet.image(), title=tfrecord_dir):
         return
-    name = f"{dataset_name(tfrecord_dir)}-contact-sheet.png"
-    try:
-        with atomic_write(name) as file:
-            sheet.save(file, "png")
-    except OSError as error:
-        raise UserError(f"cannot write {os.path.abspath(name)}: {error.strerror}") from error
-    print(f"no screen to show them on: the first {len(images)} images are in {name}")
+    name = f"{dataset.name}-contact-sheet.png"
+    sheet.save(os.path.abspath(name))
+    print(f"no screen to show them on: the first {len(sheet.pictures)} images are in {name}")
 
 
 def extract(tfrecord_dir: str, output_dir: str) -> None:
@@ -65,14 +58,14 @@ def extract(tfrecord_dir: str, output_dir: str) -> None:
     Raises:
         UserError: No dataset, or it is damaged, or `output_dir` exists or cannot be written.
     """
-    path = _finest(tfrecord_dir)
-    count = len(index_records(path))
-    labels = read_labels(tfrecord_dir)
+    dataset = find_dataset(tfrecord_dir)
+    count = len(_finest(dataset))
+    labels = read_labels(dataset)
     if labels is not None and len(labels) != count:
         raise UserError(f"{tfrecord_dir} has {count} images and {len(labels)} labels")
     with staged_directory(output_dir) as folder:
         save = functools.partial(_save_png, folder)
-        with closing(map_in_order(save, enumerate(read_images(path)))) as results:
+        with closing(map_in_order(save, enumerate(read_images(dataset)))) as results:
             files = list(tqdm(results, total=count, unit="img", disable=None))
         if labels is not None:
             values = labels.argmax(axis=1) if is_one_hot(labels) else labels
@@ -91,17 +84,21 @@ def compare(tfrecord_dir_a: str, tfrecord_dir_b: str, ignore_labels: bool = Fals
     Raises:
         UserError: One of them is no dataset or is damaged.
     """
-    levels_a, levels_b = find_levels(tfrecord_dir_a), find_levels(tfrecord_dir_b)
-    same = list(levels_a) == list(levels_b)
+    a, b = find_dataset(tfrecord_dir_a), find_dataset(tfrecord_dir_b)
+    shape_a, shape_b = (next(read_images(dataset)).shape for dataset in (a, b))
+    same = shape_a[1:] == shape_b[1:]
     if not same:
-        print(f"resolutions differ: {1 << max(levels_a)} and {1 << max(levels_b)}")
-    for log2 in sorted(levels_a.keys() & levels_b.keys(), reverse=True):
-        same &= _compare_level(f"{1 << log2}x{1 << log2}", levels_a[log2], levels_b[log2])
+        print(f"resolutions differ: {_size(shape_a)} and {_size(shape_b)}")
+    shared = sorted(a.levels.keys() & b.levels.keys(), reverse=True)
+    if list(a.levels) != list(b.levels) and a.finest == b.finest:
+        print("one of the datasets holds the finest level only")
+    for log2 in shared:
+        size = _size((0, shape_a[1] >> a.finest - log2, shape_a[2] >> a.finest - log2))
+        same &= _compare_level(size, LevelReader(a.levels[log2]), LevelReader(b.levels[log2]))
     if not ignore_labels:
-        a, b = read_labels(tfrecord_dir_a), read_labels(tfrecord_dir_b)
-        same &= _compare_labels(a, b)
+        same &= _compare_labels(read_labels(a), read_labels(b))
     print("the datasets are identical" if same else "the datasets differ")
-    return same
+    return bool(same and shared)
 
 
 def info(tfrecord_dir: str) -> None:
@@ -110,59 +107,54 @@ def info(tfrecord_dir: str) -> None:
     Raises:
         UserError: No dataset, or it is damaged; says where.
     """
-    levels = find_levels(tfrecord_dir)
-    indexes = {log2: index_records(path) for log2, path in levels.items()}
-    labels, manifest = read_labels(tfrecord_dir), read_manifest(tfrecord_dir)
-    finest, count = max(levels), len(indexes[max(levels)])
-    shape = next(read_images(levels[finest])).shape
+    dataset = find_dataset(tfrecord_dir, allow_part=True)
+    readers = {log2: LevelReader(paths) for log2, paths in dataset.levels.items()}
+    labels, manifest = read_labels(dataset), read_manifest(dataset) or {}
+    count = len(readers[dataset.finest])
+    shape = next(read_images(dataset)).shape
     size = sum(entry.stat().st_size for entry in os.scandir(tfrecord_dir) if entry.is_file())
     print(f"dataset:    {tfrecord_dir}")
-    print(f"resolution: {shape[1]}x{shape[2]}")
+    print(f"resolution: {_size(shape)}")
     print(f"channels:   {shape[0]}")
     print(f"images:     {count}")
-    print(f"levels:     {len(levels)} (r02 to r{finest:02})")
+    print(f"levels:     {len(readers)} ({_span(dataset)})")
+    if dataset.shards[1] > 1:
+        print(f"shards:     {len(dataset.shards[0])} of {dataset.shards[1]}")
+    if manifest.get("encoding", "raw") != "raw":
+        print(f"encoding:   {one_line(manifest['encoding'])}")
     print(f"bytes:      {size} ({size / 1e6:.1f} MB)")
     if manifest:
         source, skipped = manifest.get("source", "unknown"), manifest.get("skipped") or []
         print(f"source:     {one_line(source)}, {len(skipped)} files skipped")
     _print_labels(labels, manifest)
-    for log2, path in levels.items():
-        if len(indexes[log2]) != count:
-            raise UserError(f"{path} has {len(indexes[log2])} images, {levels[finest]} has {count}")
+    for log2, reader in readers.items():
+        if len(reader) != count:
+            where = dataset.levels[log2][0]
+            raise UserError(f"{where} has {len(reader)} images, the finest level has {count}")
     if labels is not None and len(labels) != count:
         raise UserError(f"{tfrecord_dir} has {count} images and {len(labels)} labels")
-    _check_manifest(tfrecord_dir, manifest, count, finest)
-    for log2, path in levels.items():
-        _check_level(path, (shape[0], shape[1] >> finest - log2, shape[2] >> finest - log2), count)
-    print(f"check:      passed, all {count * len(levels)} records read")
+    _check_manifest(dataset, manifest, count, shape)
+    for log2, paths in dataset.levels.items():
+        k = dataset.finest - log2
+        for path in paths:
+            _check_file(path, (shape[0], shape[1] >> k, shape[2] >> k), len(paths) > 1)
+    print(f"check:      passed, all {count * len(readers)} records read")
 
 
-def read_images(path: str) -> Iterator[np.ndarray]:
-    """Yields the images of a level's file, uint8 [channels, height, width].
+def read_images(dataset: DatasetFiles, log2: int | None = None) -> Iterator[np.ndarray]:
+    """Yields the images of a level, uint8 [channels, height, width].
+
+    Args:
+        dataset: As from `find_dataset`.
+        log2: The level; None for the finest.
 
     Raises:
-        UserError: The file is damaged; names the record.
+        UserError: A file is damaged; names the record.
     """
-    for number, payload in enumerate(_payloads(path)):
-        yield _parse(path, number, payload)
-
-
-def to_picture(image: np.ndarray) -> Image.Image:
-    """Makes a Pillow image of uint8 [1 or 3, height, width]."""
-    return Image.fromarray(image[0] if len(image) == 1 else image.transpose(1, 2, 0))
-
-
-def contact_sheet(images: list[Image.Image]) -> Image.Image:
-    """Puts images of one size into a grid on white, enlarging small ones by a whole factor."""
-    width, height = images[0].size
-    scale = max(1, SHEET_SCALE_BELOW // height)
-    columns = min(SHEET_COLUMNS, len(images))
-    cell_x, cell_y = width * scale + 2, height * scale + 2
-    sheet = Image.new("RGB", (columns * cell_x, -(-len(images) // columns) * cell_y), "white")
-    for i, image in enumerate(images):
-        enlarged = image.resize((width * scale, height * scale), Image.Resampling.NEAREST)
-        sheet.paste(enlarged, (i % columns * cell_x + 1, i // columns * cell_y + 1))
-    return sheet
+    reader = LevelReader(dataset.levels[dataset.finest if log2 is None else log2])
+    with closing(reader):
+        for number, payload in enumerate(reader):
+            yield _parse(reader, number, payload)
 
 
 def is_one_hot(labels: np.ndarray) -> bool:
@@ -170,23 +162,24 @@ def is_one_hot(labels: np.ndarray) -> bool:
     return bool(np.isin(labels, (0, 1)).all() and (labels.sum(axis=1) == 1).all())
 
 
-def _finest(tfrecord_dir: str) -> str:
-    levels = find_levels(tfrecord_dir)
-    return levels[max(levels)]
+def _finest(dataset: DatasetFiles) -> LevelReader:
+    return LevelReader(dataset.levels[dataset.finest])
 
 
-def _payloads(path: str) -> Iterator[bytes]:
-    index = index_records(path)
-    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        for offset, length in index.tolist():
-            yield data[offset : offset + length]
+def _size(shape: tuple[int, ...]) -> str:
+    return f"{shape[2]}x{shape[1]}"
 
 
-def _parse(path: str, number: int, payload: bytes) -> np.ndarray:
+def _span(dataset: DatasetFiles) -> str:
+    first, last = min(dataset.levels), dataset.finest
+    return f"r{first:02} to r{last:02}" if first < last else f"r{last:02} only"
+
+
+def _parse(reader: LevelReader, number: int, payload: bytes) -> np.ndarray:
     try:
         return parse_image(payload)
     except ValueError as error:
-        raise UserError(f"{path} is damaged: record {number}: {error}") from error
+        raise UserError(f"{reader.where(number)} is damaged: {error}") from error
 
 
 def _save_png(folder: str, numbered: tuple[int, np.ndarray]) -> str:
@@ -199,12 +192,12 @@ def _save_png(folder: str, numbered: tuple[int, np.ndarray]) -> str:
     return name
 
 
-def _compare_level(size: str, path_a: str, path_b: str) -> bool:
-    counts = len(index_records(path_a)), len(index_records(path_b))
+def _compare_level(size: str, reader_a: LevelReader, reader_b: LevelReader) -> bool:
+    counts = len(reader_a), len(reader_b)
     different = []
-    for i, (a, b) in enumerate(zip(_payloads(path_a), _payloads(path_b), strict=False)):
+    for i, (a, b) in enumerate(zip(reader_a, reader_b, strict=False)):
         # Equal images may be stored as different bytes: the order of features is free.
-        if a != b and not np.array_equal(_parse(path_a, i, a), _parse(path_b, i, b)):
+        if a != b and not np.array_equal(_parse(reader_a, i, a), _parse(reader_b, i, b)):
             different.append(i)
     line = f"{size}: {min(counts) - len(different)} images identical, {len(different)} different"
     if different:
@@ -229,37 +222,42 @@ def _compare_labels(a: np.ndarray | None, b: np.ndarray | None) -> bool:
     return different == 0
 
 
-def _print_labels(labels: np.ndarray | None, manifest: dict | None) -> None:
+def _print_labels(labels: np.ndarray | None, manifest: dict) -> None:
     if labels is None:
         print("labels:     none")
         return
     one_hot = is_one_hot(labels)
     print(f"labels:     size {labels.shape[1]}{', one-hot' if one_hot else ', not one-hot'}")
-    names = (manifest or {}).get("label_names") or []
+    names = manifest.get("label_names") or []
     for i, number in enumerate(labels.sum(axis=0) if one_hot else []):
         name = f" {one_line(names[i])}" if i < len(names) else ""
         print(f"  {i:4}{name}: {int(number)} images")
 
 
-def _check_manifest(tfrecord_dir: str, manifest: dict | None, count: int, finest: int) -> None:
-    for key, actual in (("images", count), ("resolution", 1 << finest)):
-        promised = (manifest or {}).get(key, actual)
+def _check_manifest(
+    dataset: DatasetFiles, manifest: dict, count: int, shape: tuple[int, ...]
+) -> None:
+    facts = {"images": count, "channels": shape[0], "height": shape[1], "width": shape[2]}
+    if shape[1] == shape[2]:
+        facts["resolution"] = shape[1]
+    for key, actual in facts.items():
+        promised = manifest.get(key, actual)
         if promised != actual:
             raise UserError(
-                f"the manifest of {tfrecord_dir} says {key} {promised}, the files hold {actual}"
+                f"the manifest of {dataset.folder} says {key} {promised}, the files hold {actual}"
             )
+    if level_count(*shape[1:]) is None or finest_log2(*shape[1:]) != dataset.finest:
+        raise UserError(f"{dataset.levels[dataset.finest][0]} has images of {_size(shape)}")
 
 
-def _check_level(path: str, shape: tuple[int, ...], count: int) -> None:
+def _check_file(path: str, shape: tuple[int, ...], may_be_empty: bool) -> None:
     """Reads all records of a file: their checksums, and that they are images of this shape."""
-    tf = load_tensorflow()
-    records = tf.io.tf_record_iterator(path)  # unlike _payloads it verifies the checksums
-    with tqdm(total=count, unit="img", disable=None, desc=os.path.basename(path)) as bar:
+    payloads = read_payloads(path, may_be_empty)
+    bar = tqdm(payloads, unit="img", disable=None, desc=os.path.basename(path))
+    for number, payload in enumerate(bar):
         try:
-            for number, payload in enumerate(records):
-                got = _parse(path, number, payload).shape
-                if got != shape:
-                    raise UserError(f"{path}: record {number} has shape {got}, expected {shape}")
-                bar.update()
-        except tf.errors.OpError as error:
-            raise UserError(f"{path} is damaged: {one_line(error.message)}") from error
+            got = parse_image(payload).shape
+        except ValueError as error:
+            raise UserError(f"{path} is damaged: record {number}: {error}") from error
+        if got != shape:
+            raise UserError(f"{path}: record {number} has shape {got}, expected {shape}")

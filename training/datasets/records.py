@@ -1,162 +1,165 @@
 """The official dataset format: a folder with one TFRecord file per resolution level.
 
-    NAME/NAME-r02.tfrecords ... NAME-rNN.tfrecords   4x4 ... 2^NN x 2^NN, one tf.train.Example each:
-                                                     shape int64[3] (CHW), data: raw uint8 bytes
+    NAME/NAME-r02.tfrecords ... NAME-rNN.tfrecords   4x4 ... 2^NN x 2^NN, see `tfrecords`
     NAME/NAME-rxx.labels                             np.save of float32 [images, label_size]
     NAME/NAME.json                                   the manifest: how it was made; may be missing
 
-TensorFlow is imported where it is needed, so that errors which do not need it appear at once.
+Beyond the official format, as the manifest says: a level may be split into shards
+(`NAME-r08-00000-of-00032.tfrecords`, in order), levels but the finest may be missing
+(`"finest_only": true`), records may be encoded (`"encoding": "jpeg"`), and images need not be
+square (`levels`).
 """
 
 from __future__ import annotations
 
-import functools
 import json
-import mmap
 import os
 import re
-import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
 from dnnlib import UserError
-from dnnlib.tensorflow_loader import load_tensorflow
 from dnnlib.util import one_line
+from training.datasets.levels import BASE_LOG2, image_levels
+from training.datasets.tfrecords import RAW, Encoding, frame, index_records, serialize_image
 
-TOOL_VERSION = "1.0"
-MIN_RESOLUTION = 4
-MAX_RESOLUTION = 4096
-HEADER_BYTES = 12  # uint64 length, uint32 masked CRC-32C of the length
-FRAME_BYTES = HEADER_BYTES + 4  # ... payload, uint32 masked CRC-32C of the payload
-_LEVEL_FILE = re.compile(r"(?s)(.*)-r(0[2-9]|[1-9]\d)\.tfrecords")
+TOOL_VERSION = "1.1"
+_LEVEL_FILE = re.compile(r"(?s)(.*?)-r(0[2-9]|[1-9]\d)(?:-(\d{5})-of-(\d{5}))?\.tfrecords")
 
 
-def image_levels(image: np.ndarray) -> list[np.ndarray]:
-    """An image at every resolution from its own down to 4x4, finest first.
+@dataclass(frozen=True)
+class Shard:
+    """Which part of a level a file holds: number `index` of `count`."""
 
-    Each level is the 2x2 box mean of the float32 level above; only the results are rounded.
-
-    Args:
-        image: uint8 or float32 [channels, size, size] in [0, 255], size a power of two from 4.
-
-    Returns:
-        uint8 arrays [channels, size, size], [channels, size/2, size/2], ... [channels, 4, 4].
-
-    Raises:
-        ValueError: The shape is another.
-    """
-    if image.ndim != 3 or image.shape[1] != image.shape[2] or not is_resolution(image.shape[1]):
-        raise ValueError(f"shape {image.shape} is not [channels, size, size], size a power of two")
-    level = image.astype(np.float32)
-    levels = []
-    while True:
-        levels.append(np.rint(level).clip(0, 255).astype(np.uint8))
-        if level.shape[1] == MIN_RESOLUTION:
-            return levels
-        rows = level[:, 0::2] + level[:, 1::2]
-        level = (rows[:, :, 0::2] + rows[:, :, 1::2]) * np.float32(0.25)
+    index: int = 0
+    count: int = 1
 
 
-def is_resolution(size: int) -> bool:
-    """Whether `size` is a resolution that a dataset can have: a power of two from 4 to 4096."""
-    return MIN_RESOLUTION <= size <= MAX_RESOLUTION and size & (size - 1) == 0
+WHOLE = Shard()
+
+
+def level_path(folder: str, name: str, log2: int, shard: Shard = WHOLE) -> str:
+    """Path of a level's file, or of one shard of it."""
+    part = f"-{shard.index:05}-of-{shard.count:05}" if shard.count > 1 else ""
+    return os.path.join(folder, f"{name}-r{log2:02}{part}.tfrecords")
 
 
 class RecordWriter:
-    """Writes the files of one dataset into a folder, which is best a staged one.
+    """Writes the images of one dataset, or of one shard, into a folder, best a staged one.
 
     Use as a context manager; the files are complete when the block has ended.
 
     Args:
         folder: Where the files go; must exist. `name` is the NAME in the names of the files.
-        resolution: Height and width of the images, a power of two; num_channels: 3 or 1.
+        levels: log2 of the levels that are written, as from `levels.finest_log2`, finest first.
+        encoding: How the records hold pixels.
+        shard: What part of the dataset this is.
+
+    Attributes:
+        count: images written.
 
     Raises:
         UserError: A file cannot be written, for example since the disk is full.
     """
 
-    def __init__(self, folder: str, name: str, resolution: int, num_channels: int = 3):
-        if not is_resolution(resolution):
-            raise ValueError(f"resolution {resolution} is not a power of two from 4 to 4096")
+    def __init__(
+        self,
+        folder: str,
+        name: str,
+        levels: list[int],
+        encoding: Encoding = RAW,
+        shard: Shard = WHOLE,
+    ):
         self.folder = folder
         self.name = name
         self.count = 0
-        levels = resolution.bit_length() - 2
-        self._shapes = [(num_channels, resolution >> k, resolution >> k) for k in range(levels)]
-        self._writers: list = []
+        self.levels = levels
+        self.encoding = encoding
+        self._shard = shard
+        self._files: list = []
 
     def __enter__(self) -> RecordWriter:
-        self._tf = load_tensorflow()
-        self._write_errors = (OSError, self._tf.errors.OpError)
         try:
-            for _, size, _ in self._shapes:
-                path = level_path(self.folder, self.name, size)
-                self._writers.append(self._tf.io.TFRecordWriter(path))
-        except self._write_errors as error:
+            for log2 in self.levels:
+                path = level_path(self.folder, self.name, log2, self._shard)
+                self._files.append(open(path, "wb", buffering=1 << 18))
+        except OSError as error:
             raise self._user_error(error) from error
         return self
 
     def __exit__(self, error_type, error, traceback) -> None:
-        for writer in self._writers:
+        for file in self._files:
             try:
-                writer.close()
-            except self._write_errors as close_error:
+                file.close()
+            except OSError as close_error:
                 if error_type is None:
                     raise self._user_error(close_error) from close_error
 
     def add(self, image: np.ndarray) -> None:
-        """Writes one image, uint8 or float32 [channels, resolution, resolution] in [0, 255]."""
-        self.add_levels(image_levels(image))
+        """Writes one image, uint8 [channels, height, width]."""
+        self.write(serialize_levels(image_levels(image, len(self.levels)), self.encoding))
 
-    def add_levels(self, levels: list[np.ndarray]) -> None:
-        """Writes one image that is given at every level, as from `image_levels`."""
-        if [(level.shape, level.dtype) for level in levels] != [(s, "uint8") for s in self._shapes]:
-            raise ValueError(f"levels {[a.shape for a in levels]} are not uint8 {self._shapes}")
+    def write(self, frames: list[tuple[bytes, ...]]) -> None:
+        """Writes one image that is given as the records of all levels, finest first."""
         try:
-            for writer, level in zip(self._writers, levels, strict=True):
-                writer.write(self._example(level))
-        except self._write_errors as error:
+            for file, parts in zip(self._files, frames, strict=True):
+                file.writelines(parts)
+        except OSError as error:
             raise self._user_error(error) from error
         self.count += 1
 
-    def add_labels(self, labels: np.ndarray | None) -> None:
-        """Writes the labels of all images, float32 [images, label_size]; None writes no file."""
-        if labels is None:
-            return
-        if labels.ndim != 2 or len(labels) != self.count:
-            raise ValueError(f"labels {labels.shape} do not fit {self.count} images")
-        try:
-            with open(os.path.join(self.folder, f"{self.name}-rxx.labels"), "wb") as file:
-                np.save(file, labels.astype(np.float32))
-        except OSError as error:
-            raise self._user_error(error) from error
-
-    def _example(self, image: np.ndarray) -> bytes:
-        train = self._tf.train
-        shape = train.Feature(int64_list=train.Int64List(value=image.shape))
-        data = train.Feature(bytes_list=train.BytesList(value=[image.tobytes()]))
-        features = train.Features(feature={"shape": shape, "data": data})
-        # Deterministic fixes the order of the two, which is arbitrary otherwise.
-        return train.Example(features=features).SerializeToString(deterministic=True)
-
-    def _user_error(self, error: Exception) -> UserError:
-        reason = getattr(error, "strerror", None) or one_line(getattr(error, "message", error))
+    def _user_error(self, error: OSError) -> UserError:
+        reason = error.strerror or one_line(error)
         return UserError(f"cannot write dataset {self.name} in {self.folder}: {reason}")
 
 
-def level_path(folder: str, name: str, resolution: int) -> str:
-    """Path of a level's file."""
-    return os.path.join(folder, f"{name}-r{resolution.bit_length() - 1:02}.tfrecords")
+def serialize_levels(levels: list[np.ndarray], encoding: Encoding) -> list[tuple[bytes, ...]]:
+    """The records of one image, as `RecordWriter.write` takes them; needs no lock."""
+    return [frame(serialize_image(level, encoding)) for level in levels]
 
 
-def find_levels(tfrecord_dir: str) -> dict[int, str]:
+@dataclass(frozen=True)
+class DatasetFiles:
+    """The files of a dataset.
+
+    Attributes:
+        folder, name: NAME in the names of the files; differs from the folder's when that was
+            renamed.
+        levels: log2 of the level -> its files in the order of the images; ascending.
+        shards: numbers of the shards that are there, and how many there should be.
+    """
+
+    folder: str
+    name: str
+    levels: dict[int, list[str]]
+    shards: tuple[list[int], int]
+
+    @property
+    def finest(self) -> int:
+        """log2 of the finest level."""
+        return max(self.levels)
+
+    @property
+    def is_part(self) -> bool:
+        """Whether shards are missing, as where several machines write one dataset."""
+        return len(self.shards[0]) < self.shards[1]
+
+    def path(self, suffix: str) -> str:
+        """Path of `NAME<suffix>`."""
+        return os.path.join(self.folder, self.name + suffix)
+
+
+def find_dataset(tfrecord_dir: str, allow_part: bool = False) -> DatasetFiles:
     """Finds the TFRecord files of a dataset.
 
-    Returns:
-        log2 of the resolution -> path, ascending from 2.
+    Args:
+        tfrecord_dir: The dataset's folder.
+        allow_part: accept a dataset of which some shards are elsewhere.
 
     Raises:
-        UserError: No dataset in the folder, more than one, or a level's file is missing.
+        UserError: No dataset in the folder, more than one, or a file is missing.
     """
     try:
         files = sorted(os.listdir(tfrecord_dir))
@@ -171,36 +174,128 @@ def find_levels(tfrecord_dir: str) -> dict[int, str]:
     names = sorted({match[1] for match in found})
     if len(names) > 1:
         raise UserError(f"{tfrecord_dir} holds more than one dataset: {', '.join(names)}")
-    levels = {int(match[2]): os.path.join(tfrecord_dir, match[0]) for match in found}
-    for log2 in range(2, max(levels)):
-        if log2 not in levels:
-            missing = level_path(tfrecord_dir, names[0], 1 << log2)
-            raise UserError(f"dataset {tfrecord_dir} is incomplete: {missing} is missing")
-    return dict(sorted(levels.items()))
+    levels: dict[int, dict[int, str]] = {}
+    counts = {int(match[4] or 1) for match in found}
+    if len(counts) > 1:
+        raise UserError(f"{tfrecord_dir} mixes shards of different datasets: {sorted(counts)}")
+    for match in found:
+        path = os.path.join(tfrecord_dir, match[0])
+        levels.setdefault(int(match[2]), {})[int(match[3] or 0)] = path
+    shards = sorted(levels[max(levels)])
+    dataset = DatasetFiles(
+        tfrecord_dir,
+        names[0],
+        {log2: [paths[s] for s in sorted(paths)] for log2, paths in sorted(levels.items())},
+        (shards, counts.pop()),
+    )
+    _check_complete(dataset, levels, allow_part)
+    return dataset
 
 
-def dataset_name(tfrecord_dir: str) -> str:
-    """NAME of the dataset's files; differs from the folder's name when that was renamed."""
-    return os.path.basename(find_levels(tfrecord_dir)[2]).removesuffix("-r02.tfrecords")
+def _check_complete(
+    dataset: DatasetFiles, levels: dict[int, dict[int, str]], allow_part: bool
+) -> None:
+    present, count = dataset.shards
+    needed = range(BASE_LOG2, dataset.finest)
+    if len(levels) == 1 and (read_manifest(dataset) or {}).get("finest_only") is True:
+        needed = range(0)
+    for log2 in (*needed, dataset.finest):
+        for shard in present:
+            if shard not in levels.get(log2, {}):
+                path = level_path(dataset.folder, dataset.name, log2, Shard(shard, count))
+                raise UserError(f"dataset {dataset.folder} is incomplete: {path} is missing")
+    if dataset.is_part and not allow_part:
+        raise UserError(
+            f"{dataset.folder} holds {len(present)} of {count} shards of a dataset: "
+            "join all parts with dataset_tool.py merge"
+        )
 
 
-def read_labels(tfrecord_dir: str, path: str | None = None) -> np.ndarray | None:
+class LevelReader:
+    """Random access to the images of one level, whatever number of files it is in.
+
+    Threads may share it.
+
+    Args:
+        paths: Files of the level, in order.
+
+    Raises:
+        UserError: A file is missing, damaged or no TFRecord file.
+    """
+
+    def __init__(self, paths: list[str]):
+        self.paths = paths
+        self._descriptors: list[int] = []
+        indexes = [index_records(path, may_be_empty=len(paths) > 1) for path in paths]
+        self.shard_counts = [len(index) for index in indexes]
+        self._starts = np.cumsum([0, *self.shard_counts])
+        self._index = np.concatenate(indexes)
+        try:
+            for path in paths:
+                self._descriptors.append(os.open(path, os.O_RDONLY))
+        except OSError as error:
+            raise UserError(f"cannot read TFRecord file {path}: {error.strerror}") from error
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def payload(self, number: int) -> bytes:
+        """The bytes of a record."""
+        file = int(np.searchsorted(self._starts, number, side="right")) - 1
+        offset, length = self._index[number].tolist()
+        return os.pread(self._descriptors[file], length, offset)
+
+    def where(self, number: int) -> str:
+        """Names a record in messages."""
+        file = int(np.searchsorted(self._starts, number, side="right")) - 1
+        return f"record {number - int(self._starts[file])} of {self.paths[file]}"
+
+    def __iter__(self) -> Iterator[bytes]:
+        return (self.payload(i) for i in range(len(self)))
+
+    def close(self) -> None:
+        """Closes the files."""
+        while self._descriptors:
+            os.close(self._descriptors.pop())
+
+
+def write_labels(path: str, rows: Iterator[np.ndarray], count: int, label_size: int) -> None:
+    """Writes a label file, chunk by chunk.
+
+    Args:
+        path: The file.
+        rows: float32 [n, label_size], together [count, label_size].
+
+    Raises:
+        UserError: The file cannot be written.
+    """
+    header = {"descr": "<f4", "fortran_order": False, "shape": (count, label_size)}
+    try:
+        with open(path, "wb") as file:
+            np.lib.format.write_array_header_1_0(file, header)
+            for chunk in rows:
+                file.write(np.ascontiguousarray(chunk, "<f4").data)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}") from error
+
+
+def read_labels(dataset: DatasetFiles, path: str | None = None) -> np.ndarray | None:
     """The labels, float32 [images, label_size], or None where the dataset has none.
 
     Args:
-        tfrecord_dir: The dataset.
+        dataset: As from `find_dataset`.
         path: Label file to read instead of the dataset's own; a relative path is also looked for
             in the dataset's folder. None for the dataset's own.
 
     Raises:
-        UserError: No dataset, or the label file is damaged, or the given one is missing.
+        UserError: The label file is damaged, or the given one is missing.
     """
     if path is None:
-        path = os.path.join(tfrecord_dir, f"{dataset_name(tfrecord_dir)}-rxx.labels")
+        path = dataset.path("-rxx.labels")
         if not os.path.lexists(path):
             return None
     elif not os.path.exists(path):
-        path = os.path.join(tfrecord_dir, path)
+        path = os.path.join(dataset.folder, path)
     try:
         # Mapped, so that a damaged header cannot ask for more memory than the file has.
         labels = np.load(path, allow_pickle=False, mmap_mode="r")
@@ -214,8 +309,9 @@ def read_labels(tfrecord_dir: str, path: str | None = None) -> np.ndarray | None
 def write_manifest(folder: str, name: str, manifest: dict) -> None:
     """Writes NAME.json: the tool's version, `manifest`, the level files; UserError if it cannot."""
     levels = [
-        {"file": os.path.basename(path), "resolution": 1 << log2, "bytes": os.path.getsize(path)}
-        for log2, path in find_levels(folder).items()
+        {"file": file, "bytes": os.path.getsize(os.path.join(folder, file))}
+        for file in sorted(os.listdir(folder))
+        if file.endswith(".tfrecords")
     ]
     content = {"dataset_tool": TOOL_VERSION, **manifest, "levels": levels}
     try:
@@ -225,13 +321,13 @@ def write_manifest(folder: str, name: str, manifest: dict) -> None:
         raise UserError(f"cannot write {name}.json in {folder}: {error.strerror}") from error
 
 
-def read_manifest(tfrecord_dir: str) -> dict | None:
+def read_manifest(dataset: DatasetFiles) -> dict | None:
     """What `write_manifest` wrote, or None for a dataset without manifest, like an official one.
 
     Raises:
-        UserError: No dataset, or the manifest is damaged.
+        UserError: The manifest is damaged.
     """
-    path = os.path.join(tfrecord_dir, f"{dataset_name(tfrecord_dir)}.json")
+    path = dataset.path(".json")
     if not os.path.lexists(path):
         return None
     try:
@@ -242,91 +338,3 @@ def read_manifest(tfrecord_dir: str) -> dict | None:
     if not isinstance(manifest, dict):
         raise UserError(f"manifest {path} is not a JSON object")
     return manifest
-
-
-def index_records(path: str) -> np.ndarray:
-    """Finds the records in a TFRecord file; the checksums of the payloads are not verified.
-
-    Returns:
-        int64 [records, 2]: offset and length in bytes of each payload.
-
-    Raises:
-        UserError: The file cannot be read, is empty, truncated, or no TFRecord file.
-    """
-    try:
-        with open(path, "rb") as file:
-            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    except ValueError as error:  # mmap's word for a file without bytes
-        raise UserError(f"TFRecord file {path} is empty") from error
-    except OSError as error:
-        raise UserError(f"cannot read TFRecord file {path}: {error.strerror}") from error
-    with data:
-        index = _index_equal_lengths(data) if len(data) >= FRAME_BYTES else None
-        return _index_any_lengths(path, data) if index is None else index
-
-
-def _index_equal_lengths(data: mmap.mmap) -> np.ndarray | None:
-    """The index if all records are as long as the first, else None."""
-    length, crc = struct.unpack("<QI", data[:HEADER_BYTES])
-    if len(data) % (length + FRAME_BYTES) or crc != _length_crc(length):
-        return None
-    frames = np.frombuffer(data, np.uint8).reshape(-1, length + FRAME_BYTES)
-    headers = frames[:, :HEADER_BYTES].copy()
-    del frames  # it keeps the file open
-    if (headers != headers[0]).any():
-        return None
-    offsets = np.arange(len(headers), dtype=np.int64) * (length + FRAME_BYTES) + HEADER_BYTES
-    return np.stack([offsets, np.full_like(offsets, length)], axis=1)
-
-
-def _index_any_lengths(path: str, data: mmap.mmap) -> np.ndarray:
-    index, position, size = [], 0, len(data)
-    while position < size:
-        where = f"record {len(index)} at byte {position}"
-        header = data[position : position + HEADER_BYTES]
-        length, crc = struct.unpack("<QI", header) if len(header) == HEADER_BYTES else (size, None)
-        if crc not in (None, _length_crc(length)):
-            what = "damaged" if index else "not a TFRecord file"
-            raise UserError(f"{path} is {what}: {where} has a wrong length checksum")
-        if length > size - position - FRAME_BYTES:
-            raise UserError(f"TFRecord file {path} is truncated: {where} is not whole")
-        index.append((position + HEADER_BYTES, length))
-        position += length + FRAME_BYTES
-    return np.array(index, dtype=np.int64)
-
-
-@functools.lru_cache(maxsize=1024)
-def _length_crc(length: int) -> int:
-    """Masked CRC-32C of a record's length, as in its header."""
-    crc = 0xFFFFFFFF
-    for byte in struct.pack("<Q", length):
-        crc ^= byte
-        for _ in range(8):
-            crc = (crc >> 1) ^ (0x82F63B78 if crc & 1 else 0)
-    crc ^= 0xFFFFFFFF
-    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
-
-
-def parse_image(payload: bytes) -> np.ndarray:
-    """Decodes one record.
-
-    Returns:
-        uint8 [channels, height, width], a read-only view of the payload's bytes.
-
-    Raises:
-        ValueError: The payload is not a tf.train.Example with a fitting shape and data.
-    """
-    tf = load_tensorflow()
-    try:
-        feature = tf.train.Example.FromString(payload).features.feature
-    except Exception as error:  # protobuf's DecodeError has moved between modules
-        raise ValueError("not a tf.train.Example") from error
-    if "shape" not in feature or "data" not in feature:
-        raise ValueError(f"expected features shape and data, got {sorted(feature) or 'none'}")
-    shape = tuple(feature["shape"].int64_list.value)
-    data = feature["data"].bytes_list.value
-    if len(shape) != 3 or min(shape) < 1 or len(data) != 1:
-        raise ValueError(f"shape {list(shape)} with {len(data)} data is not one CHW image")
-    if len(data[0]) != shape[0] * shape[1] * shape[2]:
-        raise ValueError(f"shape {list(shape)} does not fit {len(data[0])} bytes of data")
-    return np.frombuffer(data[0], np.uint8).reshape(shape)

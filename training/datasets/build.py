@@ -1,0 +1,419 @@
+"""From the items of a source to a dataset: the one way that all importers share.
+
+Threads do the work: Pillow and NumPy release the interpreter lock while they decode, resize and
+average. Results come back in order, so the files do not depend on the number of threads.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import threading
+import warnings
+from array import array
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from dnnlib import UserError
+from dnnlib.files import check_free, staged_directory
+from dnnlib.util import one_line
+from training.datasets.contact_sheet import ContactSheet
+from training.datasets.items import Item, ItemList, Seen, Source
+from training.datasets.levels import BASE_LOG2, finest_log2, image_levels, level_count
+from training.datasets.pictures import TRANSFORMS, Unreadable, fit_image, open_image, printable
+from training.datasets.records import (
+    RecordWriter,
+    Shard,
+    serialize_levels,
+    write_labels,
+    write_manifest,
+)
+from training.datasets.tfrecords import ENCODINGS, Encoding, to_picture
+
+MAX_NAMED = 20  # skipped files named on the screen; the manifest names all
+MAX_SHARDS = 99_999
+_BIG_PICTURE = 25_000_000  # pixels; such are decoded one at a time, which bounds the memory
+_LABEL_ROWS = 4096  # rows of labels that are written at once
+
+
+@dataclass(frozen=True)
+class Output:
+    """What the command line says of the dataset to make.
+
+    Attributes:
+        tfrecord_dir: the folder to make; its basename is the dataset's NAME.
+        shuffle: store in the order of the official tools, RandomState(123); else the source's.
+        resolution: height and width, a power of two; None: see `width`.
+        width, height: a base grid times a power of two, see `levels`; None takes the size of the
+            pictures, which must then all be the same.
+        transform: how a picture is fitted to the size: one of TRANSFORMS.
+        margin: added to boxes on each side, as a fraction of their size.
+        strict: stop at the first picture that cannot be read, rather than skip it.
+        max_images: use at most so many of the pictures, in the stored order.
+        dedupe: leave out pictures that look like an earlier one to the last bit.
+        encoding, quality: how records hold pixels, see `tfrecords.Encoding`.
+        levels: "all", or "finest" for the finest level only.
+        shards: number of files for each level.
+        only_shards: first and last number of the shards to write, as one of several machines that
+            write the same dataset; None for all.
+        workers: number of threads; None is one for each core that this process may use.
+    """
+
+    tfrecord_dir: str
+    shuffle: bool = True
+    resolution: int | None = None
+    width: int | None = None
+    height: int | None = None
+    transform: str = "center-crop"
+    margin: float = 0.0
+    strict: bool = False
+    max_images: int | None = None
+    dedupe: bool = False
+    encoding: str = "raw"
+    quality: int = 95
+    levels: str = "all"
+    shards: int = 1
+    only_shards: tuple[int, int] | None = None
+    workers: int | None = None
+
+    @property
+    def name(self) -> str:
+        """NAME in the names of the files."""
+        return os.path.basename(os.path.abspath(self.tfrecord_dir))
+
+    def check(self) -> None:
+        """Raises a UserError that names the option which is wrong."""
+        size = self.size
+        if size is not None and level_count(*size) is None:
+            option = "--resolution" if self.resolution is not None else "--width and --height"
+            what = size[0] if self.resolution is not None else f"{size[1]} and {size[0]}"
+            raise UserError(
+                f"{option} is {what}: expected a power of two from 4 to 4096, or for --width and "
+                "--height a small grid doubled several times, like 384 and 512"
+            )
+        for option, value, choices in (
+            ("--transform", self.transform, TRANSFORMS),
+            ("--encoding", self.encoding, ENCODINGS),
+            ("--levels", self.levels, ("all", "finest")),
+        ):
+            if value not in choices:
+                raise UserError(f"{option} is {value!r}: expected one of {', '.join(choices)}")
+        if not 1 <= self.shards <= MAX_SHARDS:
+            raise UserError(f"--shards is {self.shards}: expected 1 to {MAX_SHARDS}")
+        first, last = self.only_shards or (0, 0)
+        if not 0 <= first <= last < self.shards:
+            raise UserError(
+                f"--only-shards is {first}-{last}: expected numbers from 0 to {self.shards - 1}, "
+                f"since --shards is {self.shards}"
+            )
+        if self.dedupe and self.only_shards:
+            raise UserError("--dedupe needs to see all pictures: leave out --only-shards")
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """Height and width that are asked for, or None."""
+        if self.resolution is not None:
+            if self.width is not None or self.height is not None:
+                raise UserError("--resolution stands for --width and --height: give one or two")
+            return self.resolution, self.resolution
+        if (self.width is None) != (self.height is None):
+            raise UserError("--width and --height belong together: give both")
+        return None if self.width is None else (self.height, self.width)
+
+
+def build(source: Source, output: Output) -> None:
+    """Converts the pictures of a source to a dataset, whole or not at all; prints a summary.
+
+    Raises:
+        UserError: No pictures, none readable, sizes differ, or the dataset cannot be written.
+    """
+    output.check()
+    check_free(output.tfrecord_dir)  # before a million items are listed
+    items = ItemList(tqdm(source.items, unit=" items", desc="listing", disable=None, leave=False))
+    if not items:
+        raise UserError(f"no pictures to convert: {_first_reason(source) or 'nothing is left'}")
+    if output.strict and source.skipped:
+        raise UserError(_first_reason(source))
+    order = np.arange(len(items))
+    if output.shuffle:
+        np.random.RandomState(123).shuffle(order)
+    order = order[: output.max_images]
+    with _pillow_warnings_off(), staged_directory(output.tfrecord_dir) as folder:
+        _Build(source, output, items, order, folder).run()
+
+
+class _Build:
+    """One conversion into a staged folder."""
+
+    def __init__(
+        self, source: Source, output: Output, items: ItemList, order: np.ndarray, folder: str
+    ):
+        self.source, self.output = source, output
+        self.items, self.order, self.folder = items, order, folder
+        self.skipped = source.skipped
+        self.found = len(items) + len(source.skipped)
+        self.count = self.duplicates = 0
+        self.height, self.width = output.size or _common_size(source, items, order)
+        self.finest = finest_log2(self.height, self.width)
+        coarsest = self.finest if output.levels == "finest" else BASE_LOG2
+        self.levels = list(range(self.finest, coarsest - 1, -1))
+        self.labels = _Labels(items)
+        self.seen = Seen() if output.dedupe else None
+        self.sheet = ContactSheet()
+
+    def run(self) -> None:
+        output = self.output
+        first, last = output.only_shards or (0, output.shards - 1)
+        ends = np.arange(output.shards + 1) * len(self.order) // output.shards
+        part = self.order[ends[first] : ends[last + 1]]
+        counts = []
+        convert = _Converter(self.source, output, self.height, self.width, len(self.levels))
+        with closing(map_in_order(convert, (self.items[i] for i in part), output.workers)) as done:
+            results = iter(tqdm(done, total=len(part), unit="img", disable=None))
+            for shard in range(first, last + 1):
+                size = int(ends[shard + 1] - ends[shard])
+                counts.append(self._write_shard(Shard(shard, output.shards), size, results))
+        if not self.count:
+            raise UserError(f"no picture is readable: {_first_reason(self.source)}")
+        self.labels.write(os.path.join(self.folder, f"{output.name}-rxx.labels"))
+        self.sheet.save(os.path.join(self.folder, f"{output.name}-contact-sheet.png"))
+        self._write_manifest(counts)
+        self._print_summary()
+
+    def _write_shard(self, shard: Shard, size: int, results: Iterator[_Converted]) -> int:
+        encoding = Encoding(self.output.encoding, self.output.quality)
+        name = self.output.name
+        with RecordWriter(self.folder, name, self.levels, encoding, shard) as writer:
+            for _ in range(size):
+                result = next(results)
+                if result.reason is not None:
+                    self.skipped.append({"file": result.item.name, "reason": result.reason})
+                    if self.output.strict:
+                        raise UserError(_first_reason(self.source))
+                elif self.seen is not None and not self.seen.add(result.digest):
+                    self.duplicates += 1
+                else:
+                    writer.write(result.frames)
+                    self.labels.add(result.item)
+                    self.sheet.add(result.pixels)
+        self.count += writer.count
+        return writer.count
+
+    def _write_manifest(self, shard_images: list[int]) -> None:
+        output = self.output
+        manifest = {**self.source.facts, "found": self.found}
+        manifest |= {"shuffle": output.shuffle, "transform": output.transform, "filter": "lanczos"}
+        manifest |= {"images": self.count, "channels": self.source.channels}
+        if self.height == self.width:
+            manifest["resolution"] = self.height
+        manifest |= {"height": self.height, "width": self.width, "encoding": output.encoding}
+        if output.encoding in ("jpeg", "webp"):
+            manifest["quality"] = output.quality
+        if output.levels == "finest":
+            manifest["finest_only"] = True
+        if output.shards > 1:
+            manifest |= {"shards": output.shards, "shard_images": shard_images}
+        if output.only_shards:
+            manifest["only_shards"] = list(output.only_shards)
+        if output.dedupe:
+            manifest["duplicates"] = self.duplicates
+        manifest |= self.labels.describe(self.source)
+        self.skipped.sort(key=lambda entry: entry["file"])
+        write_manifest(self.folder, output.name, manifest | {"skipped": self.skipped})
+
+    def _print_summary(self) -> None:
+        output = self.output
+        for entry in self.skipped[:MAX_NAMED]:
+            print(f"skipped {printable(entry['file'])}: {entry['reason']}", file=sys.stderr)
+        if len(self.skipped) > MAX_NAMED:
+            path = os.path.join(output.tfrecord_dir, f"{output.name}.json")
+            print(f"skipped {len(self.skipped) - MAX_NAMED} more: see {path}", file=sys.stderr)
+        text = f"{output.tfrecord_dir}: {self.count} images of {self.width}x{self.height}, "
+        if self.items.classes:
+            text += f"{len(self.items.classes)} classes, "
+        if output.dedupe:
+            text += f"{self.duplicates} duplicates left out, "
+        print(f"{text}{len(self.skipped)} files skipped")
+        if output.only_shards:
+            print("This is a part: join all parts with dataset_tool.py merge")
+
+
+@dataclass(frozen=True)
+class _Converted:
+    """What became of an item: its records, or the reason why there are none."""
+
+    item: Item
+    reason: str | None = None
+    frames: list[tuple[bytes, ...]] | None = None
+    pixels: np.ndarray | None = None  # uint8 [channels, height, width]
+    digest: bytes = b""
+
+
+class _Converter:
+    """Reads an item and makes its records. Threads share one."""
+
+    def __init__(self, source: Source, output: Output, height: int, width: int, levels: int):
+        self._source, self._output = source, output
+        self._height, self._width, self._levels = height, width, levels
+        self._encoding = Encoding(output.encoding, output.quality)
+        self._one_big_picture = threading.Lock()
+
+    def __call__(self, item: Item) -> _Converted:
+        try:
+            pixels = self._pixels(item)
+        except Unreadable as error:
+            return _Converted(item, str(error))
+        frames = serialize_levels(image_levels(pixels, self._levels), self._encoding)
+        digest = hashlib.sha256(pixels).digest()[:16] if self._output.dedupe else b""
+        return _Converted(item, None, frames, pixels, digest)
+
+    def _pixels(self, item: Item) -> np.ndarray:
+        data = self._source.read(item)
+        if isinstance(data, np.ndarray):
+            data = data[np.newaxis] if data.ndim == 2 else data
+            if data.shape == (self._source.channels, self._height, self._width):
+                return np.ascontiguousarray(data)
+            return self._fit(to_picture(data), item)
+        with open_image(data) as image:
+            if image.width * image.height < _BIG_PICTURE:
+                return self._fit(image, item)
+            with self._one_big_picture:
+                return self._fit(image, item)
+
+    def _fit(self, image: Image.Image, item: Item) -> np.ndarray:
+        output = self._output
+        if output.size is None and image.size != (self._width, self._height):
+            raise Unreadable(f"changed while it was read: it is {image.width}x{image.height} now")
+        return fit_image(
+            image,
+            self._height,
+            self._width,
+            output.transform,
+            self._source.channels,
+            item.box,
+            output.margin,
+        )
+
+
+class _Labels:
+    """Labels of the images that are written: numbers of classes, or rows."""
+
+    def __init__(self, items: ItemList):
+        self._classes = items.classes
+        self._dense = {label: i for i, label in enumerate(items.classes)}
+        self._row_size = items.row_size
+        self._values = array("f" if items.row_size else "l")
+        self._count = 0
+
+    def add(self, item: Item) -> None:
+        self._count += 1
+        if self._row_size:
+            if not isinstance(item.label, tuple) or len(item.label) != self._row_size:
+                raise UserError(f"{printable(item.name)} has no label of {self._row_size} numbers")
+            self._values.extend(item.label)
+        elif self._classes:
+            if item.label is None or isinstance(item.label, tuple):
+                raise UserError(f"{printable(item.name)} has no label, unlike others")
+            self._values.append(self._dense[item.label])
+
+    def write(self, path: str) -> None:
+        if self._row_size or self._classes:
+            write_labels(path, self._rows(), self._count, self._row_size or len(self._classes))
+
+    def _rows(self) -> Iterator[np.ndarray]:
+        values = np.frombuffer(self._values, self._values.typecode)
+        if self._row_size:
+            yield values.reshape(self._count, self._row_size)
+            return
+        for begin in range(0, self._count, _LABEL_ROWS):
+            chunk = values[begin : begin + _LABEL_ROWS]
+            rows = np.zeros([len(chunk), len(self._classes)], np.float32)
+            rows[np.arange(len(chunk)), chunk] = 1
+            yield rows
+
+    def describe(self, source: Source) -> dict:
+        """What the manifest says: names of the classes, and their original numbers or names."""
+        names = [str(source.label_names.get(label, label)) for label in self._classes]
+        return {"label_names": names, "label_ids": list(self._classes)}
+
+
+def map_in_order(function: Callable, items: Iterable, workers: int | None = None) -> Iterator:
+    """`map` in threads; a bounded number of results wait, so memory does not grow.
+
+    Args:
+        function: Called with each item.
+        items: Read as needed.
+        workers: Number of threads; None is one for each core that this process may use.
+
+    Yields:
+        The results, in the order of `items`.
+    """
+    if workers is None:
+        limited = hasattr(os, "sched_getaffinity")
+        workers = len(os.sched_getaffinity(0)) if limited else os.cpu_count() or 1
+    with ThreadPoolExecutor(workers) as pool:
+        pending: deque = deque()
+        try:
+            for item in items:
+                pending.append(pool.submit(function, item))
+                if len(pending) > 4 * workers:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _common_size(source: Source, items: ItemList, order: np.ndarray) -> tuple[int, int]:
+    """Height and width of all readable pictures; they must agree when no size is given."""
+    hint = "choose a size that all are fitted to, for example --resolution=256"
+    size, first = None, None
+    for item in map(items.__getitem__, np.sort(order)):
+        try:
+            data = source.read(item)
+            if isinstance(data, np.ndarray):
+                return _checked_size(data.shape[-2:], item, hint)
+            with open_image(data) as image:
+                found = image.height, image.width
+        except Unreadable:
+            continue
+        _checked_size(found, item, hint)
+        if size not in (None, found):
+            raise UserError(
+                f"sizes differ: {printable(first)} is {size[1]}x{size[0]}, "
+                f"{printable(item.name)} is {found[1]}x{found[0]}: {hint}"
+            )
+        size, first = found, item.name
+    return size or (4, 4)  # nothing is readable: the caller says so
+
+
+def _checked_size(size: tuple[int, int], item: Item, hint: str) -> tuple[int, int]:
+    if level_count(*size) is None:
+        raise UserError(
+            f"{printable(item.name)} is {size[1]}x{size[0]}, not a square with a power of two nor "
+            f"a small grid doubled several times: {hint}"
+        )
+    return size
+
+
+@contextmanager
+def _pillow_warnings_off() -> Iterator[None]:
+    # Odd EXIF data or palettes, and pictures of 90 to 180 megapixels, which are read all the same.
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\b")
+        yield
+
+
+def _first_reason(source: Source) -> str:
+    if not source.skipped:
+        return ""
+    entry = source.skipped[0]
+    return f"cannot read {printable(entry['file'])}: {one_line(entry['reason'])}"

@@ -1,0 +1,98 @@
+"""Finding the pictures in a folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from PIL import Image
+
+from dnnlib import UserError
+from training.datasets.items import Item, Lookup
+from training.datasets.pictures import Unreadable, open_image
+
+
+@dataclass
+class Folder:
+    """The pictures of a folder and the folders in it.
+
+    Attributes:
+        names: paths of the pictures from the folder, in ascending order.
+        skipped: [{"file", "reason"}] of what could not be looked into.
+    """
+
+    root: str
+    names: Lookup
+    skipped: list[dict[str, str]] = field(default_factory=list)
+    is_folder = True
+
+    def read(self, item: Item) -> str:
+        """The path of a picture."""
+        return os.path.join(self.root, item.name)
+
+    def has(self, name: str) -> bool:
+        """Whether there is a file besides the pictures."""
+        return os.path.isfile(os.path.join(self.root, name))
+
+    def content(self, name: str) -> bytes | None:
+        """The content of a file besides the pictures, or None if it is not there."""
+        if not self.has(name):
+            return None
+        with open(os.path.join(self.root, name), "rb") as file:
+            return file.read()
+
+
+def open_folder(root: str) -> Folder:
+    """Finds the files that are pictures by their names, or else by their first bytes.
+
+    Hidden files and folders are left out. Links to folders are followed, and each folder is read
+    once.
+
+    Raises:
+        UserError: `root` is not a readable folder.
+    """
+    try:
+        os.listdir(root)
+    except OSError as error:
+        raise UserError(f"cannot open image folder {root}: {error.strerror}") from error
+    skipped: list[dict[str, str]] = []
+    return Folder(root, Lookup((name, None) for name in _walk(root, skipped)), skipped)
+
+
+def picture_suffixes() -> set[str]:
+    """Suffixes of the formats that Pillow reads, in lower case with a dot."""
+    return {suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN}
+
+
+def is_picture(source: str | bytes) -> bool:
+    """Whether a file whose name does not say so is a picture; browsers save such files."""
+    try:
+        with open_image(source):
+            return True
+    except Unreadable:
+        return False
+
+
+def _walk(root: str, skipped: list[dict[str, str]]) -> Iterator[str]:
+    known, seen = picture_suffixes(), set()
+    folders = [""]
+    while folders:
+        folder = folders.pop()
+        path = os.path.join(root, folder)
+        try:
+            status = os.stat(path)
+            if (status.st_dev, status.st_ino) in seen:
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            with os.scandir(path) as entries:
+                for entry in entries:
+                    if entry.name.startswith("."):
+                        continue
+                    name = os.path.join(folder, entry.name)
+                    if entry.is_dir():
+                        folders.append(name)
+                    elif os.path.splitext(name)[1].lower() in known or is_picture(entry.path):
+                        yield name
+        except OSError as error:
+            skipped.append({"file": folder or ".", "reason": error.strerror or str(error)})

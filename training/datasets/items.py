@@ -1,0 +1,154 @@
+"""What importers hand over: the pictures of a source and their labels, listed on disk.
+
+An importer reads annotation files as streams and yields items; lists and look-up tables of any
+length lie in temporary files, so that memory does not grow with the number of rows.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import tempfile
+import threading
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+Label = int | str | tuple[float, ...]
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A picture of a source, before it is read.
+
+    Attributes:
+        name: where it is in the source, unique, with `/` between folders; messages show it.
+        label: the class, by its original number or name; a row of numbers where labels are no
+            classes; None where the source has no labels. All items of a source have one kind.
+        box: x1, y1, x2, y2 in pixels of the stored picture, to be cut out of it.
+    """
+
+    name: str
+    label: Label | None = None
+    box: Box | None = None
+
+
+@dataclass
+class Source:
+    """What an importer hands to `build.build`.
+
+    Attributes:
+        items: read once, in the order that an unshuffled dataset has.
+        read: gives for an item the path of a picture file, or the bytes of one, or uint8
+            [channels, height, width] or [height, width] pixels. Called by several threads at once.
+            Raises `pictures.Unreadable` for what cannot be used.
+        facts: what the manifest says of the source: {"source": path, …}.
+        label_names: names of classes by original number; a class without an entry is called by its
+            number, or by itself if it is text.
+        channels: 3, or 1 for grey pictures that stay so.
+        skipped: [{"file", "reason"}] of what the importer itself had to leave out; may grow while
+            `items` is read.
+    """
+
+    items: Iterable[Item]
+    read: Callable[[Item], str | bytes | np.ndarray]
+    facts: dict[str, Any]
+    label_names: Mapping[int | str, str] = field(default_factory=dict)
+    channels: int = 3
+    skipped: list[dict[str, str]] = field(default_factory=list)
+
+
+class ItemList:
+    """A sequence of items in a temporary file; 16 bytes of memory for each.
+
+    Attributes:
+        classes: original labels in use, ascending; empty where labels are rows or absent.
+        row_size: length of the rows where labels are rows of numbers, else 0.
+    """
+
+    def __init__(self, items: Iterable[Item]):
+        self._file = tempfile.TemporaryFile()
+        self._ends = array("q", [0])
+        self.row_size = 0
+        classes: set[int | str] = set()
+        end = 0
+        for item in items:
+            line = json.dumps([item.name, item.label, item.box]).encode("ascii")
+            self._file.write(line)
+            end += len(line)
+            self._ends.append(end)
+            if isinstance(item.label, tuple):
+                self.row_size = len(item.label)
+            elif item.label is not None:
+                classes.add(item.label)
+        self._file.flush()
+        self.classes = sorted(classes, key=lambda label: (isinstance(label, str), label))
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    def __getitem__(self, index: int) -> Item:
+        begin, end = self._ends[index], self._ends[index + 1]
+        name, label, box = json.loads(os.pread(self._file.fileno(), end - begin, begin))
+        label = tuple(label) if isinstance(label, list) else label
+        return Item(name, label, None if box is None else tuple(box))
+
+
+class Lookup:
+    """A read-only table of text to values (what JSON can say) in a temporary file.
+
+    Threads may share it.
+
+    Args:
+        rows: (key, value) pairs; of equal keys the first counts.
+
+    Iterating gives the keys in ascending order of their bytes.
+    """
+
+    def __init__(self, rows: Iterable[tuple[str, Any]]):
+        # The empty name is SQLite's for a database that is private and gone when it is closed.
+        self._database = sqlite3.connect("", check_same_thread=False)
+        self._lock = threading.Lock()
+        self._database.execute("CREATE TABLE t (key BLOB PRIMARY KEY, value TEXT) WITHOUT ROWID")
+        self._database.executemany(
+            "INSERT OR IGNORE INTO t VALUES (?, ?)",
+            ((os.fsencode(key), json.dumps(value)) for key, value in rows),
+        )
+        self._database.commit()
+
+    def __len__(self) -> int:
+        return self._database.execute("SELECT COUNT(*) FROM t").fetchone()[0]
+
+    def __iter__(self) -> Iterator[str]:
+        return (os.fsdecode(row[0]) for row in self._database.execute("SELECT key FROM t"))
+
+    def __contains__(self, key: str) -> bool:
+        return self._find(key) is not None
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """The value of a key, or `default`."""
+        row = self._find(key)
+        return default if row is None else json.loads(row[0])
+
+    def _find(self, key: str) -> tuple[str] | None:
+        query = "SELECT value FROM t WHERE key = ?"
+        with self._lock:
+            return self._database.execute(query, (os.fsencode(key),)).fetchone()
+
+
+class Seen:
+    """A set of digests in a temporary file."""
+
+    def __init__(self) -> None:
+        self._database = sqlite3.connect("")
+        self._database.execute("CREATE TABLE t (digest BLOB PRIMARY KEY) WITHOUT ROWID")
+
+    def add(self, digest: bytes) -> bool:
+        """Adds a digest; False if it was there already."""
+        query = "INSERT OR IGNORE INTO t VALUES (?)"
+        return self._database.execute(query, (digest,)).rowcount == 1
