@@ -11,7 +11,7 @@ import tarfile
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import IO, Any
 
 from dnnlib import UserError
@@ -28,9 +28,11 @@ _BROKEN = (OSError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipF
 class Archive:
     """The pictures of an archive. Threads may share it.
 
+    Hidden files are left out. A folder that holds everything, as is usual, has no part in names.
+
     Args:
         path: The archive, for messages.
-        entries: {name: [size in bytes, where it is]}.
+        entries: (name, [size in bytes, where it is]).
         load: reads an entry by where it is.
 
     Attributes:
@@ -40,11 +42,16 @@ class Archive:
 
     is_folder = False
 
-    def __init__(self, path: str, entries: Lookup, load: Callable[[Any], bytes]):
-        self.path, self._entries, self._load = path, entries, load
+    def __init__(
+        self, path: str, entries: Iterable[tuple[str, list]], load: Callable[[Any], bytes]
+    ):
+        self.path, self._load = path, load
+        self._entries = _without_outer_folder(
+            Lookup((name, place) for name, place in entries if not _is_hidden(name))
+        )
         self._suffixes = picture_suffixes()
         self.skipped: list[dict[str, str]] = []
-        self.names = Lookup((name, None) for name in entries if self._is_picture(name))
+        self.names = Lookup((name, None) for name in self._entries if self._is_picture(name))
 
     def read(self, item: Item) -> bytes:
         """The bytes of a picture. Raises `Unreadable`."""
@@ -70,9 +77,6 @@ class Archive:
             raise UserError(f"{name} in {self.path} is not readable: {error}") from error
 
     def _is_picture(self, name: str) -> bool:
-        parts = name.split("/")
-        if any(part.startswith(".") or part == "__MACOSX" for part in parts):
-            return False
         if os.path.splitext(name)[1]:
             return os.path.splitext(name)[1].lower() in self._suffixes
         try:
@@ -103,7 +107,7 @@ def open_archive(path: str) -> Archive:
 
 def _open_zip(path: str) -> Archive:
     archive = zipfile.ZipFile(path)
-    entries = Lookup(
+    entries = (
         (_plain(entry.filename), [entry.file_size, entry.filename])
         for entry in archive.infolist()
         if not entry.is_dir()
@@ -128,7 +132,7 @@ def _open_tar(path: str) -> Archive:
             raise EOFError("it ends early")
         return content
 
-    return Archive(path, Lookup(members()), load)
+    return Archive(path, members(), load)
 
 
 def _decompressed(path: str) -> IO[bytes]:
@@ -144,6 +148,18 @@ def _decompressed(path: str) -> IO[bytes]:
             copy.seek(0)
             return copy
     return open(path, "rb")
+
+
+def _is_hidden(name: str) -> bool:
+    return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
+
+
+def _without_outer_folder(entries: Lookup) -> Lookup:
+    folders = {name.partition("/")[0] if "/" in name else None for name in entries}
+    if len(folders) != 1 or None in folders:
+        return entries
+    start = len(folders.pop()) + 1
+    return Lookup((name[start:], entries.get(name)) for name in entries)
 
 
 def _plain(name: str) -> str:
