@@ -20,6 +20,9 @@ setup(
     ],
     extras_require={
         "gpu": ["tensorflow[and-cuda]>=2.18,<2.22"],
-        "test": ["pytest>=8", "ruff>=0.8"],
+        "beam": ["apache-beam>=2.60"],
+        "hdf5": ["h5py>=3.8"],
+        "lsun": ["lmdb>=1.4"],
+        "test": ["h5py>=3.8", "hypothesis>=6", "lmdb>=1.4", "pytest>=8", "ruff>=0.8"],
     },
 )

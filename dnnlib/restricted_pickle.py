@@ -18,7 +18,7 @@ import numpy as np
 
 from dnnlib.util import UserError, one_line
 
-# A snapshot of the largest official networks takes about 20,000 operations.
+# The largest official snapshots take about 20,000 operations, the batch of CIFAR-100 250,000.
 MAX_OPERATIONS = 1_000_000
 _MAX_KEY = 1000  # Characters in a key of a dict.
 _MAX_INT_BYTES = 32
@@ -44,7 +44,7 @@ def loads(
         set_state: called with an instance and what the pickle gives as its state.
 
     Raises:
-        UserError: it names something else, or uses operations that no snapshot needs.
+        UserError: it names something else, or uses operations that no such file needs.
         Exception: it is broken; any kind.
     """
     return _Unpickler(content, classes, set_state).load()
@@ -91,7 +91,7 @@ class _Operations:
             names = {c[0]: n for n, c in vars(pickle).items() if n.isupper() and _is_opcode(c)}
             if code not in names:
                 raise pickle.UnpicklingError(f"byte {code} is no operation")
-            raise UserError(f"it uses the operation {names[code]}, which no snapshot needs")
+            raise UserError(f"it uses the operation {names[code]}, which no such file needs")
         return self._methods[code]
 
     def spend(self, count: int) -> None:
@@ -127,7 +127,7 @@ class _Unpickler(pickle._Unpickler):
             return self._globals[module, name]
         except KeyError:
             raise UserError(
-                f"it names {_text(f'{module}.{name}')}, which has no place in a snapshot; "
+                f"it names {_text(f'{module}.{name}')}, which has no place in such a file; "
                 "nothing was executed"
             ) from None
 
@@ -142,7 +142,7 @@ class _Unpickler(pickle._Unpickler):
         self.find_class(
             self.readline()[:-1].decode("latin1"), self.readline()[:-1].decode("latin1")
         )
-        raise UserError("it uses the operation INST, which no snapshot needs")
+        raise UserError("it uses the operation INST, which no such file needs")
 
     dispatch[pickle.INST[0]] = load_inst
 
@@ -152,7 +152,7 @@ class _Unpickler(pickle._Unpickler):
             raise UserError("it calls something that has no name")
         if func.call is None:
             if args or func.new is None:
-                raise UserError(f"it calls {func.name} with arguments, which no snapshot needs")
+                raise UserError(f"it calls {func.name} with arguments, which no such file needs")
             self.append(func.new.__new__(func.new))
             return
         self.append(func.call(*args))
@@ -162,7 +162,7 @@ class _Unpickler(pickle._Unpickler):
     def load_newobj(self):
         args, cls = self.stack.pop(), self.stack.pop()
         if not isinstance(cls, _Global) or cls.new is None or args != ():
-            raise UserError("it makes an object in a way that no snapshot needs")
+            raise UserError("it makes an object in a way that no such file needs")
         self.append(cls.new.__new__(cls.new))
 
     dispatch[pickle.NEWOBJ[0]] = load_newobj
@@ -177,7 +177,7 @@ class _Unpickler(pickle._Unpickler):
             self._set_state(instance, state)
         else:
             name = instance.name if isinstance(instance, _Global) else type(instance).__name__
-            raise UserError(f"it changes {name}, which no snapshot needs")
+            raise UserError(f"it changes {name}, which no such file needs")
 
     dispatch[pickle.BUILD[0]] = load_build
 
@@ -252,14 +252,14 @@ class _Unpickler(pickle._Unpickler):
     def encode(self, text: Any, encoding: Any = None) -> bytes:
         """`_codecs.encode` as old protocols use it for bytes, and nothing else."""
         if not isinstance(text, str) or encoding != "latin1":
-            raise UserError("it encodes text in a way that no snapshot needs")
+            raise UserError("it encodes text in a way that no such file needs")
         self._claim(len(text))
         return text.encode("latin1")
 
     def new_array(self, cls: Any, shape: Any, _code: Any) -> _Array:
         """NumPy's `_reconstruct`: an empty array, to be filled by its state."""
         if not isinstance(cls, _Global) or cls.name != "numpy.ndarray" or shape != (0,):
-            raise UserError("it makes an array in a way that no snapshot needs")
+            raise UserError("it makes an array in a way that no such file needs")
         return np.empty(0, np.uint8).view(_Array)
 
     def _fill_array(self, array: _Array, state: Any) -> None:
@@ -298,7 +298,7 @@ class _Unpickler(pickle._Unpickler):
 
 
 def _functions(reader: _Unpickler) -> dict[tuple[str, str], _Global]:
-    """What a snapshot may name besides classes, by all modules that it has been in."""
+    """What a pickle may name besides classes, by all modules that it has been in."""
     table: dict[tuple[str, str], _Global] = {}
 
     def add(modules: Iterable[str], name: str, call: Callable | None) -> None:

@@ -216,10 +216,12 @@ def test_extract_compare_info_and_display(tmp_path, tool, monkeypatch):
     with open("png/dataset.json") as file:
         pairs = json.load(file)["labels"]
     assert pairs == [[n, int(k)] for n, k in zip(names, labels.argmax(1), strict=True)]
+    assert json.loads(Path("png/dataset.json").read_text())["label_names"][0] == "t-shirt"
     assert_one_line(tool("extract", "demo", "png"), "png exists already")
 
     assert tool("create_from_images", "kept", "png", "--shuffle=0")[0] == 0
     assert tool("compare", "demo", "kept")[0] == 0
+    assert "0 t-shirt: 2 images" in tool("info", "kept")[1]
     assert tool("create_from_images", "again", "png", "--shuffle=0", "--labels=none")[0] == 0
     code, out, _ = tool("compare", "demo", "again")
     assert code == 1 and "16x16: 12 images identical, 0 different" in out

@@ -59,6 +59,10 @@ def test_dataset_json_is_found_and_can_be_left_out(tmp_path, photos):
     for content in ({NAMES[0]: 3}, [[NAMES[0], 3]]):
         (photos / "dataset.json").write_text(json.dumps({"labels": content}))
         assert labelled(images_source(str(photos))) == {NAMES[0]: 3}
+    named = {"labels": [[NAMES[0], 2]], "label_names": ["a", "b", "c"]}
+    (photos / "dataset.json").write_text(json.dumps(named))
+    _, labels, manifest = make(tmp_path / "named", photos)
+    assert labels.tolist() == [[0, 0, 1]] and manifest["label_names"] == ["a", "b", "c"]
     (photos / "dataset.json").write_text(json.dumps({"labels": [[n, [0.5, 1]] for n in NAMES]}))
     assert labelled(images_source(str(photos)))[NAMES[2]] == (0.5, 1)
 
@@ -91,6 +95,8 @@ def test_labels_that_cannot_be_used(tmp_path, photos):
         (b'{"labels": [["a.png", true]]}', "is no pair"),
         (b'{"labels": [["a.png", [1, 2]], ["b.png", [1]]]}', "is no pair"),
         (b'{"labels": [["a.png", null]]}', "is no pair"),
+        (b'{"labels": [["a.png", 2]], "label_names": ["x", "y"]}', "label_names must be"),
+        (b'{"labels": [["a.png", "x"]], "label_names": ["x", "y"]}', "label_names must be"),
         (b"file,label\na.png\n", "row 2 has 1 columns"),
         (b"file,label\n", "hold no labels"),
         (b"", "hold no labels"),

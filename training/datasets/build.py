@@ -165,7 +165,7 @@ class _Build:
         self.finest = finest_log2(self.height, self.width)
         coarsest = self.finest if output.levels == "finest" else BASE_LOG2
         self.levels = list(range(self.finest, coarsest - 1, -1))
-        self.labels = _Labels(items)
+        self.labels = _Labels(source, items)
         self.seen = Seen() if output.dedupe else None
         self.sheet = ContactSheet()
 
@@ -225,7 +225,7 @@ class _Build:
             manifest["only_shards"] = list(output.only_shards)
         if output.dedupe:
             manifest["duplicates"] = self.duplicates
-        manifest |= self.labels.describe(self.source)
+        manifest |= self.labels.describe()
         self.skipped.sort(key=lambda entry: entry["file"])
         write_manifest(self.folder, output.name, manifest | {"skipped": self.skipped})
 
@@ -237,8 +237,8 @@ class _Build:
             path = os.path.join(output.tfrecord_dir, f"{output.name}.json")
             print(f"skipped {len(self.skipped) - MAX_NAMED} more: see {path}", file=sys.stderr)
         text = f"{output.tfrecord_dir}: {self.count} images of {self.width}x{self.height}, "
-        if self.items.classes:
-            text += f"{len(self.items.classes)} classes, "
+        if self.labels.classes:
+            text += f"{len(self.labels.classes)} classes, "
         if output.dedupe:
             text += f"{self.duplicates} duplicates left out, "
         print(f"{text}{len(self.skipped)} files skipped")
@@ -306,9 +306,11 @@ class _Converter:
 class _Labels:
     """Labels of the images that are written: numbers of classes, or rows."""
 
-    def __init__(self, items: ItemList):
-        self._classes = items.classes
-        self._dense = {label: i for i, label in enumerate(items.classes)}
+    def __init__(self, source: Source, items: ItemList):
+        in_use = items.classes
+        self.classes = list(source.classes) if in_use and source.classes else in_use
+        self._names = [str(source.label_names.get(label, label)) for label in self.classes]
+        self._dense = {label: i for i, label in enumerate(self.classes)}
         self._row_size = items.row_size
         self._values = array("f" if items.row_size else "l")
         self._count = 0
@@ -319,14 +321,14 @@ class _Labels:
             if not isinstance(item.label, tuple) or len(item.label) != self._row_size:
                 raise UserError(f"{printable(item.name)} has no label of {self._row_size} numbers")
             self._values.extend(item.label)
-        elif self._classes:
+        elif self.classes:
             if item.label is None or isinstance(item.label, tuple):
                 raise UserError(f"{printable(item.name)} has no label, unlike others")
             self._values.append(self._dense[item.label])
 
     def write(self, path: str) -> None:
-        if self._row_size or self._classes:
-            write_labels(path, self._rows(), self._count, self._row_size or len(self._classes))
+        if self._row_size or self.classes:
+            write_labels(path, self._rows(), self._count, self._row_size or len(self.classes))
 
     def _rows(self) -> Iterator[np.ndarray]:
         values = np.frombuffer(self._values, self._values.typecode)
@@ -335,14 +337,13 @@ class _Labels:
             return
         for begin in range(0, self._count, _LABEL_ROWS):
             chunk = values[begin : begin + _LABEL_ROWS]
-            rows = np.zeros([len(chunk), len(self._classes)], np.float32)
+            rows = np.zeros([len(chunk), len(self.classes)], np.float32)
             rows[np.arange(len(chunk)), chunk] = 1
             yield rows
 
-    def describe(self, source: Source) -> dict:
+    def describe(self) -> dict:
         """What the manifest says: names of the classes, and their original numbers or names."""
-        names = [str(source.label_names.get(label, label)) for label in self._classes]
-        return {"label_names": names, "label_ids": list(self._classes)}
+        return {"label_names": self._names, "label_ids": self.classes}
 
 
 def map_in_order(function: Callable, items: Iterable, workers: int | None = None) -> Iterator:

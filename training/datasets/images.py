@@ -50,7 +50,11 @@ def images_source(image_dir: str, labels: str = "auto") -> Source:
     if labels in ("none", "folders"):
         label_of = {"none": _no_label, "folders": _folder}[labels]
     else:
-        label_of = functools.partial(_listed, _label_table(pictures, labels))
+        table, names = _label_table(pictures, labels)
+        label_of = functools.partial(_listed, table)
+        # A list of names means classes 0, 1, ... even where no picture is in one of them.
+        source.label_names = dict(enumerate(names))
+        source.classes = range(len(names)) or None
     if labels != "none":
         facts["labels"] = labels
     source.items = _items(pictures.names, label_of, labels, source)
@@ -81,8 +85,9 @@ def _listed(table: Lookup, name: str) -> Label | None:
     return tuple(label) if isinstance(label, list) else label
 
 
-def _label_table(pictures, file: str) -> Lookup:
-    """{name of a picture: label} of a JSON or CSV file."""
+def _label_table(pictures, file: str) -> tuple[Lookup, list[str]]:
+    """{name of a picture: label} of a JSON or CSV file, and the names of classes in it."""
+    names: list[str] = []
     content = pictures.content(file)
     where = file
     if content is None:
@@ -96,14 +101,16 @@ def _label_table(pictures, file: str) -> Lookup:
     try:
         text = content.decode("utf-8-sig")
         if text.lstrip()[:1] in ("{", "["):
-            table = Lookup(_json_labels(json.loads(text), where))
+            content = json.loads(text)
+            table = Lookup(_json_labels(content, where))
+            names = _class_names(content, table, where)
         else:
             table = Lookup(_csv_labels(text, where))
     except (ValueError, csv.Error, RecursionError) as error:
         raise UserError(f"labels {where} are not readable: {one_line(error)}") from error
     if not len(table):
         raise UserError(f"labels {where} hold no labels")
-    return table
+    return table, names
 
 
 def _json_labels(content: object, where: str) -> Iterator[tuple[str, Label]]:
@@ -124,6 +131,17 @@ def _json_labels(content: object, where: str) -> Iterator[tuple[str, Label]]:
                 "class or a row of numbers, as long as the others"
             )
         yield name.replace("\\", "/"), label
+
+
+def _class_names(content: dict, table: Lookup, where: str) -> list[str]:
+    """The names of classes 0, 1, … that `extract` writes, or none."""
+    names = content.get("label_names") or []
+    labels = [table.get(name) for name in table] if names else []
+    if not isinstance(names, list) or not all(
+        isinstance(label, int) and 0 <= label < len(names) for label in labels
+    ):
+        raise UserError(f"labels {where}: label_names must be a list with a name for each class")
+    return [str(name) for name in names]
 
 
 def _csv_labels(text: str, where: str) -> Iterator[tuple[str, Label]]:

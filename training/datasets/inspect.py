@@ -52,8 +52,8 @@ def display(tfrecord_dir: str) -> None:
 def extract(tfrecord_dir: str, output_dir: str) -> None:
     """Writes every image as img00000000.png, img00000001.png, ... and the labels.
 
-    Labels go to dataset.json, {"labels": [[file name, label], ...]}: the number of the class, or
-    the row of numbers where labels are not one-hot.
+    Labels go to dataset.json, {"labels": [[file name, label], ...], "label_names": [...]}: the
+    number of the class, or the row of numbers where labels are not one-hot.
 
     Raises:
         UserError: No dataset, or it is damaged, or `output_dir` exists or cannot be written.
@@ -69,9 +69,11 @@ def extract(tfrecord_dir: str, output_dir: str) -> None:
             files = list(tqdm(results, total=count, unit="img", disable=None))
         if labels is not None:
             values = labels.argmax(axis=1) if is_one_hot(labels) else labels
-            pairs = [list(pair) for pair in zip(files, values.tolist(), strict=True)]
+            content = {"labels": [list(pair) for pair in zip(files, values.tolist(), strict=True)]}
+            if names := (read_manifest(dataset) or {}).get("label_names"):
+                content["label_names"] = names
             with open(os.path.join(folder, "dataset.json"), "w", encoding="utf-8") as file:
-                json.dump({"labels": pairs}, file)
+                json.dump(content, file)
     print(f"{output_dir}: {count} images{'' if labels is None else ' and dataset.json (labels)'}")
 
 

@@ -12,7 +12,7 @@ import sqlite3
 import tempfile
 import threading
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,6 +53,8 @@ class Source:
         channels: 3, or 1 for grey pictures that stay so.
         skipped: [{"file", "reason"}] of what the importer itself had to leave out; may grow while
             `items` is read.
+        classes: original labels that the dataset has a column for, in this order; None for those
+            in use, ascending.
     """
 
     items: Iterable[Item]
@@ -61,6 +63,7 @@ class Source:
     label_names: Mapping[int | str, str] = field(default_factory=dict)
     channels: int = 3
     skipped: list[dict[str, str]] = field(default_factory=list)
+    classes: Sequence[int | str] | None = None
 
 
 class ItemList:
