@@ -9,6 +9,7 @@ import os
 from dnnlib import cli
 from dnnlib.tensorflow_loader import load_tensorflow
 from metrics import METRICS
+from training.presets import ADA_NAMES
 
 _EXAMPLES = """examples:
   # See the whole way from data to image grid in a few minutes, on any machine:
@@ -16,6 +17,9 @@ _EXAMPLES = """examples:
 
   # Train on the data set in ~/datasets/shoes with one GPU:
   python run_training.py --data-dir=~/datasets --dataset=shoes --mirror-augment=true
+
+  # With the networks of StyleGAN2-ADA, and what usually works at this resolution:
+  python run_training.py --data-dir=~/datasets --dataset=shoes --cfg=auto --mirror=true
 
   # A network small enough for a CPU:
   python run_training.py --data-dir=~/datasets --dataset=shoes --config=config-e \\
@@ -36,22 +40,34 @@ def _parse_args() -> argparse.Namespace:
     add("--dataset", type=cli.path, help="name of the data set: a folder in --data-dir")
     add(
         "--config",
+        "--cfg",
         default="config-f",
-        help="config-a to config-f, or config-e-G{orig,skip,resnet}-D{orig,skip,resnet} "
-        "(default: config-f)",
+        help="of StyleGAN2: config-a to config-f, or config-e-G{orig,skip,resnet}-"
+        f"D{{orig,skip,resnet}}; of StyleGAN2-ADA: {', '.join(ADA_NAMES)} (default: config-f)",
     )
-    add("--num-gpus", type=cli.integer(1), default=1, help="number of GPUs (default: 1)")
-    add("--total-kimg", type=cli.number(0.001), help="length in thousands of images (25000)")
+    add("--num-gpus", "--gpus", type=cli.integer(1), default=1, help="number of GPUs (default: 1)")
+    add(
+        "--total-kimg",
+        "--kimg",
+        type=cli.number(0.001),
+        help="length in thousands of images (default: config's, mostly 25000)",
+    )
     add("--gamma", type=cli.number(0), help="weight of the R1 regularisation (default: config's)")
-    add("--mirror-augment", type=cli.boolean, default=False, help="flip half of the images (false)")
+    add(
+        "--mirror-augment",
+        "--mirror",
+        type=cli.boolean,
+        default=False,
+        help="flip half of the images (false)",
+    )
     add("--metrics", default="none", help="metrics to compute; this version has none (none)")
     add("--seed", type=cli.integer(0, 2**31 - 1), help="fixes the whole run (default: 1000)")
-    add("--batch", type=cli.integer(1), help="images a step (default: 32)")
+    add("--batch", type=cli.integer(1), help="images a step (default: config's)")
     add(
         "--batch-gpu",
         type=cli.integer(1),
         help="images at once on a device; the rest of --batch "
-        "is accumulated (default: as many as fit the resolution)",
+        "is accumulated (default: by configuration and resolution)",
     )
     add("--snap", type=cli.integer(1), help="ticks between snapshots (default: 10)")
     add("--cond", type=cli.boolean, default=True, help="use the data set's labels (true)")
@@ -69,16 +85,20 @@ def _parse_args() -> argparse.Namespace:
     size.add_argument("--fmap-max", type=cli.integer(1), help="feature maps, at most (512)")
     size.add_argument("--latent-size", type=cli.integer(1), help="size of z and w (512)")
     size.add_argument(
-        "--mapping-layers", type=cli.integer(1), help="depth of the mapping network (8)"
+        "--mapping-layers", type=cli.integer(1), help="depth of the mapping network (8 or 2)"
     )
-    size.add_argument("--lrate", type=cli.number(0), help="learning rate (0.002)")
+    size.add_argument("--lrate", type=cli.number(0), help="learning rate (default: config's)")
     size.add_argument(
         "--lod-kimg",
         type=cli.number(0.001),
         help="configs a-d: thousands of images at a resolution, and again for fading in the next "
         "(600)",
     )
-    size.add_argument("--ema-kimg", type=cli.number(0), help="half-life of the weight average (10)")
+    size.add_argument(
+        "--ema-kimg",
+        type=cli.number(0),
+        help="half-life of the weight average in thousands of images (default: config's)",
+    )
     args = parser.parse_args()
     # Deviation: the official default is fid50k.
     unknown = [name for name in args.metrics.split(",") if name not in ("none", *METRICS)]

@@ -1,4 +1,4 @@
-"""What a training run is made of: the options and the presets."""
+"""What a training run is made of: the options, and where they come from."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dnnlib import UserError
+from dnnlib.tensorflow_loader import load_tensorflow
+from training.presets import ADA_NAMES, PRESETS, ada_overrides
 from training.schedule import ScheduleOptions
 
 
@@ -46,105 +48,31 @@ class TrainingOptions:
         return dataclasses.asdict(self)
 
 
-_STYLEGAN2 = "training.networks_stylegan2."
-_STYLEGAN = "training.networks_stylegan."
-_ARCHITECTURES = ("orig", "skip", "resnet")
-
-
-def _preset(
-    G: str,
-    D: str,
-    growing: bool,
-    lazy: bool = True,
-    path_length: bool = True,
-    gamma: float = 10.0,
-    G_args: dict[str, Any] | None = None,
-    D_args: dict[str, Any] | None = None,
-) -> dict[str, Any]:
-    adam = {"beta1": 0.0, "beta2": 0.99, "epsilon": 1e-8}
-    loss = "G_logistic_ns_pathreg" if path_length else "G_logistic_ns"
-    return {
-        "G_args": {"func_name": G, **(G_args or {})},
-        "D_args": {"func_name": D, **(D_args or {})},
-        "G_opt_args": adam,
-        "D_opt_args": dict(adam),
-        "G_loss_args": {"func_name": f"training.loss.{loss}"},
-        "D_loss_args": {"func_name": "training.loss.D_logistic_r1", "gamma": gamma},
-        "lazy_regularization": lazy,
-        "sched_args": _GROWING if growing else ScheduleOptions(),
-    }
-
-
-# Progressive growing from 8×8, as configurations A to D train (StyleGAN, appendix C).
-_LRATES = {128: 0.0015, 256: 0.002, 512: 0.003, 1024: 0.003}
-_GROWING = ScheduleOptions(
-    lod_initial_resolution=8,
-    G_lrate_base=0.001,
-    G_lrate_dict=_LRATES,
-    D_lrate_base=0.001,
-    D_lrate_dict=_LRATES,
-    minibatch_size_dict={8: 256, 16: 128, 32: 64, 64: 32},
-    minibatch_gpu_base=4,
-    minibatch_gpu_dict={8: 32, 16: 16, 32: 8, 64: 4},
-)
-_SMALL = {"fmap_base": 8 << 10}
-_REVISED = {"synthesis_func": "G_synthesis_stylegan_revised", **_SMALL}
-_B_TO_D = {
-    "G": _STYLEGAN2 + "G_main",
-    "D": _STYLEGAN2 + "D_stylegan",
-    "growing": True,
-    "G_args": _REVISED,
-    "D_args": _SMALL,
-}
-
-
-def _config_e(G_arch: str = "skip", D_arch: str = "resnet") -> dict[str, Any]:
-    return _preset(
-        _STYLEGAN2 + "G_main",
-        _STYLEGAN2 + "D_stylegan2",
-        growing=False,
-        gamma=100.0,
-        G_args={**_SMALL, "architecture": G_arch},
-        D_args={**_SMALL, "architecture": D_arch},
-    )
-
-
-# The configurations of StyleGAN2's tables 1 and 2 by their official names: overrides of
-# TrainingOptions. Each adds one thing to the one before it.
-PRESETS: dict[str, dict[str, Any]] = {
-    # StyleGAN, the baseline.
-    "config-a": _preset(
-        _STYLEGAN + "G_style",
-        _STYLEGAN + "D_basic",
-        growing=True,
-        lazy=False,
-        path_length=False,
-        G_args=_SMALL,
-        D_args=_SMALL,
-    ),
-    # Weight demodulation in the place of instance normalisation.
-    "config-b": _preset(**_B_TO_D, lazy=False, path_length=False),
-    # Lazy regularisation.
-    "config-c": _preset(**_B_TO_D, path_length=False),
-    # Path length regularisation.
-    "config-d": _preset(**_B_TO_D),
-    # No growing, new architectures.
-    "config-e": _config_e(),
-    **{f"config-e-G{g}-D{d}": _config_e(g, d) for g in _ARCHITECTURES for d in _ARCHITECTURES},
-    # Large networks.
-    "config-f": _preset(_STYLEGAN2 + "G_main", _STYLEGAN2 + "D_stylegan2", growing=False),
-}
-
-
-def preset(name: str) -> TrainingOptions:
+def preset(
+    name: str, resolution: int | None = None, num_gpus: int = 1, minibatch: int | None = None
+) -> TrainingOptions:
     """Options of a configuration.
 
+    Args:
+        name: a key of `training.presets.PRESETS`, or one of `ADA_NAMES`.
+        resolution: of the images; `auto` depends on it, the others do not.
+        num_gpus: replicas that share a minibatch.
+        minibatch: images a step; None: as many as the configuration says.
+
     Raises:
-        UserError: unknown name.
+        UserError: unknown name, or a minibatch that cannot be shared.
     """
+    if name in ADA_NAMES:
+        overrides = ada_overrides(name, resolution, num_gpus, minibatch)
+        return TrainingOptions(num_gpus=num_gpus, **overrides)
     if name not in PRESETS:
-        raise UserError(f"--config={name}: use one of {', '.join(PRESETS)}")
-    return TrainingOptions(**copy.deepcopy(PRESETS[name]))
+        raise UserError(f"--config={name}: use one of {', '.join((*PRESETS, *ADA_NAMES))}")
+    options = TrainingOptions(num_gpus=num_gpus, **copy.deepcopy(PRESETS[name]))
+    if minibatch is not None:
+        schedule = options.sched_args
+        schedule.minibatch_size_base, schedule.minibatch_size_dict = minibatch, {}
+        schedule.minibatch_gpu_base, schedule.minibatch_gpu_dict = None, {}
+    return options
 
 
 DEMO_RESOLUTION = 32
@@ -179,18 +107,19 @@ def options_from_args(args: Any) -> TrainingOptions:
     Raises:
         UserError: an option is missing or names something that is not there.
     """
-    options = preset(args.config)
     if not args.dataset:
         raise UserError("--dataset is missing: name a folder of TFRecords, or try --demo")
     path = os.path.join(args.data_dir or "", args.dataset)
     if not os.path.isdir(path):
         where = "" if args.data_dir else " (--data-dir names the folder that it is in)"
         raise UserError(f"--dataset: there is no folder {path}{where}")
-    options.dataset_args = {"tfrecord_dir": path, "resolution": args.resolution}
+    dataset_args = {"tfrecord_dir": path, "resolution": args.resolution}
     # Deviation: labels are ignored by default in the official code.
-    options.dataset_args["max_label_size"] = "full" if args.cond else 0
+    dataset_args["max_label_size"] = "full" if args.cond else 0
+    resolution = _find_resolution(dataset_args) if args.config == "auto" else None
+    options = preset(args.config, resolution, args.num_gpus, args.batch)
+    options.dataset_args = dataset_args
     options.mirror_augment = args.mirror_augment
-    options.num_gpus = args.num_gpus
     if args.gamma is not None:
         options.D_loss_args["gamma"] = args.gamma
     if args.snap is not None:
@@ -207,14 +136,21 @@ def options_from_args(args: Any) -> TrainingOptions:
     return options
 
 
+def _find_resolution(dataset_args: dict[str, Any]) -> int:
+    """Resolution of the images that a run sees."""
+    load_tensorflow()  # Takes seconds, which only the one configuration costs that asks for this.
+    from training.dataset import TFRecordDataset
+
+    dataset = TFRecordDataset(**dataset_args)
+    dataset.close()
+    return dataset.resolution
+
+
 def _set_schedule(schedule: ScheduleOptions, args: Any) -> None:
     """What the command line says of the schedule holds at every resolution."""
     if args.lrate is not None:
         schedule.G_lrate_base = schedule.D_lrate_base = args.lrate
         schedule.G_lrate_dict = schedule.D_lrate_dict = {}
-    if args.batch is not None:
-        schedule.minibatch_size_base, schedule.minibatch_size_dict = args.batch, {}
-        schedule.minibatch_gpu_base, schedule.minibatch_gpu_dict = None, {}
     if args.batch_gpu is not None:
         schedule.minibatch_gpu_base, schedule.minibatch_gpu_dict = args.batch_gpu, {}
     if args.lod_kimg is not None:

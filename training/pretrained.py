@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from dnnlib import UserError, downloads
 
@@ -13,6 +13,18 @@ BASE = "https://nvlabs-fi-cdn.nvidia.com/"
 STYLEGAN2 = "stylegan2/networks/"
 ADA = "stylegan2-ada/pretrained/"
 ADA_TRANSFER = ADA + "transfer-learning-source-nets/"
+# Folders of published networks and the folders in them. Any file in them can be named.
+_FOLDERS = {
+    STYLEGAN2: ("table2",),
+    ADA: (
+        "paper-fig7c-training-set-sweeps",
+        "paper-fig8a-comparison-methods",
+        "paper-fig8b-discriminator-capacity",
+        "paper-fig11a-small-datasets",
+        "paper-fig11b-cifar10",
+        "transfer-learning-source-nets",
+    ),
+}
 
 # Prefix by which the official stylegan2 scripts name files of their collection.
 _GDRIVE = "gdrive:"
@@ -59,10 +71,10 @@ def url_of(spec: str) -> str | None:
     """The URL that a short name, a `gdrive:` name or an URL stands for; None for a path.
 
     Besides short names, with `.pkl` or without: `gdrive:networks/FILE` as in the official scripts,
-    and paths below the official folders, like `stylegan2/networks/FILE`.
+    and paths of `.pkl` files below the official folders, like `stylegan2/networks/FILE`.
 
     Raises:
-        UserError: a `gdrive:` name that is not on the list.
+        UserError: a `gdrive:` name that is not on the list, or a folder that is not there.
     """
     if downloads.is_url(spec):
         return spec
@@ -72,8 +84,10 @@ def url_of(spec: str) -> str | None:
         if url not in urls.values():
             raise UserError(f"{spec} is not a published network{suggestion(spec)}")
         return url
-    if BASE + spec in urls.values():
-        return BASE + spec
+    for root, folders in _FOLDERS.items():
+        if spec.startswith(root) and spec.endswith(".pkl"):
+            _check_folder(root, folders, spec)
+            return BASE + spec
     return urls.get(spec.removesuffix(".pkl"))
 
 
@@ -92,7 +106,8 @@ def local_path(spec: str) -> str:
         return spec
     if downloads.cached(url) is None:
         for folder, licence in _LICENCES.items():
-            if url.startswith(BASE + folder):
+            # A scheme and a host may be written in capitals.
+            if url.lower().startswith(BASE + folder):
                 print(
                     f"NOTE: {spec} is a network by NVIDIA, under NVIDIA's own licence and not that "
                     f"of this project: non-commercial use only. See {licence}",
@@ -105,3 +120,15 @@ def suggestion(spec: str) -> str:
     """The end of an error message: short names like `spec`, if there are any."""
     close = difflib.get_close_matches(spec.rpartition("/")[2].removesuffix(".pkl"), names(), 3)
     return f"; did you mean the published network {' or '.join(close)}?" if close else ""
+
+
+def _check_folder(root: str, folders: Sequence[str], spec: str) -> None:
+    """Raises a UserError if `spec`, which is below `root`, is in none of its folders."""
+    folder, *rest = spec.removeprefix(root).split("/")
+    if not rest or folder in folders:
+        return
+    close = difflib.get_close_matches(folder, folders, 1, cutoff=0.4)
+    hint = f"did you mean {root}{close[0]}/?" if close else f"use {', '.join(folders)}"
+    raise UserError(
+        f"{spec}: there is no such file, and no folder {folder} of published networks; {hint}"
+    )

@@ -32,6 +32,17 @@ CDN = "https://nvlabs-fi-cdn.nvidia.com/"
         ("ffhq.pkl", "stylegan2-ada/pretrained/ffhq.pkl"),
         ("ffhq256", "stylegan2-ada/pretrained/transfer-learning-source-nets/"
                     "ffhq-res256-mirror-paper256-noaug.pkl"),
+        *((path, path) for path in (
+            "stylegan2/networks/some.pkl",
+            "stylegan2/networks/table2/some.pkl",
+            "stylegan2-ada/pretrained/some.pkl",
+            "stylegan2-ada/pretrained/paper-fig7c-training-set-sweeps/some.pkl",
+            "stylegan2-ada/pretrained/paper-fig8a-comparison-methods/some.pkl",
+            "stylegan2-ada/pretrained/paper-fig8b-discriminator-capacity/some.pkl",
+            "stylegan2-ada/pretrained/paper-fig11a-small-datasets/some.pkl",
+            "stylegan2-ada/pretrained/paper-fig11b-cifar10/deeper/some.pkl",
+            "stylegan2-ada/pretrained/transfer-learning-source-nets/some.pkl",
+        )),
     ],
 )  # fmt: skip
 def test_names(spec, url):
@@ -40,11 +51,35 @@ def test_names(spec, url):
 
 def test_what_is_no_name():
     assert pretrained.url_of("https://example.com/G.pkl") == "https://example.com/G.pkl"
-    for path in ("network-final.pkl", "results/ffhq/x.pkl", "stylegan2-cat-config-b", ""):
+    for path in (
+        "network-final.pkl",
+        "results/ffhq/x.pkl",
+        "stylegan2-cat-config-b",
+        "",
+        "./stylegan2/networks/some.pkl",
+        "stylegan2-ada/pretrained/paper-fig11b-cifar10/some.npz",
+        "stylegan2-ada/license.pkl",
+    ):
         assert pretrained.url_of(path) is None
         assert pretrained.local_path(path) == path
     with pytest.raises(UserError, match=r"did you mean .*stylegan2-ffhq-config-f"):
         pretrained.url_of("gdrive:networks/stylegan2-ffhq-config-g.pkl")
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("stylegan2-ada/pretrained/paper-fig11b-cifar/some.pkl",
+         "no folder paper-fig11b-cifar .*did you mean .*pretrained/paper-fig11b-cifar10/"),
+        ("stylegan2-ada/pretrained/transfer-learning/some.pkl", "mean .*learning-source-nets/"),
+        ("stylegan2/networks/table1/some.pkl", "did you mean stylegan2/networks/table2/"),
+        ("stylegan2-ada/pretrained/mine/some.pkl", "use paper-fig7c-training-set-sweeps, "),
+    ],
+)  # fmt: skip
+def test_mistyped_folders(spec, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=message):
+        snapshots.load(spec)
 
 
 def test_the_list():
@@ -60,6 +95,12 @@ def test_files_come_before_names(tmp_path, monkeypatch):
     assert pretrained.local_path("metfaces") == "downloaded"
     (tmp_path / "afhqcat").write_bytes(b"")
     assert pretrained.local_path("afhqcat") == "afhqcat"
+    for folder in ("mine", "paper-fig11b-cifar10"):
+        path = tmp_path / "stylegan2-ada/pretrained" / folder / "G.pkl"
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"")
+        spec = str(path.relative_to(tmp_path))
+        assert pretrained.local_path(spec) == spec
 
 
 def test_the_licence_is_shown_at_first_use(monkeypatch, capsys):
@@ -69,6 +110,10 @@ def test_the_licence_is_shown_at_first_use(monkeypatch, capsys):
     for spec, licence in (
         ("cifar10", "stylegan2-ada/license"),
         ("stylegan2-cat-config-f", "stylegan2/license"),
+        ("stylegan2-ada/pretrained/paper-fig11a-small-datasets/some.pkl", "stylegan2-ada/license"),
+        (f"{CDN}stylegan2-ada/pretrained/paper-fig11b-cifar10/a.pkl", "stylegan2-ada/license"),
+        (f"{CDN}stylegan2/networks/table2/some.pkl", "stylegan2/license"),
+        (f"{CDN}stylegan2/networks/b.pkl".replace("nvidia", "NVIDIA"), "stylegan2/license"),
     ):
         for count in (1, 0):
             assert pretrained.local_path(spec) == "file"

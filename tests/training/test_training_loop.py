@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from training.datasets.images import create_demo, create_from_images
+from training.datasets.build import Output
+from training.datasets.demo_dataset import create_demo
+from training.datasets.images import create_from_images
 
 SMALL = [
     "--config=config-e",
@@ -45,7 +47,8 @@ def data_dir(tmp_path_factory, shared):
         for name in names:
             os.symlink(clothing / category / name, source / f"{category}-{name}")
     for name, size in (("photos", 16), ("photos32", 32)):
-        create_from_images(str(folder / name), str(source), resolution=size, transform="pad-white")
+        output = Output(str(folder / name), resolution=size, transform="pad-white")
+        create_from_images(output, str(source))
     return folder
 
 
@@ -53,7 +56,7 @@ def data_dir(tmp_path_factory, shared):
 def drawn_dir(tmp_path_factory):
     """A data set `drawn`, with labels."""
     folder = tmp_path_factory.mktemp("drawn")
-    create_demo(str(folder / "drawn"), num_images=24, resolution=16)
+    create_demo(Output(str(folder / "drawn"), shuffle=False, resolution=16), num_images=24)
     return folder
 
 
@@ -185,6 +188,28 @@ def test_labels_are_used_and_accumulation_works(drawn_dir, run_script, tmp_path)
     assert Image.open(out).size == (32, 96)
 
 
+def test_networks_of_ada_with_labels(drawn_dir, run_script, tmp_path):
+    """From `--config=auto` to pictures of a class, by the snapshot that others read."""
+    from training import snapshots
+
+    args = (f"--data-dir={drawn_dir}", "--dataset=drawn", "--config=auto", "--total-kimg=0.04")
+    _, run_dir = train(run_script, tmp_path / "results", *args)
+    assert run_dir.name == "00000-stylegan2-drawn-1gpu-auto"
+    rows = read_stats(run_dir)
+    assert all(np.isfinite(row["Loss/D/loss"]) for row in rows)
+    assert any("Loss/pl_lengths" in row for row in rows)
+    assert rows[-1]["TrainG/skipped_steps"] == rows[-1]["TrainD/skipped_steps"] == 0
+    network = run_dir / "network-final.pkl"
+    for net in snapshots.load(str(network)):
+        assert (net.build_module, net.origin.version) == ("training.networks", 5)
+        assert net.static_kwargs["label_size"] == 6
+        assert net.static_kwargs["conv_clamp"] == 256
+    args = [f"--network={network}", "--seeds=1", "--class=5", f"--result-dir={tmp_path / 'out'}"]
+    result = run_script(["run_generator.py", "generate-images", *args])
+    assert result.returncode == 0, result.stderr
+    assert [Image.open(path).size for path in tmp_path.glob("out/*/seed*.png")] == [(16, 16)]
+
+
 def test_dry_run_prints_the_options_and_leaves_nothing(drawn_dir, run_script, tmp_path):
     args = ["run_training.py", f"--data-dir={drawn_dir}", "--dataset=drawn", "--gamma=3", "-n"]
     result = run_script([*args, f"--result-dir={tmp_path / 'none'}"])
@@ -224,7 +249,7 @@ def broken_dir(tmp_path_factory):
     """Data sets with one defect each."""
     folder = tmp_path_factory.mktemp("broken")
     for name in ("truncated", "labels"):
-        create_demo(str(folder / name), num_images=12, resolution=8)
+        create_demo(Output(str(folder / name), shuffle=False, resolution=8), num_images=12)
     path = folder / "truncated" / "truncated-r03.tfrecords"
     with open(path, "r+b") as file:
         file.truncate(path.stat().st_size - 30)
@@ -245,7 +270,7 @@ def broken_dir(tmp_path_factory):
         (["--dataset=labels", "--gamma=abc"], "--gamma: expected a number"),
         (["--dataset=labels", "--gama=1"], "unrecognized arguments: --gama=1"),
         (["--dataset=labels", "--metrics=fid50k"], "--metrics=fid50k"),
-        (["--dataset=labels", "--num-gpus=0"], "--num-gpus: expected a whole number"),
+        (["--dataset=labels", "--num-gpus=0"], "--num-gpus/--gpus: expected a whole number"),
         ([], "--dataset is missing"),
     ],
 )
