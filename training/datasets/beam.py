@@ -7,7 +7,10 @@ imported here only.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import io
+import logging
 import os
 import shutil
 from collections.abc import Callable
@@ -37,27 +40,29 @@ def run(create: Callable[[Output], None], output: Output, runner: str, options: 
     Raises:
         UserError: Beam is not installed, or a shard cannot be made.
     """
+    output.check()
+    if output.only_shards or output.dedupe:
+        raise UserError("--runner distributes shards: leave out --only-shards and --dedupe")
+    if output.shards == 1:
+        raise UserError("--runner distributes shards: give --shards, some for each worker")
+    check_free(output.tfrecord_dir)
     try:
         import apache_beam as beam
         from apache_beam.options.pipeline_options import PipelineOptions
     except ImportError as error:
-        raise UserError(f'--runner={runner} needs Apache Beam: pip install "{_EXTRA}"') from error
-    output.check()
-    if output.only_shards or output.dedupe:
-        raise UserError("--runner distributes shards: leave out --only-shards and --dedupe")
-    check_free(output.tfrecord_dir)
+        raise UserError(f'--runner={runner} needs Apache Beam: pip install -e ".[beam]"') from error
     folder = os.path.abspath(output.tfrecord_dir) + ".parts"
     arguments = [f"--runner={RUNNERS[runner]}", *options]
+    logging.getLogger("apache_beam").setLevel(logging.CRITICAL)  # what matters is raised
     try:
         with beam.Pipeline(options=PipelineOptions(arguments)) as pipeline:
             shards = pipeline | beam.Create(range(output.shards)) | beam.Reshuffle()
             _ = shards | beam.Map(_write_part, create, output, folder)
         merge(output.tfrecord_dir, [_part(folder, output, i) for i in range(output.shards)])
+    except UserError as error:  # Beam adds where in the pipeline it was
+        raise UserError(str(error).partition(" [while running")[0]) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-_EXTRA = "stylegan2-products[beam]"
 
 
 def _part(folder: str, output: Output, shard: int) -> str:
@@ -67,5 +72,6 @@ def _part(folder: str, output: Output, shard: int) -> str:
 def _write_part(shard: int, create: Callable[[Output], None], output: Output, folder: str) -> int:
     part = _part(folder, output, shard)
     shutil.rmtree(part, ignore_errors=True)  # what a worker that failed has left
-    create(dataclasses.replace(output, tfrecord_dir=part, only_shards=(shard, shard)))
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        create(dataclasses.replace(output, tfrecord_dir=part, only_shards=(shard, shard)))
     return shard

@@ -181,7 +181,7 @@ class _Build:
             for shard in range(first, last + 1):
                 size = int(ends[shard + 1] - ends[shard])
                 counts.append(self._write_shard(Shard(shard, output.shards), size, results))
-        if not self.count:
+        if not self.count and not output.only_shards:
             raise UserError(f"no picture is readable: {_first_reason(self.source)}")
         self.labels.write(os.path.join(self.folder, f"{output.name}-rxx.labels"))
         self.sheet.save(os.path.join(self.folder, f"{output.name}-contact-sheet.png"))

@@ -46,7 +46,9 @@ class ContactSheet:
         return sheet
 
     def save(self, path: str) -> None:
-        """Writes a PNG file; UserError if it cannot."""
+        """Writes a PNG file, if there are images; UserError if it cannot."""
+        if not self.pictures:
+            return
         try:
             with atomic_write(path) as file:
                 self.image().save(file, "png")

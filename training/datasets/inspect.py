@@ -38,9 +38,7 @@ def display(tfrecord_dir: str) -> None:
         UserError: No dataset, or it is damaged, or the file cannot be written.
     """
     dataset = find_dataset(tfrecord_dir, allow_part=True)
-    sheet = ContactSheet()
-    for image in islice(read_images(dataset), COLUMNS * ROWS):
-        sheet.add(image)
+    sheet = first_images(dataset)
     on_screen = os.name == "nt" or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
     if on_screen and ImageShow.show(sheet.image(), title=tfrecord_dir):
         return
@@ -157,6 +155,14 @@ def read_images(dataset: DatasetFiles, log2: int | None = None) -> Iterator[np.n
     with closing(reader):
         for number, payload in enumerate(reader):
             yield _parse(reader, number, payload)
+
+
+def first_images(dataset: DatasetFiles) -> ContactSheet:
+    """The first images of a dataset, side by side."""
+    sheet = ContactSheet()
+    for image in islice(read_images(dataset), COLUMNS * ROWS):
+        sheet.add(image)
+    return sheet
 
 
 def is_one_hot(labels: np.ndarray) -> bool:

@@ -11,6 +11,7 @@ import numpy as np
 
 from dnnlib import UserError
 from dnnlib.files import staged_directory
+from training.datasets.inspect import first_images
 from training.datasets.records import (
     DatasetFiles,
     Shard,
@@ -55,9 +56,13 @@ def merge(tfrecord_dir: str, parts: list[str]) -> None:
         _merge_labels(os.path.join(folder, f"{name}-rxx.labels"), datasets, owners, by_folder)
         merged = {k: v for k, v in manifests[0].items() if k not in ("only_shards", "levels")}
         merged |= {"images": sum(images), "shard_images": images}
+        if not sum(images):
+            raise UserError("the parts hold no images: none of their pictures is readable")
         merged["skipped"] = [entry for m in manifests for entry in m.get("skipped", [])]
         write_manifest(folder, name, merged)
-    print(f"{tfrecord_dir}: {sum(images)} images in {count} shards")
+        first_images(find_dataset(folder)).save(os.path.join(folder, f"{name}-contact-sheet.png"))
+    skipped = len(merged["skipped"])
+    print(f"{tfrecord_dir}: {sum(images)} images in {count} shards, {skipped} files skipped")
 
 
 def _manifest(dataset: DatasetFiles) -> dict:
