@@ -147,6 +147,37 @@ def create_from_deepfashion(args: argparse.Namespace) -> None:
     )
 
 
+def create_from_ebay(args: argparse.Namespace) -> None:
+    from training.datasets import ebay
+
+    _create(
+        args,
+        ebay.create_from_ebay,
+        root=args.root,
+        labels=args.labels,
+        partition=args.partition,
+        image_column=args.image_column,
+        category_column=args.category_column,
+        download_dir=args.download_dir,
+        options=_download_options(args, allow_private=args.allow_private_addresses),
+    )
+
+
+def fetch_ebay(args: argparse.Namespace) -> None:
+    from training.datasets import ebay_api, ebay_browse
+
+    search = ebay_api.Search(
+        query=args.query,
+        category=args.category,
+        marketplace=args.marketplace,
+        condition=args.condition,
+        filter=args.filter,
+        additional_images=args.additional_images,
+        sandbox=args.sandbox,
+    )
+    ebay_browse.fetch_ebay(args.output_dir, search, args.limit, _download_options(args))
+
+
 def parse_arguments() -> argparse.Namespace:
     """Parses the command line; `run` of the result is the function of the command."""
     parser = cli.ArgumentParser(
@@ -170,6 +201,7 @@ def parse_arguments() -> argparse.Namespace:
     _add_celeba(command)
     _add_hdf5(command)
     _add_deepfashion(command)
+    _add_ebay(command)
     _add_pack(command)
     _add_inspection(command)
     return parser.parse_args()
@@ -419,6 +451,110 @@ def _add_deepfashion(command: Callable) -> None:
         help="take the pictures of img_highres, not of img",
     )
     _add_output_options(sub)
+
+
+def _add_ebay(command: Callable) -> None:
+    sub = command(
+        create_from_ebay,
+        "Make a dataset of Stanford Online Products, or of a table of listings with pictures.",
+        "datasets/lamps lamps/listings.csv --image-column=photo --resolution=256",
+    )
+    _add_source(
+        sub,
+        "root",
+        "folder with Ebay_*.txt; or a table of listings (CSV, TSV, JSON lines) or a folder with "
+        "one, whose pictures are local files or URLs",
+    )
+    add = sub.add_argument
+    add(
+        "--labels",
+        metavar="KIND",
+        help="super-class, class or none of Stanford Online Products (default: super-class; class "
+        "has 22634 classes, which makes a large file); category or none of a table "
+        "(default: category)",
+    )
+    add(
+        "--partition",
+        choices=("train", "test", "all"),
+        help="part of Stanford Online Products (default: all)",
+    )
+    add(
+        "--image-column",
+        metavar="NAME",
+        help="column of URLs or of paths from the table's folder on; several in a cell are "
+        "separated by | ; or , or are a JSON list (default: by usual names, like image)",
+    )
+    add("--category-column", metavar="NAME", help="(default: by usual names, like category)")
+    add(
+        "--download-dir",
+        type=cli.path,
+        metavar="DIR",
+        help="folder for pictures from the web; those that are there are not downloaded again "
+        "(default: images, beside the table)",
+    )
+    add(
+        "--allow-private-addresses",
+        action="store_true",
+        help="also download from private and local addresses; a proxy of the environment decides "
+        "itself where it connects",
+    )
+    _add_download_options(sub)
+    _add_output_options(sub)
+    sub = command(
+        fetch_ebay,
+        "Fetch the pictures of listings that eBay's Browse API finds, for create_from_ebay. Needs "
+        "EBAY_CLIENT_ID and EBAY_CLIENT_SECRET in the environment, and the right to use the "
+        "pictures. The same command again goes on where it ended.",
+        'lamps --query="desk lamp" --limit=2000',
+    )
+    sub.add_argument("output_dir", type=cli.path, metavar="OUT_FOLDER", help="folder to fill")
+    add = sub.add_argument
+    add("--query", metavar="WORDS", help="words to look for")
+    add("--category", metavar="N", help="number of an eBay category")
+    add(
+        "--limit",
+        type=cli.integer(1, 10_000),
+        default=1000,
+        metavar="N",
+        help="listings to fetch, at most 10000 of a query (default: 1000)",
+    )
+    add("--marketplace", default="EBAY_US", metavar="ID", help="(default: EBAY_US)")
+    add("--condition", choices=("new", "used"), help="only new or used things (default: all)")
+    add(
+        "--filter",
+        metavar="FILTER",
+        help="further filters of the Browse API, like price:[10..50],priceCurrency:USD",
+    )
+    add(
+        "--additional-images",
+        action="store_true",
+        help="all pictures of a listing, not only its first",
+    )
+    add("--sandbox", action="store_true", help="search eBay's sandbox, with its own credentials")
+    _add_download_options(sub)
+
+
+def _add_download_options(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "--jobs",
+        type=cli.integer(1, 64),
+        default=8,
+        metavar="N",
+        help="downloads at the same time (default: 8)",
+    )
+    sub.add_argument(
+        "--rate",
+        type=cli.number(0.01, 1000),
+        default=8.0,
+        metavar="N",
+        help="requests a second to one host (default: 8)",
+    )
+
+
+def _download_options(args: argparse.Namespace, allow_private: bool = False):
+    from dnnlib.bulk_downloads import DownloadOptions
+
+    return DownloadOptions(args.jobs, args.rate, allow_private=allow_private)
 
 
 def _add_pack(command: Callable) -> None:

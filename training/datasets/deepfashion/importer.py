@@ -1,0 +1,177 @@
+"""`create_from_deepfashion`: finds out which benchmark a folder holds, and converts it."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+
+from dnnlib import UserError
+from training.datasets.build import Output, build
+from training.datasets.deepfashion import category, deepfashion2, shops
+from training.datasets.deepfashion.annotations import (
+    PICTURE_FOLDER,
+    AnnotationFiles,
+    LeftOut,
+    scan,
+)
+from training.datasets.deepfashion.selection import Benchmark, Selection, select
+from training.datasets.items import Source
+
+LICENCE = "DeepFashion may be used for non-commercial research and education only"
+BENCHMARKS = {
+    "category": category.CATEGORY,
+    "inshop": shops.INSHOP,
+    "consumer2shop": shops.CONSUMER2SHOP,
+    "landmark": category.LANDMARK,
+    "deepfashion2": deepfashion2.DEEPFASHION2,
+    "multimodal": shops.MULTIMODAL,
+}
+# Hidden folders and the large ones are not looked into.
+_FOLDER = re.compile(rf"(?!\.|annos$|{PICTURE_FOLDER.pattern}$).*", re.IGNORECASE)
+
+
+def create_from_deepfashion(
+    output: Output,
+    root: str,
+    benchmark: str = "auto",
+    labels: str | None = None,
+    partition: str = "all",
+    crop: str = "none",
+    categories: tuple[str, ...] = (),
+    views: tuple[str, ...] = (),
+    anno: str = "auto",
+    highres: bool = False,
+) -> None:
+    """Converts a DeepFashion benchmark; prints a summary and the licence.
+
+    Args:
+        output: The dataset to make.
+        root: The unpacked benchmark, or a folder one or two levels above it.
+        benchmark: A key of BENCHMARKS, or "auto", which looks at the files.
+        labels: A kind that the benchmark has, see `Benchmark.labels`; None takes its first.
+        partition: One of `annotations.PARTITIONS` that the benchmark has, or "all".
+        crop: "bbox" cuts out the boxes, and makes one picture of every item of DeepFashion2;
+            "none" takes whole pictures, those of DeepFashion2 by their largest item.
+        categories, views: Names to keep, in any case; all if empty. `Folder/Name` is a category of
+            one of the folders, for example `WOMEN/Denim`.
+        anno: "coarse" or "fine" annotations of the category benchmark; "auto" prefers coarse ones.
+        highres: Take pictures from img_highres; else they serve only where img has none.
+
+    Raises:
+        UserError: No or several benchmarks are in `root`, it lacks what is asked for, a file
+            cannot be used, or no picture is left.
+    """
+    output.check()
+    source = deepfashion_source(
+        root, benchmark, labels, partition, crop, categories, views, anno, highres
+    )
+    build(source, output)
+    print(LICENCE)
+
+
+def deepfashion_source(
+    root: str,
+    benchmark: str = "auto",
+    labels: str | None = None,
+    partition: str = "all",
+    crop: str = "none",
+    categories: tuple[str, ...] = (),
+    views: tuple[str, ...] = (),
+    anno: str = "auto",
+    highres: bool = False,
+) -> Source:
+    """The pictures of a benchmark; arguments as of `create_from_deepfashion`."""
+    name, files = find_benchmark(root, benchmark)
+    labels = BENCHMARKS[name].labels[0] if labels is None else labels
+    kind, _, attribute = labels.partition(":")
+    kind = kind.lower()
+    if (kind == "attribute") != bool(attribute):
+        raise UserError(f"--labels={labels}: expected attribute:NAME, or another kind without :")
+    selection = Selection(kind, attribute, partition, crop, categories, views, anno, highres)
+    BENCHMARKS[name].check(selection)
+    if anno != "auto" and name != "category":
+        raise UserError(f"--anno={anno}: only the category benchmark has such; this is {name}")
+    if highres and crop == "bbox":
+        raise UserError("--highres: the boxes fit the pictures of img only: leave out --crop=bbox")
+    left_out = LeftOut()
+    listing = BENCHMARKS[name].read(files, selection, left_out)
+    facts = {
+        "source": os.path.abspath(files.root),
+        "benchmark": name,
+        "labels": f"{kind}:{attribute}" if attribute else kind,
+        "partition": partition,
+        "crop": crop,
+        "categories": list(categories),
+        "views": list(views),
+        "licence": LICENCE,
+    }
+    items = select(listing, selection, left_out, files.root)
+    names = listing.names.get(kind, {})
+    return Source(items, listing.read, facts, names, skipped=left_out.entries)
+
+
+def find_benchmark(root: str, benchmark: str = "auto") -> tuple[str, AnnotationFiles]:
+    """The one benchmark in a folder or up to two levels below.
+
+    Args:
+        root: The folder.
+        benchmark: A key of BENCHMARKS, or "auto" for any.
+
+    Raises:
+        UserError: There is none, or there are several.
+    """
+    if benchmark not in ("auto", *BENCHMARKS):
+        raise UserError(f"--benchmark={benchmark}: expected auto, {', '.join(BENCHMARKS)}")
+    try:
+        os.listdir(root)
+    except OSError as error:
+        raise UserError(f"cannot open the folder {root}: {error.strerror}") from error
+    wanted = BENCHMARKS if benchmark == "auto" else {benchmark: BENCHMARKS[benchmark]}
+    found = list(_fitting(root, wanted, levels=2))
+    if not found:
+        raise _nothing_found(root, benchmark)
+    if len(found) > 1:
+        where = ", ".join(f"{name} in {files.root}" for name, files in found)
+        raise UserError(
+            f"{root} holds several benchmarks: {where}: give --benchmark or the folder of one"
+        )
+    return found[0]
+
+
+def _fitting(
+    folder: str, benchmarks: dict[str, Benchmark], levels: int
+) -> Iterator[tuple[str, AnnotationFiles]]:
+    files = AnnotationFiles(folder)
+    fitting = [name for name, benchmark in benchmarks.items() if benchmark.fits(files)]
+    yield from ((name, files) for name in fitting)
+    if levels and not fitting:
+        for entry in scan(folder, _FOLDER):
+            if entry.is_dir():
+                yield from _fitting(entry.path, benchmarks, levels - 1)
+
+
+def _nothing_found(root: str, benchmark: str) -> UserError:
+    zips = [os.path.join(folder, name) for folder, name in _zip_files(root)]
+    if zips:
+        return UserError(
+            f"{root} holds no unpacked benchmark but {zips[0]}: unpack the zip files first, for "
+            "some of which the authors of DeepFashion give a password"
+        )
+    if benchmark != "auto":
+        return UserError(
+            f"{root} does not hold the {BENCHMARKS[benchmark].title} benchmark: "
+            "give its folder, or leave out --benchmark"
+        )
+    titles = ", ".join(entry.title for entry in BENCHMARKS.values())
+    return UserError(
+        f"{root} holds no DeepFashion benchmark ({titles}): give the folder with Anno, Eval and "
+        "the pictures, or one above it"
+    )
+
+
+def _zip_files(root: str) -> Iterator[tuple[str, str]]:
+    for folder, subfolders, names in os.walk(root):
+        if os.path.relpath(folder, root).count(os.sep) >= 2:
+            subfolders.clear()
+        yield from ((folder, name) for name in sorted(names) if name.lower().endswith(".zip"))

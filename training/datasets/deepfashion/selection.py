@@ -1,0 +1,208 @@
+"""Which pictures of a benchmark are wanted, and by which labels."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from dnnlib import UserError
+from training.datasets.deepfashion.annotations import AnnotationFiles, LeftOut
+from training.datasets.items import Box, Item, Seen
+from training.datasets.pictures import Unreadable, printable
+
+TYPE_NAMES = {1: "upper-body", 2: "lower-body", 3: "full-body"}
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What the command line asks for; see `importer.create_from_deepfashion`.
+
+    `labels` is one of a benchmark's, and `attribute` the name behind `attribute:`.
+    """
+
+    labels: str
+    attribute: str = ""
+    partition: str = "all"
+    crop: str = "none"
+    categories: tuple[str, ...] = ()
+    views: tuple[str, ...] = ()
+    anno: str = "auto"
+    highres: bool = False
+
+    @property
+    def picture_kinds(self) -> tuple[bool, ...]:
+        """Which folders hold the wanted pictures, for `Pictures`."""
+        if self.highres:
+            return (True,)
+        return (False,) if self.crop == "bbox" else (False, True)
+
+    def needs(self, kind: str) -> bool:
+        """Whether `kind`, a key of `Entry.values`, has to be known of the pictures."""
+        return (
+            self.labels == kind
+            or (kind == "category" and bool(self.categories))
+            or (kind == "view" and bool(self.views))
+            or (kind == "partition" and self.partition != "all")
+            or (kind == "box" and self.crop == "bbox")
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A picture in the annotations.
+
+    Attributes:
+        name: as in the annotation file.
+        values: what is known of it, None or no key where nothing is: category, type, view,
+            attribute (by original number), gender, item, partition (text), and group, which is the
+            folder above the category.
+        box: x1, y1, x2, y2 in pixels.
+    """
+
+    name: str
+    values: Mapping[str, int | str | None]
+    box: Box | None = None
+
+
+@dataclass
+class Listing:
+    """What a benchmark holds.
+
+    Attributes:
+        entries: a stream of all pictures, unfiltered.
+        read: as in `Source`.
+        exists: whether there is a picture of that name; may raise `Unreadable`.
+        names: {kind: {original number: name}} for kinds with numbers.
+        repeats: whether a picture may be listed several times in good order.
+    """
+
+    entries: Iterable[Entry]
+    read: Callable[[Item], str]
+    exists: Callable[[str], object]
+    names: Mapping[str, Mapping[int | str, str]] = field(default_factory=dict)
+    repeats: bool = False
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """What a benchmark is and has.
+
+    Attributes:
+        title: its official name.
+        labels: kinds of labels, the default first; "attribute:NAME" stands for many.
+        partitions: some of `annotations.PARTITIONS`.
+        boxes: whether there are boxes.
+        fits: whether a folder holds this benchmark.
+        read: lists the pictures; what it leaves out is noted.
+    """
+
+    title: str
+    labels: tuple[str, ...]
+    partitions: tuple[str, ...]
+    boxes: bool
+    fits: Callable[[AnnotationFiles], bool]
+    read: Callable[[AnnotationFiles, Selection, LeftOut], Listing]
+
+    def check(self, selection: Selection) -> None:
+        """Raises a UserError for what the benchmark does not have."""
+        kinds = {"attribute:NAME": "attribute"}
+        if selection.labels not in [kinds.get(label, label) for label in self.labels]:
+            raise UserError(
+                f"--labels={selection.labels}: the {self.title} benchmark has labels by "
+                f"{', '.join(self.labels)}"
+            )
+        if selection.partition not in ("all", *self.partitions):
+            has = ", ".join(self.partitions) or "no partitions"
+            raise UserError(
+                f"--partition={selection.partition}: the {self.title} benchmark has {has}"
+            )
+        if selection.crop == "bbox" and not self.boxes:
+            raise UserError(f"--crop=bbox: the {self.title} benchmark has no boxes")
+        for kind, wanted in (("category", selection.categories), ("view", selection.views)):
+            if wanted and kind not in self.labels:
+                raise UserError(f"--{kind}: the {self.title} benchmark does not tell the {kind}")
+
+
+def select(listing: Listing, selection: Selection, left_out: LeftOut, root: str) -> Iterator[Item]:
+    """The wanted items of a listing.
+
+    Raises:
+        UserError: A filter names what is not there, or none of the pictures is below `root`.
+    """
+    filters = [
+        _Filter(kind, wanted, listing.names.get(kind))
+        for kind, wanted in (("category", selection.categories), ("view", selection.views))
+        if wanted
+    ]
+    seen, found, listed, example = Seen(), False, 0, ""
+    for entry in listing.entries:
+        if not seen.add(os.fsencode(entry.name)):
+            if not listing.repeats:
+                left_out.add(entry.name, "listed a second time")
+            continue
+        missing = [kind for kind in _needed(selection) if _value(entry, kind) is None]
+        if missing:
+            left_out.add(entry.name, f"the annotation files do not tell its {missing[0]}")
+            continue
+        # All filters see every picture, since they learn which names there are.
+        accepted = [wanted.accepts(entry) for wanted in filters]
+        if selection.partition not in ("all", entry.values.get("partition")) or not all(accepted):
+            continue
+        listed, example = listed + 1, entry.name
+        found = found or _exists(listing, entry.name)
+        box = entry.box if selection.crop == "bbox" else None
+        label = None if selection.labels == "none" else entry.values[selection.labels]
+        yield Item(entry.name, label, box)
+    for wanted in filters:
+        wanted.check()
+    if listed and not found:
+        raise UserError(
+            f"none of the {listed} pictures is below {root}, for example "
+            f"{printable(example)}: unpack the zip files with the pictures there, and keep the "
+            "folders as they are"
+        )
+    left_out.finish()
+
+
+class _Filter:
+    """Names that are wanted, in any case; a category may have its folder before it."""
+
+    def __init__(self, kind: str, wanted: tuple[str, ...], names: Mapping[int, str] | None):
+        self._kind, self._names = kind, names or {}
+        self._wanted = {name.strip().casefold(): name.strip() for name in wanted}
+        self._known = {name.casefold(): name for name in self._names.values()}
+
+    def accepts(self, entry: Entry) -> bool:
+        value = entry.values[self._kind]
+        names = [self._names.get(value, str(value))]
+        if self._kind == "category" and entry.values.get("group"):
+            names.append(f"{entry.values['group']}/{names[0]}")
+        self._known.update((name.casefold(), name) for name in names)
+        return any(name.casefold() in self._wanted for name in names)
+
+    def check(self) -> None:
+        """Raises a UserError for a wanted name that no picture and no table has."""
+        for key, name in self._wanted.items():
+            if key not in self._known:
+                close = difflib.get_close_matches(key, self._known, 1)
+                hint = f"did you mean {self._known[close[0]]}? " if close else ""
+                names = ", ".join(sorted(self._known.values(), key=str.casefold))
+                raise UserError(f"--{self._kind}: there is no {name!r}: {hint}There are: {names}")
+
+
+def _needed(selection: Selection) -> list[str]:
+    kinds = ("partition", "box", "category", "view", selection.labels)
+    return [kind for kind in kinds if kind != "none" and selection.needs(kind)]
+
+
+def _value(entry: Entry, kind: str) -> object:
+    return entry.box if kind == "box" else entry.values.get(kind)
+
+
+def _exists(listing: Listing, name: str) -> bool:
+    try:
+        return bool(listing.exists(name))
+    except Unreadable:
+        return False
