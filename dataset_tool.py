@@ -734,9 +734,8 @@ def _add_record_options(sub: argparse.ArgumentParser) -> None:
     add(
         "--levels",
         choices=("all", "finest"),
-        default="all",
         help="finest: leave out the coarser levels, which are computed when they are needed "
-        "(default: all, as officially)",
+        "(default: all for raw records, as officially; finest for compressed ones)",
     )
     add("--shards", type=cli.integer(1), default=1, metavar="N", help="files for each level (1)")
     add(

@@ -143,7 +143,7 @@ def test_the_finest_level_alone_is_read_as_all_of_them(tmp_path):
         TFRecordDataset(str(tmp_path / "foo"), resolution=32)
 
 
-@pytest.mark.parametrize(("encoding", "error"), [("png", 0), ("jpeg", 30), ("webp", 200)])
+@pytest.mark.parametrize(("encoding", "error"), [("png", 0), ("jpeg", 200), ("webp", 200)])
 def test_encoded_datasets_are_read_like_raw_ones(tmp_path, encoding, error):
     size = (64, 96)
     output = Output(str(tmp_path / "foo"), encoding=encoding, shuffle=False)
@@ -155,6 +155,13 @@ def test_encoded_datasets_are_read_like_raw_ones(tmp_path, encoding, error):
     inspect.info(str(tmp_path / "foo"))
     batch, _ = next(TFRecordDataset(str(tmp_path / "foo")).minibatches(0, 4, lod=4))
     assert batch.shape == (4, 3, 4, 6)
+    assert list(records.find_dataset(str(tmp_path / "foo")).levels) == [6]
+    output = Output(str(tmp_path / "all"), encoding=encoding, levels="all", shuffle=False)
+    build(source(count=4, size=size), output)
+    assert list(records.find_dataset(str(tmp_path / "all")).levels) == [2, 3, 4, 5, 6]
+    inspect.info(str(tmp_path / "all"))
+    batch, _ = next(TFRecordDataset(str(tmp_path / "all")).minibatches(0, 4, lod=2))
+    assert batch.shape == (4, 3, 16, 24)
 
 
 def test_pictures_that_are_not_square(tmp_path):
@@ -300,4 +307,4 @@ def test_manifest_is_plain_json(tmp_path):
     build(source([1] * 30), Output(str(tmp_path / "foo"), shards=2, encoding="jpeg", quality=80))
     manifest = json.loads((tmp_path / "foo/foo.json").read_text())
     assert manifest["quality"] == 80 and manifest["shards"] == 2
-    assert manifest["levels"][0]["file"] == "foo-r02-00000-of-00002.tfrecords"
+    assert manifest["levels"][0]["file"] == "foo-r04-00000-of-00002.tfrecords"

@@ -60,7 +60,8 @@ class Output:
         max_images: use at most so many of the pictures, in the stored order.
         dedupe: leave out pictures that look like an earlier one to the last bit.
         encoding, quality: how records hold pixels, see `tfrecords.Encoding`.
-        levels: "all", or "finest" for the finest level only.
+        levels: "all", or "finest" for the finest level only; None is all for raw records, which
+            the official tools read, and finest for others, which only ours do.
         shards: number of files for each level.
         only_shards: first and last number of the shards to write, as one of several machines that
             write the same dataset; None for all.
@@ -79,7 +80,7 @@ class Output:
     dedupe: bool = False
     encoding: str = "raw"
     quality: int = 95
-    levels: str = "all"
+    levels: str | None = None
     shards: int = 1
     only_shards: tuple[int, int] | None = None
     workers: int | None = None
@@ -102,7 +103,7 @@ class Output:
         for option, value, choices in (
             ("--transform", self.transform, TRANSFORMS),
             ("--encoding", self.encoding, ENCODINGS),
-            ("--levels", self.levels, ("all", "finest")),
+            ("--levels", self.levels or "all", ("all", "finest")),
         ):
             if value not in choices:
                 raise UserError(f"{option} is {value!r}: expected one of {', '.join(choices)}")
@@ -116,6 +117,11 @@ class Output:
             )
         if self.dedupe and self.only_shards:
             raise UserError("--dedupe needs to see all pictures: leave out --only-shards")
+
+    @property
+    def finest_only(self) -> bool:
+        """Whether the coarser levels are left out."""
+        return (self.levels or ("all" if self.encoding == "raw" else "finest")) == "finest"
 
     @property
     def size(self) -> tuple[int, int] | None:
@@ -163,7 +169,7 @@ class _Build:
         self.count = self.duplicates = 0
         self.height, self.width = output.size or _common_size(source, items, order)
         self.finest = finest_log2(self.height, self.width)
-        coarsest = self.finest if output.levels == "finest" else BASE_LOG2
+        coarsest = self.finest if output.finest_only else BASE_LOG2
         self.levels = list(range(self.finest, coarsest - 1, -1))
         self.labels = _Labels(source, items)
         self.seen = Seen() if output.dedupe else None
@@ -217,7 +223,7 @@ class _Build:
         manifest |= {"height": self.height, "width": self.width, "encoding": output.encoding}
         if output.encoding in ("jpeg", "webp"):
             manifest["quality"] = output.quality
-        if output.levels == "finest":
+        if output.finest_only:
             manifest["finest_only"] = True
         if output.shards > 1:
             manifest |= {"shards": output.shards, "shard_images": shard_images}

@@ -10,7 +10,7 @@ from dnnlib.files import atomic_write
 from training.datasets.tfrecords import to_picture
 
 COLUMNS, ROWS = 12, 8
-MAX_SIDE = 128  # larger images are reduced to this
+MAX_SIDE = 96  # larger images are reduced to this
 SCALE_BELOW = 64  # smaller ones are enlarged to this by a whole factor
 
 

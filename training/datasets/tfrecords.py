@@ -117,8 +117,7 @@ def encode_picture(image: np.ndarray, encoding: Encoding) -> bytes:
     """The bytes of a picture file of uint8 [1 or 3, height, width]."""
     options = {
         "png": {"compress_level": 6},
-        # Without halved chroma: coarse levels would lose half of their colours' resolution.
-        "jpeg": {"quality": encoding.quality, "subsampling": 0, "optimize": True},
+        "jpeg": {"quality": encoding.quality, "subsampling": "4:2:0", "optimize": True},
         "webp": {"quality": encoding.quality, "lossless": encoding.quality == 100},
     }[encoding.format]
     buffer = io.BytesIO()
