@@ -174,7 +174,9 @@ def test_what_cannot_be_read_has_a_reason(tmp_path):
     jpeg = saved(noise(64, 64), tmp_path / "whole.jpg").read_bytes()
     contents = {
         "empty.jpg": (b"", "is empty"),
-        "page.jpg": (b"<!DOCTYPE html><html></html>", "not an image"),
+        "page.jpg": (b"<!DOCTYPE html><html></html>", "not an image but text like HTML"),
+        "phone.heic": (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC .* save it as JPEG"),
+        "program.eps": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "is not run"),
         "cut.jpg": (jpeg[: len(jpeg) // 2], "truncated"),
         "head.png": (b"\x89PNG\r\n\x1a\n", "not an image"),
         "bomb.png": (promises_too_much(), "bomb"),

@@ -16,9 +16,9 @@ from typing import IO, Any
 
 from dnnlib import UserError
 from dnnlib.util import one_line
-from training.datasets.folders import is_picture, picture_suffixes
+from training.datasets.folders import is_picture
 from training.datasets.items import Item, Lookup
-from training.datasets.pictures import Unreadable
+from training.datasets.pictures import Unreadable, picture_suffixes
 
 MAX_ENTRY_BYTES = 1 << 29  # what an entry may hold: a bomb promises more
 _COMPRESSIONS = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}

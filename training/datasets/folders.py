@@ -6,11 +6,9 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from PIL import Image
-
 from dnnlib import UserError
 from training.datasets.items import Item, Lookup
-from training.datasets.pictures import Unreadable, open_image
+from training.datasets.pictures import Unreadable, open_image, picture_suffixes
 
 
 @dataclass
@@ -58,11 +56,6 @@ def open_folder(root: str) -> Folder:
         raise UserError(f"cannot open image folder {root}: {error.strerror}") from error
     skipped: list[dict[str, str]] = []
     return Folder(root, Lookup((name, None) for name in _walk(root, skipped)), skipped)
-
-
-def picture_suffixes() -> set[str]:
-    """Suffixes of the formats that Pillow reads, in lower case with a dot."""
-    return {suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN}
 
 
 def is_picture(source: str | bytes) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import os
 import stat
@@ -24,8 +25,29 @@ _ORIENTATIONS = {  # EXIF tag 0x0112 -> what turns the picture upright
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+# PostScript is a program, which Pillow would have Ghostscript run.
+_PROGRAMS = ("EPS",)
+# Pictures that Pillow does not know: telephones', cameras' and drawings.
+_UNKNOWN_SUFFIXES = {
+    ".heic",
+    ".heif",
+    ".svg",
+    ".dng",
+    ".cr2",
+    ".cr3",
+    ".nef",
+    ".arw",
+    ".orf",
+    ".rw2",
+}
 # Brands of ISO media files with HEVC or AV1 pictures, as telephones save them.
 _HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"avif")
+
+
+def picture_suffixes() -> set[str]:
+    """Suffixes of pictures, in lower case with a dot, whether Pillow reads them or not."""
+    known = Image.registered_extensions()  # this loads the plugins, which fill Image.OPEN
+    return {suffix for suffix, kind in known.items() if kind in Image.OPEN} | _UNKNOWN_SUFFIXES
 
 
 class Unreadable(Exception):
@@ -42,7 +64,8 @@ def open_image(source: str | bytes) -> Iterator[Image.Image]:
     try:
         if isinstance(source, str) and not stat.S_ISREG(os.stat(source).st_mode):
             raise Unreadable("not a regular file")  # reading a pipe would wait for ever
-        with Image.open(source if isinstance(source, str) else io.BytesIO(source)) as image:
+        file = source if isinstance(source, str) else io.BytesIO(source)
+        with Image.open(file, formats=_formats()) as image:
             yield image
     except Unreadable:
         raise
@@ -104,6 +127,12 @@ def printable(text: str) -> str:
     )
 
 
+@functools.cache
+def _formats() -> list[str]:
+    Image.init()
+    return [name for name in Image.ID if name not in _PROGRAMS]
+
+
 def _what_it_is(source: str | bytes) -> str:
     """Why a file is no picture."""
     if isinstance(source, str):
@@ -115,8 +144,10 @@ def _what_it_is(source: str | bytes) -> str:
         return "the file is empty"
     if head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS:
         return "a HEIC or AVIF picture that this Pillow cannot read: save it as JPEG"
+    if head.startswith(b"%!PS"):
+        return "PostScript, which is a program and is not run: save it as PNG"
     if head.lstrip()[:1] == b"<":
-        return "not an image but text like HTML"
+        return "not an image but text like HTML or SVG"
     return "not an image"
 
 
