@@ -253,10 +253,16 @@ def _check_status(url: str, response: requests.Response) -> None:
 
 
 def _check_content(url: str, response: requests.Response, begin: bytes) -> None:
-    kind = response.headers.get("Content-Type", "").split(";")[0].strip().lower()
-    text = begin[:512].lstrip().lower()
-    if kind in ("text/html", "application/xhtml+xml") or text.startswith((b"<!doctype", b"<html")):
+    if is_page(response, begin):
         raise UserError(
             f"cannot download {show(url)}: the server answered with an HTML page, not with a file "
             "(it may ask to log in, or have refused a large download)"
         )
+
+
+def is_page(response: requests.Response, begin: bytes) -> bool:
+    """Whether an answer that begins so is a web page."""
+    kind = response.headers.get("Content-Type", "").split(";")[0].strip().lower()
+    text = begin[:512].lstrip().lower()
+    is_typed = kind in ("text/html", "application/xhtml+xml")
+    return is_typed or text.startswith((b"<!doctype", b"<html"))

@@ -1,0 +1,48 @@
+"""When to try again what failed: growing pauses with jitter, and what a server asks for."""
+
+from __future__ import annotations
+
+import email.utils
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+
+
+@dataclass(frozen=True)
+class Backoff:
+    """Pauses that double, so that a server in trouble is left alone.
+
+    Attributes:
+        attempts: how often a thing is tried in all.
+        first: seconds before the second attempt.
+        longest: no pause is longer, whatever a server asks for.
+    """
+
+    attempts: int = 5
+    first: float = 1.0
+    longest: float = 60.0
+
+    def pause(self, attempt: int, retry_after: float | None = None) -> float:
+        """Seconds to wait after an attempt, counted from 0, has failed.
+
+        Random between half and all of it, so that clients which failed together do not come back
+        together; at least `retry_after`, which a server has asked for.
+        """
+        longest = min(self.first * 2.0**attempt, self.longest)
+        pause = longest * random.uniform(0.5, 1.0)
+        return pause if retry_after is None else min(max(pause, retry_after), self.longest)
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds of the header Retry-After, which holds seconds or a date; None if it says nothing."""
+    text = headers.get("Retry-After", "").strip()
+    if text.isdecimal() and len(text) < 10:
+        return float(text)
+    try:
+        date = email.utils.parsedate_to_datetime(text)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    if date.tzinfo is None:
+        date = date.replace(tzinfo=timezone.utc)
+    return max(0.0, (date - datetime.now(timezone.utc)).total_seconds())

@@ -1,0 +1,104 @@
+"""Stanford Online Products: 120,053 photos of 22,634 products from eBay in twelve super-classes."""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+from collections.abc import Iterator
+
+from dnnlib import UserError
+from training.datasets.items import Item, Source
+from training.datasets.pictures import Unreadable
+
+LABELS = ("super-class", "class", "none")
+PARTITIONS = ("all", "train", "test")
+_FILES = {part: f"Ebay_{part}.txt" for part in ("info", "train", "test")}
+# image_id class_id super_class_id path; a path may hold blanks.
+_ROW = re.compile(r"(\d+)\s+(\d+)\s+(\d+)\s+(\S.*)")
+# Copies with a damaged header have the first row on the same line.
+_ROW_AFTER_HEADER = re.compile(r"(\d+)\s+(\d+)\s+(\d+)\s+(\S+\.jpe?g)\s*$", re.IGNORECASE)
+
+
+def find_products(root: str) -> str | None:
+    """The folder with Ebay_*.txt: `root` or one folder in it; None if there is none."""
+    if not os.path.isdir(root):
+        return None
+    below = sorted(entry.path for entry in os.scandir(root) if entry.is_dir())
+    for folder in (root, *below):
+        if any(os.path.isfile(os.path.join(folder, file)) for file in _FILES.values()):
+            return folder
+    return None
+
+
+def products_source(root: str, labels: str = "super-class", partition: str = "all") -> Source:
+    """The photos of Stanford Online Products.
+
+    Args:
+        root: Folder with Ebay_*.txt, see `find_products`.
+        labels: One of LABELS: of the twelve super-classes, of the products, or none.
+        partition: One of PARTITIONS. For "all", Ebay_info.txt serves, or the two others.
+
+    Raises:
+        UserError: An argument is not known, or a list is missing.
+    """
+    if labels not in LABELS:
+        raise UserError(f"--labels={labels}: Stanford Online Products has {', '.join(LABELS)}")
+    if partition not in PARTITIONS:
+        raise UserError(f"--partition={partition}: expected one of {', '.join(PARTITIONS)}")
+    facts = {"source": os.path.abspath(root), "labels": labels, "partition": partition}
+    names: dict[int | str, str] = {}  # Of super-classes; complete when the items have been listed.
+    source = Source((), functools.partial(_path, root), facts, names)
+    source.items = _items(root, _lists(root, partition), labels, source, names)
+    return source
+
+
+def _lists(root: str, partition: str) -> list[str]:
+    """The files that list a partition."""
+    if partition == "all" and os.path.isfile(os.path.join(root, _FILES["info"])):
+        return [_FILES["info"]]
+    files = [_FILES[part] for part in (("train", "test") if partition == "all" else (partition,))]
+    missing = [file for file in files if not os.path.isfile(os.path.join(root, file))]
+    if missing:
+        instead = f" and no {_FILES['info']}" if partition == "all" else ""
+        raise UserError(f"--partition={partition}: {root} has no {missing[0]}{instead}")
+    return files
+
+
+def _items(
+    root: str, files: list[str], labels: str, source: Source, names: dict[int | str, str]
+) -> Iterator[Item]:
+    for file in files:
+        for number, row in _rows(os.path.join(root, file)):
+            if row is None:
+                reason = "expected image_id, class_id, super_class_id and path"
+                source.skipped.append({"file": f"{file}:{number}", "reason": reason})
+                continue
+            class_id, super_class_id, path = row
+            if labels == "super-class":
+                names.setdefault(super_class_id, path.partition("/")[0].removesuffix("_final"))
+            label = {"super-class": super_class_id, "class": class_id, "none": None}[labels]
+            yield Item(path, label)
+
+
+def _rows(path: str) -> Iterator[tuple[int, tuple[int, int, str] | None]]:
+    """Numbers of lines and (class_id, super_class_id, path), or None where a line is no row."""
+    try:
+        # Names that are no UTF-8 keep their bytes.
+        with open(path, encoding="utf-8-sig", errors="surrogateescape") as lines:
+            for number, line in enumerate(lines, 1):
+                row = _ROW.fullmatch(line.strip())
+                if row is None and number == 1:
+                    row = _ROW_AFTER_HEADER.search(line)
+                if row is not None:
+                    yield number, (int(row[2]), int(row[3]), row[4].replace("\\", "/"))
+                elif number > 1 and line.strip():
+                    yield number, None
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def _path(root: str, item: Item) -> str:
+    if item.name.startswith("/") or ".." in item.name.split("/") or "\0" in item.name:
+        raise Unreadable("its path leads out of the dataset")
+    return os.path.join(root, item.name)
