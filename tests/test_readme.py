@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -26,9 +27,54 @@ def commands() -> list[str]:
     ]
 
 
+def make_shops(home: Path, photos: Path) -> None:
+    """~/shop, ~/deepfashion, ~/Stanford_Online_Products and ~/listings.csv from six photos."""
+    rows = []
+    for i in range(6):
+        kind = ("dress", "hat")[i % 2]
+        places = (
+            home / f"shop/{kind}/{i}.jpg",
+            home / f"deepfashion/Img/img/{kind}/img_0000000{i}.jpg",
+            home / f"Stanford_Online_Products/{kind}_final/{i}_0.JPG",
+        )
+        for place in places:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(photos / f"{i}.jpg", place)
+        rows.append((kind, i % 2 + 1, i))
+    table = "".join(f"{kind}/{i}.jpg,{label}\n" for kind, label, i in rows)
+    (home / "shop/labels.csv").write_text("file,label\n" + table)
+    listings = "".join(f"A {kind},{kind},photos/{i}.jpg\n" for kind, _, i in rows)
+    (home / "listings.csv").write_text("title,category,image\n" + listings)
+    sop = "".join(f"{i + 1} {i + 1} {n} {kind}_final/{i}_0.JPG\n" for kind, n, i in rows)
+    for part in ("info", "train"):
+        path = home / f"Stanford_Online_Products/Ebay_{part}.txt"
+        path.write_text("image_id class_id super_class_id path\n" + sop)
+    names = [(f"img/{kind}/img_0000000{i}.jpg", n) for kind, n, i in rows]
+    tables = {
+        "Anno_coarse/list_category_cloth.txt": (
+            "category_name  category_type",
+            [("Dress", 3), ("Hat", 1), ("Romper", 3)],
+        ),
+        "Anno_coarse/list_category_img.txt": ("image_name  category_label", names),
+        "Anno_coarse/list_bbox.txt": (
+            "image_name  x_1  y_1  x_2  y_2",
+            [(name, "005 005 060 080") for name, _ in names],
+        ),
+        "Eval/list_eval_partition.txt": (
+            "image_name  evaluation_status",
+            [(name, "train") for name, _ in names],
+        ),
+    }
+    for name, (columns, lines) in tables.items():
+        path = home / "deepfashion" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        text = "".join(f"{first}    {second}\n" for first, second in lines)
+        path.write_text(f"{len(lines)}\n{columns}\n{text}")
+
+
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory):
-    """~/photos with a few pictures, and an untrained snapshot by the names that the README uses."""
+    """The pictures, shop data sets and snapshots that the README names, all very small."""
     from dnnlib import tflib
     from dnnlib.tflib import Network
     from training import snapshots
@@ -40,6 +86,7 @@ def workplace(tmp_path_factory):
     for i in range(6):
         pixels = rng.integers(0, 256, [90, 70 + i, 3], dtype=np.uint8)
         Image.fromarray(pixels).save(photos / f"{i}.jpg")
+    make_shops(folder, photos)
     run_dir = folder / "results" / "00000-stylegan2-mine-1gpu-config-f"
     run_dir.mkdir(parents=True)
     with tflib.graph_session(seed=1):

@@ -47,6 +47,19 @@ class TrainingOptions:
         """Plain dictionary of all options."""
         return dataclasses.asdict(self)
 
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> TrainingOptions:
+        """The options that `to_json` gave, also after a way through a JSON file.
+
+        Raises:
+            UserError: an option that there is not, as from another version.
+        """
+        values = {**values, "sched_args": ScheduleOptions.from_json(values.get("sched_args", {}))}
+        unknown = sorted(set(values) - {field.name for field in dataclasses.fields(cls)})
+        if unknown:
+            raise UserError(f"options of a run: there is no {', '.join(map(repr, unknown))}")
+        return cls(**values)
+
 
 def preset(
     name: str, resolution: int | None = None, num_gpus: int = 1, minibatch: int | None = None

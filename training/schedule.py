@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -28,6 +30,23 @@ class ScheduleOptions:
     tick_kimg_dict: dict[int, float] = field(
         default_factory=lambda: {8: 28, 16: 24, 32: 20, 64: 16, 128: 12, 256: 8, 512: 6, 1024: 4}
     )
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> ScheduleOptions:
+        """The options that `dataclasses.asdict` gave; JSON made text of numbers that were keys.
+
+        Raises:
+            UserError: an option that there is not.
+        """
+        unknown = sorted(set(values) - {field.name for field in dataclasses.fields(cls)})
+        if unknown:
+            raise UserError(f"options of a schedule: there is no {', '.join(map(repr, unknown))}")
+        tables = {
+            name: {int(key): entry for key, entry in value.items()}
+            for name, value in values.items()
+            if isinstance(value, dict)
+        }
+        return cls(**values | tables)
 
     @property
     def is_constant(self) -> bool:

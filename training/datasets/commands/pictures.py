@@ -1,0 +1,74 @@
+"""Commands for pictures of the users' own, and for drawn ones.
+
+Importers are imported where they run, so that errors and --help come at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+from dnnlib import cli
+from training.datasets.commands.options import (
+    add_dataset,
+    add_output_options,
+    add_record_options,
+    create,
+)
+
+
+def add_commands(command: Callable) -> None:
+    """Adds these commands to the parser; see `dataset_tool.parse_arguments`."""
+    _add_images(command)
+    _add_demo(command)
+
+
+def create_from_images(args: argparse.Namespace) -> None:
+    from training.datasets import images
+
+    create(args, images.create_from_images, image_dir=args.image_dir, labels=args.labels)
+
+
+def create_demo(args: argparse.Namespace) -> None:
+    from training.datasets import demo_dataset
+
+    create(args, demo_dataset.create_demo, num_images=args.images, seed=args.seed)
+
+
+def _add_images(command: Callable) -> None:
+    sub = command(
+        create_from_images,
+        "Make a dataset from the pictures of a folder and the folders in it, or of a zip or tar.",
+        "datasets/shirts photos/shirts --resolution=256 --transform=pad-white",
+    )
+    add_dataset(sub)
+    sub.add_argument(
+        "image_dir", type=cli.path, metavar="IMAGE_DIR", help="folder or archive of pictures"
+    )
+    sub.add_argument(
+        "--labels",
+        default="auto",
+        metavar="WHAT",
+        help="none; folders: the names of the folders in IMAGE_DIR; or a JSON file as of the "
+        'PyTorch repositories, {"labels": [["a.png", 3], ...]}, or a CSV file with columns file '
+        "and label (default: IMAGE_DIR's dataset.json if there is one, else none)",
+    )
+    add_output_options(sub)
+
+
+def _add_demo(command: Callable) -> None:
+    sub = command(
+        create_demo,
+        "Make a dataset of drawn product pictures with category labels.",
+        "datasets/demo --images=3000 --resolution=32",
+    )
+    add_dataset(sub)
+    sub.add_argument("--images", type=cli.integer(1), default=3000, metavar="N", help="(3000)")
+    sub.add_argument(
+        "--resolution", type=cli.integer(), default=32, metavar="N", help="a power of two (32)"
+    )
+    sub.add_argument(
+        "--seed", type=cli.integer(0), default=0, metavar="N", help="which dataset to draw (0)"
+    )
+    add_record_options(sub)
+    sub.set_defaults(shuffle=False)
