@@ -16,6 +16,7 @@ from training.layers import (
     check_architecture,
     conv2d_layer,
     dense_layer,
+    level_size,
     minibatch_stddev_layer,
     resolution_log2,
     to_internal,
@@ -27,6 +28,7 @@ def extract_features(
     *,
     num_channels: int,
     resolution: int,
+    base_size: Sequence[int],
     nf: Callable[[int], int],
     architecture: str = "resnet",
     nonlinearity: str = "lrelu",
@@ -40,7 +42,7 @@ def extract_features(
     """Body of the official discriminators, which document the arguments of the same names.
 
     Args:
-        images_in: [N, num_channels, resolution, resolution] in [-1, 1].
+        images_in: [N, num_channels, H, W] in [-1, 1].
         nf: feature maps by stage, see `layers.feature_maps`.
         mbstd_num_features: 0 leaves the minibatch standard deviation out.
 
@@ -48,11 +50,11 @@ def extract_features(
         features [N, nf(0)] float32.
 
     Raises:
-        UserError: a resolution or an architecture that there is not.
+        UserError: a resolution, a base size or an architecture that there is not.
     """
     check_architecture(architecture)
     log2 = resolution_log2(resolution)
-    images_in.set_shape([None, num_channels, resolution, resolution])
+    images_in.set_shape([None, num_channels, *level_size(log2, base_size)])
     layer_numbers = itertools.count()
 
     def is_next_trainable():

@@ -14,9 +14,14 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from dnnlib import UserError
+from dnnlib.util import one_line
 from tf_ops import layout
 from tf_ops.fused_bias_act import fused_bias_act
 from tf_ops.upfirdn_2d import conv_downsample_2d, upsample_conv_2d
+from training.datasets.levels import BASE_LOG2, MAX_BASE_SIDE, MIN_SIDE
+
+# Height and width of the coarsest grid of a square network.
+SQUARE_BASE = (4, 4)
 
 
 def resolution_log2(resolution: int) -> int:
@@ -29,6 +34,33 @@ def resolution_log2(resolution: int) -> int:
     if resolution < 4 or resolution != 2**n:
         raise UserError(f"resolution {resolution}: expected a power of two of at least 4")
     return n
+
+
+def level_size(level: int, base_size: Sequence[int] = SQUARE_BASE) -> tuple[int, int]:
+    """(height, width) of images and activations at a level: base_size·2^(level - 2).
+
+    # Deviation: official networks are square. Ours take the keyword argument `base_size` for other
+    images: the coarsest grid, as in `training.datasets.levels`, (8, 6) for 32×24. `resolution`,
+    feature maps and names of scopes are those of a square with as many levels: 16 for 32×24.
+
+    Args:
+        level: 2 for the coarsest, `resolution_log2` for full resolution.
+        base_size: height and width at the coarsest level.
+
+    Raises:
+        UserError: `base_size` is not two whole numbers that a data set can have.
+    """
+    is_pair = isinstance(base_size, (list, tuple)) and len(base_size) == 2
+    if not is_pair or not all(
+        isinstance(side, (int, np.integer)) and MIN_SIDE <= side <= MAX_BASE_SIDE
+        for side in base_size
+    ):
+        raise UserError(
+            f"base_size {one_line(repr(base_size), 40)}: expected height and width of the coarsest "
+            f"grid, two whole numbers from {MIN_SIDE} to {MAX_BASE_SIDE}"
+        )
+    height, width = (int(side) << level - BASE_LOG2 for side in base_size)
+    return height, width
 
 
 def feature_maps(

@@ -16,6 +16,7 @@ from dnnlib import EasyDict
 from training.discriminator import extract_features
 from training.generator import add_components, generate, map_latents
 from training.layers import (
+    SQUARE_BASE,
     apply_bias_act,
     check_dtype,
     dense_layer,
@@ -141,6 +142,7 @@ def G_synthesis(
     resample_kernel: Sequence[float] | None = (1, 3, 3, 1),
     fused_modconv: bool = False,
     random_seed: tf.Tensor | None = None,
+    base_size: Sequence[int] = SQUARE_BASE,
     **_kwargs: Any,
 ) -> tf.Tensor:
     """Synthesis network (StyleGAN2, figure 7).
@@ -157,7 +159,7 @@ def G_synthesis(
         fused_modconv: as there, off by default.
 
     Returns:
-        images [N, num_channels, resolution, resolution].
+        images [N, num_channels, H, W].
     """
     reject_unknown(_kwargs, _GENERATOR_FUNCTIONS)
     check_dtype(dtype)
@@ -166,6 +168,7 @@ def G_synthesis(
         dlatent_size=dlatent_size,
         num_channels=num_channels,
         resolution=resolution,
+        base_size=base_size,
         nf=feature_maps(fmap_base, fmap_decay, fmap_min, fmap_max),
         fmap_const=fmap_const,
         use_noise=use_noise,
@@ -203,6 +206,7 @@ def D_main(
     freeze_layers: int = 0,
     is_training: bool = False,
     is_template_graph: bool = False,
+    base_size: Sequence[int] = SQUARE_BASE,
 ) -> tf.Tensor:
     """Discriminator with labels by projection (Miyato and Koyama 2018, equation 3).
 
@@ -211,7 +215,7 @@ def D_main(
     then `mapping_layers` fully connected layers.
 
     Args:
-        images_in: [N, num_channels, resolution, resolution] in [-1, 1].
+        images_in: [N, num_channels, H, W] in [-1, 1].
         labels_in: [N, label_size].
         fmap_base, fmap_decay, fmap_min, fmap_max: as in `G_synthesis`.
         mapping_layers: depth of m after the embedding.
@@ -226,6 +230,7 @@ def D_main(
         freeze_layers: number of convolutions from the image on that are not trained, skip
             connections counted, those at 4×4 excluded (Mo et al. 2020, "Freeze the discriminator").
         is_training, is_template_graph: official arguments that make no difference here.
+        base_size: as in `G_synthesis`.
 
     Returns:
         scores [N, 1], logits of being real.
@@ -241,6 +246,7 @@ def D_main(
         images_in,
         num_channels=num_channels,
         resolution=resolution,
+        base_size=base_size,
         nf=nf,
         architecture=architecture,
         nonlinearity=nonlinearity,

@@ -14,11 +14,13 @@ import tensorflow.compat.v1 as tf
 from dnnlib.tflib.network import unknown_keyword
 from training import growing
 from training.layers import (
+    SQUARE_BASE,
     apply_bias_act,
     check_dtype,
     conv2d_layer,
     dense_layer,
     feature_maps,
+    level_size,
     minibatch_stddev_layer,
     modulated_conv2d_layer,
     resolution_log2,
@@ -56,6 +58,7 @@ def G_synthesis_stylegan_revised(
     is_template_graph: bool = False,
     force_clean_graph: bool = False,
     random_seed: tf.Tensor | None = None,
+    base_size: Sequence[int] = SQUARE_BASE,
     **_kwargs: Any,
 ) -> tf.Tensor:
     """Synthesis network that grows, with modulated convolutions (StyleGAN2, figure 2c).
@@ -73,9 +76,11 @@ def G_synthesis_stylegan_revised(
         is_template_graph: True while `Network` builds its first graph, which is a clean one.
         force_clean_graph: a graph to look at: without conditionals and random numbers.
         random_seed: [2] int32, makes the noise a function of it.
+        base_size: height and width of the coarsest grid where images are not square, see
+            `layers.level_size`.
 
     Returns:
-        images [N, num_channels, resolution, resolution] at the level of detail that the variable
+        images [N, num_channels, H, W] at the level of detail that the variable
         `lod` holds.
     """
     unknown = sorted(set(_kwargs) - SIBLING_KEYWORDS)
@@ -90,7 +95,7 @@ def G_synthesis_stylegan_revised(
     num_layers = log2 * 2 - 2
     dlatents_in.set_shape([None, num_layers, dlatent_size])
     lod = growing.level_of_detail()
-    noise = noise_inputs(num_layers - 1)
+    noise = noise_inputs(num_layers - 1, base_size)
 
     def layer(x, layer_idx, fmaps, up=False):
         w = dlatents_in[:, layer_idx]
@@ -114,12 +119,13 @@ def G_synthesis_stylegan_revised(
     with tf.variable_scope("4x4"):
         with tf.variable_scope("Const"):
             init = tf.initializers.random_normal()
-            x = tf.get_variable("const", shape=[1, nf(1), 4, 4], initializer=init)
+            shape = [1, nf(1), *level_size(2, base_size)]
+            x = tf.get_variable("const", shape=shape, initializer=init)
             x = tf.tile(to_internal(x), [tf.shape(dlatents_in)[0], 1, 1, 1])
         with tf.variable_scope("Conv"):
             x = layer(x, 0, nf(1))
     images = to_images(growing.grow_images(x, log2, lod, structure, block, torgb))
-    images.set_shape([None, num_channels, resolution, resolution])
+    images.set_shape([None, num_channels, *level_size(log2, base_size)])
     return tf.identity(images, name="images_out")
 
 
@@ -141,11 +147,12 @@ def D_stylegan(
     structure: str = "auto",
     is_training: bool = False,
     is_template_graph: bool = False,
+    base_size: Sequence[int] = SQUARE_BASE,
 ) -> tf.Tensor:
     """Discriminator that grows, with labels by projection onto one output a class.
 
     Args:
-        images_in: [N, num_channels, resolution, resolution] in [-1, 1], pixels repeated where the
+        images_in: [N, num_channels, H, W] in [-1, 1], pixels repeated where the
             level of detail in the variable `lod` is not 0.
         labels_in: [N, label_size].
         fmap_base, fmap_decay, fmap_min, fmap_max: as in `G_synthesis_stylegan_revised`.
@@ -155,6 +162,7 @@ def D_stylegan(
         structure: see `training.growing`; `auto` is `linear` in template graphs, else `recursive`.
         is_training: official argument that makes no difference here.
         is_template_graph: True while `Network` builds its first graph.
+        base_size: as in `G_synthesis_stylegan_revised`.
 
     Returns:
         scores [N, 1], logits of being real.
@@ -163,7 +171,7 @@ def D_stylegan(
     structure = growing.select_structure(structure, is_template_graph)
     log2 = resolution_log2(resolution)
     nf = feature_maps(fmap_base, fmap_decay, fmap_min, fmap_max)
-    images_in.set_shape([None, num_channels, resolution, resolution])
+    images_in.set_shape([None, num_channels, *level_size(log2, base_size)])
     labels_in.set_shape([None, label_size])
     lod = growing.level_of_detail()
 

@@ -18,6 +18,7 @@ from tf_ops.upfirdn_2d import filter_2d, setup_filter, upsample_conv_2d
 from training import growing
 from training.generator import add_components, generate
 from training.layers import (
+    SQUARE_BASE,
     apply_bias_act,
     check_dtype,
     conv2d_layer,
@@ -25,6 +26,7 @@ from training.layers import (
     feature_maps,
     get_weight,
     instance_norm,
+    level_size,
     minibatch_stddev_layer,
     noise_layer,
     normalize_2nd_moment,
@@ -79,7 +81,7 @@ def G_style(
         kwargs: for both components.
 
     Returns:
-        images [N, num_channels, resolution, resolution], about [-1, 1]; with `return_dlatents` also
+        images [N, num_channels, H, W], about [-1, 1]; with `return_dlatents` also
         dlatents [N, num_layers, dlatent_size].
     """
     components = add_components(
@@ -178,6 +180,7 @@ def G_synthesis(
     is_template_graph: bool = False,
     force_clean_graph: bool = False,
     random_seed: tf.Tensor | None = None,
+    base_size: Sequence[int] = SQUARE_BASE,
     **_kwargs: Any,
 ) -> tf.Tensor:
     """Synthesis network g of adaptive instance normalisation (section 2, figure 1b).
@@ -197,11 +200,11 @@ def G_synthesis(
         use_instance_norm: normalise every feature map.
         fused_scale: see `_up_conv`.
         blur_filter: low-pass filter after upsampling, [n]; None for none.
-        structure, is_template_graph, force_clean_graph, random_seed: as in
+        structure, is_template_graph, force_clean_graph, random_seed, base_size: as in
             `training.networks_growing.G_synthesis_stylegan_revised`.
 
     Returns:
-        images [N, num_channels, resolution, resolution] at the level of detail that the variable
+        images [N, num_channels, H, W] at the level of detail that the variable
         `lod` holds.
     """
     reject_unknown(_kwargs, _GENERATOR_FUNCTIONS)
@@ -215,7 +218,8 @@ def G_synthesis(
     num_layers = log2 * 2 - 2
     dlatents_in.set_shape([None, num_layers if use_styles else 1, dlatent_size])
     lod = growing.level_of_detail()
-    noise = noise_inputs(2 ** (i // 2 + 2) for i in range(num_layers)) if use_noise else []
+    sizes = [level_size(i // 2 + 2, base_size) for i in range(num_layers)]
+    noise = noise_inputs(sizes) if use_noise else []
 
     def finish_layer(x, layer_idx):
         if use_noise:
@@ -236,13 +240,13 @@ def G_synthesis(
         if const_input_layer:
             with tf.variable_scope("Const"):
                 init = tf.initializers.ones()
-                x = tf.get_variable("const", shape=[1, nf(1), 4, 4], initializer=init)
+                x = tf.get_variable("const", shape=[1, nf(1), *sizes[0]], initializer=init)
                 x = tf.tile(to_internal(x), [tf.shape(dlatents_in)[0], 1, 1, 1])
                 return finish_layer(x, 0)
         with tf.variable_scope("Dense"):
             # A gain of 1/4 of the usual: that of PGGAN, which feeds normalised latents here.
-            x = dense_layer(dlatents_in[:, 0], nf(1) * 16, gain / 4, use_wscale)
-            return finish_layer(to_internal(tf.reshape(x, [-1, nf(1), 4, 4])), 0)
+            x = dense_layer(dlatents_in[:, 0], nf(1) * np.prod(sizes[0]), gain / 4, use_wscale)
+            return finish_layer(to_internal(tf.reshape(x, [-1, nf(1), *sizes[0]])), 0)
 
     def block(x, res):
         with tf.variable_scope(f"{2**res}x{2**res}"):
@@ -262,7 +266,7 @@ def G_synthesis(
         with tf.variable_scope("Conv"):
             x = finish_layer(conv2d_layer(x, nf(1), 3, gain=gain, use_wscale=use_wscale), 1)
     images = to_images(growing.grow_images(x, log2, lod, structure, block, torgb))
-    images.set_shape([None, num_channels, resolution, resolution])
+    images.set_shape([None, num_channels, *level_size(log2, base_size)])
     return tf.identity(images, name="images_out")
 
 
@@ -285,11 +289,12 @@ def D_basic(
     structure: str = "auto",
     is_training: bool = False,
     is_template_graph: bool = False,
+    base_size: Sequence[int] = SQUARE_BASE,
 ) -> tf.Tensor:
     """Discriminator of StyleGAN and Progressive GAN (PGGAN, table 2), one output a class.
 
     Args:
-        images_in: [N, num_channels, resolution, resolution] in [-1, 1], pixels repeated where the
+        images_in: [N, num_channels, H, W] in [-1, 1], pixels repeated where the
             level of detail in the variable `lod` is not 0.
         labels_in: [N, label_size].
         fmap_base, fmap_decay, fmap_max, nonlinearity, use_wscale: as in `G_synthesis`.
@@ -300,6 +305,7 @@ def D_basic(
         structure: see `training.growing`; `auto` is `linear` in template graphs, else `recursive`.
         is_training: official argument that makes no difference here.
         is_template_graph: True while `Network` builds its first graph.
+        base_size: as in `G_synthesis`.
 
     Returns:
         scores [N, 1], logits of being real.
@@ -310,7 +316,7 @@ def D_basic(
     gain = _gain(nonlinearity)
     log2 = resolution_log2(resolution)
     nf = feature_maps(fmap_base, fmap_decay, 1, fmap_max)
-    images_in.set_shape([None, num_channels, resolution, resolution])
+    images_in.set_shape([None, num_channels, *level_size(log2, base_size)])
     labels_in.set_shape([None, label_size])
     lod = growing.level_of_detail()
 

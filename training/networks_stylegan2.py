@@ -16,6 +16,7 @@ from dnnlib import EasyDict
 from training.discriminator import extract_features
 from training.generator import add_components, generate, map_latents
 from training.layers import (
+    SQUARE_BASE,
     apply_bias_act,
     check_dtype,
     dense_layer,
@@ -66,7 +67,7 @@ def G_main(
         kwargs: for both components.
 
     Returns:
-        images [N, num_channels, resolution, resolution], about [-1, 1]; with `return_dlatents` also
+        images [N, num_channels, H, W], about [-1, 1]; with `return_dlatents` also
         dlatents [N, num_layers, dlatent_size].
     """
     components = add_components(
@@ -156,6 +157,7 @@ def G_synthesis_stylegan2(
     resample_kernel: Sequence[float] | None = (1, 3, 3, 1),
     fused_modconv: bool = True,
     random_seed: tf.Tensor | None = None,
+    base_size: Sequence[int] = SQUARE_BASE,
     **_kwargs: Any,
 ) -> tf.Tensor:
     """Synthesis network of StyleGAN2 (figures 2c and 7).
@@ -172,9 +174,11 @@ def G_synthesis_stylegan2(
         fused_modconv: how modulation is computed, not what: both ways give the same numbers, and
             one way is used for both.
         random_seed: [2] int32, makes the noise a function of it.
+        base_size: height and width of the coarsest grid where images are not square, see
+            `layers.level_size`.
 
     Returns:
-        images [N, num_channels, resolution, resolution].
+        images [N, num_channels, H, W].
     """
     reject_unknown(_kwargs, _GENERATOR_FUNCTIONS)
     check_dtype(dtype)
@@ -183,6 +187,7 @@ def G_synthesis_stylegan2(
         dlatent_size=dlatent_size,
         num_channels=num_channels,
         resolution=resolution,
+        base_size=base_size,
         nf=feature_maps(fmap_base, fmap_decay, fmap_min, fmap_max),
         randomize_noise=randomize_noise,
         architecture=architecture,
@@ -210,17 +215,19 @@ def D_stylegan2(
     resample_kernel: Sequence[float] | None = (1, 3, 3, 1),
     is_training: bool = False,
     is_template_graph: bool = False,
+    base_size: Sequence[int] = SQUARE_BASE,
 ) -> tf.Tensor:
     """Discriminator of StyleGAN2 (figure 7), with labels by projection onto one output a class.
 
     Args:
-        images_in: [N, num_channels, resolution, resolution] in [-1, 1].
+        images_in: [N, num_channels, H, W] in [-1, 1].
         labels_in: [N, label_size].
         fmap_base, fmap_decay, fmap_min, fmap_max: as in `G_synthesis_stylegan2`.
         architecture: `orig`, `skip` or `resnet`.
         mbstd_group_size: group of the minibatch standard deviation; 0 or 1 leaves it out.
         mbstd_num_features: feature maps that it adds.
         is_training, is_template_graph: official arguments that make no difference here.
+        base_size: as in `G_synthesis_stylegan2`.
 
     Returns:
         scores [N, 1], logits of being real.
@@ -231,6 +238,7 @@ def D_stylegan2(
         images_in,
         num_channels=num_channels,
         resolution=resolution,
+        base_size=base_size,
         nf=feature_maps(fmap_base, fmap_decay, fmap_min, fmap_max),
         architecture=architecture,
         nonlinearity=nonlinearity,

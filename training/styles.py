@@ -84,11 +84,11 @@ def truncate(
 # Noise
 
 
-def noise_inputs(sizes: Iterable[int]) -> list[tf.Variable]:
-    """Variables noise0, noise1, …: [1, 1, size, size], not trained."""
+def noise_inputs(sizes: Iterable[tuple[int, int]]) -> list[tf.Variable]:
+    """Variables noise0, noise1, …: [1, 1, height, width], not trained."""
     init = tf.initializers.random_normal()
     return [
-        tf.get_variable(f"noise{i}", shape=[1, 1, size, size], initializer=init, trainable=False)
+        tf.get_variable(f"noise{i}", shape=[1, 1, *size], initializer=init, trainable=False)
         for i, size in enumerate(sizes)
     ]
 

@@ -15,6 +15,7 @@ from training.layers import (
     apply_bias_act,
     check_architecture,
     conv2d_layer,
+    level_size,
     modulated_conv2d_layer,
     resolution_log2,
     to_images,
@@ -28,6 +29,7 @@ def synthesize(
     dlatent_size: int,
     num_channels: int,
     resolution: int,
+    base_size: Sequence[int],
     nf: Callable[[int], int],
     fmap_const: int | None = None,
     use_noise: bool = True,
@@ -46,16 +48,16 @@ def synthesize(
         nf: feature maps by stage, see `layers.feature_maps`.
 
     Returns:
-        images [N, num_channels, resolution, resolution].
+        images [N, num_channels, H, W].
 
     Raises:
-        UserError: a resolution or an architecture that there is not.
+        UserError: a resolution, a base size or an architecture that there is not.
     """
     check_architecture(architecture)
     log2 = resolution_log2(resolution)
     num_layers = log2 * 2 - 2
     dlatents_in.set_shape([None, num_layers, dlatent_size])
-    noise = noise_inputs(num_layers - 1) if use_noise else None
+    noise = noise_inputs(num_layers - 1, base_size) if use_noise else None
 
     def layer(x, layer_idx, fmaps, up=False):
         w = dlatents_in[:, layer_idx]
@@ -88,7 +90,8 @@ def synthesize(
     y = None
     with tf.variable_scope("4x4"):
         with tf.variable_scope("Const"):
-            x = _constant(nf(1) if fmap_const is None else fmap_const, tf.shape(dlatents_in)[0])
+            fmaps = nf(1) if fmap_const is None else fmap_const
+            x = _constant(fmaps, base_size, tf.shape(dlatents_in)[0])
         with tf.variable_scope("Conv"):
             x = layer(x, 0, nf(1))
         if architecture == "skip" or log2 == 2:
@@ -103,9 +106,9 @@ def synthesize(
     return tf.identity(to_images(y), name="images_out")
 
 
-def noise_inputs(count: int) -> list[tf.Variable]:
+def noise_inputs(count: int, base_size: Sequence[int]) -> list[tf.Variable]:
     """Variables noise0, noise1, … of that many layers: one at 4×4, two for every doubling."""
-    return styles.noise_inputs(2 ** ((layer_idx + 5) // 2) for layer_idx in range(count))
+    return styles.noise_inputs(level_size((i + 5) // 2, base_size) for i in range(count))
 
 
 def add_noise(x: tf.Tensor, noise_input: tf.Variable | None, seed: tf.Tensor | None) -> tf.Tensor:
@@ -122,8 +125,9 @@ def add_noise(x: tf.Tensor, noise_input: tf.Variable | None, seed: tf.Tensor | N
     return x + tf.cast(noise * strength, x.dtype)
 
 
-def _constant(fmaps: int, count: tf.Tensor) -> tf.Tensor:
+def _constant(fmaps: int, base_size: Sequence[int], count: tf.Tensor) -> tf.Tensor:
     """The learned input of the first layer, the same for every sample."""
     init = tf.initializers.random_normal()
-    x = tf.get_variable("const", shape=[1, fmaps, 4, 4], initializer=init)
+    shape = [1, fmaps, *level_size(2, base_size)]
+    x = tf.get_variable("const", shape=shape, initializer=init)
     return tf.tile(to_internal(x), [count, 1, 1, 1])

@@ -47,6 +47,7 @@ class TrainGraph:
         self._options = options
         self._num_replicas = len(devices)
         self._shape = training_set.shape
+        self._resolution_log2 = training_set.resolution_log2
         self._is_growing = not options.sched_args.is_constant
         self.pl_mean = loss.PathLengthMean()
         self._reals = tf.placeholder(tf.uint8, [None, self._shape[0], None, None], "reals")
@@ -158,8 +159,8 @@ class TrainGraph:
         """Whether a step may need more than one round."""
         if self._is_growing:
             return True
-        log2 = self._shape[1].bit_length() - 1
-        start = training_schedule(0, log2, self._num_replicas, self._options.sched_args)
+        sched_args = self._options.sched_args
+        start = training_schedule(0, self._resolution_log2, self._num_replicas, sched_args)
         return start.minibatch_size > start.minibatch_gpu * self._num_replicas
 
     def _build_replicas(self, G, D, training_set, devices, G_reg, D_reg) -> None:
@@ -220,11 +221,16 @@ def fade_and_upscale(images: tf.Tensor, lod: tf.Tensor) -> tf.Tensor:
     """
     shape = tf.shape(images)
     n, c, h, w = (shape[i] for i in range(4))
-    boxes = tf.reshape(images, [n, c, h // 2, 2, w // 2, 2])
-    coarse = tf.reduce_mean(boxes, axis=[3, 5], keepdims=True)
-    coarse = tf.reshape(tf.tile(coarse, [1, 1, 1, 2, 1, 2]), shape)
     level = tf.floor(lod)
-    images = tflib.lerp(images, coarse, lod - level)
+
+    def blended():
+        boxes = tf.reshape(images, [n, c, h // 2, 2, w // 2, 2])
+        coarse = tf.reduce_mean(boxes, axis=[3, 5], keepdims=True)
+        coarse = tf.reshape(tf.tile(coarse, [1, 1, 1, 2, 1, 2]), shape)
+        return tflib.lerp(images, coarse, lod - level)
+
+    # The coarsest level is never blended, and may have sides that are odd.
+    images = tf.cond(lod > level, blended, lambda: images)
     factor = tf.cast(tf.round(2.0**level), tf.int32)
     images = tf.tile(images[:, :, :, tf.newaxis, :, tf.newaxis], [1, 1, 1, factor, 1, factor])
     return tf.reshape(images, [n, c, h * factor, w * factor])

@@ -25,7 +25,9 @@ from dnnlib.tflib import Network, autosummary, tfutil
 from dnnlib.util import format_time
 from training import snapshots
 from training.dataset import TFRecordDataset
+from training.datasets.levels import BASE_LOG2
 from training.image_grid import save_image_grid, setup_snapshot_image_grid
+from training.layers import SQUARE_BASE
 from training.options import TrainingOptions
 from training.schedule import Schedule, check_schedule, is_new_lod, training_schedule
 from training.train_graph import TrainGraph
@@ -90,6 +92,10 @@ def complete_options(options: TrainingOptions, training_set: TFRecordDataset) ->
         "resolution": training_set.resolution,
         "label_size": training_set.label_size,
     }
+    doublings = training_set.resolution_log2 - BASE_LOG2
+    base_size = tuple(side >> doublings for side in training_set.shape[1:])
+    if base_size != SQUARE_BASE:  # Official readers of square networks do not know the keyword.
+        shape["base_size"] = base_size
     return dataclasses.replace(
         options, G_args={**shape, **options.G_args}, D_args={**shape, **options.D_args}
     )
@@ -294,13 +300,13 @@ class _Run:
         return _Grid(size, latents, labels)
 
     def _save_fakes(self, name: str) -> None:
-        size = self.training_set.resolution
+        pixels = int(np.prod(self.training_set.shape[1:]))
         images = self.Gs.run(
             self.grid.latents,
             self.grid.labels,
             is_validation=True,
             randomize_noise=False,
-            minibatch_size=int(np.clip(_GRID_MINIBATCH_PIXELS // size**2, 1, 32)),
+            minibatch_size=int(np.clip(_GRID_MINIBATCH_PIXELS // pixels, 1, 32)),
         )
         try:
             save_image_grid(images, os.path.join(self.run_dir, name), (-1, 1), self.grid.size)
