@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import ModuleType
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -34,6 +35,7 @@ activation_funcs = {
     "softplus": Activation(lambda x, alpha: tf.nn.softplus(x)),
     "swish": Activation(lambda x, alpha: tf.nn.sigmoid(x) * x, def_gain=_SQRT2),
 }
+_PIECEWISE_LINEAR = ("linear", "relu", "lrelu")
 
 
 def fused_bias_act(
@@ -76,16 +78,128 @@ def fused_bias_act(
         b = tf.convert_to_tensor(b)
         if b.shape.ndims != 1 or not b.shape[:1].is_compatible_with(x.shape[axis : axis + 1]):
             raise UserError(f"bias of shape {b.shape} for axis {axis} of a tensor {x.shape}")
-    twin = native.find("fused_bias_act", impl)
-    return (twin or _reference)(x, b, axis, act, alpha, gain, clamp)
+    library = native.find("fused_bias_act", impl, x.dtype)
+    if library is None:
+        return _reference(x, b, axis, act, alpha, gain, clamp)
+    native_op = _Native(library, b is not None, axis, act, alpha, gain, clamp)
+    return native_op.value(x, tf.zeros([0], x.dtype) if b is None else b)
+
+
+def _add_bias(x, b, axis):
+    return x + tf.reshape(b, [-1 if i == axis else 1 for i in range(x.shape.ndims)])
 
 
 def _reference(x, b, axis, act, alpha, gain, clamp):
     if b is not None:
-        x = x + tf.reshape(b, [-1 if i == axis else 1 for i in range(x.shape.ndims)])
+        x = _add_bias(x, b, axis)
     x = activation_funcs[act].func(x, alpha)
     if gain != 1:
         x = x * np.asarray(gain, x.dtype.as_numpy_dtype)
     if clamp is not None:
         x = tf.clip_by_value(x, -clamp, clamp)
     return x
+
+
+@dataclass(frozen=True)
+class _Native:
+    """The twin in kernels/fused_bias_act_cpu.cc and fused_bias_act_cuda.cu, with its derivatives.
+
+    For t = x + b and y(t) = clip(gain·act(t)), the first gradient is dx = dy·y'(t), and db is the
+    sum of dx. It is linear in dy and symmetric: its derivative with respect to dy is itself.
+    """
+
+    library: ModuleType
+    has_bias: bool  # Otherwise b and db are of shape [0] throughout.
+    axis: int
+    act: str
+    alpha: float
+    gain: float
+    clamp: float | None
+
+    def value(self, x, b):
+        """y for x and b, differentiable any number of times."""
+
+        @tf.custom_gradient
+        def function(x, b):
+            y, _ = self._op(0, x, b, with_sum=False)
+
+            def gradient(dy):
+                if self._output_tells_slope():
+                    return self._gradient_by_output(dy, tf.zeros_like(b), y)
+                return self._gradient_by_input(dy, x, b)
+
+            return y, gradient
+
+        return function(x, b)
+
+    def _output_tells_slope(self):
+        return self.act in _PIECEWISE_LINEAR and self.gain > 0 and self.alpha >= 0
+
+    def _gradient_by_output(self, dy, dy_bias, y):
+        """(dx, db) for the gradient dy + dy_bias. Does not need x, whose memory is free then."""
+
+        @tf.custom_gradient
+        def function(dy, dy_bias):
+            outputs = self._op(1, dy, dy_bias, reference=y, from_output=True)
+            return outputs, lambda ddx, ddb: self._gradient_by_output(ddx, ddb, y)
+
+        return function(dy, dy_bias)
+
+    def _gradient_by_input(self, dy, x, b):
+        """(dx, db)."""
+
+        @tf.custom_gradient
+        def function(dy, x, b):
+            outputs = self._op(1, dy, reference=x, reference_bias=b)
+
+            def gradient(ddx, ddb):
+                direction = _add_bias(ddx, ddb, self.axis) if self.has_bias else ddx
+                along_dy, _ = self._gradient_by_input(direction, x, b)
+                if self.act in _PIECEWISE_LINEAR:
+                    return along_dy, None, None
+                return along_dy, *self._second_gradient(direction, dy, x, b)
+
+            return outputs, gradient
+
+        return function(dy, x, b)
+
+    def _second_gradient(self, direction, dy, x, b):
+        """Derivatives of ⟨dx, direction⟩ with respect to x and b: direction·dy·y''(t)."""
+
+        @tf.custom_gradient
+        def function(direction, dy, x, b):
+            outputs = self._op(2, direction, reference=x, reference_bias=b, dy=dy)
+
+            def gradient(d_out, d_sum):  # Third order: rare enough for the reference.
+                total = _add_bias(d_out, d_sum, self.axis) if self.has_bias else d_out
+                # Partial derivatives: none of the copies depends on another.
+                copies = [tf.identity(t) for t in (direction, dy, x, b)]
+                bias = copies[3] if self.has_bias else None
+                y = _reference(
+                    copies[2], bias, self.axis, self.act, self.alpha, self.gain, self.clamp
+                )
+                first = tf.gradients(y, copies[2], grad_ys=copies[1])
+                second = tf.gradients(first, copies[2], grad_ys=copies[0])
+                return tf.gradients(second, copies, grad_ys=total)
+
+            return outputs, gradient
+
+        return function(direction, dy, x, b)
+
+    def _op(self, order, a, a_bias=None, reference=None, reference_bias=None, dy=None,
+            from_output=False, with_sum=True):  # fmt: skip
+        none = tf.zeros([0], a.dtype)
+        inputs = [none if t is None else t for t in (a_bias, reference, reference_bias, dy)]
+        outputs = self.library.tf_ops_fused_bias_act(
+            a,
+            *inputs,
+            axis=self.axis,
+            order=str(order),
+            act=self.act,
+            alpha=self.alpha,
+            gain=self.gain,
+            clamp=-1.0 if self.clamp is None else self.clamp,
+            from_output=from_output,
+            with_sum=with_sum and self.has_bias,
+        )
+        return outputs.out, outputs.sum

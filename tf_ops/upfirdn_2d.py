@@ -14,6 +14,9 @@ import tensorflow.compat.v1 as tf
 from dnnlib import UserError
 from tf_ops import layout, native
 
+# Of the CUDA kernel, whose arguments hold the filter (kMaxCudaTaps in kernels/upfirdn_2d.h).
+_MAX_TAPS = 576
+
 
 def upfirdn_2d(
     x: tf.Tensor,
@@ -71,16 +74,26 @@ def _upfirdn(x, k, up, down, pad, impl):
         (taps - p[0] - 1, n * u - m * d + p[0] - u + 1)
         for n, m, u, d, p, taps in zip(in_size, out_size, up, down, pad, k.shape, strict=True)
     )
-    forward = native.find("upfirdn_2d", impl) or _reference
+    library = native.find("upfirdn_2d", impl, x.dtype)
 
     @tf.custom_gradient
     def op(x):
-        y = forward(x, k, up, down, pad)
+        if library is None or k.size > _MAX_TAPS:
+            y = _reference(x, k, up, down, pad)
+        else:
+            y = _native(library, x, k, up, down, pad)
         return y, lambda dy: _upfirdn(dy, k[::-1, ::-1], down, up, grad_pad, impl)
 
     y = op(x)
     y.set_shape([x.shape[0], *out_size, x.shape[3]])
     return y
+
+
+def _native(library, x, k, up, down, pad):
+    """The twin in kernels/upfirdn_2d_cpu.cc and upfirdn_2d_cuda.cu."""
+    return library.tf_ops_upfirdn2d(
+        x, up=up, down=down, pad=[*pad[0], *pad[1]], k_shape=k.shape, k=k.ravel().tolist()
+    )
 
 
 def _reference(x, k, up, down, pad):

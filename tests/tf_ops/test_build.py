@@ -1,0 +1,267 @@
+"""How the library of native operations is built, and what happens when it cannot be."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+from dnnlib import UserError
+from tf_ops import build, compilers, native, upfirdn_2d
+from tf_ops.fused_bias_act import fused_bias_act
+
+# Stands for a compiler: notes its arguments, does BODY, and writes what -o names.
+COMPILER = """#!/bin/sh
+echo "$@" >> "{folder}/calls"
+case "$*" in *--version*) echo "Fake compiler 1.0"; exit 0;; esac
+{body}
+while [ $# -gt 1 ]; do [ "$1" = "-o" ] && echo made > "$2"; shift; done
+exit 0
+"""
+
+
+@pytest.fixture
+def compiler(tmp_path, monkeypatch):
+    """Function that puts a compiler in place; an empty cache; the state of a new process."""
+    monkeypatch.setenv("DNNLIB_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.delenv("TF_OPS_IMPL", raising=False)
+
+    def forget():
+        native._load.cache_clear()
+        native._warn_once.cache_clear()
+
+    def install(body=""):
+        path = tmp_path / "fake-c++"
+        path.write_text(COMPILER.format(folder=tmp_path, body=body))
+        path.chmod(0o755)
+        monkeypatch.setenv("CXX", str(path))
+        return path
+
+    forget()
+    yield install
+    forget()
+
+
+def calls(tmp_path):
+    """The command lines that the compiler was called with, without questions for its version."""
+    log = tmp_path / "calls"
+    lines = log.read_text().splitlines() if log.exists() else []
+    return [line for line in lines if "--version" not in line]
+
+
+def entries(tmp_path):
+    """What is in the cache, hidden files too."""
+    return sorted(p.name for p in (tmp_path / "cache/tf_ops").iterdir())
+
+
+def the_reference_serves(capfd):
+    """Both operations work; returns the one line on stderr that says why they are slow."""
+    capfd.readouterr()
+    with tf.Graph().as_default(), tf.Session() as session:
+        x = tf.ones([1, 4, 4, 1])
+        for _ in range(2):
+            y = fused_bias_act(upfirdn_2d.upfirdn_2d(x, np.ones((2, 2))), act="lrelu")
+        assert session.run(y).shape == (1, 3, 3, 1)
+    (line,) = [n for n in capfd.readouterr().err.splitlines() if "Warning" in n]
+    assert line.startswith("Warning: no native operations, the slower reference serves: ")
+    with pytest.raises(UserError, match="no native operations"):
+        upfirdn_2d.upfirdn_2d(x, np.ones((2, 2)), impl="native")
+    return line
+
+
+def test_a_library_is_built_once_and_whole(compiler, tmp_path):
+    compiler()
+    path = Path(build.library(with_cuda=False))
+    assert path.read_text() == "made\n"
+    key = build.find_recipe(False).key
+    assert path == tmp_path / "cache/tf_ops" / key / "ops.so"
+    assert sorted(p.name for p in path.parent.iterdir()) == ["build.json", "log", "ops.so"]
+    assert entries(tmp_path) == [key, f"{key}.lock"]
+    sources = len(list(build.SOURCES.glob("*.cc")))
+    assert len(calls(tmp_path)) == sources + 1  # And the linker.
+    assert build.library(with_cuda=False) == str(path)
+    assert len(calls(tmp_path)) == sources + 1
+    assert build.describe(False).startswith("CPU: built with Fake compiler 1.0, TensorFlow ")
+
+
+def test_what_a_library_depends_on(compiler):
+    compiler()
+    recipe = build.find_recipe(False)
+    keys = {recipe.key}
+    for field in dataclasses.fields(recipe):
+        value = getattr(recipe, field.name)
+        other = (*value, "x") if isinstance(value, tuple) else f"{value}x"
+        keys.add(dataclasses.replace(recipe, **{field.name: other}).key)
+    assert len(keys) == 1 + len(dataclasses.fields(recipe))
+
+
+def test_checking_builds_nothing(compiler, tmp_path, monkeypatch, capsys):
+    compiler()
+    monkeypatch.setattr(sys, "argv", ["build.py", "--check"])
+    build.main()
+    assert capsys.readouterr().out.startswith("CPU: not built yet; to be built with Fake compiler")
+    assert calls(tmp_path) == [] and not (tmp_path / "cache").exists()
+
+
+def test_no_compiler(compiler, monkeypatch, capfd, tmp_path):
+    monkeypatch.setenv("CXX", "/nowhere/c++")
+    assert "no C++ compiler found (CXX=/nowhere/c++)" in the_reference_serves(capfd)
+    monkeypatch.delenv("CXX")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(compilers.BuildError, match=r"g\+\+, c\+\+, clang\+\+"):
+        build.library(with_cuda=False)
+    assert build.describe(False).startswith("CPU: cannot be built: no C++ compiler")
+
+
+def test_a_compiler_that_fails(compiler, capfd, tmp_path):
+    compiler("echo remark; echo 'x.cc:1: fatal error: no such header' >&2; exit 1")
+    assert the_reference_serves(capfd).endswith(
+        "fake-c++ failed: x.cc:1: fatal error: no such header"
+    )
+    key = build.find_recipe(False).key
+    assert entries(tmp_path) == [f"{key}.lock", f"{key}.log"]
+    assert "remark" in (tmp_path / f"cache/tf_ops/{key}.log").read_text()
+    assert "failed: x.cc:1: fatal error: no such header (all: " in build.describe(False)
+    compiler()  # Mended: builds, and the log of the failure goes.
+    build.library(with_cuda=False)
+    assert entries(tmp_path) == [key, f"{key}.lock"]
+
+
+def test_a_compiler_that_says_nothing(compiler, capfd):
+    compiler("kill -9 $$")
+    assert the_reference_serves(capfd).endswith("fake-c++ failed: exit code -9")
+
+
+def test_a_compiler_that_does_not_run(compiler, capfd):
+    compiler().write_text("not a program")
+    assert "--version does not run: " in the_reference_serves(capfd)
+
+
+def test_a_compiler_that_never_ends(compiler, tmp_path):
+    compiler("exec sleep 60")
+    start = time.monotonic()
+    with pytest.raises(compilers.BuildError, match=r"fake-c\+\+ did not end within 0.3 s"):
+        build.library(with_cuda=False, timeout=0.3)
+    assert time.monotonic() - start < 20
+    assert not [n for n in entries(tmp_path) if n.endswith(".partial")]
+
+
+def test_a_library_that_cannot_be_loaded(compiler, capfd):
+    compiler()
+    line = the_reference_serves(capfd)
+    assert "ops.so cannot be loaded" in line and "to have it built again" in line
+
+
+def test_a_cache_that_cannot_be_written(compiler, capfd, tmp_path, monkeypatch):
+    compiler()
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("DNNLIB_CACHE_DIR", str(tmp_path / "file/cache"))
+    assert f"cannot write in {tmp_path}/file/cache/tf_ops: " in the_reference_serves(capfd)
+
+
+def test_a_read_only_cache(compiler, capfd, tmp_path):
+    compiler()
+    folder = tmp_path / "cache/tf_ops"
+    folder.mkdir(parents=True)
+    folder.chmod(0o555)
+    if os.access(folder, os.W_OK):
+        pytest.skip("this user may write everywhere")
+    assert f"cannot write in {folder}: Permission denied" in the_reference_serves(capfd)
+
+
+def test_a_library_in_a_read_only_cache_is_used(compiler, tmp_path):
+    compiler()
+    path = build.library(with_cuda=False)
+    for name in ("", f"{build.find_recipe(False).key}.lock"):
+        (tmp_path / "cache/tf_ops" / name).chmod(0o400 if name else 0o555)
+    assert build.library(with_cuda=False) == path
+
+
+def test_waiting_has_an_end(compiler, tmp_path):
+    compiler()
+    recipe = build.find_recipe(False)
+    os.makedirs(build.folder())
+    with open(recipe.folder + ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(compilers.BuildError, match=r"another process holds .* more than 0.4 s"):
+            build.library(with_cuda=False, timeout=0.2)
+    build.library(with_cuda=False)
+
+
+def start_building():
+    code = "from tf_ops import build; print(build.library(with_cuda=False))"
+    root = str(Path(__file__).resolve().parents[2])
+    environment = {**os.environ, "PYTHONPATH": root, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    return subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE)
+
+
+def test_two_processes_build_once(compiler, tmp_path):
+    compiler("sleep 0.3")
+    processes = [start_building() for _ in range(2)]
+    paths = {process.communicate(timeout=120)[0] for process in processes}
+    assert [process.returncode for process in processes] == [0, 0]
+    assert len(paths) == 1
+    assert sum(" -shared " in f" {line} " for line in calls(tmp_path)) == 1
+
+
+def test_killed_half_way(compiler, tmp_path):
+    """Its lock is free, and what it left is removed by the next, which builds."""
+    compiler(f"echo $$ >> {tmp_path}/pids; touch {tmp_path}/started; exec sleep 60")
+    process = start_building()
+    try:
+        deadline = time.monotonic() + 60
+        while not (tmp_path / "started").exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.kill()
+        process.communicate(timeout=60)
+        assert [n for n in entries(tmp_path) if n.endswith(".partial")]
+        compiler()
+        start = time.monotonic()
+        build.library(with_cuda=False)
+        assert time.monotonic() - start < 20
+        key = build.find_recipe(False).key
+        assert entries(tmp_path) == [key, f"{key}.lock"]
+    finally:
+        for pid in (tmp_path / "pids").read_text().split():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGKILL)
+
+
+def test_importing_compiles_nothing(compiler, tmp_path, run_script):
+    compiler()
+    code = "import tf_ops.upfirdn_2d, tf_ops.fused_bias_act, training.networks_stylegan2"
+    assert run_script(["-c", code]).returncode == 0
+    assert not (tmp_path / "calls").exists()
+
+
+def test_cuda_needs_its_compiler(compiler, monkeypatch, tmp_path):
+    compiler()
+    monkeypatch.setenv("PATH", "/bin:/usr/bin")
+    monkeypatch.setenv("CUDA_HOME", str(tmp_path))
+    with pytest.raises(compilers.BuildError, match=r"no CUDA compiler \(nvcc\) found"):
+        build.library(with_cuda=True)
+    nvcc = tmp_path / "bin/nvcc"
+    nvcc.parent.mkdir()
+    nvcc.write_text("#!/bin/sh\necho compute_35; echo compute_121\n")
+    nvcc.chmod(0o755)
+    with pytest.raises(compilers.BuildError, match="none of the architectures"):
+        build.library(with_cuda=True)
+    nvcc.write_text("#!/bin/sh\necho compute_75; echo compute_90; echo compute_121\n")
+    assert compilers.cuda_architectures(str(nvcc)) == (75, 90)
+    command = compilers.cuda_command(str(nvcc), (75, 90), Path("x.cu"), "x.o")
+    codes = [word.partition("=")[2] for word in command if word.startswith("-gencode")]
+    assert codes == [
+        "arch=compute_75,code=sm_75",
+        "arch=compute_90,code=sm_90",
+        "arch=compute_90,code=compute_90",
+    ]
