@@ -10,6 +10,7 @@ TensorFlow, flags and the processor, whose instructions it uses. Other versions 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import fcntl
 import hashlib
 import json
@@ -17,7 +18,7 @@ import os
 import platform
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -39,6 +40,8 @@ from tf_ops.compilers import (
 
 SOURCES = Path(__file__).with_name("kernels")
 LIBRARY = "ops.so"
+# Libraries of one file, with a C interface and nothing of TensorFlow.
+PLAIN = ("resize_8bit.cc",)
 _CXX_FLAGS = ("-std=c++17", "-fPIC", "-w")
 # Floating-point exceptions and errno would keep loops from being vectorised; nothing reads them.
 _KERNEL_FLAGS = ("-O3", "-fno-math-errno", "-fno-trapping-math")
@@ -50,13 +53,14 @@ _POLL_SECONDS = 0.1
 class Recipe:
     """Everything that a library depends on."""
 
+    files: tuple[str, ...]  # In `SOURCES`.
     sources: str  # SHA-256 of the files.
     compiler: tuple[str, ...]
     compiler_version: str
     nvcc: str | None  # None: for the CPU only.
     nvcc_version: str | None
     architectures: tuple[int, ...]
-    tensorflow: str
+    tensorflow: str | None  # None: nothing of it is used.
     compile_flags: tuple[str, ...]
     link_flags: tuple[str, ...]
     kernel_flags: tuple[str, ...]
@@ -98,7 +102,15 @@ def library(with_cuda: bool, timeout: float = _COMPILE_SECONDS) -> str:
     Raises:
         BuildError: no compiler, it fails, or the cache cannot be written.
     """
-    recipe = find_recipe(with_cuda)
+    return _library(find_recipe(with_cuda), timeout)
+
+
+def plain_library(source: str, timeout: float = _COMPILE_SECONDS) -> str:
+    """The path of the library of one of `PLAIN`, built if need be, as `library`."""
+    return _library(_plain_recipe(source), timeout)
+
+
+def _library(recipe: Recipe, timeout: float) -> str:
     if os.path.isfile(recipe.library):
         return recipe.library
     try:
@@ -123,21 +135,37 @@ def find_recipe(with_cuda: bool) -> Recipe:
         BuildError: there is no compiler, or it does not run.
     """
     tf = load_tensorflow()
-    compiler = find_compiler()
     nvcc = find_nvcc() if with_cuda else None
-    native = ("-march=native",) if platform.machine() in ("x86_64", "AMD64") else ()
-    return Recipe(
-        sources=_digest(_sources()),
-        compiler=compiler,
-        compiler_version=output([*compiler, "--version"]).splitlines()[0],
+    files = [p.name for p in SOURCES.iterdir() if p.suffix in (".h", ".cc", ".cu")]
+    return dataclasses.replace(
+        _plain_recipe(*sorted(set(files) - set(PLAIN))),
         nvcc=nvcc,
         nvcc_version=output([nvcc, "--version"]) if nvcc else None,
         architectures=cuda_architectures(nvcc) if nvcc else (),
         tensorflow=tf.version.VERSION,
         compile_flags=tuple(tf.sysconfig.get_compile_flags()),
         link_flags=tuple(tf.sysconfig.get_link_flags()),
-        kernel_flags=(*_CXX_FLAGS, *_KERNEL_FLAGS, *native),
         cuda_flags=CUDA_FLAGS if nvcc else (),
+    )
+
+
+def _plain_recipe(*files: str) -> Recipe:
+    """For the CPU, without TensorFlow."""
+    compiler = find_compiler()
+    native = ("-march=native",) if platform.machine() in ("x86_64", "AMD64") else ()
+    return Recipe(
+        files=files,
+        sources=_digest([SOURCES / name for name in files]),
+        compiler=compiler,
+        compiler_version=output([*compiler, "--version"]).splitlines()[0],
+        nvcc=None,
+        nvcc_version=None,
+        architectures=(),
+        tensorflow=None,
+        compile_flags=(),
+        link_flags=(),
+        kernel_flags=(*_CXX_FLAGS, *_KERNEL_FLAGS, *native),
+        cuda_flags=(),
         processor=processor(),
     )
 
@@ -168,7 +196,7 @@ def _build(recipe: Recipe, timeout: float) -> None:
 def _compile(recipe: Recipe, staging: str, timeout: float) -> list[str]:
     """All sources at the same time. TensorFlow's headers and the CUDA compiler never meet."""
     commands, objects = [], []
-    for source in _sources():
+    for source in (SOURCES / name for name in recipe.files):
         target = os.path.join(staging, source.stem + ".o")
         output = ["-c", str(source), "-o", target]
         if source.name == "tensorflow_ops.cc":
@@ -254,10 +282,6 @@ def _locked(path: str, patience: float) -> Iterator[None]:
         os.close(handle)
 
 
-def _sources() -> list[Path]:
-    return sorted(p for p in SOURCES.iterdir() if p.suffix in (".h", ".cc", ".cu"))
-
-
 def _digest(files: Sequence[Path]) -> str:
     digest = hashlib.sha256()
     for file in files:
@@ -268,12 +292,19 @@ def _digest(files: Sequence[Path]) -> str:
 
 def describe(with_cuda: bool) -> str:
     """What is built, with what, or why not. Builds nothing."""
-    name = "CPU and CUDA" if with_cuda else "CPU"
+    lines = [_describe("CPU and CUDA" if with_cuda else "CPU", lambda: find_recipe(with_cuda))]
+    lines += [_describe(Path(name).stem, lambda name=name: _plain_recipe(name)) for name in PLAIN]
+    return "\n".join(lines)
+
+
+def _describe(name: str, find: Callable[[], Recipe]) -> str:
     try:
-        recipe = find_recipe(with_cuda)
+        recipe = find()
     except BuildError as error:
         return f"{name}: cannot be built: {error}"
-    made_with = f"{recipe.compiler_version}, TensorFlow {recipe.tensorflow}"
+    made_with = recipe.compiler_version
+    if recipe.tensorflow:
+        made_with += f", TensorFlow {recipe.tensorflow}"
     if recipe.nvcc:
         made_with += f", {recipe.nvcc} for {', '.join(map(str, recipe.architectures))} and PTX"
     if os.path.isfile(recipe.library):
@@ -293,6 +324,8 @@ def main() -> None:
     with_cuda = args.cuda or bool(tf.config.list_physical_devices("GPU"))
     if not args.check:
         library(with_cuda)
+        for source in PLAIN:
+            plain_library(source)
     print(describe(with_cuda))
 
 

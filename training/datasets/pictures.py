@@ -14,6 +14,7 @@ from PIL import Image
 
 from dnnlib.util import one_line
 from training.datasets.items import Box
+from training.datasets.resize import resize
 
 TRANSFORMS = ("center-crop", "pad-white", "stretch")
 _ORIENTATIONS = {  # EXIF tag 0x0112 -> what turns the picture upright
@@ -116,8 +117,7 @@ def fit_image(
     rgb = _upright(rgb, image)
     if channels == 1:
         rgb = rgb.convert("L")
-    pixels = np.asarray(_fit(rgb, height, width, transform))
-    return np.ascontiguousarray(pixels[np.newaxis] if channels == 1 else pixels.transpose(2, 0, 1))
+    return np.ascontiguousarray(_fit(rgb, height, width, transform))
 
 
 def printable(text: str) -> str:
@@ -179,21 +179,23 @@ def _decode_smaller(
     image.draft(None, tuple(-int(-length * 3 * target // side) for length in image.size))
 
 
-def _fit(rgb: Image.Image, height: int, width: int, transform: str) -> Image.Image:
+def _fit(image: Image.Image, height: int, width: int, transform: str) -> np.ndarray:
+    """uint8 [channels, height, width] of a picture in mode RGB or L."""
+    whole = (0, 0, *image.size)
     if transform == "pad-white":
-        scale = min(width / rgb.width, height / rgb.height)
-        size = [max(1, round(length * scale)) for length in rgb.size]
-        fitted = Image.new(rgb.mode, (width, height), "white")
-        corner = (width - size[0]) // 2, (height - size[1]) // 2
-        fitted.paste(rgb.resize(size, Image.Resampling.LANCZOS), corner)
-        return fitted
-    # Cropping within resize: first resizing 20000x10 until it covers would take the memory.
-    cut_x, cut_y = rgb.size
-    if transform == "center-crop":
-        cut_x = min(cut_x, max(1, round(cut_y * width / height)))
-        cut_y = min(cut_y, max(1, round(cut_x * height / width)))
-    x, y = (rgb.width - cut_x) // 2, (rgb.height - cut_y) // 2
-    return rgb.resize((width, height), Image.Resampling.LANCZOS, (x, y, x + cut_x, y + cut_y))
+        scale = min(width / image.width, height / image.height)
+        inner_width, inner_height = (max(1, round(length * scale)) for length in image.size)
+        result = np.full([len(image.getbands()), height, width], 255, np.uint8)
+        x, y = (width - inner_width) // 2, (height - inner_height) // 2
+        inner = resize(image, inner_width, inner_height, whole)
+        result[:, y : y + inner_height, x : x + inner_width] = inner
+        return result
+    if transform == "stretch":
+        return resize(image, width, height, whole)
+    cut_x = min(image.width, max(1, round(image.height * width / height)))
+    cut_y = min(image.height, max(1, round(image.width * height / width)))
+    x, y = (image.width - cut_x) // 2, (image.height - cut_y) // 2
+    return resize(image, width, height, (x, y, x + cut_x, y + cut_y))
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

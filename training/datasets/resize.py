@@ -1,0 +1,124 @@
+"""Lanczos resampling of 8-bit pictures: Pillow's weights and rounding, several times as fast.
+
+The compiled twin (`tf_ops/kernels/resize_8bit.cc`) and Pillow, which serves where there is no
+compiler, give the same bytes: so a dataset does not depend on the machine that makes it. Hence the
+two passes of Pillow: which one comes first when it does both at once depends on its version.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from dnnlib import UserError
+from tf_ops import build
+
+_SUPPORT = 3.0  # of Lanczos' filter, in pixels of the coarser grid
+_PRECISION = 22  # bits after the point of a weight
+_MAX_PIXELS = 25_000_000  # the twin makes a copy, which larger pictures have no memory for
+
+
+def resize(image: Image.Image, width: int, height: int, box: tuple[int, ...]) -> np.ndarray:
+    """Resamples a part of a picture.
+
+    Args:
+        image: of mode RGB or L.
+        width, height: of the result.
+        box: x1, y1, x2, y2 in pixels; what lies around it has a part in its edges.
+
+    Returns:
+        uint8 [3 or 1, height, width].
+    """
+    native = _native() if image.width * image.height < _MAX_PIXELS else None
+    if native is None:
+        image = image.resize((width, image.height), _LANCZOS, (box[0], 0, box[2], image.height))
+        image = image.resize((width, height), _LANCZOS, (0, box[1], width, box[3]))
+        pixels = np.asarray(image)
+        return pixels[np.newaxis] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+    x = _weights(image.width, box[0], box[2], width)
+    y = _weights(image.height, box[1], box[3], height)
+    part = (x.begin, y.begin, x.end, y.end)
+    if part != (0, 0, *image.size):
+        image = image.crop(part)
+    channels = len(image.getbands())
+    result = np.empty([channels, height, width], np.uint8)
+    arguments = image.height, image.width, channels, *x.arguments, *y.arguments
+    native(image.tobytes(), *arguments, result.ctypes.data)
+    return result
+
+
+_LANCZOS = Image.Resampling.LANCZOS
+
+
+@dataclass(frozen=True, eq=False)
+class _Weights:
+    """The weights of a pass.
+
+    Attributes:
+        first, count: int32 [size], which pixels count, from `begin` on, and how many.
+        values: int32 [size, taps].
+        begin, end: the pixels that count for any of the results.
+    """
+
+    first: np.ndarray
+    count: np.ndarray
+    values: np.ndarray
+    begin: int
+    end: int
+
+    @property
+    def arguments(self) -> tuple[int, ...]:
+        size, taps = self.values.shape
+        return size, taps, *(a.ctypes.data for a in (self.first, self.count, self.values))
+
+
+@functools.lru_cache(maxsize=256)
+def _weights(pixels: int, begin: float, end: float, size: int) -> _Weights:
+    """Weights to resample the pixels from `begin` to `end` of a line to `size` pixels."""
+    scale = (end - begin) / size
+    filter_scale = max(scale, 1.0)  # enlarging interpolates, reducing averages
+    support = _SUPPORT * filter_scale
+    centers = begin + (np.arange(size) + 0.5) * scale
+    first = np.maximum((centers - support + 0.5).astype(np.int64), 0)
+    count = np.minimum((centers + support + 0.5).astype(np.int64), pixels) - first
+    taps = np.arange(math.ceil(support) * 2 + 1)
+    x = (taps + first[:, None] - centers[:, None] + 0.5) * (1 / filter_scale)
+    inside = (x >= -_SUPPORT) & (x < _SUPPORT) & (taps < count[:, None])
+    values = np.where(inside, _sinc(x) * _sinc(x / _SUPPORT), 0.0)
+    # Added one by one: another order of the sum would give other last bits.
+    values /= np.cumsum(values, axis=1)[:, -1:]
+    rounded = np.trunc(values * (1 << _PRECISION) + np.where(values < 0, -0.5, 0.5))
+    begin = int(first.min())
+    return _Weights(
+        (first - begin).astype(np.int32),
+        count.astype(np.int32),
+        np.ascontiguousarray(rounded, np.int32),
+        begin,
+        int((first + count).max()),
+    )
+
+
+def _sinc(x: np.ndarray) -> np.ndarray:
+    angle = x * math.pi
+    with np.errstate(invalid="ignore"):
+        return np.where(x == 0, 1.0, np.sin(angle) / angle)
+
+
+@functools.cache
+def _native() -> Callable | None:
+    """The compiled twin, or None."""
+    try:
+        function = ctypes.CDLL(build.plain_library("resize_8bit.cc")).resize_8bit
+    except (UserError, OSError):
+        return None  # the same bytes without it, more slowly: nothing to warn of
+    pointer, number = ctypes.c_void_p, ctypes.c_int
+    weights = [number, number, pointer, pointer, pointer]
+    function.argtypes = [pointer, number, number, number, *weights, *weights, pointer]
+    function.restype = None
+    return function
