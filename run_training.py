@@ -5,11 +5,15 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from typing import TYPE_CHECKING
 
-from dnnlib import cli
+from dnnlib import UserError, cli
 from dnnlib.tensorflow_loader import load_tensorflow
 from metrics import METRICS
 from training.presets import ADA_NAMES
+
+if TYPE_CHECKING:
+    from training.options import TrainingOptions
 
 _EXAMPLES = """examples:
   # See the whole way from data to image grid in a few minutes, on any machine:
@@ -21,10 +25,17 @@ _EXAMPLES = """examples:
   # With the networks of StyleGAN2-ADA, and what usually works at this resolution:
   python run_training.py --data-dir=~/datasets --dataset=shoes --cfg=auto --mirror=true
 
+  # Go on with the run that was interrupted last:
+  python run_training.py --resume=latest
+
   # A network small enough for a CPU:
   python run_training.py --data-dir=~/datasets --dataset=shoes --config=config-e \\
       --total-kimg=200 --batch=16 --fmap-base=2048 --fmap-max=128 --latent-size=128
 """
+
+
+# Options that do not belong to a run but to a session of it.
+_OF_A_SESSION = {"resume", "result_dir", "total_kimg", "snap", "keep", "dry_run"}
 
 
 def _parse_args() -> argparse.Namespace:
@@ -70,6 +81,14 @@ def _parse_args() -> argparse.Namespace:
         "is accumulated (default: by configuration and resolution)",
     )
     add("--snap", type=cli.integer(1), help="ticks between snapshots (default: 10)")
+    add(
+        "--resume",
+        type=cli.path,
+        metavar="RUN",
+        help="go on with a run exactly: a run directory, or latest; its options are those that it "
+        "was started with",
+    )
+    add("--keep", type=cli.integer(1), help="states for --resume that are kept (default: 2)")
     add("--cond", type=cli.boolean, default=True, help="use the data set's labels (true)")
     add("--dry-run", "-n", action="store_true", help="print the options and stop")
     add(
@@ -104,6 +123,11 @@ def _parse_args() -> argparse.Namespace:
     unknown = [name for name in args.metrics.split(",") if name not in ("none", *METRICS)]
     if unknown:
         parser.error(f"--metrics={unknown[0]}: use {', '.join(('none', *METRICS))}")
+    of_a_run = set(vars(args)) - _OF_A_SESSION - {"dataset", "data_dir"}
+    given = [n for n in sorted(of_a_run) if getattr(args, n) != parser.get_default(n)]
+    if args.resume and args.dataset is None and given:
+        names = ", ".join("--" + n.replace("_", "-") for n in given)
+        parser.error(f"--resume goes on with the options of the run: leave out {names}")
     if args.demo:
         fixed = set(vars(args)) - {"demo", "result_dir", "data_dir", "seed", "dry_run"}
         given = [n for n in sorted(fixed) if getattr(args, n) != parser.get_default(n)]
@@ -118,7 +142,11 @@ def main() -> None:
     # TensorFlow takes seconds to load, and has to wait for what can be checked without it.
     from training.options import demo_options, options_from_args
 
-    options = demo_options(args) if args.demo else options_from_args(args)
+    run_dir = None
+    if args.resume is not None:
+        options, run_dir, state = _resumed(args)
+    else:
+        options = demo_options(args) if args.demo else options_from_args(args)
     if args.dry_run:
         print(json.dumps(options.to_json(), indent=2))
         return
@@ -128,10 +156,33 @@ def main() -> None:
 
         run_demo(options, args.result_dir)
         return
-    from training.training_loop import train
+    from training import training_loop
 
+    if run_dir is not None:
+        training_loop.resume(options, run_dir, state)
+    else:
+        training_loop.train(options, args.result_dir, _description(args))
+
+
+def _description(args: argparse.Namespace) -> str:
+    """What the name of a run directory ends with."""
     name = os.path.basename(os.path.normpath(args.dataset))
-    train(options, args.result_dir, f"stylegan2-{name}-{args.num_gpus}gpu-{args.config}")
+    return f"stylegan2-{name}-{args.num_gpus}gpu-{args.config}"
+
+
+def _resumed(args: argparse.Namespace) -> tuple[TrainingOptions, str, str]:
+    """The options of the run that --resume names, its directory and its newest state."""
+    from training import resume
+    from training.options import options_from_args, set_session_options
+
+    if args.resume != resume.LATEST and not os.path.isdir(args.resume):
+        raise UserError(f"--resume={args.resume}: use latest, or a run directory")
+    desc = None if args.dataset is None else _description(args)
+    run_dir, state = resume.find_run(args.result_dir, args.resume, desc)
+    given = None if args.dataset is None else options_from_args(args)
+    options = resume.resumed_options(run_dir, given)
+    set_session_options(options, args)
+    return options, run_dir, state
 
 
 if __name__ == "__main__":

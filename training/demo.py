@@ -7,8 +7,8 @@ import os
 from dnnlib import UserError, tflib
 from training import snapshots
 from training.dataset import TFRecordDataset
-from training.datasets.demo import DEMO_CLASSES
 from training.datasets.build import Output
+from training.datasets.demo import DEMO_CLASSES
 from training.datasets.demo_dataset import create_demo
 from training.generate import generate_grid
 from training.options import DEMO_RESOLUTION, TrainingOptions

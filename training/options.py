@@ -39,6 +39,7 @@ class TrainingOptions:
     mirror_augment: bool = False
     image_snapshot_ticks: int = 10
     network_snapshot_ticks: int = 10
+    keep_states: int = 2  # States for --resume that stay, the newest.
     grid_size: str = "8k"
     num_gpus: int = 1
     seed: int = 1000
@@ -135,18 +136,23 @@ def options_from_args(args: Any) -> TrainingOptions:
     options.mirror_augment = args.mirror_augment
     if args.gamma is not None:
         options.D_loss_args["gamma"] = args.gamma
-    if args.snap is not None:
-        options.image_snapshot_ticks = options.network_snapshot_ticks = args.snap
     _set_schedule(options.sched_args, args)
-    for name, value in {
-        "total_kimg": args.total_kimg,
-        "seed": args.seed,
-        "G_smoothing_kimg": args.ema_kimg,
-    }.items():
+    for name, value in {"seed": args.seed, "G_smoothing_kimg": args.ema_kimg}.items():
         if value is not None:
             setattr(options, name, value)
+    set_session_options(options, args)
     set_network_size(options, args.fmap_base, args.fmap_max, args.latent_size, args.mapping_layers)
     return options
+
+
+def set_session_options(options: TrainingOptions, args: Any) -> None:
+    """What the command line says of how long to train and what to keep: free in a resumed run."""
+    if args.total_kimg is not None:
+        options.total_kimg = args.total_kimg
+    if args.snap is not None:
+        options.image_snapshot_ticks = options.network_snapshot_ticks = args.snap
+    if args.keep is not None:
+        options.keep_states = args.keep
 
 
 def _find_resolution(dataset_args: dict[str, Any]) -> int:

@@ -6,16 +6,11 @@ import dataclasses
 import json
 import os
 import resource
-import signal
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import tensorflow.compat.v1 as tf
 from tqdm import tqdm
 
 from dnnlib import UserError, tflib
@@ -27,12 +22,18 @@ from training import snapshots
 from training.dataset import TFRecordDataset
 from training.datasets.levels import BASE_LOG2
 from training.image_grid import save_image_grid, setup_snapshot_image_grid
+from training.interrupts import Interrupts
 from training.layers import SQUARE_BASE
 from training.options import TrainingOptions
+from training.reports import Reports
+from training.resume import OPTIONS_FILE, state_path
 from training.schedule import Schedule, check_schedule, is_new_lod, training_schedule
 from training.train_graph import TrainGraph
+from training.training_state import load_state, save_state
 
 _GRID_STREAM = [0, 0, 0, 2]
+# What a run counts, by attributes of `_Run`.
+_COUNTERS = ("cur_nimg", "last_nimg", "minibatch", "cur_tick", "tick_start_nimg")
 # Deviation: fakes in a grid without a GPU, where the official thousand would take minutes.
 _CPU_GRID_IMAGES = 96
 # Deviation: short runs have shorter ticks, so that there is something to see while one waits.
@@ -54,19 +55,37 @@ def train(options: TrainingOptions, result_dir: str, desc: str) -> str:
     group_size = options.D_args.get("mbstd_group_size", 4) or 1
     check_schedule(dataset.resolution_log2, num_replicas, group_size, options.sched_args)
     run_dir = make_run_dir(result_dir, desc)
-    with log_output(os.path.join(run_dir, "log.txt")), _terminate_like_interrupt():
+    with log_output(os.path.join(run_dir, "log.txt")):
         print(f"Run directory: {run_dir}")
         training_loop(options, run_dir)
     return run_dir
 
 
-def training_loop(options: TrainingOptions, run_dir: str) -> str:
+def resume(options: TrainingOptions, run_dir: str, state: str) -> None:
+    """Goes on with a run in its own directory, as if it had never ended.
+
+    Args:
+        options: of the run, as from `training.resume.resumed_options`.
+        run_dir: its directory.
+        state: path of the state to go on from.
+
+    Raises:
+        UserError: as `training_loop`, or the state does not fit.
+    """
+    with log_output(os.path.join(run_dir, "log.txt")):
+        print(f"Resuming {run_dir} from {os.path.basename(state)}")
+        training_loop(options, run_dir, state)
+
+
+def training_loop(options: TrainingOptions, run_dir: str, state: str | None = None) -> str:
     """Trains networks and writes a run directory.
 
     Args:
         options: of the run; the shape of the data set is filled in here.
         run_dir: existing folder that gets reals.png, fakes*.png, network-snapshot-*.pkl,
-            network-final.pkl, stats.jsonl, training_options.json and TensorBoard events.
+            network-final.pkl, training-state-*.npz, stats.jsonl, training_options.json and
+            TensorBoard events.
+        state: path of a state to go on from; None starts anew.
 
     Returns:
         Path of the final snapshot.
@@ -77,10 +96,13 @@ def training_loop(options: TrainingOptions, run_dir: str) -> str:
     devices = tfutil.replica_devices(options.num_gpus)
     training_set = TFRecordDataset(**options.dataset_args, seed=options.seed)
     options = complete_options(options, training_set)
-    _write_options(options, run_dir)
     with tflib.graph_session(options.seed):
         try:
-            return _Run(options, run_dir, training_set, devices).train()
+            run = _Run(options, run_dir, training_set, devices)
+            if state is not None:
+                run.restore(state)
+            _write_options(options, run_dir)
+            return run.train()
         finally:
             training_set.close()
 
@@ -96,26 +118,14 @@ def complete_options(options: TrainingOptions, training_set: TFRecordDataset) ->
     base_size = tuple(side >> doublings for side in training_set.shape[1:])
     if base_size != SQUARE_BASE:  # Official readers of square networks do not know the keyword.
         shape["base_size"] = base_size
+    # A run is resumed from any folder.
+    path = os.path.abspath(options.dataset_args["tfrecord_dir"])
     return dataclasses.replace(
-        options, G_args={**shape, **options.G_args}, D_args={**shape, **options.D_args}
+        options,
+        dataset_args={**options.dataset_args, "tfrecord_dir": path},
+        G_args={**shape, **options.G_args},
+        D_args={**shape, **options.D_args},
     )
-
-
-@contextmanager
-def _terminate_like_interrupt() -> Iterator[None]:
-    """SIGTERM, by which schedulers end a job, saves as Ctrl-C does; exit code 143."""
-
-    def terminate(*_: Any) -> None:
-        raise SystemExit(128 + signal.SIGTERM)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield  # Only the main thread may set handlers.
-        return
-    previous = signal.signal(signal.SIGTERM, terminate)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)
 
 
 @dataclass
@@ -158,29 +168,83 @@ class _Run:
         tflib.init_uninitialized_vars()
         autosummary.init_autosummaries()
         self.grid = self._setup_grid()
+        self.is_resumed = False
         self.cur_nimg = 0
+        self.last_nimg = 0  # Before the last minibatch.
         self.minibatch = 0
         self.cur_tick = 0
+        self.tick_start_nimg = 0
+        self.seconds = 0.0  # That earlier sessions of the run took.
+
+    def restore(self, path: str) -> None:
+        """Goes on from a state."""
+        counters = load_state(path)
+        images, shape = counters.pop("num_images"), counters.pop("shape")
+        data = self.training_set
+        if (images, shape) != (data.num_images, data.shape):
+            raise UserError(
+                f"the data set {data.tfrecord_dir} has changed: it has {data.num_images} images "
+                f"{data.shape}, the run was started with {images} images {shape}"
+            )
+        for name, value in counters.items():
+            setattr(self, name, value)
+        self.is_resumed = True
+        if self.cur_nimg >= self.options.total_kimg * 1000:
+            raise UserError(
+                f"the run has its {self.cur_nimg / 1000:g} kimg already: "
+                "give a larger --total-kimg to train longer"
+            )
 
     def train(self) -> str:
-        """Runs to the end, or to Ctrl-C, which saves a snapshot first."""
+        """Runs to the end, or to Ctrl-C or SIGTERM, which finish the step and save first."""
         options = self.options
-        total = int(options.total_kimg * 1000)
-        self.writer = tf.summary.FileWriter(self.run_dir)
-        self._save_fakes("fakes_init.png")
+        self.reports = Reports(self.run_dir, self.cur_nimg if self.is_resumed else None)
+        if not self.is_resumed:
+            self._save_fakes("fakes_init.png")
         limit = options.total_seconds
         at_most = "" if limit is None else f", at most {format_time(limit)}"
-        print(f"Training for {options.total_kimg:g} kimg{at_most}...\n")
-        self.start_time = self.tick_start = time.monotonic()
+        start = f" from {self.cur_nimg / 1000:g}" if self.is_resumed else ""
+        print(f"Training{start} for {options.total_kimg:g} kimg{at_most}...\n")
+        self.tick_start = time.monotonic()
+        self.start_time = self.tick_start - self.seconds
         self.maintenance = 0.0
-        tick_start_nimg = 0
-        sched = self._schedule()
-        batches = self._minibatches(sched)
-        bar = tqdm(total=total / 1000, unit="kimg", disable=None, leave=False, smoothing=0.05)
+        with Interrupts() as interrupts:
+            try:
+                self._steps(interrupts)
+            except BaseException as error:  # Whatever ends the run, what it learned is saved.
+                print(f"Ended by {type(error).__name__} at {self.cur_nimg / 1000:g} kimg")
+                self._save_snapshot()
+                raise
+            finally:
+                self.reports.close()
+            if interrupts.received is not None:
+                self._save_snapshot()
+                self._save_state()
+                print(f"Ended at {self.cur_nimg / 1000:g} kimg. To go on:")
+                print(f"  python run_training.py --resume={self.run_dir}")
+                raise interrupts.exception()
+        final = os.path.join(self.run_dir, "network-final.pkl")
+        snapshots.save((self.G, self.D, self.Gs), final)
+        return final
+
+    def _steps(self, interrupts: Interrupts) -> None:
+        """Trains until the run is over or a signal is received."""
+        options = self.options
+        total = int(options.total_kimg * 1000)
+        sched = self._schedule(self.last_nimg)
+        batches = self._minibatches(self._schedule(self.cur_nimg))
+        bar = tqdm(
+            total=total / 1000,
+            initial=self.cur_nimg / 1000,
+            unit="kimg",
+            disable=None,
+            leave=False,
+            smoothing=0.05,
+        )
         done = False
         try:
-            while not done:
-                previous, sched = sched, self._schedule()
+            while not done and interrupts.received is None:
+                previous, sched = sched, self._schedule(self.cur_nimg)
                 if is_new_lod(previous, sched) and options.reset_opt_for_new_lod:
                     self.graph.reset_optimizers()
                 if (previous.resolution, previous.minibatch_size) != (
@@ -190,31 +254,23 @@ class _Run:
                     batches.close()
                     batches = self._minibatches(sched)
                 self.graph.step(sched, self.cur_nimg, self.minibatch, *next(batches))
+                self.last_nimg = self.cur_nimg
                 self.cur_nimg += sched.minibatch_size
                 self.minibatch += 1
                 bar.update(sched.minibatch_size / 1000)
                 done = self.cur_nimg >= total or self._out_of_time()
-                tick_nimg = self.cur_nimg - tick_start_nimg
+                tick_nimg = self.cur_nimg - self.tick_start_nimg
                 tick_kimg = min(sched.tick_kimg, options.total_kimg / _MIN_TICKS)
                 if done or self.minibatch == 1 or tick_nimg >= tick_kimg * 1000:
                     with tqdm.external_write_mode():
                         self._tick(sched, tick_nimg, done)
-                    tick_start_nimg = self.cur_nimg
-        except BaseException as error:  # Whatever ends the run, what it learned is saved.
-            print(f"Ended by {type(error).__name__} at {self.cur_nimg / 1000:g} kimg")
-            self._save_snapshot()
-            raise
         finally:
             bar.close()
             batches.close()
-            self.writer.close()
-        final = os.path.join(self.run_dir, "network-final.pkl")
-        snapshots.save((self.G, self.D, self.Gs), final)
-        return final
 
-    def _schedule(self) -> Schedule:
+    def _schedule(self, nimg: int) -> Schedule:
         return training_schedule(
-            self.cur_nimg,
+            nimg,
             self.training_set.resolution_log2,
             self.num_replicas,
             self.options.sched_args,
@@ -245,53 +301,37 @@ class _Run:
             "minibatch": sched.minibatch_size,
             "peak_memory_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
         }
-        print(
-            f"tick {self.cur_tick:<5d} kimg {stats['kimg']:<8.1f} "
-            f"time {format_time(stats['time']):<12s} sec/tick {seconds:<7.1f} "
-            f"sec/kimg {stats['sec_per_kimg']:<7.2f} maintenance {self.maintenance:<6.1f} "
-            f"res {sched.resolution:<5d} lod {sched.lod:<5.2f} batch {sched.minibatch_size:<4d} "
-            f"mem {stats['peak_memory_gb']:.1f}",
-            flush=True,
-        )
-        self._report(stats)
+        self.reports.tick(stats, self._values(), self.cur_nimg)
         options = self.options
         kimg = self.cur_nimg // 1000
         if done or self.cur_tick % options.image_snapshot_ticks == 0:
             self._save_fakes(f"fakes{kimg:06d}.png")
-        if done or self.cur_tick % options.network_snapshot_ticks == 0:
-            self._save_snapshot()
+        is_snapshot = done or self.cur_tick % options.network_snapshot_ticks == 0
         self.cur_tick += 1
+        self.tick_start_nimg = self.cur_nimg
+        if is_snapshot:
+            self._save_snapshot()
+            self._save_state()
         self.tick_start = time.monotonic()
         self.maintenance = self.tick_start - now
 
-    def _report(self, stats: dict[str, Any]) -> None:
-        """Writes a tick's statistics to stats.jsonl and TensorBoard."""
+    def _values(self) -> dict[str, float]:
+        """Means of what the graph reported since the last tick."""
         moments = autosummary.read_autosummaries()
         skipped = {n: m for n, m in moments.items() if n.endswith("/skipped_steps") and m.mean}
         for name, m in skipped.items():
             print(f"Warning: {name}: {m.mean * m.num:.0f} of {m.num:.0f}: gradients not finite")
-        values = {**stats, **{name: m.mean for name, m in moments.items()}}
-        values["pl_mean"] = float(tflib.run(self.graph.pl_mean.var))
-        # JSON knows no NaN and no infinity.
-        rows = {n: v if np.isfinite(v) else None for n, v in values.items()}
-        try:
-            with open(os.path.join(self.run_dir, "stats.jsonl"), "a", encoding="utf-8") as file:
-                file.write(json.dumps(rows) + "\n")
-            summary = tf.Summary()
-            for name, value in values.items():
-                tag = name if "/" in name else f"Progress/{name}"
-                summary.value.add(tag=tag, simple_value=value)
-            self.writer.add_summary(summary, self.cur_nimg)
-            self.writer.flush()
-        except OSError as error:  # A full disk must not end a run (DESIGN D8).
-            print(f"Warning: cannot write statistics: {error}")
+        values = {name: m.mean for name, m in moments.items()}
+        return {**values, "pl_mean": float(tflib.run(self.graph.pl_mean.var))}
 
     def _setup_grid(self) -> _Grid:
         limit = None if tfutil.gpu_devices() else _CPU_GRID_IMAGES
         size, reals, labels = setup_snapshot_image_grid(
             self.training_set, self.options.grid_size, limit
         )
-        save_image_grid(reals, os.path.join(self.run_dir, "reals.png"), (0, 255), size)
+        reals_png = os.path.join(self.run_dir, "reals.png")
+        if not os.path.exists(reals_png):  # A resumed run has it.
+            save_image_grid(reals, reals_png, (0, 255), size)
         # Counters above those of the data set's own streams.
         rng = np.random.Generator(
             np.random.Philox(key=[self.options.seed, 0], counter=_GRID_STREAM)
@@ -320,6 +360,16 @@ class _Run:
         except UserError as error:
             print(f"Warning: {error}")
 
+    def _save_state(self) -> None:
+        counters = {name: getattr(self, name) for name in _COUNTERS}
+        counters["seconds"] = time.monotonic() - self.start_time
+        counters |= {"num_images": self.training_set.num_images, "shape": self.training_set.shape}
+        try:
+            path = state_path(self.run_dir, self.cur_nimg)
+            save_state(path, counters, self.options.keep_states)
+        except UserError as error:
+            print(f"Warning: {error}")
+
 
 def _describe_data(dataset: TFRecordDataset) -> str:
     text = f"Data set {dataset.tfrecord_dir}: {dataset.num_images} images {dataset.shape}"
@@ -330,7 +380,7 @@ def _describe_data(dataset: TFRecordDataset) -> str:
 
 
 def _write_options(options: TrainingOptions, run_dir: str) -> None:
-    path = os.path.join(run_dir, "training_options.json")
+    path = os.path.join(run_dir, OPTIONS_FILE)
     try:
         with atomic_write(path, "w") as file:
             json.dump(options.to_json(), file, indent=2)

@@ -1,0 +1,53 @@
+"""Ctrl-C and SIGTERM while a run trains: the step is finished, and what was learned is saved."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from types import FrameType
+from typing import Any
+
+_NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
+
+
+class Interrupts:
+    """Notes the first signal within its block; the second one ends the process at once.
+
+    Signals that are ignored stay so, as SIGINT is in the background of a shell. Only the main
+    thread can take signals; elsewhere the block changes nothing.
+
+    Attributes:
+        received: number of the signal, or None.
+    """
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> Interrupts:
+        if threading.current_thread() is threading.main_thread():
+            for number in _NAMES:
+                if signal.getsignal(number) is not signal.SIG_IGN:
+                    self._previous[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def exception(self) -> BaseException:
+        """What to raise for the signal: exit code 130 for Ctrl-C, 143 for SIGTERM."""
+        if self.received == signal.SIGTERM:
+            return SystemExit(128 + signal.SIGTERM)
+        return KeyboardInterrupt()
+
+    def _note(self, number: int, _frame: FrameType | None) -> None:
+        self.received = number
+        for other in self._previous:
+            signal.signal(other, signal.SIG_DFL)
+        print(
+            f"\n{_NAMES[signal.Signals(number)]}: finishing the step, then saving; "
+            "once more stops at once",
+            file=sys.stderr,
+        )

@@ -1,0 +1,88 @@
+"""What a run tells: the status line of a tick, stats.jsonl, TensorBoard."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from dnnlib.files import atomic_write
+from dnnlib.util import format_time
+
+STATS = "stats.jsonl"
+
+
+class Reports:
+    """Writes the statistics of a run to its directory.
+
+    A full disk must not end a run (DESIGN D8): what cannot be written is said, and left out.
+
+    Args:
+        run_dir: the run directory.
+        resumed_nimg: where a resumed run goes on, in images: what was reported of later positions
+            is going to happen again, and is forgotten. None for a new run.
+    """
+
+    def __init__(self, run_dir: str, resumed_nimg: int | None = None):
+        self._path = os.path.join(run_dir, STATS)
+        self._writer = tf.summary.FileWriter(run_dir)
+        if resumed_nimg is not None:
+            _forget_after(self._path, resumed_nimg / 1000)
+            start = tf.SessionLog(status=tf.SessionLog.START)
+            self._writer.add_session_log(start, resumed_nimg)
+
+    def tick(self, stats: dict[str, Any], values: dict[str, float], nimg: int) -> None:
+        """Reports a tick.
+
+        Args:
+            stats: kimg, time, resolution and so on, for the status line too.
+            values: losses and the like by name.
+            nimg: images seen.
+        """
+        print(
+            f"tick {stats['tick']:<5d} kimg {stats['kimg']:<8.1f} "
+            f"time {format_time(stats['time']):<12s} sec/tick {stats['sec_per_tick']:<7.1f} "
+            f"sec/kimg {stats['sec_per_kimg']:<7.2f} maintenance {stats['maintenance']:<6.1f} "
+            f"res {stats['resolution']:<5d} lod {stats['lod']:<5.2f} "
+            f"batch {stats['minibatch']:<4d} mem {stats['peak_memory_gb']:.1f}",
+            flush=True,
+        )
+        row = {**stats, **values}
+        try:
+            with open(self._path, "a", encoding="utf-8") as file:
+                # JSON knows no NaN and no infinity.
+                known = {n: v if np.isfinite(v) else None for n, v in row.items()}
+                file.write(json.dumps(known) + "\n")
+            summary = tf.Summary()
+            for name, value in row.items():
+                tag = name if "/" in name else f"Progress/{name}"
+                summary.value.add(tag=tag, simple_value=value)
+            self._writer.add_summary(summary, nimg)
+            self._writer.flush()
+        except OSError as error:
+            print(f"Warning: cannot write statistics: {error}")
+
+    def close(self) -> None:
+        """Closes the files."""
+        self._writer.close()
+
+
+def _forget_after(path: str, kimg: float) -> None:
+    """Removes the rows of later positions, and a last one that is not whole."""
+    if not os.path.exists(path):
+        return
+    kept = []
+    with open(path, encoding="utf-8") as file:
+        for line in file:
+            try:
+                later = json.loads(line)["kimg"] > kimg
+            except (ValueError, KeyError, TypeError):
+                later = True
+            if later or not line.endswith("\n"):
+                break
+            kept.append(line)
+    with atomic_write(path, "w") as file:
+        file.writelines(kept)
