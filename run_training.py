@@ -80,6 +80,13 @@ def _parse_args() -> argparse.Namespace:
         help="images at once on a device; the rest of --batch "
         "is accumulated (default: by configuration and resolution)",
     )
+    add(
+        "--precision",
+        choices=("fp32", "mixed"),
+        default="fp32",
+        help="mixed computes the four highest resolutions in float16 on GPUs, and in bfloat16 on "
+        "CPUs that have it (default: fp32)",
+    )
     add("--snap", type=cli.integer(1), help="ticks between snapshots (default: 10)")
     add(
         "--resume",

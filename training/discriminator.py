@@ -11,7 +11,6 @@ import tensorflow.compat.v1 as tf
 from tf_ops import layout
 from tf_ops.upfirdn_2d import downsample_2d
 from training.layers import (
-    activation_dtype,
     apply_bias_act,
     check_architecture,
     conv2d_layer,
@@ -21,6 +20,7 @@ from training.layers import (
     resolution_log2,
     to_internal,
 )
+from training.precision import activation_dtype
 
 
 def extract_features(
@@ -67,12 +67,12 @@ def extract_features(
 
     def fromrgb(x, y, res):
         with tf.variable_scope("FromRGB"):
-            y = tf.cast(y, activation_dtype(res, resolution, num_fp16_res))
+            y = tf.cast(y, activation_dtype(res, log2, num_fp16_res))
             t = layer(y, nf(res - 1), 1, is_next_trainable())
             return t if x is None else tf.cast(x, t.dtype) + t
 
     def block(x, res):
-        x = t = tf.cast(x, activation_dtype(res, resolution, num_fp16_res))
+        x = t = tf.cast(x, activation_dtype(res, log2, num_fp16_res))
         with tf.variable_scope("Conv0"):
             x = layer(x, nf(res - 1), 3, is_next_trainable())
         with tf.variable_scope("Conv1_down"):

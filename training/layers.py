@@ -19,6 +19,7 @@ from tf_ops import layout
 from tf_ops.fused_bias_act import fused_bias_act
 from tf_ops.upfirdn_2d import conv_downsample_2d, upsample_conv_2d
 from training.datasets.levels import BASE_LOG2, MAX_BASE_SIDE, MIN_SIDE
+from training.precision import clamp_for
 
 # Height and width of the coarsest grid of a square network.
 SQUARE_BASE = (4, 4)
@@ -231,6 +232,7 @@ def apply_bias_act(
     zeros = tf.initializers.zeros()
     b = tf.get_variable(bias_var, shape=[_channels(x)], initializer=zeros, trainable=trainable)
     axis = layout.channel_axis(layout.internal_format()) if x.shape.ndims == 4 else 1
+    clamp = clamp_for(x.dtype, clamp)
     return fused_bias_act(x, tf.cast(b * lrmul, x.dtype), axis, act, alpha, gain, clamp)
 
 
@@ -300,16 +302,6 @@ def instance_norm(x: tf.Tensor, eps: float = 1e-8) -> tf.Tensor:
 def normalize_2nd_moment(x: tf.Tensor, axis: int = 1, eps: float = 1e-8) -> tf.Tensor:
     """Scales vectors to a mean square of one."""
     return x * tf.math.rsqrt(tf.reduce_mean(tf.square(x), axis=axis, keepdims=True) + eps)
-
-
-def activation_dtype(stage: int, resolution: int, num_fp16_res: int) -> tf.DType:
-    """Precision of the activations at 2^stage pixels, in a network of mixed precision.
-
-    The `num_fp16_res` highest resolutions are computed in float16 (ADA, appendix D), never 4×4,
-    and never on a CPU: there TensorFlow has such convolutions, if at all, for no gain in speed.
-    """
-    half = stage > max(resolution_log2(resolution) - num_fp16_res, 2)
-    return tf.float16 if half and layout.has_float16() else tf.float32
 
 
 def to_internal(images: tf.Tensor) -> tf.Tensor:

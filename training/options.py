@@ -37,6 +37,7 @@ class TrainingOptions:
     total_kimg: float = 25000.0
     total_seconds: float | None = None  # Ends the run after this time if it is not over before.
     mirror_augment: bool = False
+    precision: str = "fp32"  # Or "mixed", see training.precision.
     image_snapshot_ticks: int = 10
     network_snapshot_ticks: int = 10
     keep_states: int = 2  # States for --resume that stay, the newest.
@@ -134,6 +135,9 @@ def options_from_args(args: Any) -> TrainingOptions:
     options = preset(args.config, resolution, args.num_gpus, args.batch)
     options.dataset_args = dataset_args
     options.mirror_augment = args.mirror_augment
+    options.precision = args.precision
+    if args.precision == "mixed" and not options.sched_args.is_constant:
+        raise UserError(f"--precision=mixed: {args.config} grows, and is computed in fp32 only")
     if args.gamma is not None:
         options.D_loss_args["gamma"] = args.gamma
     _set_schedule(options.sched_args, args)

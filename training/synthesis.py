@@ -11,7 +11,6 @@ from tf_ops import layout
 from tf_ops.upfirdn_2d import upsample_2d
 from training import styles
 from training.layers import (
-    activation_dtype,
     apply_bias_act,
     check_architecture,
     conv2d_layer,
@@ -21,6 +20,7 @@ from training.layers import (
     to_images,
     to_internal,
 )
+from training.precision import activation_dtype
 
 
 def synthesize(
@@ -68,7 +68,7 @@ def synthesize(
         return apply_bias_act(x, act=nonlinearity, clamp=conv_clamp)
 
     def block(x, res):
-        x = t = tf.cast(x, activation_dtype(res, resolution, num_fp16_res))
+        x = t = tf.cast(x, activation_dtype(res, log2, num_fp16_res))
         with tf.variable_scope("Conv0_up"):
             x = layer(x, res * 2 - 5, nf(res - 1), up=True)
         with tf.variable_scope("Conv1"):

@@ -25,6 +25,7 @@ from training.image_grid import save_image_grid, setup_snapshot_image_grid
 from training.interrupts import Interrupts
 from training.layers import SQUARE_BASE
 from training.options import TrainingOptions
+from training.precision import use_mixed_precision
 from training.reports import Reports
 from training.resume import OPTIONS_FILE, state_path
 from training.schedule import Schedule, check_schedule, is_new_lod, training_schedule
@@ -157,6 +158,10 @@ class _Run:
                 "Warning: this machine has an NVIDIA GPU that TensorFlow cannot use: "
                 'pip install -e ".[gpu]" brings what it needs'
             )
+        if options.precision == "mixed":
+            dtype = use_mixed_precision()
+            lower = f"in {dtype.name}" if dtype else "not at all: this machine has none faster"
+            print(f"Mixed precision: the highest resolutions are computed {lower}")
         print("Constructing networks...")
         self.G = Network("G", **options.G_args)
         self.D = Network("D", **options.D_args)

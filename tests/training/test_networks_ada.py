@@ -17,7 +17,7 @@ from golden_checks import (
 from dnnlib import UserError, tflib
 from dnnlib.tflib import Network
 from tf_ops import layout
-from training import layers, networks, networks_stylegan2
+from training import layers, networks, networks_stylegan2, precision
 
 RANDOM = np.random.default_rng(11)
 G_ARGS = {"latent_size": 6, "dlatent_size": 5, "mapping_layers": 2}
@@ -261,7 +261,7 @@ def test_the_highest_resolutions_in_float16(float16, architecture):
 def test_which_resolutions_are_in_float16(monkeypatch):
     monkeypatch.setattr(layout, "has_float16", lambda: True)
     for count, expected in ((0, []), (1, [5]), (3, [3, 4, 5]), (9, [3, 4, 5])):
-        dtypes = {stage: layers.activation_dtype(stage, 32, count) for stage in range(2, 6)}
+        dtypes = {stage: precision.activation_dtype(stage, 5, count) for stage in range(2, 6)}
         assert [stage for stage, dtype in dtypes.items() if dtype == tf.float16] == expected
 
 

@@ -1,0 +1,96 @@
+"""Mixed precision: the same training within its digits, and ordinary snapshots."""
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+from dnnlib import tflib
+from dnnlib.tflib import Network
+from tf_ops import layout
+from training import precision
+from training.loss import path_lengths, r1_penalty
+
+SHAPE = {"resolution": 32, "fmap_base": 256, "fmap_max": 16}
+STYLE = {"latent_size": 16, "dlatent_size": 16, "mapping_fmaps": 16, "mapping_layers": 2}
+RNG = np.random.default_rng(0)
+LATENTS = RNG.normal(size=[4, 16]).astype(np.float32)
+IMAGES = RNG.uniform(-1, 1, [4, 3, 32, 32]).astype(np.float32)
+
+
+def measure(mixed):
+    """Images, scores, R1, path lengths and their gradients; and the types of convolutions."""
+    with tflib.graph_session(seed=3):
+        if mixed:
+            assert precision.use_mixed_precision() == tf.bfloat16
+        G = Network("G", "training.networks_stylegan2.G_main", **SHAPE, **STYLE)
+        D = Network("D", "training.networks_stylegan2.D_stylegan2", **SHAPE)
+        images, dlatents = G.get_output_for(
+            LATENTS, None, return_dlatents=True, randomize_noise=False, is_training=True,
+            style_mixing_prob=None, dlatent_avg_beta=None,
+        )  # fmt: skip
+        reals = tf.constant(IMAGES)
+        scores = D.get_output_for(reals, None, is_training=True)
+        r1 = tf.reduce_mean(r1_penalty(scores, reals))
+        lengths = path_lengths(images, dlatents, tf.constant(IMAGES))
+        values = [images, scores, r1, lengths]
+        values += [
+            tf.norm(g) for g in tf.gradients(r1, list(D.trainables.values())) if g is not None
+        ]
+        pl = tf.gradients(tf.reduce_mean(lengths), list(G.trainables.values()))
+        values += [tf.norm(g) for g in pl if g is not None]
+        tflib.init_uninitialized_vars()
+        types = {
+            op.get_attr("T")
+            for op in tf.get_default_graph().get_operations()
+            if op.type == "Conv2D"
+        }
+        assert all(v.dtype == tf.float32 for v in values)
+        return [np.asarray(v) for v in tflib.run(values)], types, G.static_kwargs
+
+
+@pytest.mark.skipif(not precision.has_bfloat16(), reason="needs a CPU with bfloat16")
+@pytest.mark.skipif(layout.has_float16(), reason="is of CPUs")
+def test_bfloat16_computes_the_same_within_its_digits():
+    (exact, types, kwargs), (mixed, mixed_types, mixed_kwargs) = measure(False), measure(True)
+    assert types == {tf.float32} and mixed_types == {tf.float32, tf.bfloat16}
+    assert kwargs == mixed_kwargs
+    for a, b in zip(exact[:4], mixed[:4], strict=True):
+        assert np.isfinite(b).all() and np.abs(a - b).max() <= 0.05 * np.abs(a).max()
+    norms, mixed_norms = np.array(exact[4:]), np.array(mixed[4:])
+    assert (np.abs(norms - mixed_norms) <= 0.2 * norms + 1e-3 * norms.max()).all()
+    assert np.abs(exact[0] - mixed[0]).max() > 0
+
+
+def test_which_resolutions_are_lower(session, monkeypatch):
+    monkeypatch.setattr(precision, "has_bfloat16", lambda: True)
+    assert precision.activation_dtype(7, 7, 4) == tf.float32  # a CPU computes as asked for
+    assert precision.use_mixed_precision() == tf.bfloat16
+    types = {stage: precision.activation_dtype(stage, 8, 0) for stage in range(2, 9)}
+    assert [s for s, t in types.items() if t == tf.bfloat16] == [5, 6, 7, 8]
+    assert precision.activation_dtype(2, 3, 0) == tf.float32
+    assert precision.clamp_for(tf.bfloat16, None) is None
+    with tf.Graph().as_default():  # the choice belongs to a graph
+        assert precision.activation_dtype(8, 8, 0) == tf.float32
+
+
+def test_float16_is_clamped(session, monkeypatch):
+    assert precision.clamp_for(tf.float16, None) is None
+    monkeypatch.setattr(layout, "has_float16", lambda: True)
+    assert precision.use_mixed_precision() == tf.float16
+    assert precision.clamp_for(tf.float16, None) == 256
+    assert precision.clamp_for(tf.float16, 7.0) == 7
+    assert precision.clamp_for(tf.float32, None) is None
+    assert precision.activation_dtype(5, 5, 0) == tf.float16
+
+
+def test_a_machine_without_stays_in_float32(session, monkeypatch):
+    monkeypatch.setattr(precision, "has_bfloat16", lambda: False)
+    assert precision.use_mixed_precision() is None
+    assert precision.activation_dtype(8, 8, 0) == tf.float32
+
+
+def test_growing_networks_are_refused(run_script, tmp_path):
+    (tmp_path / "data").mkdir()
+    args = ["--data-dir=.", "--dataset=data", "--config=config-b", "--precision=mixed", "--dry-run"]
+    done = run_script(["run_training.py", *args], cwd=tmp_path)
+    assert done.returncode == 2 and "config-b grows" in done.stderr
