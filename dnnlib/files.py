@@ -6,11 +6,14 @@ import fcntl
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import IO
 
 from dnnlib.util import UserError
+
+_UMASK_LOCK = threading.Lock()
 
 
 @contextmanager
@@ -139,6 +142,8 @@ _sync_folder = _sync_file
 
 def _umask() -> int:
     # mkstemp and mkdtemp make private entries; what we publish gets the user's usual permissions.
-    value = os.umask(0)
-    os.umask(value)
+    # To read the mask is to set it for a moment, in which no other thread must do the same.
+    with _UMASK_LOCK:
+        value = os.umask(0o077)
+        os.umask(value)
     return value

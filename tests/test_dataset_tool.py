@@ -259,15 +259,22 @@ def test_info_finds_every_kind_of_damage(tmp_path, tool):
     assert tool("create_demo", folder, "--images=6", "--resolution=16")[0] == 0
     assert "r03.tfrecords is truncated" in damage("foo-r03.tfrecords", lambda data: data[:-1])
     record = os.path.getsize(folder / "foo-r03.tfrecords") // 6
-    assert "has 5 images" in damage("foo-r03.tfrecords", lambda data: data[:-record])
+    assert "r03.tfrecords is truncated" in damage("foo-r03.tfrecords", lambda d: d[:-record])
     flipped = damage("foo-r04.tfrecords", lambda d: d[:700] + bytes([d[700] ^ 1]) + d[701:])
     assert "r04.tfrecords is damaged" in flipped
     wrong_level = (folder / "foo-r04.tfrecords").read_bytes()
-    assert "has shape (3, 16, 16)" in damage("foo-r03.tfrecords", lambda data: wrong_level)
+    assert "r03.tfrecords is damaged" in damage("foo-r03.tfrecords", lambda data: wrong_level)
     assert "cannot read labels" in damage("foo-rxx.labels", lambda data: data[:-1])
     assert "manifest" in damage("foo.json", lambda data: data[:-9])
+    os.rename(folder / "foo-rxx.labels", tmp_path / "aside")
+    assert "foo-rxx.labels is missing" in tool("info", folder)[2]
+    os.rename(tmp_path / "aside", folder / "foo-rxx.labels")
     other = damage("foo.json", lambda data: data.replace(b'"images": 6', b'"images": 7'))
     assert "says images 7" in other
+    # A data set of the official tool has no manifest, which would tell sizes.
+    os.remove(folder / "foo.json")
+    assert "has 5 images" in damage("foo-r03.tfrecords", lambda data: data[:-record])
+    assert "has shape (3, 16, 16)" in damage("foo-r03.tfrecords", lambda data: wrong_level)
     with open(folder / "foo-rxx.labels", "wb") as file:
         np.save(file, np.zeros([5, 2], np.float32))
     code, out, err = tool("info", folder)

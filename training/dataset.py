@@ -167,13 +167,13 @@ class TFRecordDataset:
 
     def _permutation(self, epoch: int) -> np.ndarray:
         """Order of the images in an epoch. The last two are kept: a minibatch may span both."""
-        if epoch not in self._permutations:
+        known = self._permutations  # Replaced as a whole, because several threads read it.
+        if epoch not in known:
             order = _generator(self.seed, "order", epoch).permutation(self.num_images)
-            recent = [e for e in (epoch - 1, epoch + 1) if e in self._permutations]
-            # Replaced as a whole, because several threads read it.
-            self._permutations = {epoch: order, **{e: self._permutations[e] for e in recent[:1]}}
+            recent = [e for e in (epoch - 1, epoch + 1) if e in known]
+            self._permutations = {epoch: order, **{e: known[e] for e in recent[:1]}}
             return order
-        return self._permutations[epoch]
+        return known[epoch]
 
     def _load(self, start: int, count: int, lod: int) -> tuple[np.ndarray, np.ndarray]:
         index = self.image_index(np.arange(start, start + count, dtype=np.int64))

@@ -120,7 +120,7 @@ def complete_options(options: TrainingOptions, training_set: TFRecordDataset) ->
     if base_size != SQUARE_BASE:  # Official readers of square networks do not know the keyword.
         shape["base_size"] = base_size
     # A run is resumed from any folder.
-    path = os.path.abspath(options.dataset_args["tfrecord_dir"])
+    path = os.path.abspath(training_set.tfrecord_dir)
     return dataclasses.replace(
         options,
         dataset_args={**options.dataset_args, "tfrecord_dir": path},

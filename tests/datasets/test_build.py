@@ -10,6 +10,7 @@ from PIL import Image
 
 from dnnlib import UserError
 from training.dataset import TFRecordDataset
+from training.datasets import build as build_module
 from training.datasets import inspect, records
 from training.datasets.build import Output, build
 from training.datasets.items import Item, ItemList, Lookup, Seen, Source
@@ -93,10 +94,10 @@ def test_shards_hold_the_same_records_as_one_file(tmp_path, shards):
 def test_parts_of_several_machines_are_joined(tmp_path, capsys):
     labels = [i % 4 for i in range(30)]
 
-    def part(first, last, **options):
-        folder = tmp_path / f"machine{first}-{last}" / "foo"
+    def part(first, last, count=30, **options):
+        folder = tmp_path / f"machine{first}-{last}-{count}-{options}" / "foo"
         output = Output(str(folder), shards=5, only_shards=(first, last), **options)
-        build(source(labels, broken=(3,)), output)
+        build(source(labels, count, broken=(3,)), output)
         return str(folder)
 
     build(source(labels, broken=(3,)), Output(str(tmp_path / "one")))
@@ -118,6 +119,9 @@ def test_parts_of_several_machines_are_joined(tmp_path, capsys):
         (parts[:2], "shards 3, 4 of 5 are in none"),
         ([*parts, parts[0]], "shard 0 of 5 is in"),
         ([*parts[:2], part(3, 3), part(4, 4, levels="finest")], "differ in finest_only"),
+        ([*parts[:2], part(3, 4, margin=0.5)], "differ in margin"),
+        ([*parts[:2], part(3, 4, max_images=30)], "differ in max_images"),
+        ([*parts[:2], part(3, 4, count=29)], "differ in found, items_sha256"),
         ([str(tmp_path / "one")], "is no part"),
     ]:
         with pytest.raises(UserError, match=reason):
@@ -308,3 +312,24 @@ def test_manifest_is_plain_json(tmp_path):
     manifest = json.loads((tmp_path / "foo/foo.json").read_text())
     assert manifest["quality"] == 80 and manifest["shards"] == 2
     assert manifest["levels"][0]["file"] == "foo-r04-00000-of-00002.tfrecords"
+
+
+def test_a_half_copied_dataset_is_not_whole(tmp_path):
+    build(source([1, 2] * 15), Output(str(tmp_path / "foo")))
+    for name, reason in [("foo-r04.tfrecords", "r04"), ("foo-rxx.labels", "labels")]:
+        os.rename(tmp_path / "foo" / name, tmp_path / "aside")
+        with pytest.raises(UserError, match=f"incomplete: .*{reason}.* is missing"):
+            TFRecordDataset(str(tmp_path / "foo"))
+        os.rename(tmp_path / "aside", tmp_path / "foo" / name)
+    with open(tmp_path / "foo/foo-r03.tfrecords", "ab") as file:
+        file.write(b"more")
+    with pytest.raises(UserError, match=r"foo-r03\.tfrecords is damaged: it has"):
+        TFRecordDataset(str(tmp_path / "foo"))
+
+
+def test_what_is_skipped_is_named_up_to_a_limit(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(build_module, "MAX_SKIPPED", 4)
+    build(source(broken=range(7)), Output(str(tmp_path / "foo")))
+    manifest = load(tmp_path / "foo")[2]
+    assert len(manifest["skipped"]) == 4 and manifest["more_skipped"] == 3
+    assert "23 images of 16x16, 7 files skipped" in capsys.readouterr().out

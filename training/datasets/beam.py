@@ -13,6 +13,7 @@ import io
 import logging
 import os
 import shutil
+import tempfile
 from collections.abc import Callable
 
 from dnnlib import UserError
@@ -51,7 +52,9 @@ def run(create: Callable[[Output], None], output: Output, runner: str, options: 
         from apache_beam.options.pipeline_options import PipelineOptions
     except ImportError as error:
         raise UserError(f'--runner={runner} needs Apache Beam: pip install -e ".[beam]"') from error
-    folder = os.path.abspath(output.tfrecord_dir) + ".parts"
+    parent, name = os.path.split(os.path.abspath(output.tfrecord_dir))
+    os.makedirs(parent, exist_ok=True)
+    folder = tempfile.mkdtemp(prefix=f".{name}.", suffix=".parts", dir=parent)
     arguments = [f"--runner={RUNNERS[runner]}", *options]
     logging.getLogger("apache_beam").setLevel(logging.CRITICAL)  # what matters is raised
     try:

@@ -39,9 +39,10 @@ from training.datasets.records import (
 from training.datasets.tfrecords import ENCODINGS, Encoding, to_picture
 
 MAX_NAMED = 20  # skipped files named on the screen; the manifest names all
+MAX_SKIPPED = 10_000  # skipped files that the manifest names
 MAX_SHARDS = 99_999
 _BIG_PICTURE = 25_000_000  # pixels; such are decoded one at a time, which bounds the memory
-_LABEL_ROWS = 4096  # rows of labels that are written at once
+_LABEL_BYTES = 1 << 20  # of labels that are written at once
 
 
 @dataclass(frozen=True)
@@ -167,6 +168,7 @@ class _Build:
         self.skipped = source.skipped
         self.found = len(items) + len(source.skipped)
         self.count = self.duplicates = 0
+        self.more_skipped = 0  # than there is room to name
         self.height, self.width = output.size or _common_size(source, items, order)
         self.finest = finest_log2(self.height, self.width)
         coarsest = self.finest if output.finest_only else BASE_LOG2
@@ -201,9 +203,7 @@ class _Build:
             for _ in range(size):
                 result = next(results)
                 if result.reason is not None:
-                    self.skipped.append({"file": result.item.name, "reason": result.reason})
-                    if self.output.strict:
-                        raise UserError(_first_reason(self.source))
+                    self._skip(result.item, result.reason)
                 elif self.seen is not None and not self.seen.add(result.digest):
                     self.duplicates += 1
                 else:
@@ -213,10 +213,19 @@ class _Build:
         self.count += writer.count
         return writer.count
 
+    def _skip(self, item: Item, reason: str) -> None:
+        if len(self.skipped) < MAX_SKIPPED:
+            self.skipped.append({"file": item.name, "reason": reason})
+        else:
+            self.more_skipped += 1
+        if self.output.strict:
+            raise UserError(f"cannot read {printable(item.name)}: {reason}")
+
     def _write_manifest(self, shard_images: list[int]) -> None:
         output = self.output
         manifest = {**self.source.facts, "found": self.found}
         manifest |= {"shuffle": output.shuffle, "transform": output.transform, "filter": "lanczos"}
+        manifest |= {"margin": output.margin, "max_images": output.max_images}
         manifest |= {"images": self.count, "channels": self.source.channels}
         if self.height == self.width:
             manifest["resolution"] = self.height
@@ -227,27 +236,32 @@ class _Build:
             manifest["finest_only"] = True
         if output.shards > 1:
             manifest |= {"shards": output.shards, "shard_images": shard_images}
+            manifest["items_sha256"] = self.items.digest  # parts of one dataset list the same
         if output.only_shards:
             manifest["only_shards"] = list(output.only_shards)
         if output.dedupe:
             manifest["duplicates"] = self.duplicates
         manifest |= self.labels.describe()
         self.skipped.sort(key=lambda entry: entry["file"])
-        write_manifest(self.folder, output.name, manifest | {"skipped": self.skipped})
+        manifest["skipped"] = self.skipped
+        if self.more_skipped:
+            manifest["more_skipped"] = self.more_skipped
+        write_manifest(self.folder, output.name, manifest)
 
     def _print_summary(self) -> None:
         output = self.output
         for entry in self.skipped[:MAX_NAMED]:
             print(f"skipped {printable(entry['file'])}: {entry['reason']}", file=sys.stderr)
-        if len(self.skipped) > MAX_NAMED:
+        skipped = len(self.skipped) + self.more_skipped
+        if skipped > MAX_NAMED:
             path = os.path.join(output.tfrecord_dir, f"{output.name}.json")
-            print(f"skipped {len(self.skipped) - MAX_NAMED} more: see {path}", file=sys.stderr)
+            print(f"skipped {skipped - MAX_NAMED} more: see {path}", file=sys.stderr)
         text = f"{output.tfrecord_dir}: {self.count} images of {self.width}x{self.height}, "
         if self.labels.classes:
             text += f"{len(self.labels.classes)} classes, "
         if output.dedupe:
             text += f"{self.duplicates} duplicates left out, "
-        print(f"{text}{len(self.skipped)} files skipped")
+        print(f"{text}{skipped} files skipped")
         if output.only_shards:
             print("This is a part: join all parts with dataset_tool.py merge")
 
@@ -341,8 +355,9 @@ class _Labels:
         if self._row_size:
             yield values.reshape(self._count, self._row_size)
             return
-        for begin in range(0, self._count, _LABEL_ROWS):
-            chunk = values[begin : begin + _LABEL_ROWS]
+        step = max(1, _LABEL_BYTES // (4 * len(self.classes)))
+        for begin in range(0, self._count, step):
+            chunk = values[begin : begin + step]
             rows = np.zeros([len(chunk), len(self.classes)], np.float32)
             rows[np.arange(len(chunk)), chunk] = 1
             yield rows

@@ -151,10 +151,13 @@ def read_images(dataset: DatasetFiles, log2: int | None = None) -> Iterator[np.n
     Raises:
         UserError: A file is damaged; names the record.
     """
-    reader = LevelReader(dataset.levels[dataset.finest if log2 is None else log2])
-    with closing(reader):
-        for number, payload in enumerate(reader):
-            yield _parse(reader, number, payload)
+    paths = dataset.levels[dataset.finest if log2 is None else log2]
+    for path in paths:
+        for number, payload in enumerate(read_payloads(path, may_be_empty=len(paths) > 1)):
+            try:
+                yield parse_image(payload)
+            except ValueError as error:
+                raise UserError(f"{path} is damaged: record {number}: {error}") from error
 
 
 def first_images(dataset: DatasetFiles) -> ContactSheet:

@@ -6,6 +6,8 @@ length lie in temporary files, so that memory does not grow with the number of r
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import json
 import os
 import sqlite3
@@ -17,6 +19,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+
+from dnnlib import UserError
 
 Label = int | str | tuple[float, ...]
 Box = tuple[float, float, float, float]
@@ -72,17 +76,31 @@ class ItemList:
     Attributes:
         classes: original labels in use, ascending; empty where labels are rows or absent.
         row_size: length of the rows where labels are rows of numbers, else 0.
+        digest: SHA-256 of all of it.
+
+    Raises:
+        UserError: the folder of temporary files is full.
     """
 
     def __init__(self, items: Iterable[Item]):
         self._file = tempfile.TemporaryFile()
         self._ends = array("q", [0])
         self.row_size = 0
+        try:
+            self._fill(items)
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            raise _temporary_full() from error
+
+    def _fill(self, items: Iterable[Item]) -> None:
+        digest = hashlib.sha256()
         classes: set[int | str] = set()
         end = 0
         for item in items:
             line = json.dumps([item.name, item.label, item.box]).encode("ascii")
             self._file.write(line)
+            digest.update(line)
             end += len(line)
             self._ends.append(end)
             if isinstance(item.label, tuple):
@@ -91,6 +109,7 @@ class ItemList:
                 classes.add(item.label)
         self._file.flush()
         self.classes = sorted(classes, key=lambda label: (isinstance(label, str), label))
+        self.digest = digest.hexdigest()
 
     def __len__(self) -> int:
         return len(self._ends) - 1
@@ -118,11 +137,14 @@ class Lookup:
         self._database = sqlite3.connect("", check_same_thread=False)
         self._lock = threading.Lock()
         self._database.execute("CREATE TABLE t (key BLOB PRIMARY KEY, value TEXT) WITHOUT ROWID")
-        self._database.executemany(
-            "INSERT OR IGNORE INTO t VALUES (?, ?)",
-            ((os.fsencode(key), json.dumps(value)) for key, value in rows),
-        )
-        self._database.commit()
+        try:
+            self._database.executemany(
+                "INSERT OR IGNORE INTO t VALUES (?, ?)",
+                ((os.fsencode(key), json.dumps(value)) for key, value in rows),
+            )
+            self._database.commit()
+        except sqlite3.OperationalError as error:
+            raise _temporary_full() from error
 
     def __len__(self) -> int:
         return self._database.execute("SELECT COUNT(*) FROM t").fetchone()[0]
@@ -142,6 +164,11 @@ class Lookup:
         query = "SELECT value FROM t WHERE key = ?"
         with self._lock:
             return self._database.execute(query, (os.fsencode(key),)).fetchone()
+
+
+def _temporary_full() -> UserError:
+    folder = tempfile.gettempdir()
+    return UserError(f"cannot write in {folder}, which is full: name another folder in TMPDIR")
 
 
 class Seen:

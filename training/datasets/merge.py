@@ -24,7 +24,8 @@ from training.datasets.records import (
 )
 
 # What may differ between the parts of one dataset.
-_OF_A_PART = {"images", "skipped", "shard_images", "only_shards", "levels", "found", "source"}
+_OF_A_PART = {"images", "skipped", "more_skipped", "shard_images", "only_shards", "levels"}
+_OF_A_PART |= {"source", "duplicates"}
 
 
 def merge(tfrecord_dir: str, parts: list[str]) -> None:

@@ -204,11 +204,32 @@ def _check_complete(
             if shard not in levels.get(log2, {}):
                 path = level_path(dataset.folder, dataset.name, log2, Shard(shard, count))
                 raise UserError(f"dataset {dataset.folder} is incomplete: {path} is missing")
+    _check_files(dataset)
     if dataset.is_part and not allow_part:
         raise UserError(
             f"{dataset.folder} holds {len(present)} of {count} shards of a dataset: "
             "join all parts with dataset_tool.py merge"
         )
+
+
+def _check_files(dataset: DatasetFiles) -> None:
+    """Raises a UserError unless all files are there that the manifest lists, of their size."""
+    manifest = read_manifest(dataset) or {}
+    for entry in manifest.get("levels") or ():
+        if not isinstance(entry, dict) or not isinstance(entry.get("file"), str):
+            continue
+        path = os.path.join(dataset.folder, entry["file"])
+        size = os.path.getsize(path) if os.path.isfile(path) else None
+        if size is None:
+            raise UserError(f"dataset {dataset.folder} is incomplete: {path} is missing")
+        if "bytes" in entry and size != entry["bytes"]:
+            what = "truncated" if size < entry["bytes"] else "damaged"
+            raise UserError(
+                f"{path} is {what}: it has {size} bytes, expected {entry['bytes']}: copy it again"
+            )
+    path = dataset.path("-rxx.labels")
+    if manifest.get("label_names") and not os.path.exists(path):
+        raise UserError(f"dataset {dataset.folder} is incomplete: {path} is missing")
 
 
 class LevelReader:

@@ -62,13 +62,18 @@ def add_output_options(
         metavar="N",
         help=f"fit all pictures to NxN, a power of two (default: {size})",
     )
-    add("--width", type=cli.integer(1), metavar="W", help="together with --height, instead of ")
+    add(
+        "--width",
+        type=cli.integer(1),
+        metavar="W",
+        help="with --height: fit all pictures to WxH, a small grid times a power of two, like "
+        "384x512 or 256x384",
+    )
     add(
         "--height",
         type=cli.integer(1),
         metavar="H",
-        help="--resolution: fit all pictures to WxH, a small grid times a power of two, "
-        "like 384x512 or 256x384",
+        help="see --width",
     )
     add(
         "--transform",
