@@ -23,6 +23,7 @@ _STREAMS = (
     "pl_noise",
     "mirror",
     "gp_mixing",
+    "augment",
 )
 
 

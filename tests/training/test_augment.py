@@ -1,0 +1,196 @@
+"""The augmentation pipeline as a whole: official numbers, chances, seeds, derivatives."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+from golden_checks import assert_close
+
+from dnnlib import UserError
+from training.augment import augment_pipeline
+from training.augment_draws import Draws
+from training.augment_presets import AUGMENT_GROUPS, AUGMENT_PRESETS, augment_preset
+
+RANDOM = np.random.default_rng(8)
+SEED = (1, 2)
+
+
+def pipeline(images, strength=1, seed=SEED, **options):
+    seed = None if seed is None else tf.constant(seed)
+    return augment_pipeline(images, None, strength, seed=seed, **options)[0]
+
+
+def test_official_numbers(session, golden):
+    """All transformations but noise, alone and together, at three percentiles."""
+    file = golden("augment.npz")
+    percentile = tf.placeholder(tf.float32, [])
+    images = tf.constant(file.arrays["images"])
+    compared = set()
+    for name, transforms in file.meta["combos"].items():
+        options = dict.fromkeys(transforms, 1)
+        result, _ = augment_pipeline(images, None, debug_percentile=percentile, **options)
+        for p in file.meta["percentiles"]:
+            assert_close(session.run(result, {percentile: p}), file.arrays[f"{name}/p{p}"])
+        compared.update(transforms)
+    members = {option for group in AUGMENT_GROUPS.values() for option in group}
+    assert compared == members - {"noise"}
+
+
+def test_presets():
+    assert list(AUGMENT_PRESETS) == (
+        "blit geom color filter noise cutout bg bgc bgcf bgcfn bgcfnc".split()
+    )
+    assert augment_preset("blit") == {"xflip": 1, "rotate90": 1, "xint": 1}
+    assert augment_preset("geom") == {"scale": 1, "rotate": 1, "aniso": 1, "xfrac": 1}
+    assert set(augment_preset("color").values()) == {1} and len(augment_preset("color")) == 5
+    initials = {"b": "blit", "g": "geom", "c": "color", "f": "filter", "n": "noise"}
+    expected = {}
+    for length, name in enumerate(("blit", "bg", "bgc", "bgcf", "bgcfn"), start=1):
+        expected |= augment_preset(initials["bgcfn"[length - 1]])
+        assert augment_preset(name) == expected
+    assert augment_preset("bgcfnc") == expected | {"cutout": 1}
+    with pytest.raises(UserError, match=r"'body'.*blit, geom.*bgcfnc"):
+        augment_preset("body")
+
+
+@pytest.mark.parametrize("shape", [(3, 3, 16, 16), (2, 1, 7, 10), (1, 3, 4, 4), (2, 3, 33, 12)])
+def test_strength_0_is_the_identity_and_1_changes_every_sample(session, shape):
+    images = RANDOM.uniform(-1, 1, size=shape).astype(np.float32)
+    strength = tf.placeholder(tf.float32, [])
+    options = augment_preset("bgcfnc")
+    result = pipeline(tf.constant(images), strength, **options)
+    assert result.shape.as_list() == list(shape)
+    np.testing.assert_allclose(session.run(result, {strength: 0}), images, atol=1e-6)
+    changed = session.run(result, {strength: 1})
+    assert np.isfinite(changed).all()
+    assert np.abs(changed - images).max(axis=(1, 2, 3)).min() > 0.1
+
+
+def test_without_multipliers_nothing_happens(session):
+    images, labels = tf.zeros([2, 3, 8, 8]), tf.zeros([2, 5])
+    before = len(session.graph.get_operations())
+    out_images, out_labels = augment_pipeline(images, labels)
+    assert out_labels is labels and out_images is images
+    # Nothing is computed: only the constant of the strength has been added.
+    assert len(session.graph.get_operations()) - before <= 2
+
+
+def test_labels_pass_and_the_batch_may_be_unknown(session):
+    images = tf.placeholder(tf.float32, [None, 3, 8, 8])
+    labels = tf.placeholder(tf.float32, [None, 2])
+    result, out_labels = augment_pipeline(images, labels, 0.9, **augment_preset("bgcfnc"))
+    assert out_labels is labels
+    assert result.shape.as_list() == [None, 3, 8, 8]
+    for count in (1, 5):
+        assert session.run(result, {images: np.ones([count, 3, 8, 8])}).shape == (count, 3, 8, 8)
+
+
+def test_an_unknown_keyword_is_an_error(session):
+    with pytest.raises(TypeError, match="yflip"):
+        augment_pipeline(tf.zeros([2, 3, 8, 8]), None, yflip=1)
+
+
+# How often a transformation that comes changes the image: mirroring half the time, …
+CHANGES = {"xflip": 1 / 2, "rotate90": 3 / 4, "lumaflip": 1 / 2}
+ALL = [option for group in AUGMENT_GROUPS.values() for option in group]
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_chance_of_a_transformation(session, name):
+    """Strength times multiplier; for the filter each band on its own, by its own multiplier."""
+    count, chance = 2000, 0.4 * 0.75
+    images = RANDOM.normal(size=(count, 3, 4, 6)).astype(np.float32)
+    bands = (1, 0.5, 0, 0.2)
+    options = {name: 0.75, "xint_max": 4.0, "cutout_size": 0.9, "imgfilter_bands": bands}
+    result = session.run(pipeline(tf.constant(images), tf.constant(0.4), **options))
+    changed = np.abs(result - images).max(axis=(1, 2, 3)) > 1e-4
+    expected = chance * CHANGES.get(name, 1)
+    if name == "imgfilter":
+        expected = 1 - np.prod([1 - chance * band for band in bands])
+    assert abs(changed.mean() - expected) < 4.5 * np.sqrt(expected * (1 - expected) / count)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_rotations_come_before_or_after_the_anisotropic_scaling(session, share):
+    """The picture is turned with the same chance, however the rotations are shared out."""
+    images = tf.constant(RANDOM.normal(size=(2000, 1, 4, 4)), tf.float32)
+    options = {"rotate": 1, "aniso_rotate_prob": share}
+    result, source = session.run([pipeline(images, 0.3, **options), images])
+    changed = np.abs(result - source).max(axis=(1, 2, 3)) > 1e-4
+    assert abs(changed.mean() - 0.3) < 4.5 * np.sqrt(0.3 * 0.7 / 2000)
+
+
+def test_numbers_are_a_function_of_the_seed(session):
+    images = tf.constant(RANDOM.normal(size=(2, 3, 16, 16)), tf.float32)
+    options = augment_preset("bgcfnc")
+    seed = tf.placeholder(tf.int32, [2])
+    result, _ = augment_pipeline(images, None, 0.8, seed=seed, **options)
+    again, _ = augment_pipeline(images, None, 0.8, seed=seed, **options)
+    unseeded = pipeline(images, 0.8, seed=None, **options)
+    first = session.run(result, {seed: SEED})
+    np.testing.assert_array_equal(first, session.run(again, {seed: SEED}))
+    for other in ((1, 3), (2, 2)):
+        assert np.abs(first - session.run(result, {seed: other})).max() > 0.1
+    assert np.abs(session.run(unseeded) - session.run(unseeded)).max() > 0.1
+
+
+def test_switching_one_off_leaves_the_others_alone(session):
+    images = tf.constant(RANDOM.normal(size=(8, 3, 16, 16)), tf.float32)
+    base = session.run(pipeline(images, 0.7, contrast=1, noise=1))
+    for extra in ({"cutout": 1}, {"cutout": 1, "imgfilter": 1e-9, "xflip": 1e-9, "hue": 1e-9}):
+        result = session.run(pipeline(images, 0.7, contrast=1, noise=1, **extra))
+        kept = result != 0
+        assert 0.5 < kept.mean() < 1
+        np.testing.assert_allclose(result[kept], base[kept], atol=1e-5)
+
+
+def test_gates_and_parameters_have_streams_of_their_own(session):
+    count = 1000
+    draws = Draws(tf.constant(SEED), count, 1, None)
+    numbers = []
+    for name in [*ALL, "post_rotate"]:
+        for use in range(4):
+            numbers.append(draws.uniform(name, -1, 1, use))
+            numbers.append(draws.gate(name, 0.5, tf.ones([count]), -1, use))
+    correlations = np.corrcoef(session.run(numbers)) - np.eye(len(numbers))
+    assert np.abs(correlations).max() < 6 / np.sqrt(count)
+
+
+def test_derivatives_are_exact_through_the_whole_pipeline(session):
+    """For y = A·x + b: ⟨dy, A·dx⟩ = ⟨Aᵀ·dy, dx⟩, and the gradient of Aᵀ·dy for dy is A again."""
+    x, dx = RANDOM.normal(size=(2, 4, 3, 9, 12))
+    dy = tf.constant(RANDOM.normal(size=x.shape), tf.float32)
+    images = tf.placeholder(tf.float32, x.shape)
+    y = pipeline(images, 0.9, **augment_preset("bgcfnc"))
+    gradient = tf.gradients(y, images, grad_ys=dy)[0]
+    second = tf.gradients(gradient, dy, grad_ys=tf.constant(dx, tf.float32))[0]
+    at_x, at_sum = session.run(y, {images: x}), session.run(y, {images: x + dx})
+    got_gradient, got_second, dy = session.run([gradient, second, dy], {images: x})
+    assert_close(got_second, at_sum - at_x)
+    inner = np.sum(got_gradient * dx, axis=(1, 2, 3))
+    np.testing.assert_allclose(inner, np.sum(dy * (at_sum - at_x), axis=(1, 2, 3)), atol=1e-3)
+    assert np.abs(inner).max() > 1
+
+
+def test_r1_through_the_pipeline(session):
+    """∂|∇D|²/∂w for D(x) = Σ w·(A·x)³: against finite differences in w."""
+    images = tf.constant(RANDOM.normal(size=(2, 3, 8, 8)), tf.float32)
+    w = tf.placeholder(tf.float32, [2, 3, 8, 8])
+    scores = w * pipeline(images, **augment_preset("bgcf")) ** 3
+    penalty = tf.reduce_sum(tf.square(tf.gradients(scores, images)[0]))
+    gradient = tf.gradients(penalty, w)[0]
+    at, direction = RANDOM.normal(size=(2, 2, 3, 8, 8))
+    # The penalty is a quadratic function of w, so that the central difference is exact.
+    above, below = (session.run(penalty, {w: at + s * direction}) for s in (1, -1))
+    got = np.sum(session.run(gradient, {w: at}) * direction)
+    np.testing.assert_allclose(got, (above - below) / 2, rtol=1e-3)
+
+
+def test_running_adds_nothing_to_the_graph(session):
+    images = tf.zeros([2, 3, 8, 8])
+    result = pipeline(images, **augment_preset("bgcfnc"))
+    gradient = tf.gradients(result, images)[0]
+    session.graph.finalize()
+    for _ in range(2):
+        session.run([result, gradient])

@@ -1,0 +1,107 @@
+"""Random parameters of augmentation: one number a sample, each from a stream of its own."""
+
+from __future__ import annotations
+
+import tensorflow.compat.v1 as tf
+
+from training import random_streams
+
+# The number of a stream is its place in this table: add new ones at the end.
+_STREAMS = (
+    "xflip",
+    "rotate90",
+    "xint",
+    "scale",
+    "rotate",
+    "aniso",
+    "post_rotate",
+    "xfrac",
+    "brightness",
+    "contrast",
+    "lumaflip",
+    "hue",
+    "saturation",
+    "imgfilter",
+    "noise",
+    "cutout",
+)
+_MAX_USES = 16  # Of one stream: its gates, then its parameters.
+
+
+class Draws:
+    """Where transformations get their random numbers from.
+
+    Args:
+        seed: [2] int32, or None for fresh numbers at every run.
+        count: samples in the minibatch.
+        strength: probability p of ADA, a number or a scalar tensor.
+        debug_percentile: in (0, 1): every parameter is this percentile of its distribution, for
+            every sample. None: parameters are random.
+    """
+
+    def __init__(
+        self,
+        seed: tf.Tensor | None,
+        count: int | tf.Tensor,
+        strength: float | tf.Tensor,
+        debug_percentile: float | tf.Tensor | None,
+    ) -> None:
+        self.count = count
+        self.strength = tf.cast(strength, tf.float32)
+        self.is_debug = debug_percentile is not None
+        self._seed = seed
+        self._percentile = debug_percentile
+
+    def uniform(self, name: str, low: float, high: float, use: int = 0) -> tf.Tensor:
+        """[N] in [low, high)."""
+        if self._percentile is None:
+            x = random_streams.uniform([self.count], self._stream(name, 2 * use + 1))
+        else:
+            x = tf.fill([self.count], tf.cast(self._percentile, tf.float32))
+        return x * (high - low) + low
+
+    def choice(self, name: str, number: int) -> tf.Tensor:
+        """[N] in {0, ..., number - 1}, float32."""
+        return tf.floor(self.uniform(name, 0, number))
+
+    def normal(self, name: str, deviation: float, use: int = 0) -> tf.Tensor:
+        """[N] normal with mean 0."""
+        if self._percentile is None:
+            x = random_streams.normal([self.count], self._stream(name, 2 * use + 1))
+        else:
+            # The percentiles of a deviation of 1/√2, as the official code has it.
+            x = tf.math.erfinv(2 * self.uniform(name, 0, 1) - 1)
+        return x * deviation
+
+    def half_normal(self, name: str, deviation: float) -> tf.Tensor:
+        """[N] absolute value of a normal number."""
+        if self._percentile is None:
+            return tf.abs(self.normal(name, deviation))
+        return tf.math.erfinv(self.uniform(name, 0, 1)) * deviation
+
+    def lognormal(self, name: str, deviation: float, use: int = 0) -> tf.Tensor:
+        """[N] 2 to the power of a normal number."""
+        return tf.pow(2.0, self.normal(name, deviation, use))
+
+    def gate(
+        self,
+        name: str,
+        probability: float | tf.Tensor,
+        value: tf.Tensor,
+        neutral: float,
+        use: int = 0,
+    ) -> tf.Tensor:
+        """[N, ...]: `value` with some probability in each sample, else `neutral`."""
+        fires = random_streams.uniform([self.count], self._stream(name, 2 * use)) < probability
+        return tf.where(fires, value, tf.fill(tf.shape(value), tf.cast(neutral, value.dtype)))
+
+    def white(self, name: str, shape: tf.Tensor) -> tf.Tensor:
+        """Standard normal numbers of any shape, random with a percentile too."""
+        return random_streams.normal(shape, self._stream(name, 3))
+
+    def _stream(self, name: str, use: int) -> tf.Tensor | None:
+        """Seed of one use of a stream: even numbers are gates, odd ones parameters."""
+        if self._seed is None:
+            return None
+        number = _STREAMS.index(name) * _MAX_USES + use
+        return tf.random.experimental.stateless_fold_in(self._seed, number)
