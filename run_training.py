@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from dnnlib import UserError, cli
 from dnnlib.tensorflow_loader import load_tensorflow
 from metrics import METRICS
+from training.augment_presets import AUGMENT_PRESETS
 from training.presets import ADA_NAMES
 
 if TYPE_CHECKING:
@@ -96,6 +97,24 @@ def _parse_args() -> argparse.Namespace:
         "was started with",
     )
     add("--keep", type=cli.integer(1), help="states for --resume that are kept (default: 2)")
+    augment = parser.add_argument_group("augmentation of what the discriminator sees (ADA)")
+    augment.add_argument(
+        "--aug",
+        choices=("noaug", "ada", "fixed"),
+        help="ada: as much as the discriminator overfits; fixed: by --p (default: ada for the "
+        "configurations of StyleGAN2-ADA, else noaug)",
+    )
+    augment.add_argument(
+        "--augpipe",
+        metavar="NAME",
+        help=f"which transformations: {', '.join(AUGMENT_PRESETS)} (default: bgc)",
+    )
+    augment.add_argument(
+        "--p", type=cli.number(0, 1), help="probability of each transformation, for --aug=fixed"
+    )
+    augment.add_argument(
+        "--target", type=cli.number(-1, 1), help="of the overfitting, for --aug=ada (default: 0.6)"
+    )
     add("--cond", type=cli.boolean, default=True, help="use the data set's labels (true)")
     add("--dry-run", "-n", action="store_true", help="print the options and stop")
     add(

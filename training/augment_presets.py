@@ -1,6 +1,11 @@
-"""Which transformations a name like `bgc` switches on. Needs no TensorFlow."""
+"""Options of augmentation, and which transformations a name like `bgc` switches on.
+
+Needs no TensorFlow.
+"""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 from dnnlib import UserError
 
@@ -23,6 +28,18 @@ AUGMENT_PRESETS = {
     "bgcfn": ("blit", "geom", "color", "filter", "noise"),
     "bgcfnc": ("blit", "geom", "color", "filter", "noise", "cutout"),
 }
+
+
+@dataclass
+class AugmentOptions:
+    """Options of `training.adaptive_augment`, by the names of the ADA repository's command line."""
+
+    mode: str = "noaug"  # noaug; fixed: p as given; ada: p follows the overfitting.
+    preset: str = "bgc"  # Which transformations: a key of `AUGMENT_PRESETS`.
+    p: float = 0.0  # Of fixed.
+    target: float = 0.6  # Of r_t (ADA, section 3.1).
+    kimg: float = 500.0  # Thousands of images in which p can go from 0 to 1.
+    interval: int = 4  # Minibatches between moves of p.
 
 
 def augment_preset(name: str) -> dict[str, float]:

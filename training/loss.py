@@ -16,6 +16,9 @@ from dnnlib.tflib.autosummary import autosummary
 from training.dataset import TFRecordDataset
 from training.random_streams import normal, stream, uniform
 
+# Collection of the mean signs of the scores of reals, one tensor for each replica.
+REAL_SIGNS = "real_signs"
+
 
 def G_logistic(
     G: Network,
@@ -311,6 +314,9 @@ def _score_both(G, D, training_set, minibatch_size, seed, reals, labels, dlatent
     real_scores = D.get_output_for(reals, labels, is_training=True)[:, 0]
     fake_scores = D.get_output_for(fakes, fake_labels, is_training=True)[:, 0]
     real_scores = autosummary("Loss/scores/real", real_scores)
+    # By which adaptive augmentation tells overfitting.
+    signs = autosummary("Loss/signs/real", tf.sign(real_scores))
+    tf.add_to_collection(REAL_SIGNS, tf.reduce_mean(signs))
     return real_scores, autosummary("Loss/scores/fake", fake_scores), fakes
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from dnnlib import UserError
 from dnnlib.tensorflow_loader import load_tensorflow
+from training.augment_presets import AugmentOptions, augment_preset
 from training.presets import ADA_NAMES, PRESETS, ada_overrides
 from training.schedule import ScheduleOptions
 
@@ -37,6 +38,7 @@ class TrainingOptions:
     total_kimg: float = 25000.0
     total_seconds: float | None = None  # Ends the run after this time if it is not over before.
     mirror_augment: bool = False
+    augment_args: AugmentOptions = field(default_factory=AugmentOptions)
     precision: str = "fp32"  # Or "mixed", see training.precision.
     image_snapshot_ticks: int = 10
     network_snapshot_ticks: int = 10
@@ -57,6 +59,7 @@ class TrainingOptions:
             UserError: an option that there is not, as from another version.
         """
         values = {**values, "sched_args": ScheduleOptions.from_json(values.get("sched_args", {}))}
+        values["augment_args"] = AugmentOptions(**values.get("augment_args", {}))
         unknown = sorted(set(values) - {field.name for field in dataclasses.fields(cls)})
         if unknown:
             raise UserError(f"options of a run: there is no {', '.join(map(repr, unknown))}")
@@ -136,6 +139,7 @@ def options_from_args(args: Any) -> TrainingOptions:
     options.dataset_args = dataset_args
     options.mirror_augment = args.mirror_augment
     options.precision = args.precision
+    _set_augmentation(options.augment_args, args)
     if args.precision == "mixed" and not options.sched_args.is_constant:
         raise UserError(f"--precision=mixed: {args.config} grows, and is computed in fp32 only")
     if args.gamma is not None:
@@ -147,6 +151,24 @@ def options_from_args(args: Any) -> TrainingOptions:
     set_session_options(options, args)
     set_network_size(options, args.fmap_base, args.fmap_max, args.latent_size, args.mapping_layers)
     return options
+
+
+def _set_augmentation(options: AugmentOptions, args: Any) -> None:
+    """--aug, --augpipe, --p, --target. The ADA configurations augment unless told otherwise."""
+    options.mode = args.aug or ("ada" if args.config in ADA_NAMES else "noaug")
+    for option, mode in (("p", "fixed"), ("target", "ada")):
+        value = getattr(args, option)
+        if value is not None and options.mode != mode:
+            raise UserError(f"--{option} is for --aug={mode}, not for --aug={options.mode}")
+        if value is not None:
+            setattr(options, option, value)
+    if options.mode == "fixed" and args.p is None:
+        raise UserError("--aug=fixed needs --p: the probability of augmentation, 0 to 1")
+    if args.augpipe is not None:
+        if options.mode == "noaug":
+            raise UserError("--augpipe needs --aug=ada or --aug=fixed")
+        augment_preset(args.augpipe)
+        options.preset = args.augpipe
 
 
 def set_session_options(options: TrainingOptions, args: Any) -> None:

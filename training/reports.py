@@ -47,7 +47,8 @@ class Reports:
             f"time {format_time(stats['time']):<12s} sec/tick {stats['sec_per_tick']:<7.1f} "
             f"sec/kimg {stats['sec_per_kimg']:<7.2f} maintenance {stats['maintenance']:<6.1f} "
             f"res {stats['resolution']:<5d} lod {stats['lod']:<5.2f} "
-            f"batch {stats['minibatch']:<4d} mem {stats['peak_memory_gb']:.1f}",
+            f"batch {stats['minibatch']:<4d} augment {stats['augment']:<6.3f} "
+            f"mem {stats['peak_memory_gb']:.1f}",
             flush=True,
         )
         row = {**stats, **values}

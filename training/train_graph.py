@@ -13,6 +13,7 @@ from dnnlib import UserError, tflib
 from dnnlib.tflib import Network, Optimizer
 from dnnlib.tflib.optimizer import lazy_regularization_args
 from training import loss
+from training.adaptive_augment import AdaptiveAugment
 from training.dataset import TFRecordDataset
 from training.options import TrainingOptions
 from training.random_streams import stream, uniform
@@ -33,6 +34,7 @@ class TrainGraph:
 
     Attributes:
         pl_mean: running mean of path lengths.
+        augment: what the discriminator sees.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class TrainGraph:
         self._resolution_log2 = training_set.resolution_log2
         self._is_growing = not options.sched_args.is_constant
         self.pl_mean = loss.PathLengthMean()
+        self.augment = AdaptiveAugment(options.augment_args)
         self._reals = tf.placeholder(tf.uint8, [None, self._shape[0], None, None], "reals")
         self._labels = tf.placeholder(tf.float32, [None, training_set.label_size], "labels")
         self._scalars = {
@@ -57,6 +60,7 @@ class TrainGraph:
             for name, dtype in {
                 "position": tf.int32,
                 "minibatch_gpu": tf.int32,
+                "minibatch_size": tf.int32,
                 "rounds": tf.int32,
                 "lod": tf.float32,
                 "G_lrate": tf.float32,
@@ -74,6 +78,8 @@ class TrainGraph:
         else:
             self._G_op = tf.group(self._G_op, self.pl_mean.apply())
         self._D_op, self._D_reg_op = self._D_opt.apply_updates(), _apply(D_reg)
+        self._D_op = tf.group(self._D_op, self.augment.collect(tf.get_collection(loss.REAL_SIGNS)))
+        self._augment_op = self.augment.build_move(self._scalars["minibatch_size"])
         self._Gs_op = Gs.setup_as_moving_average_of(G, beta=self._scalars["Gs_beta"])
         with tf.name_scope("AssignLod"):
             nets = [net for net in (G, D) if "lod" in net.vars]
@@ -107,6 +113,8 @@ class TrainGraph:
         tflib.run(self._Gs_op, feeds[0])
         if self._D_reg_op is not None and minibatch % options.D_reg_interval == 0:
             self._run_rounds(self._D_reg_op, feeds)
+        if self._augment_op is not None and self.augment.moves_at(minibatch):
+            tflib.run(self._augment_op, feeds[0])
 
     def reset_optimizers(self) -> None:
         """Forgets the moments of both optimizers."""
@@ -127,6 +135,7 @@ class TrainGraph:
             half_life = min(half_life, position * self._options.G_smoothing_rampup)
         values = {
             "minibatch_gpu": gpu,
+            "minibatch_size": size,
             "rounds": size // round_size,
             "lod": schedule.lod,
             "G_lrate": schedule.G_lrate,
@@ -172,7 +181,7 @@ class TrainGraph:
                 replica_seed = stream(seed, "replica", i)
                 common = {
                     "G": G,
-                    "D": D,
+                    "D": self.augment.wrap(D, replica_seed),
                     "training_set": training_set,
                     "minibatch_size": minibatch_gpu,
                     "seed": replica_seed,

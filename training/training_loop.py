@@ -304,6 +304,7 @@ class _Run:
             "resolution": sched.resolution,
             "lod": sched.lod,
             "minibatch": sched.minibatch_size,
+            "augment": float(tflib.run(self.graph.augment.strength)),
             "peak_memory_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
         }
         self.reports.tick(stats, self._values(), self.cur_nimg)

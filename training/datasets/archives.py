@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import itertools
 import lzma
 import os
 import shutil
@@ -12,12 +13,13 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import IO, Any
 
 from dnnlib import UserError
 from dnnlib.util import one_line
 from training.datasets.folders import is_picture
-from training.datasets.items import Item, Lookup
+from training.datasets.items import Item, Lookup, Seen
 from training.datasets.pictures import Unreadable, picture_suffixes
 
 MAX_ENTRY_BYTES = 1 << 29  # what an entry may hold: a bomb promises more
@@ -32,25 +34,23 @@ class Archive:
 
     Args:
         path: The archive, for messages.
-        entries: (name, [size in bytes, where it is]).
+        entries: (name, [size in bytes, where it is], or why it cannot be read).
         load: reads an entry by where it is.
 
     Attributes:
         names: names of the pictures, ascending.
-        skipped: [{"file", "reason"}], empty: what is unreadable shows when it is read.
+        skipped: [{"file", "reason"}] of what is in the way of another entry, or refers to none.
     """
 
     is_folder = False
 
     def __init__(
-        self, path: str, entries: Iterable[tuple[str, list]], load: Callable[[Any], bytes]
+        self, path: str, entries: Iterable[tuple[str, list | str]], load: Callable[[Any], bytes]
     ):
         self.path, self._load = path, load
-        self._entries = _without_outer_folder(
-            Lookup((name, place) for name, place in entries if not _is_hidden(name))
-        )
-        self._suffixes = picture_suffixes()
         self.skipped: list[dict[str, str]] = []
+        self._entries = _without_outer_folder(Lookup(self._usable(entries)))
+        self._suffixes = picture_suffixes()
         self.names = Lookup((name, None) for name in self._entries if self._is_picture(name))
 
     def read(self, item: Item) -> bytes:
@@ -67,14 +67,29 @@ class Archive:
         """Whether there is a file besides the pictures."""
         return name in self._entries
 
-    def content(self, name: str) -> bytes | None:
-        """The content of a file besides the pictures, or None if it is not there."""
-        if not self.has(name):
-            return None
+    @contextmanager
+    def file(self, name: str) -> Iterator[str]:
+        """The path of a copy of a file besides the pictures, for the time of the block."""
         try:
-            return self.read(Item(name))
+            content = self.read(Item(name))
         except Unreadable as error:
             raise UserError(f"{name} in {self.path} is not readable: {error}") from error
+        with tempfile.NamedTemporaryFile() as copy:
+            copy.write(content)
+            copy.flush()
+            yield copy.name
+
+    def _usable(self, entries: Iterable[tuple[str, list | str]]) -> Iterator[tuple[str, list]]:
+        seen = Seen()
+        for name, place in entries:
+            if _is_hidden(name):
+                continue
+            if not seen.add(os.fsencode(name)):
+                place = "a second entry of the same name"
+            if isinstance(place, str):
+                self.skipped.append({"file": name, "reason": place})
+            else:
+                yield name, place
 
     def _is_picture(self, name: str) -> bool:
         if os.path.splitext(name)[1]:
@@ -93,7 +108,7 @@ def open_archive(path: str) -> Archive:
     """
     try:
         with open(path, "rb") as file:
-            file.read(1)
+            head = file.read(2)
         if zipfile.is_zipfile(path):
             return _open_zip(path)
         if tarfile.is_tarfile(path):
@@ -102,28 +117,51 @@ def open_archive(path: str) -> Archive:
         raise UserError(f"cannot open {path}: {error.strerror or one_line(error)}") from error
     except (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError) as error:
         raise UserError(f"archive {path} is broken: {one_line(error)}") from error
+    if head == b"PK":  # the table of contents is at the end
+        raise UserError(f"zip file {path} is broken, as if its end were missing: copy it again")
     raise UserError(f"{path} is neither a folder nor a zip or tar file")
 
 
 def _open_zip(path: str) -> Archive:
     archive = zipfile.ZipFile(path)
+    listed = archive.infolist()
+    # The place is the number, since several entries may have the same name.
     entries = (
-        (_plain(entry.filename), [entry.file_size, entry.filename])
-        for entry in archive.infolist()
+        (_plain(entry.filename), [entry.file_size, number])
+        for number, entry in enumerate(listed)
         if not entry.is_dir()
     )
-    return Archive(path, entries, archive.read)
+    return Archive(path, entries, lambda number: archive.read(listed[number]))
 
 
 def _open_tar(path: str) -> Archive:
     data = _decompressed(path)
 
-    def members() -> Iterator[tuple[str, list]]:
+    def members() -> Iterator[tarfile.TarInfo]:
+        data.seek(0)
         with tarfile.open(fileobj=data, mode="r:") as archive:
             for member in archive:
                 archive.members.clear()  # they would fill the memory
-                if member.isreg() and not member.sparse:
-                    yield _plain(member.name), [member.size, [member.offset_data, member.size]]
+                yield member
+
+    has_links = False
+
+    def files() -> Iterator[tuple[str, list]]:
+        nonlocal has_links
+        for member in members():
+            has_links = has_links or member.islnk()
+            if member.isreg() and not member.sparse:
+                yield _plain(member.name), [member.size, [member.offset_data, member.size]]
+
+    def links() -> Iterator[tuple[str, list | str]]:
+        if not has_links:
+            return
+        # tar stores a file once, and its other names as links to the first.
+        targets = Lookup(files())
+        for member in members():
+            if member.islnk():
+                missing = f"a hard link to {one_line(member.linkname)}, which is not in the archive"
+                yield _plain(member.name), targets.get(_plain(member.linkname), missing)
 
     def load(place: list[int]) -> bytes:
         offset, size = place
@@ -132,7 +170,7 @@ def _open_tar(path: str) -> Archive:
             raise EOFError("it ends early")
         return content
 
-    return Archive(path, members(), load)
+    return Archive(path, itertools.chain(files(), links()), load)
 
 
 def _decompressed(path: str) -> IO[bytes]:

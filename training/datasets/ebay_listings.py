@@ -18,9 +18,10 @@ from tqdm import tqdm
 from dnnlib import UserError, downloads
 from dnnlib.bulk_downloads import DownloadOptions, download_all, file_of
 from dnnlib.util import one_line
-from training.datasets.ebay_tables import LeftOut, Table, find_table, open_table
+from training.datasets.folders import inside
 from training.datasets.items import Item, Lookup, Seen, Source
 from training.datasets.pictures import Unreadable, open_image
+from training.datasets.tables import LeftOut, Table, class_of, open_table
 
 # Usual names of columns in small letters without blanks and punctuation, the best first.
 IMAGE_COLUMNS = tuple(
@@ -36,6 +37,7 @@ CATEGORY_COLUMNS = tuple(
     "categorypath subcategory producttype department class label categoryid".split()
 )
 LABELS = ("category", "none")
+SUFFIXES = (".csv", ".tsv", ".tab", ".jsonl", ".ndjson", ".json")  # of tables
 # A URL ends where another begins, at a | that no URL holds, and at a separator before a blank.
 # Other commas and semicolons are part of it.
 _BETWEEN_URLS = re.compile(
@@ -97,6 +99,26 @@ def listings_source(
     return source
 
 
+def find_table(root: str) -> str:
+    """The path of a table: `root`, or the only table in the folder `root`."""
+    if os.path.isfile(root):
+        return root
+    try:
+        names = sorted(os.listdir(root))
+    except OSError as error:
+        raise UserError(f"cannot open {root}: {error.strerror}") from error
+    tables = [n for n in names if n.lower().endswith(SUFFIXES) and not n.startswith(".")]
+    if not tables:
+        raise UserError(
+            f"{root} holds neither Ebay_info.txt, Ebay_train.txt or Ebay_test.txt of Stanford "
+            f"Online Products nor a table of listings ({', '.join(SUFFIXES)})"
+        )
+    if len(tables) > 1:
+        names = one_line(", ".join(tables))
+        raise UserError(f"{root} holds several tables, {names}: give the path of one")
+    return os.path.join(root, tables[0])
+
+
 def picture_problem(picture: str | bytes) -> str | None:
     """Why a path or the content of a file is no whole picture; None if it is one."""
     try:
@@ -144,12 +166,11 @@ class _Listings:
                 yield number, picture, row
 
     def category(self, row: dict[str, Any]) -> str | int | None:
-        """The category of a row; numbers stay numbers, since their order is 2, 10."""
+        """The category of a row."""
         value = row.get(self.category_column)
         if isinstance(value, list):  # From the root to the leaf, or several.
             value = " > ".join(str(part) for part in value if part is not None)
-        text = "" if value is None else " ".join(str(value).split())
-        return int(text) if text.isdecimal() and len(text) < 19 else text or None
+        return class_of(value)
 
     def place(self, picture: str) -> str:
         """The name of a picture: its path from `folder`, or an absolute one outside of it.
@@ -159,13 +180,11 @@ class _Listings:
         """
         if _is_url(picture):
             path = os.path.join(self.download_dir, file_of(picture))
-            inside = path.startswith(os.path.join(self.folder, ""))
-            return os.path.relpath(path, self.folder) if inside else path
+            is_below = path.startswith(os.path.join(self.folder, ""))
+            return os.path.relpath(path, self.folder) if is_below else path
         path = picture if "/" in picture else picture.replace("\\", "/")
-        parts = [part for part in path.split("/") if part not in ("", ".")]
-        if path.startswith("/") or ".." in parts or re.match(r"[A-Za-z]:", path) or "\0" in path:
-            raise Unreadable("expected a path from the table's folder on, without ..")
-        return "/".join(parts)
+        inside(self.folder, path)
+        return "/".join(part for part in path.split("/") if part not in ("", "."))
 
 
 def split_images(cell: object, folder: str) -> list[str]:

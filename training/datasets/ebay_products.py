@@ -8,8 +8,8 @@ import re
 from collections.abc import Iterator
 
 from dnnlib import UserError
+from training.datasets.folders import inside
 from training.datasets.items import Item, Source
-from training.datasets.pictures import Unreadable
 
 LABELS = ("super-class", "class", "none")
 PARTITIONS = ("all", "train", "test")
@@ -21,11 +21,18 @@ _ROW_AFTER_HEADER = re.compile(r"(\d+)\s+(\d+)\s+(\d+)\s+(\S+\.jpe?g)\s*$", re.I
 
 
 def find_products(root: str) -> str | None:
-    """The folder with Ebay_*.txt: `root` or one folder in it; None if there is none."""
+    """The folder with Ebay_*.txt: `root` or one folder in it; None if there is none.
+
+    Raises:
+        UserError: `root` is a folder that cannot be read.
+    """
     if not os.path.isdir(root):
         return None
-    below = sorted(entry.path for entry in os.scandir(root) if entry.is_dir())
-    for folder in (root, *below):
+    try:
+        below = [os.path.join(root, name) for name in sorted(os.listdir(root))]
+    except OSError as error:
+        raise UserError(f"cannot open the folder {root}: {error.strerror or error}") from error
+    for folder in (root, *filter(os.path.isdir, below)):
         if any(os.path.isfile(os.path.join(folder, file)) for file in _FILES.values()):
             return folder
     return None
@@ -39,6 +46,10 @@ def products_source(root: str, labels: str = "super-class", partition: str = "al
         labels: One of LABELS: of the twelve super-classes, of the products, or none.
         partition: One of PARTITIONS. For "all", Ebay_info.txt serves, or the two others.
 
+    Returns:
+        The photos of the partition. Their classes are those of all partitions that are there, so
+        that labels of one partition fit a network for another.
+
     Raises:
         UserError: An argument is not known, or a list is missing.
     """
@@ -48,7 +59,7 @@ def products_source(root: str, labels: str = "super-class", partition: str = "al
         raise UserError(f"--partition={partition}: expected one of {', '.join(PARTITIONS)}")
     facts = {"source": os.path.abspath(root), "labels": labels, "partition": partition}
     names: dict[int | str, str] = {}  # Of super-classes; complete when the items have been listed.
-    source = Source((), functools.partial(_path, root), facts, names)
+    source = Source((), functools.partial(_path, root), facts, names, classes=[])
     source.items = _items(root, _lists(root, partition), labels, source, names)
     return source
 
@@ -68,17 +79,25 @@ def _lists(root: str, partition: str) -> list[str]:
 def _items(
     root: str, files: list[str], labels: str, source: Source, names: dict[int | str, str]
 ) -> Iterator[Item]:
-    for file in files:
+    others = [file for file in _FILES.values() if file not in files]
+    others = [file for file in others if os.path.isfile(os.path.join(root, file))]
+    classes: set[int] = set()
+    for file in files if labels == "none" else (*files, *others):
         for number, row in _rows(os.path.join(root, file)):
             if row is None:
-                reason = "expected image_id, class_id, super_class_id and path"
-                source.skipped.append({"file": f"{file}:{number}", "reason": reason})
+                if file in files:
+                    reason = "expected image_id, class_id, super_class_id and path"
+                    source.skipped.append({"file": f"{file}:{number}", "reason": reason})
                 continue
             class_id, super_class_id, path = row
             if labels == "super-class":
                 names.setdefault(super_class_id, path.partition("/")[0].removesuffix("_final"))
             label = {"super-class": super_class_id, "class": class_id, "none": None}[labels]
-            yield Item(path, label)
+            if label is not None:
+                classes.add(label)
+            if file in files:
+                yield Item(path, label)
+    source.classes.extend(sorted(classes))
 
 
 def _rows(path: str) -> Iterator[tuple[int, tuple[int, int, str] | None]]:
@@ -99,6 +118,4 @@ def _rows(path: str) -> Iterator[tuple[int, tuple[int, int, str] | None]]:
 
 
 def _path(root: str, item: Item) -> str:
-    if item.name.startswith("/") or ".." in item.name.split("/") or "\0" in item.name:
-        raise Unreadable("its path leads out of the dataset")
-    return os.path.join(root, item.name)
+    return inside(root, item.name)

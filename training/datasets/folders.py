@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from dnnlib import UserError
@@ -33,12 +35,10 @@ class Folder:
         """Whether there is a file besides the pictures."""
         return os.path.isfile(os.path.join(self.root, name))
 
-    def content(self, name: str) -> bytes | None:
-        """The content of a file besides the pictures, or None if it is not there."""
-        if not self.has(name):
-            return None
-        with open(os.path.join(self.root, name), "rb") as file:
-            return file.read()
+    @contextmanager
+    def file(self, name: str) -> Iterator[str]:
+        """The path of a file besides the pictures."""
+        yield os.path.join(self.root, name)
 
 
 def open_folder(root: str) -> Folder:
@@ -56,6 +56,18 @@ def open_folder(root: str) -> Folder:
         raise UserError(f"cannot open image folder {root}: {error.strerror}") from error
     skipped: list[dict[str, str]] = []
     return Folder(root, Lookup((name, None) for name in _walk(root, skipped)), skipped)
+
+
+def inside(root: str, name: str) -> str:
+    """The path of a file below `root` whose name comes from an annotation file or a table.
+
+    Raises:
+        Unreadable: The name leads out of `root`.
+    """
+    is_absolute = name.startswith("/") or re.match(r"[A-Za-z]:", name)
+    if is_absolute or ".." in name.split("/") or "\0" in name:
+        raise Unreadable("its name leads out of the folder: expected a path from there, without ..")
+    return os.path.join(root, name)
 
 
 def is_picture(source: str | bytes) -> bool:
@@ -83,7 +95,12 @@ def _walk(root: str, skipped: list[dict[str, str]]) -> Iterator[str]:
                     if entry.name.startswith("."):
                         continue
                     name = os.path.join(folder, entry.name)
-                    if entry.is_dir():
+                    try:
+                        is_folder = entry.is_dir()
+                    except OSError as error:  # a link that leads to itself
+                        skipped.append({"file": name, "reason": error.strerror or str(error)})
+                        continue
+                    if is_folder:
                         folders.append(name)
                     elif os.path.splitext(name)[1].lower() in known or is_picture(entry.path):
                         yield name

@@ -18,7 +18,7 @@ import numpy as np
 from tqdm import tqdm
 
 from dnnlib import UserError
-from dnnlib.files import atomic_write
+from dnnlib.files import atomic_write, check_free
 from dnnlib.util import one_line
 from training.datasets.build import Output, build
 from training.datasets.inspect import read_images
@@ -62,8 +62,7 @@ def convert_to_hdf5(hdf5_filename: str, tfrecord_dir: str) -> None:
         raise UserError(f"{tfrecord_dir} has {count} images and {len(labels)} labels")
     labels_path = _labels_path(hdf5_filename)
     for path in (hdf5_filename, labels_path):
-        if os.path.lexists(path):
-            raise UserError(f"{path} exists already: choose another name, or remove it first")
+        check_free(path)
     try:
         with atomic_write(hdf5_filename, "w+b") as target:
             with h5py.File(target, "w") as file:

@@ -4,11 +4,10 @@ them: folder names, a `dataset.json` as the PyTorch repositories have it, or a C
 
 from __future__ import annotations
 
-import csv
-import functools
 import json
 import os
 from collections.abc import Iterator
+from contextlib import nullcontext
 
 from dnnlib import UserError
 from dnnlib.util import one_line
@@ -16,10 +15,14 @@ from training.datasets.archives import open_archive
 from training.datasets.build import Output, build
 from training.datasets.folders import open_folder
 from training.datasets.items import Item, Label, Lookup, Source
+from training.datasets.pictures import printable
+from training.datasets.tables import class_of, first_character, open_table
 
 DATASET_JSON = "dataset.json"
-_FILE_COLUMNS = ("file", "filename", "file_name", "image", "image_name", "name", "path")
-_LABEL_COLUMNS = ("label", "class", "category", "labels", "category_name")
+# Usual names of columns in small letters without punctuation, the best first.
+_FILE_COLUMNS = ("file", "filename", "image", "imagename", "name", "path")
+_LABEL_COLUMNS = ("label", "class", "category", "labels", "categoryname")
+_LARGEST_NUMBER = 3.4e38  # labels are stored as float32
 
 
 def create_from_images(output: Output, image_dir: str, labels: str = "auto") -> None:
@@ -47,69 +50,79 @@ def images_source(image_dir: str, labels: str = "auto") -> Source:
     source = Source((), pictures.read, facts, skipped=pictures.skipped)
     if labels == "auto":
         labels = DATASET_JSON if pictures.has(DATASET_JSON) else "none"
-    if labels in ("none", "folders"):
-        label_of = {"none": _no_label, "folders": _folder}[labels]
-    else:
-        table, names = _label_table(pictures, labels)
-        label_of = functools.partial(_listed, table)
-        # A list of names means classes 0, 1, ... even where no picture is in one of them.
-        source.label_names = dict(enumerate(names))
-        source.classes = range(len(names)) or None
-    if labels != "none":
-        facts["labels"] = labels
-    source.items = _items(pictures.names, label_of, labels, source)
+    if labels == "none":
+        source.items = map(Item, pictures.names)
+        return source
+    facts["labels"] = labels
+    if labels == "folders":
+        source.items = _items_by_folder(pictures.names, source)
+        return source
+    where = pictures.file(labels) if pictures.has(labels) else nullcontext(labels)
+    with where as path:
+        table, names = _label_table(path, labels, source)
+    # A list of names means classes 0, 1, ... even where no picture is in one of them.
+    source.label_names = dict(enumerate(names))
+    source.classes = range(len(names)) or None
+    source.items = _items_by_table(pictures.names, table, labels, source)
     return source
 
 
-def _items(names, label_of, labels: str, source: Source) -> Iterator[Item]:
+def _items_by_folder(names: Lookup, source: Source) -> Iterator[Item]:
     for name in names:
-        label = label_of(name)
-        if label is None and labels != "none":
-            where = "in a sub-folder" if labels == "folders" else f"in {labels}"
-            source.skipped.append({"file": name, "reason": f"it is not {where}, so has no label"})
+        folder, slash, _ = name.partition("/")
+        if slash:
+            yield Item(name, folder)
         else:
-            yield Item(name, label)
+            reason = "it is not in a sub-folder, so has no label"
+            source.skipped.append({"file": name, "reason": reason})
 
 
-def _no_label(name: str) -> None:
-    return None
+def _items_by_table(names: Lookup, table: Lookup, labels: str, source: Source) -> Iterator[Item]:
+    found = False
+    for name in names:
+        label = table.get(name)
+        listed = label is not None or name in table
+        found = found or listed
+        if label is None:
+            reason = f"its label in {labels} is empty" if listed else f"it is not in {labels}"
+            source.skipped.append({"file": name, "reason": f"{reason}, so has no label"})
+        else:
+            yield Item(name, tuple(label) if isinstance(label, list) else label)
+    if not found:
+        raise UserError(
+            f"no picture is in the labels: {labels} names '{printable(next(iter(table)))}', "
+            f"{source.facts['source']} holds '{printable(next(iter(names)))}'"
+        )
 
 
-def _folder(name: str) -> str | None:
-    folder, slash, _ = name.partition("/")
-    return folder if slash else None
+def _label_table(path: str, labels: str, source: Source) -> tuple[Lookup, list[str]]:
+    """{name of a picture: label} of a JSON or CSV file, and the names of classes in it.
 
-
-def _listed(table: Lookup, name: str) -> Label | None:
-    label = table.get(name)
-    return tuple(label) if isinstance(label, list) else label
-
-
-def _label_table(pictures, file: str) -> tuple[Lookup, list[str]]:
-    """{name of a picture: label} of a JSON or CSV file, and the names of classes in it."""
+    Args:
+        path: the file.
+        labels: what the user calls it, for messages.
+        source: told of rows that cannot be read.
+    """
     names: list[str] = []
-    content = pictures.content(file)
-    where = file
-    if content is None:
-        try:
-            with open(file, "rb") as opened:
-                content = opened.read()
-        except OSError as error:
-            raise UserError(
-                f"--labels={file}: {error.strerror}; use none, folders, or a JSON or CSV file"
-            ) from error
     try:
-        text = content.decode("utf-8-sig")
-        if text.lstrip()[:1] in ("{", "["):
-            content = json.loads(text)
-            table = Lookup(_json_labels(content, where))
-            names = _class_names(content, table, where)
-        else:
-            table = Lookup(_csv_labels(text, where))
-    except (ValueError, csv.Error, RecursionError) as error:
-        raise UserError(f"labels {where} are not readable: {one_line(error)}") from error
+        with open(path, "rb"):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"--labels={labels}: {error.strerror}; use none, folders, or a JSON or CSV file"
+        ) from error
+    if first_character(path, labels)[0] in ("{", "["):
+        try:
+            with open(path, "rb") as file:
+                content = json.loads(file.read())
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"labels {labels} are not readable: {one_line(error)}") from error
+        table = Lookup(_json_labels(content, labels))
+        names = _class_names(content, table, labels)
+    else:
+        table = Lookup(_csv_labels(path, labels, source))
     if not len(table):
-        raise UserError(f"labels {where} hold no labels")
+        raise UserError(f"labels {labels} hold no labels")
     return table, names
 
 
@@ -122,9 +135,11 @@ def _json_labels(content: object, where: str) -> Iterator[tuple[str, Label]]:
     sizes = set()
     for pair in pairs:
         name, label = pair if isinstance(pair, (list, tuple)) and len(pair) == 2 else (None, None)
-        numbers = isinstance(label, list) and all(isinstance(n, (int, float)) for n in label)
+        numbers = isinstance(label, list) and label and all(map(_is_number, label))
         sizes.add(len(label) if numbers else 0)
-        is_class = isinstance(label, (int, str)) and not isinstance(label, bool)
+        is_class = (isinstance(label, int) and not isinstance(label, bool)) or (
+            isinstance(label, str) and label.strip()
+        )
         if not isinstance(name, str) or not (is_class or numbers) or len(sizes) > 1:
             raise UserError(
                 f"labels {where}: {one_line(json.dumps(pair), 80)} is no pair of a file name and a "
@@ -144,24 +159,27 @@ def _class_names(content: dict, table: Lookup, where: str) -> list[str]:
     return [str(name) for name in names]
 
 
-def _csv_labels(text: str, where: str) -> Iterator[tuple[str, Label]]:
+def _is_number(value: object) -> bool:
+    """Whether a value of a row is a finite number; NaN is not."""
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return is_number and -_LARGEST_NUMBER <= value <= _LARGEST_NUMBER
+
+
+def _csv_labels(path: str, labels: str, source: Source) -> Iterator[tuple[str, Label | None]]:
     """Of a table with or without names of columns: else the first two are file and label."""
-    lines = text.splitlines()
-    delimiter = max(",;\t", key=lines[0].count) if lines else ","
-    rows = csv.reader(lines, delimiter=delimiter, skipinitialspace=True)
-    file_column, label_column = 0, 1
-    for number, row in enumerate(rows):
-        titles = [cell.strip().lower() for cell in row]
-        found = [
-            [i for i, t in enumerate(titles) if t in c] for c in (_FILE_COLUMNS, _LABEL_COLUMNS)
-        ]
-        if number == 0 and all(found):
-            file_column, label_column = found[0][0], found[1][0]
-            continue
-        if not any(titles):
-            continue
-        if len(row) <= max(file_column, label_column):
-            raise UserError(f"labels {where}: row {number + 1} has {len(row)} columns")
-        label = row[label_column].strip()
-        # Numbers stay numbers: their order is 2, 10 and not "10", "2".
-        yield row[file_column].strip(), int(label) if label.isdecimal() else label
+
+    def left_out(number: int, reason: str) -> None:
+        source.skipped.append({"file": f"{labels}:{number}", "reason": reason})
+
+    table = open_table(path, labels)
+    file_column = table.column("", None, _FILE_COLUMNS)
+    label_column = table.column("", None, _LABEL_COLUMNS)
+    if file_column is None or label_column is None:
+        table = table.without_names()
+        file_column, label_column = "0", "1"
+    for number, row in table.rows(left_out):
+        name = row.get(file_column, "").strip().replace("\\", "/")
+        if name:
+            yield name, class_of(row.get(label_column))
+        else:
+            left_out(number, "no file name")

@@ -86,7 +86,7 @@ def lsun_wide(database: Any, lmdb_dir: str, output: Output, width: int, height: 
         # The others, which may be most, are counted and not named.
         found = False
         for key in _keys(database, lmdb_dir):
-            if _fits(_value(database, Item(key)), width, height):
+            if _fits(database, Item(key), width, height):
                 found = True
                 yield Item(key)
             else:
@@ -156,15 +156,18 @@ def _value(database: Any, item: Item) -> bytes:
 
     try:
         with database.begin() as transaction:
-            return transaction.get(os.fsencode(item.name))
+            value = transaction.get(os.fsencode(item.name))
     except lmdb.Error as error:
         raise Unreadable(f"the LMDB is damaged: {one_line(error)}") from error
+    if value is None:
+        raise Unreadable("it is gone: somebody has written to the LMDB")
+    return value
 
 
-def _fits(content: bytes, width: int, height: int) -> bool:
+def _fits(database: Any, item: Item, width: int, height: int) -> bool:
     """Whether `create_lsun_wide` can use a picture; true of what is none, for `build` to name."""
     try:
-        with open_image(content) as image:
+        with open_image(_value(database, item)) as image:
             # Deviation: the official tool tears pictures that are too wide; they are left out here.
             cut = round(height * image.width / width)
             return image.width >= width and height <= cut <= image.height

@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Iterator
 
 import numpy as np
 
 from dnnlib import UserError
+from dnnlib.files import check_free
 from training.datasets.build import Output, build
 from training.datasets.images import images_source
 from training.datasets.items import Item, ItemList, Source
@@ -55,8 +55,8 @@ def pack(
             f"expected together 1 to {len(items)}, as {unpacked_dir} has so many pictures"
         )
     folder = output.tfrecord_dir.rstrip("/") + VALIDATION
-    if num_validation and os.path.lexists(folder):
-        raise UserError(f"{folder} exists already: choose another name, or remove it first")
+    if num_validation:
+        check_free(folder)
     # Deviation: the options are the official ones; which pictures a seed chooses, and where those
     # for validation go, are decisions of ours.
     order = np.random.RandomState(seed).permutation(len(items))

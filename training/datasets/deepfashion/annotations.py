@@ -18,6 +18,7 @@ from contextlib import ExitStack
 from typing import IO, TypeVar
 
 from dnnlib import UserError
+from training.datasets.folders import inside
 from training.datasets.items import Box, Item, Lookup
 from training.datasets.pictures import Unreadable
 
@@ -118,20 +119,9 @@ class Pictures:
         Raises:
             Unreadable: The name leads out of the folder.
         """
-        rest = safe_name(name).removeprefix("img/")
-        paths = (os.path.join(folder, rest) for folder in self._folders)
+        rest = name.removeprefix("img/")
+        paths = (inside(folder, rest) for folder in self._folders)
         return next(filter(os.path.isfile, paths), None)
-
-
-def safe_name(name: str) -> str:
-    """`name`, which comes from a file, if it stays in the folder that it is relative to.
-
-    Raises:
-        Unreadable: It does not.
-    """
-    if os.path.isabs(name) or ".." in name.split("/") or "\0" in name:
-        raise Unreadable("its name leads out of the folder")
-    return name
 
 
 def read_lines(path: str, left_out: LeftOut | None = None) -> Iterator[tuple[int, str]]:

@@ -208,8 +208,11 @@ def _fine_entries(
                 raise ValueError(texts["attr"])
         return values, parse_box(texts["bbox"].split()) if needed["bbox"] else None
 
-    parts = [part for part in _FINE_PARTS if selection.partition in ("all", part)]
-    present = [part for part in parts if files.find(f"{part}.txt", fine=True)] or parts[:1]
+    wanted = [part for part in _FINE_PARTS if selection.partition in ("all", part)]
+    parts = [part for part in _FINE_PARTS if selection.reads(part)]
+    present = [part for part in parts if files.find(f"{part}.txt", fine=True)]
+    if not any(part in wanted for part in present):
+        files.need(f"{wanted[0]}.txt", "the names of the pictures", fine=True)
     for part in present:
         paths = [files.need(f"{part}.txt", "the names of the pictures", fine=True)]
         for kind in kinds:
@@ -218,7 +221,9 @@ def _fine_entries(
             try:
                 values, box = parse(dict(zip(kinds, texts, strict=True)))
             except (ValueError, LookupError):
-                left_out.add(f"{part}.txt:{number}", "its annotations in the other files are wrong")
+                if part in wanted:
+                    reason = "its annotations in the other files are wrong"
+                    left_out.add(f"{part}.txt:{number}", reason)
                 continue
             yield Entry(name, {**values, "partition": part}, box)
 

@@ -10,6 +10,7 @@ from dnnlib import UserError
 from training.datasets.build import Output, build
 from training.datasets.deepfashion import category, deepfashion2, shops
 from training.datasets.deepfashion.annotations import (
+    PARTITIONS,
     PICTURE_FOLDER,
     AnnotationFiles,
     LeftOut,
@@ -81,7 +82,11 @@ def deepfashion_source(
     anno: str = "auto",
     highres: bool = False,
 ) -> Source:
-    """The pictures of a benchmark; arguments as of `create_from_deepfashion`."""
+    """The pictures of a benchmark; arguments as of `create_from_deepfashion`.
+
+    The classes are those of the whole benchmark after `categories` and `views`, whatever the
+    partition, so that datasets of its partitions have the same columns of labels.
+    """
     name, files = find_benchmark(root, benchmark)
     labels = BENCHMARKS[name].labels[0] if labels is None else labels
     kind, _, attribute = labels.partition(":")
@@ -106,9 +111,10 @@ def deepfashion_source(
         "views": list(views),
         "licence": LICENCE,
     }
-    items = select(listing, selection, left_out, files.root)
+    classes: list[int | str] = []
+    items = select(listing, selection, left_out, files.root, classes)
     names = listing.names.get(kind, {})
-    return Source(items, listing.read, facts, names, skipped=left_out.entries)
+    return Source(items, listing.read, facts, names, skipped=left_out.entries, classes=classes)
 
 
 def find_benchmark(root: str, benchmark: str = "auto") -> tuple[str, AnnotationFiles]:
@@ -130,7 +136,7 @@ def find_benchmark(root: str, benchmark: str = "auto") -> tuple[str, AnnotationF
     wanted = BENCHMARKS if benchmark == "auto" else {benchmark: BENCHMARKS[benchmark]}
     found = list(_fitting(root, wanted, levels=2))
     if not found:
-        raise _nothing_found(root, benchmark)
+        raise _part_of_another(root, wanted) or _nothing_found(root, benchmark)
     if len(found) > 1:
         where = ", ".join(f"{name} in {files.root}" for name, files in found)
         raise UserError(
@@ -149,6 +155,21 @@ def _fitting(
         for entry in scan(folder, _FOLDER):
             if entry.is_dir():
                 yield from _fitting(entry.path, benchmarks, levels - 1)
+
+
+def _part_of_another(root: str, benchmarks: dict[str, Benchmark]) -> UserError | None:
+    """What to say of a folder such as Img or train, which lies in that of a benchmark."""
+    parent = os.path.abspath(root)
+    for _ in range(2):
+        part, parent = parent, os.path.dirname(parent)
+        for name, _ in _fitting(parent, benchmarks, levels=0):
+            partitions = {"validation": "val"}.get(os.path.basename(part), os.path.basename(part))
+            alone = f", and --partition={partitions} for this part alone"
+            return UserError(
+                f"{root} holds no benchmark, {parent} holds the {benchmarks[name].title} "
+                f"benchmark: give that folder{alone * (partitions in PARTITIONS)}"
+            )
+    return None
 
 
 def _nothing_found(root: str, benchmark: str) -> UserError:

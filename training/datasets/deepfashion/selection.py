@@ -12,6 +12,7 @@ from training.datasets.deepfashion.annotations import AnnotationFiles, LeftOut
 from training.datasets.items import Box, Item, Seen
 from training.datasets.pictures import Unreadable, printable
 
+MAX_ALTERNATIVES = 5  # names that a message proposes
 TYPE_NAMES = {1: "upper-body", 2: "lower-body", 3: "full-body"}
 
 
@@ -47,6 +48,10 @@ class Selection:
             or (kind == "partition" and self.partition != "all")
             or (kind == "box" and self.crop == "bbox")
         )
+
+    def reads(self, partition: str) -> bool:
+        """Whether a partition has to be read: classes are those of all of them."""
+        return self.labels != "none" or self.partition in ("all", partition)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,17 +130,24 @@ class Benchmark:
                 raise UserError(f"--{kind}: the {self.title} benchmark does not tell the {kind}")
 
 
-def select(listing: Listing, selection: Selection, left_out: LeftOut, root: str) -> Iterator[Item]:
+def select(
+    listing: Listing, selection: Selection, left_out: LeftOut, root: str, classes: list[int | str]
+) -> Iterator[Item]:
     """The wanted items of a listing.
 
+    Args:
+        listing: All pictures of the benchmark.
+        selection: Which of them are wanted.
+        left_out: Told of those that cannot be used.
+        root: The folder of the benchmark, for messages.
+        classes: Gets the labels of all partitions, ascending, when all items have been read.
+
     Raises:
-        UserError: A filter names what is not there, or none of the pictures is below `root`.
+        UserError: A filter names what is not there, no picture passes all filters, or none of the
+            pictures is below `root`.
     """
-    filters = [
-        _Filter(kind, wanted, listing.names.get(kind))
-        for kind, wanted in (("category", selection.categories), ("view", selection.views))
-        if wanted
-    ]
+    filters = _Filters(listing, selection)
+    labels: set[int | str] = set()
     seen, found, listed, example = Seen(), False, 0, ""
     for entry in listing.entries:
         if not seen.add(os.fsencode(entry.name)):
@@ -146,37 +158,90 @@ def select(listing: Listing, selection: Selection, left_out: LeftOut, root: str)
         if missing:
             left_out.add(entry.name, f"the annotation files do not tell its {missing[0]}")
             continue
-        # All filters see every picture, since they learn which names there are.
-        accepted = [wanted.accepts(entry) for wanted in filters]
-        if selection.partition not in ("all", entry.values.get("partition")) or not all(accepted):
+        accepted, in_partition = filters.accept(entry)
+        label = None if selection.labels == "none" else entry.values[selection.labels]
+        if accepted and label is not None:
+            labels.add(label)
+        if not (accepted and in_partition):
             continue
         listed, example = listed + 1, entry.name
         found = found or _exists(listing, entry.name)
-        box = entry.box if selection.crop == "bbox" else None
-        label = None if selection.labels == "none" else entry.values[selection.labels]
-        yield Item(entry.name, label, box)
-    for wanted in filters:
-        wanted.check()
+        yield Item(entry.name, label, entry.box if selection.crop == "bbox" else None)
+    filters.check(listed)
     if listed and not found:
         raise UserError(
             f"none of the {listed} pictures is below {root}, for example "
             f"{printable(example)}: unpack the zip files with the pictures there, and keep the "
             "folders as they are"
         )
+    classes.extend(sorted(labels))
     left_out.finish()
 
 
+class _Filters:
+    """What --category, --view and --partition let pass, and what would have passed instead."""
+
+    def __init__(self, listing: Listing, selection: Selection):
+        named = (("category", selection.categories), ("view", selection.views))
+        self._named = [_Filter(k, names, listing.names.get(k)) for k, names in named if names]
+        self._partition = []
+        if selection.partition != "all":
+            self._partition = [_Filter("partition", (selection.partition,), None)]
+        self._count = 0
+
+    def accept(self, entry: Entry) -> tuple[bool, bool]:
+        """Whether a picture passes --category and --view, and whether it is in the partition."""
+        self._count += 1
+        filters = [*self._named, *self._partition]
+        # All filters see every picture, since they learn which names there are.
+        accepted = [wanted.accepts(entry) for wanted in filters]
+        for i, wanted in enumerate(filters):
+            if all(accepted[:i] + accepted[i + 1 :]):
+                wanted.instead.add(wanted.name(entry))
+        return all(accepted[: len(self._named)]), all(accepted[len(self._named) :])
+
+    def check(self, listed: int) -> None:
+        """Raises a UserError for a name that is not there, or if no picture has passed."""
+        for wanted in self._named:
+            wanted.check()
+        if listed or not self._count:
+            return
+        filters = [*self._named, *self._partition]
+        options = " and ".join(wanted.option for wanted in filters)
+        instead = " or ".join(wanted.alternatives for wanted in filters if wanted.instead)
+        hint = f": there are some with {instead} instead" if instead else ""
+        raise UserError(f"none of {self._count} pictures has {options}{hint}")
+
+
 class _Filter:
-    """Names that are wanted, in any case; a category may have its folder before it."""
+    """Names that are wanted, in any case; a category may have its folder before it.
+
+    Attributes:
+        option: as on the command line.
+        instead: names that pictures have which all other filters let pass.
+    """
 
     def __init__(self, kind: str, wanted: tuple[str, ...], names: Mapping[int, str] | None):
         self._kind, self._names = kind, names or {}
         self._wanted = {name.strip().casefold(): name.strip() for name in wanted}
         self._known = {name.casefold(): name for name in self._names.values()}
+        self.option = f"--{kind}={','.join(self._wanted.values())}"
+        self.instead: set[str] = set()
+
+    @property
+    def alternatives(self) -> str:
+        """Some of the names that would let pictures pass."""
+        names = sorted(self.instead, key=str.casefold)
+        more = " ..." if len(names) > MAX_ALTERNATIVES else ""
+        return f"--{self._kind}={'|'.join(names[:MAX_ALTERNATIVES])}{more}"
+
+    def name(self, entry: Entry) -> str:
+        """The name that a picture has."""
+        value = entry.values[self._kind]
+        return self._names.get(value, str(value))
 
     def accepts(self, entry: Entry) -> bool:
-        value = entry.values[self._kind]
-        names = [self._names.get(value, str(value))]
+        names = [self.name(entry)]
         if self._kind == "category" and entry.values.get("group"):
             names.append(f"{entry.values['group']}/{names[0]}")
         self._known.update((name.casefold(), name) for name in names)

@@ -22,7 +22,6 @@ from training.datasets.deepfashion.annotations import (
     parse_partition,
     partition_columns,
     read_rows,
-    safe_name,
     sorted_names,
     subfolders,
 )
@@ -33,6 +32,7 @@ from training.datasets.deepfashion.selection import (
     Listing,
     Selection,
 )
+from training.datasets.folders import inside
 from training.datasets.items import Box, Item, Lookup
 
 VIEW_NAMES = {1: "front", 2: "side", 3: "back", 4: "full", 6: "flat", 7: "additional"}
@@ -171,7 +171,7 @@ def _read_multimodal(files: AnnotationFiles, selection: Selection, left_out: Lef
         )
 
     def find(name: str) -> str:
-        return os.path.join(folder, safe_name(name))
+        return inside(folder, name)
 
     def read(item: Item) -> str:
         return find(item.name)

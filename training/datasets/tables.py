@@ -1,21 +1,19 @@
-"""Tables of listings in a file: CSV with any delimiter, or JSON lines. Read as streams."""
+"""Tables in files: CSV with any delimiter and encoding, or JSON lines. Read as streams."""
 
 from __future__ import annotations
 
 import codecs
 import csv
 import json
-import os
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
 from dnnlib import UserError
 from dnnlib.util import one_line
 
-SUFFIXES = (".csv", ".tsv", ".tab", ".jsonl", ".ndjson", ".json")
 # One cell may hold a description in HTML. More than this is a quote that is not closed.
 _LONGEST_CELL = 1 << 20
 _ROWS_FOR_COLUMNS = 1000  # objects of JSON lines whose keys are taken for the columns
@@ -32,12 +30,19 @@ class Table:
         columns: their names, as in the file.
         encoding: of the text.
         delimiter: between cells; None for JSON lines.
+        has_names: whether the first line names the columns.
     """
 
     path: str
     columns: tuple[str, ...]
     encoding: str
     delimiter: str | None
+    has_names: bool = True
+
+    def without_names(self) -> Table:
+        """The delimited table as one whose first line is a row; columns are "0", "1", ..."""
+        columns = tuple(str(number) for number in range(len(self.columns)))
+        return replace(self, columns=columns, has_names=False)
 
     def column(self, option: str, name: str | None, usual: tuple[str, ...]) -> str | None:
         """The column of a name, or the first of the usual ones; None if there is none.
@@ -84,59 +89,63 @@ class Table:
             # Surplus cells are images of the last column, separated as the columns are.
             if len(cells) > count:
                 cells[count - 1 :] = [self.delimiter.join(cells[count - 1 :])]
-            if number > 1 and any(cell.strip() for cell in cells):
+            is_names = number == 1 and self.has_names
+            if not is_names and any(cell.strip() for cell in cells):
                 row: dict[str, Any] = {}
                 for column, cell in zip(self.columns, cells, strict=False):
                     row.setdefault(column, cell)  # Of columns with the same name, the first counts.
                 yield number, row
 
 
-def find_table(root: str) -> str:
-    """The path of a table: `root`, or the only table in the folder `root`."""
-    if os.path.isfile(root):
-        return root
-    try:
-        names = sorted(os.listdir(root))
-    except OSError as error:
-        raise UserError(f"cannot open {root}: {error.strerror}") from error
-    tables = [n for n in names if n.lower().endswith(SUFFIXES) and not n.startswith(".")]
-    if not tables:
-        raise UserError(
-            f"{root} holds neither Ebay_info.txt, Ebay_train.txt or Ebay_test.txt of Stanford "
-            f"Online Products nor a table of listings ({', '.join(SUFFIXES)})"
-        )
-    if len(tables) > 1:
-        names = one_line(", ".join(tables))
-        raise UserError(f"{root} holds several tables, {names}: give the path of one")
-    return os.path.join(root, tables[0])
-
-
-def open_table(path: str) -> Table:
+def open_table(path: str, title: str | None = None) -> Table:
     """Finds out what kind of table a file is, and its columns.
+
+    Args:
+        path: The file.
+        title: What messages call it; None: by its path.
 
     Raises:
         UserError: It is none, or cannot be read.
     """
+    title = path if title is None else title
+    begin, encoding = first_character(path, title)
     try:
-        encoding = _encoding(path)
-        with _open(path, encoding) as lines:
-            begin = next((line for line in lines if line.strip()), "").lstrip()[:1]
         if begin in ("{", "["):
-            columns, delimiter = _json_columns(path, encoding, begin), None
+            columns, delimiter = _json_columns(path, title, encoding, begin), None
         else:
-            columns, delimiter = _delimited_columns(path, encoding)
+            columns, delimiter = _delimited_columns(path, title, encoding)
     except OSError as error:
-        raise UserError(f"cannot read the table {path}: {error.strerror or error}") from error
+        raise UserError(f"cannot read the table {title}: {error.strerror or error}") from error
     return Table(path, tuple(columns), encoding, delimiter)
 
 
-def _encoding(path: str) -> str:
+def first_character(path: str, title: str) -> tuple[str, str]:
+    """The first character of a file that is no blank, or "", and the encoding of its text.
+
+    Raises:
+        UserError: It cannot be read, or is a spreadsheet.
+    """
+    try:
+        encoding = _encoding(path, title)
+        with _open(path, encoding) as lines:
+            return next((line for line in lines if line.strip()), "").lstrip()[:1], encoding
+    except OSError as error:
+        raise UserError(f"cannot read the table {title}: {error.strerror or error}") from error
+
+
+def class_of(cell: object) -> int | str | None:
+    """The class that a cell names, or None; numbers stay numbers, since their order is 2, 10."""
+    text = "" if cell is None else " ".join(str(cell).split())
+    return int(text) if text.isdecimal() and len(text) < 19 else text or None
+
+
+def _encoding(path: str, title: str) -> str:
     decoder = codecs.getincrementaldecoder("utf-8")()
     with open(path, "rb") as file:
         head = file.read(4)
         if head.startswith(b"PK"):
             raise UserError(
-                f"{path} is a spreadsheet or a zip file: export it as CSV, or unpack it"
+                f"{title} is a spreadsheet or a zip file: export it as CSV, or unpack it"
             )
         if head.startswith(codecs.BOM_UTF8):
             return "utf-8-sig"
@@ -179,7 +188,7 @@ def _cells(lines, delimiter: str, left_out: LeftOut) -> Iterator[tuple[int, list
     # The limit is one of the process, and far too small for cells with many URLs or descriptions.
     csv.field_size_limit(_LONGEST_CELL)
     lines = _Lines(lines)
-    reader = csv.reader(lines, delimiter=delimiter)
+    reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True)
     while True:
         number = reader.line_num + 1
         try:
@@ -196,7 +205,7 @@ def _cells(lines, delimiter: str, left_out: LeftOut) -> Iterator[tuple[int, list
             yield number, cells
 
 
-def _delimited_columns(path: str, encoding: str) -> tuple[list[str], str]:
+def _delimited_columns(path: str, title: str, encoding: str) -> tuple[list[str], str]:
     with _open(path, encoding) as lines:
         header = re.sub(r'"[^"]*"', "", next(lines, ""))
     usual = "\t" if path.lower().endswith((".tsv", ".tab")) else ","
@@ -205,14 +214,14 @@ def _delimited_columns(path: str, encoding: str) -> tuple[list[str], str]:
         cells = next(_cells(lines, delimiter, lambda *_: None), (1, []))[1]
     columns = [cell.strip() for cell in cells]
     if not any(columns):
-        raise UserError(f"the table {path} is empty: expected names of columns in the first line")
+        raise UserError(f"the table {title} is empty: expected names of columns in the first line")
     return columns, delimiter
 
 
-def _json_columns(path: str, encoding: str, begin: str) -> list[str]:
+def _json_columns(path: str, title: str, encoding: str, begin: str) -> list[str]:
     if begin == "[":
         raise UserError(
-            f"{path} is one JSON array: expected JSON lines, an object on each line, as made by "
+            f"{title} is one JSON array: expected JSON lines, an object on each line, as made by "
             "jq -c '.[]'"
         )
     columns: dict[str, None] = {}
@@ -220,7 +229,7 @@ def _json_columns(path: str, encoding: str, begin: str) -> list[str]:
         for _, row in islice(_json_rows(lines, lambda *_: None), _ROWS_FOR_COLUMNS):
             columns.update(dict.fromkeys(row))
     if not columns:
-        raise UserError(f'{path}: expected JSON lines, an object like {{"image": …}} on each line')
+        raise UserError(f'{title}: expected JSON lines, an object like {{"image": …}} on each line')
     return list(columns)
 
 
