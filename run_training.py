@@ -7,7 +7,7 @@ import json
 import os
 from typing import TYPE_CHECKING
 
-from dnnlib import UserError, cli
+from dnnlib import cli
 from dnnlib.tensorflow_loader import load_tensorflow
 from metrics import METRICS
 from training.augment_presets import AUGMENT_PRESETS
@@ -92,9 +92,21 @@ def _parse_args() -> argparse.Namespace:
     add(
         "--resume",
         type=cli.path,
-        metavar="RUN",
-        help="go on with a run exactly: a run directory, or latest; its options are those that it "
-        "was started with",
+        metavar="FROM",
+        help="go on with a run exactly: a run directory, or latest, with the options that it was "
+        "started with; or start a new run from the weights of a snapshot: a file, an https URL, or "
+        "the name of a published network",
+    )
+    add(
+        "--resume-partial",
+        action="store_true",
+        help="start from a snapshot even if hardly any of its weights fit",
+    )
+    add(
+        "--freezed",
+        type=cli.integer(0),
+        metavar="N",
+        help="do not train the first N layers of the discriminator (Freeze-D)",
     )
     add("--keep", type=cli.integer(1), help="states for --resume that are kept (default: 2)")
     augment = parser.add_argument_group("augmentation of what the discriminator sees (ADA)")
@@ -151,7 +163,7 @@ def _parse_args() -> argparse.Namespace:
         parser.error(f"--metrics={unknown[0]}: use {', '.join(('none', *METRICS))}")
     of_a_run = set(vars(args)) - _OF_A_SESSION - {"dataset", "data_dir"}
     given = [n for n in sorted(of_a_run) if getattr(args, n) != parser.get_default(n)]
-    if args.resume and args.dataset is None and given:
+    if _is_run(args.resume) and args.dataset is None and given:
         names = ", ".join("--" + n.replace("_", "-") for n in given)
         parser.error(f"--resume goes on with the options of the run: leave out {names}")
     if args.demo:
@@ -169,7 +181,7 @@ def main() -> None:
     from training.options import demo_options, options_from_args
 
     run_dir = None
-    if args.resume is not None:
+    if _is_run(args.resume):
         options, run_dir, state = _resumed(args)
     else:
         options = demo_options(args) if args.demo else options_from_args(args)
@@ -196,16 +208,21 @@ def _description(args: argparse.Namespace) -> str:
     return f"stylegan2-{name}-{args.num_gpus}gpu-{args.config}"
 
 
+def _is_run(resume: str | None) -> bool:
+    """Whether --resume goes on with a run, rather than starts one from a snapshot."""
+    return resume == "latest" or (resume is not None and os.path.isdir(resume))
+
+
 def _resumed(args: argparse.Namespace) -> tuple[TrainingOptions, str, str]:
     """The options of the run that --resume names, its directory and its newest state."""
     from training import resume
     from training.options import options_from_args, set_session_options
 
-    if args.resume != resume.LATEST and not os.path.isdir(args.resume):
-        raise UserError(f"--resume={args.resume}: use latest, or a run directory")
     desc = None if args.dataset is None else _description(args)
     run_dir, state = resume.find_run(args.result_dir, args.resume, desc)
-    given = None if args.dataset is None else options_from_args(args)
+    given = None
+    if args.dataset is not None:
+        given = options_from_args(argparse.Namespace(**{**vars(args), "resume": None}))
     options = resume.resumed_options(run_dir, given)
     set_session_options(options, args)
     return options, run_dir, state

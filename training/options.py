@@ -35,6 +35,8 @@ class TrainingOptions:
     G_reg_interval: int = 4  # Minibatches between regularisations of G.
     D_reg_interval: int = 16
     reset_opt_for_new_lod: bool = True  # Forget Adam's moments when a new level fades in.
+    resume_pkl: str | None = None  # Snapshot whose weights the run starts from.
+    resume_partial: bool = False  # Even if hardly any of them fit.
     total_kimg: float = 25000.0
     total_seconds: float | None = None  # Ends the run after this time if it is not over before.
     mirror_augment: bool = False
@@ -140,6 +142,11 @@ def options_from_args(args: Any) -> TrainingOptions:
     options.mirror_augment = args.mirror_augment
     options.precision = args.precision
     _set_augmentation(options.augment_args, args)
+    if args.freezed is not None:
+        if not options.D_args["func_name"].startswith("training.networks."):
+            names = ", ".join(ADA_NAMES)
+            raise UserError(f"--freezed: {args.config} has no layers to freeze; use {names}")
+        options.D_args["freeze_layers"] = args.freezed
     if args.precision == "mixed" and not options.sched_args.is_constant:
         raise UserError(f"--precision=mixed: {args.config} grows, and is computed in fp32 only")
     if args.gamma is not None:
@@ -149,8 +156,19 @@ def options_from_args(args: Any) -> TrainingOptions:
         if value is not None:
             setattr(options, name, value)
     set_session_options(options, args)
+    if args.resume is not None:
+        _set_transfer(options, args)
     set_network_size(options, args.fmap_base, args.fmap_max, args.latent_size, args.mapping_layers)
     return options
+
+
+def _set_transfer(options: TrainingOptions, args: Any) -> None:
+    """Starting from a snapshot: as the ADA repository does, its p moves faster, and the weight
+    average has its full half-life from the start, since what it averages is trained already.
+    """
+    options.resume_pkl, options.resume_partial = args.resume, args.resume_partial
+    options.augment_args.kimg = 100.0
+    options.G_smoothing_rampup = None
 
 
 def _set_augmentation(options: AugmentOptions, args: Any) -> None:

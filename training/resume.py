@@ -87,6 +87,11 @@ def resumed_options(run_dir: str, given: TrainingOptions | None) -> TrainingOpti
         raise UserError(f"cannot read {path}: {one_line(error)}") from error
     if given is None:
         return options
+    # How the run started is over.
+    given.resume_pkl, given.resume_partial = options.resume_pkl, options.resume_partial
+    if options.resume_pkl is not None:
+        given.augment_args.kimg = options.augment_args.kimg
+        given.G_smoothing_rampup = options.G_smoothing_rampup
     wanted = json.loads(json.dumps(given.to_json()))
     # The data set may have moved; what is in it is checked when it is opened.
     options.dataset_args["tfrecord_dir"] = wanted["dataset_args"].pop("tfrecord_dir")

@@ -31,6 +31,7 @@ from training.resume import OPTIONS_FILE, state_path
 from training.schedule import Schedule, check_schedule, is_new_lod, training_schedule
 from training.train_graph import TrainGraph
 from training.training_state import load_state, save_state
+from training.transfer import read_weights, transfer
 
 _GRID_STREAM = [0, 0, 0, 2]
 # What a run counts, by attributes of `_Run`.
@@ -55,6 +56,8 @@ def train(options: TrainingOptions, result_dir: str, desc: str) -> str:
     num_replicas = len(tfutil.replica_devices(options.num_gpus))
     group_size = options.D_args.get("mbstd_group_size", 4) or 1
     check_schedule(dataset.resolution_log2, num_replicas, group_size, options.sched_args)
+    if options.resume_pkl is not None:
+        snapshots.load(options.resume_pkl)
     run_dir = make_run_dir(result_dir, desc)
     with log_output(os.path.join(run_dir, "log.txt")):
         print(f"Run directory: {run_dir}")
@@ -97,11 +100,16 @@ def training_loop(options: TrainingOptions, run_dir: str, state: str | None = No
     devices = tfutil.replica_devices(options.num_gpus)
     training_set = TFRecordDataset(**options.dataset_args, seed=options.seed)
     options = complete_options(options, training_set)
+    start = options.resume_pkl if state is None else None
+    weights = None if start is None else read_weights(start)
     with tflib.graph_session(options.seed):
         try:
             run = _Run(options, run_dir, training_set, devices)
             if state is not None:
                 run.restore(state)
+            if weights is not None:
+                networks = {"G": run.G, "D": run.D, "Gs": run.Gs}
+                transfer(weights, networks, options.resume_partial)
             _write_options(options, run_dir)
             return run.train()
         finally:

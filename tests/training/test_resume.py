@@ -161,7 +161,7 @@ def test_what_cannot_be_resumed_is_one_line(tmp_path, data, whole_run, run_scrip
         path.unlink()
     for args, words in [
         (["--resume=latest"], "no run in results has a training-state"),
-        (["--resume=nowhere"], "use latest, or a run directory"),
+        (["--resume=nowhere"], "--dataset is missing"),
         (["--resume=empty"], "the folder holds nothing to go on from"),
         (["--resume=stateless"], "holds no training-state-*.npz"),
         (["--resume=latest", "--gamma=5"], "leave out --gamma"),

@@ -1,0 +1,145 @@
+"""New runs from the weights of snapshots."""
+
+import json
+
+import numpy as np
+import pytest
+
+from dnnlib import UserError, tflib
+from dnnlib.tflib import Network
+from training import snapshots
+from training.datasets.build import Output
+from training.datasets.demo_dataset import create_demo
+from training.transfer import match, read_weights, transfer
+
+SIZE = {"fmap_base": 64, "fmap_max": 8}
+STYLE = {"latent_size": 8, "dlatent_size": 8, "mapping_fmaps": 8, "mapping_layers": 2}
+STYLEGAN2 = ("training.networks_stylegan2.G_main", "training.networks_stylegan2.D_stylegan2")
+ADA = ("training.networks.G_main", "training.networks.D_main")
+
+
+def networks(functions=STYLEGAN2, resolution=32, label_size=0, size=SIZE, **kwargs):
+    shape = {"resolution": resolution, "label_size": label_size, **size}
+    G = Network("G", functions[0], **shape, **STYLE, **kwargs)
+    D = Network("D", functions[1], **shape)
+    return {"G": G, "D": D, "Gs": G.clone("Gs")}
+
+
+@pytest.fixture(scope="module")
+def snapshot(tmp_path_factory):
+    """An unlabelled 32×32 network of StyleGAN2, and its variables."""
+    path = str(tmp_path_factory.mktemp("snapshot") / "network.pkl")
+    with tflib.graph_session(seed=5):
+        nets = networks()
+        tflib.set_vars({v: tflib.run(v) + 0.5 for v in nets["Gs"].vars.values()})
+        snapshots.save(tuple(nets.values()), path)
+        values = {name: tflib.run(net.vars) for name, net in nets.items()}
+    return path, values
+
+
+def test_the_same_networks_are_copied_whole(snapshot, session, capsys):
+    path, values = snapshot
+    nets = networks()
+    weights = read_weights(path)
+    transfer(weights, nets)
+    for name, net in nets.items():
+        for variable, value in tflib.run(net.vars).items():
+            np.testing.assert_array_equal(value, values[name][variable])
+    assert "100.0%" in capsys.readouterr().out
+
+
+def test_another_resolution_and_labels_are_adapted(snapshot, session, capsys):
+    path, values = snapshot
+    nets = networks(resolution=64, label_size=3)
+    before = {name: tflib.run(net.vars) for name, net in nets.items()}
+    transfer(read_weights(path), nets)
+    G, D = tflib.run(nets["G"].vars), tflib.run(nets["D"].vars)
+    for name in ("G_synthesis/32x32/Conv1/weight", "G_synthesis/noise3", "dlatent_avg"):
+        np.testing.assert_array_equal(G[name], values["G"][name])
+    name = "G_synthesis/64x64/Conv1/weight"
+    np.testing.assert_array_equal(G[name], before["G"][name])
+    dense = G["G_mapping/Dense0/weight"]  # [z, embedded label] to w
+    np.testing.assert_array_equal(dense[:8], values["G"]["G_mapping/Dense0/weight"])
+    np.testing.assert_array_equal(dense[8:], before["G"]["G_mapping/Dense0/weight"][8:])
+    output = values["D"]["Output/weight"]
+    np.testing.assert_array_equal(D["Output/weight"], np.repeat(output, 3, axis=1))
+    text = capsys.readouterr().out
+    assert "G, adapted: G_mapping/Dense0/weight" in text and "D, adapted: Output/weight" in text
+    assert "G, new: " in text and "64x64" in text
+
+
+def test_labels_may_be_given_up(snapshot):
+    scores = np.arange(6, dtype=np.float32).reshape(2, 3)
+    result = match({"Output/weight": scores}, {"Output/weight": np.zeros([2, 1], np.float32)})
+    np.testing.assert_array_equal(result.values["Output/weight"], [[1], [4]])
+    result = match({"w": scores}, {"w": np.zeros([3, 2], np.float32), "x": np.zeros(2)})
+    assert result.new == ["w", "x"] and result.share == 0
+    result = match({"w": scores, "y": scores}, {"w": np.float64(scores)})
+    assert result.unused == ["y"] and result.values["w"].dtype == np.float64
+
+
+def test_the_other_family_can_be_the_source(snapshot, session):
+    """The networks of StyleGAN2 and of ADA have the same variables, but for `lod`."""
+    path, values = snapshot
+    nets = networks(functions=ADA)
+    transfer(read_weights(path), nets)
+    name = "G_synthesis/32x32/Conv1/weight"
+    np.testing.assert_array_equal(tflib.run(nets["Gs"].vars[name]), values["Gs"][name])
+
+
+def test_networks_that_do_not_fit_are_refused(snapshot, session):
+    path, values = snapshot
+    nets = networks(size={"fmap_base": 32, "fmap_max": 4})
+    weights = read_weights(path)
+    with pytest.raises(UserError, match=r"parameters of G fit.*--resume-partial"):
+        transfer(weights, nets)
+    before = tflib.run(nets["G"].vars)
+    transfer(weights, nets, allow_partial=True)
+    after = tflib.run(nets["G"].vars)
+    changed = [n for n in before if (before[n] != after[n]).any()]
+    assert changed and all(after[n].shape == values["G"][n].shape for n in changed)
+
+
+def test_a_single_generator_is_enough(snapshot, session, tmp_path):
+    path = str(tmp_path / "Gs.pkl")
+    nets = networks()
+    snapshots.save(nets["Gs"], path)
+    weights = read_weights(path)
+    assert list(weights) == ["Gs"]
+    tflib.set_vars({v: tflib.run(v) + 1 for v in nets["G"].vars.values()})
+    transfer(weights, nets)
+    name = "G_synthesis/8x8/Conv1/weight"
+    np.testing.assert_array_equal(tflib.run(nets["G"].vars[name]), weights["Gs"][name])
+
+
+def test_from_the_command_line(tmp_path, run_script):
+    create_demo(Output(str(tmp_path / "drawn"), shuffle=False, resolution=16), num_images=12)
+    small = ["--fmap-base=32", "--fmap-max=4", "--latent-size=4", "--mapping-layers=1"]
+    small += [f"--data-dir={tmp_path}", "--dataset=drawn", "--batch=8", "--total-kimg=0.016"]
+
+    def train(result, *args):
+        done = run_script(["run_training.py", f"--result-dir={tmp_path / result}", *small, *args])
+        return done, next((tmp_path / result).glob("*"), None)
+
+    done, first = train("first", "--config=auto", "--resolution=8", "--cond=false")
+    assert done.returncode == 0, done.stderr
+    final = first / "network-final.pkl"
+    done, second = train("second", "--config=auto", f"--resume={final}", "--freezed=1")
+    assert done.returncode == 0, done.stderr
+    assert "Weights of the snapshot:" in done.stdout and "adapted" in done.stdout
+    options = json.loads((second / "training_options.json").read_text())
+    assert options["augment_args"]["kimg"] == 100 and options["G_smoothing_rampup"] is None
+    assert options["D_args"]["freeze_layers"] == 1
+    # A run that started from a snapshot goes on from its state.
+    args = ["run_training.py", f"--resume={second}", "--total-kimg=0.024"]
+    done = run_script(args)
+    assert done.returncode == 0 and "Weights of the snapshot" not in done.stdout, done.stderr
+
+    for args, words in [
+        (["--resume=nowhere.pkl"], "cannot read snapshot nowhere.pkl: No such file"),
+        (["--resume=afhqcot"], "did you mean the published network afhqcat"),
+        (["--config=config-e", f"--resume={final}", "--freezed=1"], "has no layers to freeze"),
+    ]:
+        done, folder = train("wrong", *args)
+        assert done.returncode == 2 and words in done.stderr, done.stderr
+        assert done.stderr.count("\n") == 1 and folder is None
