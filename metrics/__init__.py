@@ -1,4 +1,7 @@
-"""Metrics, one a file."""
+"""Metrics, one a file. `metric_defaults` says what the official names mean."""
 
-# Names that `run_training.py --metrics` takes beside `none`. There are none yet.
-METRICS: tuple[str, ...] = ()
+from metrics.metric_defaults import metric_defaults
+
+# Names that `--metrics` takes. Nothing here needs TensorFlow.
+METRICS: tuple[str, ...] = tuple(metric_defaults)
+__all__ = ["METRICS", "metric_defaults"]

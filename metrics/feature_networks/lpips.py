@@ -1,0 +1,84 @@
+"""LPIPS (Zhang et al. 2018, arXiv:1801.03924), the perceptual distance of path lengths.
+
+The distance of two images is Σ over five layers of VGG16 of the mean over pixels of Σ over channels
+of lin · (x/|x| - y/|y|)².
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from dnnlib import UserError
+from dnnlib.util import one_line
+from metrics.feature_networks import vgg16
+from metrics.feature_networks.network import FeatureNetwork, sha256_of
+
+NUM_HEADS = 5
+# How the authors' VGG16, which is that of PyTorch, expects -1 to 1 to be scaled: red, green, blue.
+_SHIFT = np.float32([-0.030, -0.088, -0.188])
+_SCALE = np.float32([0.458, 0.448, 0.450])
+
+
+class Lpips(FeatureNetwork):
+    """The distance, from weights in files.
+
+    The published heads belong to PyTorch's VGG16: distances that compare with published ones need
+    its convolutions in the same file. Without them those of Keras' file serve, whose distances are
+    much alike but not equal.
+
+    Args:
+        path: `.npz` with the heads `lin0` … `lin4` (64, 128, 256, 512 and 512 numbers each) and,
+            if they are not to come from `vgg16_path`, the convolutions: `block1_conv1/kernel`
+            [3, 3, in, out] and `/bias` [out] up to `block5_conv3`, that take red, green, blue.
+        vgg16_path: called for the file of `Vgg16` where the convolutions are to come from it.
+
+    Raises:
+        UserError: a file is something else.
+    """
+
+    def __init__(self, path: str, vgg16_path):
+        heads = _read_heads(path)
+        paths = [path]
+        self._has_own_convolutions = f"{vgg16.CONVOLUTIONS[0]}/kernel" in heads
+        if not self._has_own_convolutions:
+            paths.append(vgg16_path())
+        super().__init__("lpips", sha256_of(*paths))
+        self._weights = vgg16.read_weights(paths[-1], vgg16.CONVOLUTIONS)
+        self._heads = []
+        for i, count in enumerate(vgg16.BLOCKS):
+            width = len(self._weights[f"block{i + 1}_conv{count}"][1])
+            head = heads[f"lin{i}"].astype(np.float32).reshape(-1)
+            if len(head) != width:
+                raise UserError(f"{path}: lin{i} has {len(head)} numbers, VGG16 {width} channels")
+            self._heads.append(head)
+
+    def distance(self, images1: tf.Tensor, images2: tf.Tensor) -> tf.Tensor:
+        """Adds the network to the graph: distances [N] of images [N, 3, H, W], 0 to 255."""
+        x = tf.transpose(tf.concat([images1, images2], axis=0), [0, 2, 3, 1])
+        if self._has_own_convolutions:
+            x = (x * np.float32(2 / 255) - 1 - _SHIFT) / _SCALE
+        else:
+            x = vgg16.caffe_colours(x)
+        total = 0.0
+        taps = vgg16.convolutions(x, vgg16.make_variables(self._weights))
+        for tap, head in zip(taps, self._heads, strict=True):
+            norm = tf.sqrt(tf.reduce_sum(tf.square(tap), axis=3, keepdims=True))
+            first, second = tf.split(tap / (norm + 1e-10), 2, axis=0)
+            weighted = tf.reduce_sum(tf.square(first - second) * head, axis=3)
+            total += tf.reduce_mean(weighted, axis=[1, 2])
+        return total
+
+
+def _read_heads(path: str) -> Mapping[str, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except Exception as error:  # A broken ZIP archive can fail in many ways.
+        raise UserError(f"cannot read {path}: {one_line(error)}") from error
+    missing = [f"lin{i}" for i in range(NUM_HEADS) if f"lin{i}" not in arrays]
+    if missing:
+        raise UserError(f"{path} lacks {', '.join(missing)}: expected an .npz of LPIPS heads")
+    return arrays

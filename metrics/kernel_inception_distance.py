@@ -1,0 +1,68 @@
+"""Kernel inception distance (Bińkowski et al. 2018, arXiv:1801.01401)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dnnlib import UserError
+from metrics.evaluation import Evaluation
+from metrics.metric_base import RealsAgainstFakes
+
+NUM_SUBSETS = 100
+MAX_SUBSET_SIZE = 1000
+
+
+def kernel_distance(
+    reals: np.ndarray,
+    fakes: np.ndarray,
+    rng: np.random.Generator,
+    num_subsets: int = NUM_SUBSETS,
+    max_subset_size: int = MAX_SUBSET_SIZE,
+) -> float:
+    """Unbiased squared maximum mean discrepancy with the kernel (x·y / D + 1)³.
+
+    Mean over random subsets of m images of each kind; only one subset at a time is in memory, so
+    that the arrays may be mapped files.
+
+    Args:
+        reals, fakes: features [n, D].
+        rng: chooses the subsets.
+        num_subsets: how many.
+        max_subset_size: m at most; all images if there are fewer.
+
+    Raises:
+        UserError: fewer than two images of a kind.
+    """
+    m = min(len(reals), len(fakes), max_subset_size)
+    if m < 2:
+        raise UserError(
+            f"{len(reals)} real and {len(fakes)} generated images: a kernel distance needs "
+            "at least 2 of each"
+        )
+    total = 0.0
+    for _ in range(num_subsets):
+        x = _subset(fakes, m, rng)
+        y = _subset(reals, m, rng)
+        within = _kernel(x, x) + _kernel(y, y)
+        total += (within.sum() - np.trace(within)) / (m * (m - 1)) - 2 * _kernel(x, y).mean()
+    return float(total / num_subsets)
+
+
+def _subset(features: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    index = rng.choice(len(features), count, replace=False)
+    return features[np.sort(index)].astype(np.float64)
+
+
+def _kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    return (x @ y.T / x.shape[1] + 1) ** 3
+
+
+class KID(RealsAgainstFakes):
+    """Kernel distance of Inception features; unbiased, so that it also serves few images."""
+
+    official, general = "kid", "kernel"
+
+    def _evaluate(self, evaluation: Evaluation) -> dict[str, float]:
+        reals = self._reals(evaluation).cached_features()
+        fakes = evaluation.all_fake_features(self._network, self.num_fakes)
+        return {"": kernel_distance(reals, fakes, evaluation.generator("subsets", 0))}

@@ -1,0 +1,208 @@
+"""Real images and their features, which are computed once for a data set and a feature network."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import mmap
+import os
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from dnnlib import UserError, downloads
+from dnnlib.files import atomic_write
+from metrics.feature_networks import FeatureNetwork
+from training.dataset import TFRecordDataset
+from training.datasets import records, tfrecords
+
+_READ_AHEAD = 4
+# Changes when cached numbers would come out otherwise.
+_VERSION = 1
+# Counters of Philox streams, see `choose_reals`.
+_SUBSET, _MIRROR = 0, 1
+
+
+def content_hash(dataset: TFRecordDataset) -> str:
+    """A hash of all pixels and labels of a data set at its resolution, without reading the pixels.
+
+    TFRecord files hold a checksum of every record, so that reading those notices any change.
+    """
+    files = records.find_dataset(dataset.tfrecord_dir)
+    log2 = dataset.resolution_log2
+    stored = log2 if log2 in files.levels else files.finest
+    digest = hashlib.sha256(f"{dataset.shape} {stored} {log2}".encode())
+    for path in files.levels[stored]:
+        index = tfrecords.index_records(path, may_be_empty=True)
+        digest.update(index.tobytes())
+        if len(index):
+            digest.update(_payload_checksums(path, index).tobytes())
+    digest.update(np.ascontiguousarray(dataset.labels).tobytes())
+    return digest.hexdigest()
+
+
+def _payload_checksums(path: str, index: np.ndarray) -> np.ndarray:
+    """The four bytes after each payload, uint8 [records, 4]."""
+    with (
+        open(path, "rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
+    ):
+        places = index.sum(axis=1)[:, np.newaxis] + np.arange(4)
+        return np.frombuffer(data, np.uint8)[places]
+
+
+def choose_reals(
+    dataset: TFRecordDataset, max_reals: int | None, mirror: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which images a metric uses: numbers int64 [n], ascending, and which are mirrored, bool [n].
+
+    Every image once, or `max_reals` of them. Both choices are the same for every network.
+    """
+    total = dataset.num_images
+    count = total if max_reals is None else min(total, max_reals)
+    # Deviation: the official code takes the first so many, which in a data set that is sorted by
+    # class are not like the whole, and starts again where there are too few.
+    order = _choices(_SUBSET).permutation(total)
+    index = np.sort(order[:count])
+    mirrored = _choices(_MIRROR).random(total)[index] < 0.5
+    return index, mirrored & mirror
+
+
+def _choices(use: int) -> np.random.Generator:
+    return np.random.Generator(np.random.Philox(key=0, counter=[0, 0, 0, use]))
+
+
+@dataclass
+class RealImages:
+    """The reals of one metric, with a feature network.
+
+    Attributes:
+        dataset: at the resolution of the generator.
+        network: that the features are of.
+        index, mirrored: from `choose_reals`.
+        minibatch: images at once.
+        compute: images uint8 [N, C, H, W] to features float32 [N, D].
+    """
+
+    dataset: TFRecordDataset
+    network: FeatureNetwork
+    index: np.ndarray
+    mirrored: np.ndarray
+    minibatch: int
+    compute: Callable[[np.ndarray], np.ndarray]
+
+    def images(self) -> Iterator[np.ndarray]:
+        """Minibatches uint8 [N, C, H, W], read ahead."""
+        with ThreadPoolExecutor(2, thread_name_prefix="reals") as pool:
+            pending: deque = deque()
+            begins = iter(range(0, len(self.index), self.minibatch))
+            while True:
+                for begin in begins:
+                    pending.append(pool.submit(self._read, begin))
+                    if len(pending) >= _READ_AHEAD:
+                        break
+                if not pending:
+                    return
+                yield pending.popleft().result()
+
+    def features(self) -> Iterator[np.ndarray]:
+        """Minibatches float32 [N, D]."""
+        return map(self.compute, self.images())
+
+    def cached(
+        self, what: str, compute: Callable[[], dict[str, np.ndarray]]
+    ) -> dict[str, np.ndarray]:
+        """Arrays that are computed once and then read from the cache.
+
+        Args:
+            what: names them among all that is computed of these images and features.
+            compute: makes them.
+        """
+        path = self._cache_path(f"{what}.npz")
+        if (stored := _read_npz(path)) is None:
+            arrays = {name: np.asarray(value) for name, value in compute().items()}
+            _write(path, lambda file: np.savez(file, **arrays))
+            return arrays
+        return stored
+
+    def cached_features(self) -> np.ndarray:
+        """All features float32 [n, D], a mapped file of the cache: they need not fit in memory."""
+        path = self._cache_path("features.npy")
+        if (stored := self._map(path)) is None:
+            _write(path, self._write_features)
+            stored = self._map(path)
+        if stored is None:
+            raise UserError(f"{path} is not what was written: is its disk full or damaged?")
+        return stored
+
+    def _map(self, path: str) -> np.ndarray | None:
+        try:
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError, EOFError):
+            return None
+        return array if array.ndim == 2 and len(array) == len(self.index) else None
+
+    def _write_features(self, file) -> None:
+        header_is_due = True
+        for batch in self.features():
+            if header_is_due:
+                shape = (len(self.index), batch.shape[1])
+                header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+                np.lib.format.write_array_header_1_0(file, header)
+                header_is_due = False
+            file.write(np.ascontiguousarray(batch, "<f4").data)
+
+    def _read(self, begin: int) -> np.ndarray:
+        part = slice(begin, begin + self.minibatch)
+        images = self.dataset.read_images(self.index[part])
+        chosen = self.mirrored[part]
+        images[chosen] = images[chosen][:, :, :, ::-1]
+        return images
+
+    @functools.cached_property
+    def _content(self) -> str:
+        return content_hash(self.dataset)
+
+    def _cache_path(self, name: str) -> str:
+        # Deviation: the official key is the data set's name and options.
+        key = {
+            "version": _VERSION,
+            "content": self._content,
+            "level": self.dataset.resolution_log2,
+            "filter": _filter_of(self.dataset),
+            "images": hashlib.sha256(self.index.tobytes()).hexdigest(),
+            "mirrored": hashlib.sha256(self.mirrored.tobytes()).hexdigest(),
+            "network": self.network.key,
+        }
+        digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:32]
+        return os.path.join(downloads.cache_folder(), "metrics", f"{digest}-{name}")
+
+
+def _filter_of(dataset: TFRecordDataset) -> str | None:
+    """By which filter the pictures were reduced, where the manifest says."""
+    manifest = records.read_manifest(records.find_dataset(dataset.tfrecord_dir))
+    return str((manifest or {}).get("filter"))
+
+
+def _read_npz(path: str) -> dict[str, np.ndarray] | None:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except Exception:  # Missing, or damaged in any of the ways that a ZIP archive can be.
+        return None
+
+
+def _write(path: str, write: Callable) -> None:
+    try:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with atomic_write(path) as file:
+            write(file)
+    except OSError as error:
+        raise UserError(
+            f"cannot write {path}: {error.strerror or error}; $DNNLIB_CACHE_DIR chooses another "
+            "folder"
+        ) from error

@@ -1,0 +1,134 @@
+#!/usr/bin/env python3
+"""Measures trained networks: FID, KID, inception score, path lengths, precision and recall."""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+from dnnlib import UserError, cli
+from dnnlib.tensorflow_loader import load_tensorflow
+from metrics import METRICS
+from metrics.feature_networks.sources import ROLES, FeatureSources, parse_feature_net
+
+_EXAMPLES = """examples:
+  # Get the feature networks, some 600 MB, once:
+  python run_metrics.py fetch
+
+  # FID of every snapshot of a run, on the data that it was trained on, with a plot:
+  python run_metrics.py --network=results/00000-stylegan2-shoes-1gpu-config-f --metrics=fid50k
+
+  # FID and KID of one snapshot, ten times with other fakes:
+  python run_metrics.py --network=network-final.pkl --data-dir=~/datasets --dataset=shoes \\
+      --metrics=fid50k_full,kid50k_full --repeats=10
+
+  # By a classifier of one's own, a frozen graph; the result is frechet-fashion-... and no FID:
+  python run_metrics.py --network=network-final.pkl --dataset=datasets/shoes \\
+      --metrics=fid5k_full --feature-net=fashion.pb
+"""
+
+
+def _metric_names(text: str) -> list[str]:
+    names = text.split(",")
+    if unknown := [name for name in names if name not in METRICS]:
+        raise argparse.ArgumentTypeError(f"no metric {unknown[0]!r}: use {', '.join(METRICS)}")
+    return list(dict.fromkeys(names))
+
+
+def _feature_net(text: str) -> tuple[str, str]:
+    try:
+        return parse_feature_net(text)
+    except UserError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _parse_args() -> argparse.Namespace:
+    parser = cli.ArgumentParser(description=__doc__, epilog=_EXAMPLES)
+    add = parser.add_argument
+    add("command", nargs="?", choices=["fetch"], help="get the feature networks and stop")
+    add(
+        "--network",
+        type=cli.path,
+        help="snapshot (file, URL, name), or a run directory for all of its snapshots",
+    )
+    add(
+        "--metrics",
+        type=_metric_names,
+        default=["fid50k"],
+        help=f"separated by commas: {', '.join(METRICS)} (default: fid50k)",
+    )
+    add("--data-dir", type=cli.path, default="", help="root of the data sets")
+    add("--dataset", type=cli.path, help="name of the data set (default: that of the run)")
+    add(
+        "--mirror-augment",
+        "--mirror",
+        type=cli.boolean,
+        help="whether the network was trained on mirrored images (default: as the run)",
+    )
+    add("--num-gpus", "--gpus", type=cli.integer(1), default=1, help="number of GPUs (default: 1)")
+    add(
+        "--result-dir",
+        type=cli.path,
+        default="results",
+        help="root of the run directories (default: results)",
+    )
+    add(
+        "--seed",
+        type=cli.integer(0, 2**31 - 1),
+        help="fixes the fakes (default: others each time; the results say which)",
+    )
+    add(
+        "--repeats",
+        type=cli.integer(1, 1000),
+        default=1,
+        help="measure so often, with other fakes; mean and deviation are reported (1)",
+    )
+    add(
+        "--feature-net",
+        type=_feature_net,
+        action="append",
+        default=[],
+        metavar="[ROLE=]FILE",
+        help=f"file of a feature network ({', '.join(ROLES)}); without ROLE= your own frozen graph "
+        "or SavedModel for fid, kid and pr",
+    )
+    add(
+        "--allow-pickled-code",
+        action="store_true",
+        help="use NVIDIA's feature networks, and run the code that snapshots bring",
+    )
+    args = parser.parse_args()
+    if args.command is None and not args.network:
+        parser.error("--network is missing")
+    return args
+
+
+def main() -> None:
+    args = _parse_args()
+    files = dict(args.feature_net)
+    own_file = files.pop("own", None)
+    sources = FeatureSources(files, own_file, args.allow_pickled_code)
+    if args.command == "fetch":
+        sources.fetch()
+        return
+    # TensorFlow takes seconds to load, and has to wait for what can be checked without it.
+    load_tensorflow()
+    from metrics.measure import measure
+
+    run_dir = measure(
+        args.network,
+        args.metrics,
+        args.result_dir,
+        os.path.join(args.data_dir, args.dataset) if args.dataset else None,
+        args.mirror_augment,
+        num_gpus=args.num_gpus,
+        seed=args.seed,
+        repeats=args.repeats,
+        sources=sources,
+        allow_pickled_code=args.allow_pickled_code,
+    )
+    print(f"Wrote {run_dir}")
+
+
+if __name__ == "__main__":
+    cli.run(main)
