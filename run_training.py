@@ -7,13 +7,15 @@ import json
 import os
 from typing import TYPE_CHECKING
 
-from dnnlib import cli
+from dnnlib import UserError, cli
 from dnnlib.tensorflow_loader import load_tensorflow
 from metrics import METRICS
+from metrics.feature_networks.sources import FeatureSources, parse_feature_net
 from training.augment_presets import AUGMENT_PRESETS
 from training.presets import ADA_NAMES
 
 if TYPE_CHECKING:
+    from metrics.metric_base import MetricGroup
     from training.options import TrainingOptions
 
 _EXAMPLES = """examples:
@@ -37,6 +39,7 @@ _EXAMPLES = """examples:
 
 # Options that do not belong to a run but to a session of it.
 _OF_A_SESSION = {"resume", "result_dir", "total_kimg", "snap", "keep", "dry_run"}
+_OF_A_SESSION |= {"metrics", "feature_net"}
 
 
 def _parse_args() -> argparse.Namespace:
@@ -72,7 +75,20 @@ def _parse_args() -> argparse.Namespace:
         default=False,
         help="flip half of the images (false)",
     )
-    add("--metrics", default="none", help="metrics to compute; this version has none (none)")
+    add(
+        "--metrics",
+        default="none",
+        help=f"of every snapshot: {', '.join(METRICS)}, separated by commas, or none (default: "
+        "none)",
+    )
+    add(
+        "--feature-net",
+        type=_feature_net,
+        action="append",
+        default=[],
+        metavar="[ROLE=]FILE",
+        help="file of a feature network for --metrics, as run_metrics.py takes it",
+    )
     add("--seed", type=cli.integer(0, 2**31 - 1), help="fixes the whole run (default: 1000)")
     add("--batch", type=cli.integer(1), help="images a step (default: config's)")
     add(
@@ -196,10 +212,39 @@ def main() -> None:
         return
     from training import training_loop
 
+    metrics = _metrics(args, options)
     if run_dir is not None:
-        training_loop.resume(options, run_dir, state)
+        training_loop.resume(options, run_dir, state, metrics)
     else:
-        training_loop.train(options, args.result_dir, _description(args))
+        training_loop.train(options, args.result_dir, _description(args), metrics)
+
+
+def _feature_net(text: str) -> tuple[str, str]:
+    try:
+        return parse_feature_net(text)
+    except UserError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _metrics(args: argparse.Namespace, options: TrainingOptions) -> MetricGroup | None:
+    """The metrics that --metrics names."""
+    names = [name for name in args.metrics.split(",") if name != "none"]
+    if not names:
+        return None
+    from metrics.evaluation import MetricOptions
+    from metrics.metric_base import MetricGroup
+
+    files = dict(args.feature_net)
+    own_file = files.pop("own", None)
+    return MetricGroup(
+        names,
+        MetricOptions(
+            options.dataset_args,
+            options.mirror_augment,
+            options.num_gpus,
+            sources=FeatureSources(files, own_file),
+        ),
+    )
 
 
 def _description(args: argparse.Namespace) -> str:

@@ -8,10 +8,11 @@ setup(
     python_requires=">=3.10,<3.14",
     packages=find_packages(include=["dnnlib*", "metrics*", "tf_ops*", "training*"]),
     package_data={"tf_ops": ["kernels/*"]},  # Built on first use.
-    py_modules=["dataset_tool", "run_generator", "run_training"],
+    py_modules=["dataset_tool", "run_generator", "run_metrics", "run_training"],
     install_requires=[
         "tensorflow>=2.18,<2.22",
         "google-crc32c>=1.5",
+        "matplotlib>=3.8",
         "numpy>=1.26",
         "pillow>=10",
         "scipy>=1.11",

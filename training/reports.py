@@ -57,10 +57,16 @@ class Reports:
                 # JSON knows no NaN and no infinity.
                 known = {n: v if np.isfinite(v) else None for n, v in row.items()}
                 file.write(json.dumps(known) + "\n")
-            summary = tf.Summary()
-            for name, value in row.items():
-                tag = name if "/" in name else f"Progress/{name}"
-                summary.value.add(tag=tag, simple_value=value)
+        except OSError as error:
+            print(f"Warning: cannot write statistics: {error}")
+        self.scalars({n if "/" in n else f"Progress/{n}": v for n, v in row.items()}, nimg)
+
+    def scalars(self, values: dict[str, float], nimg: int) -> None:
+        """Adds numbers to TensorBoard."""
+        summary = tf.Summary()
+        for name, value in values.items():
+            summary.value.add(tag=name, simple_value=value)
+        try:
             self._writer.add_summary(summary, nimg)
             self._writer.flush()
         except OSError as error:

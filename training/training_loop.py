@@ -9,6 +9,7 @@ import resource
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 from tqdm import tqdm
@@ -44,8 +45,26 @@ _MIN_TICKS = 25
 _GRID_MINIBATCH_PIXELS = 1 << 20
 
 
-def train(options: TrainingOptions, result_dir: str, desc: str) -> str:
+class Metrics(Protocol):
+    """What measures snapshots; `metrics.metric_base.MetricGroup` is one."""
+
+    def run(self, network_pkl: str, run_dir: str) -> Any:
+        """Measures a snapshot and writes the results to a folder; reports what fails."""
+
+    def scalars(self) -> dict[str, float]:
+        """The results by name."""
+
+
+def train(
+    options: TrainingOptions, result_dir: str, desc: str, metrics: Metrics | None = None
+) -> str:
     """Trains in a new run directory `result_dir/NNNNN-desc`, which is returned.
+
+    Args:
+        options: of the run.
+        result_dir: root of the run directories.
+        desc: what the name of the run directory ends with.
+        metrics: measured on every snapshot.
 
     Raises:
         UserError: as `training_loop`, or `result_dir` cannot be written.
@@ -61,27 +80,35 @@ def train(options: TrainingOptions, result_dir: str, desc: str) -> str:
     run_dir = make_run_dir(result_dir, desc)
     with log_output(os.path.join(run_dir, "log.txt")):
         print(f"Run directory: {run_dir}")
-        training_loop(options, run_dir)
+        training_loop(options, run_dir, metrics=metrics)
     return run_dir
 
 
-def resume(options: TrainingOptions, run_dir: str, state: str) -> None:
+def resume(
+    options: TrainingOptions, run_dir: str, state: str, metrics: Metrics | None = None
+) -> None:
     """Goes on with a run in its own directory, as if it had never ended.
 
     Args:
         options: of the run, as from `training.resume.resumed_options`.
         run_dir: its directory.
         state: path of the state to go on from.
+        metrics: measured on every snapshot.
 
     Raises:
         UserError: as `training_loop`, or the state does not fit.
     """
     with log_output(os.path.join(run_dir, "log.txt")):
         print(f"Resuming {run_dir} from {os.path.basename(state)}")
-        training_loop(options, run_dir, state)
+        training_loop(options, run_dir, state, metrics)
 
 
-def training_loop(options: TrainingOptions, run_dir: str, state: str | None = None) -> str:
+def training_loop(
+    options: TrainingOptions,
+    run_dir: str,
+    state: str | None = None,
+    metrics: Metrics | None = None,
+) -> str:
     """Trains networks and writes a run directory.
 
     Args:
@@ -90,6 +117,7 @@ def training_loop(options: TrainingOptions, run_dir: str, state: str | None = No
             network-final.pkl, training-state-*.npz, stats.jsonl, training_options.json and
             TensorBoard events.
         state: path of a state to go on from; None starts anew.
+        metrics: measured on every snapshot.
 
     Returns:
         Path of the final snapshot.
@@ -104,7 +132,7 @@ def training_loop(options: TrainingOptions, run_dir: str, state: str | None = No
     weights = None if start is None else read_weights(start)
     with tflib.graph_session(options.seed):
         try:
-            run = _Run(options, run_dir, training_set, devices)
+            run = _Run(options, run_dir, training_set, devices, metrics)
             if state is not None:
                 run.restore(state)
             if weights is not None:
@@ -155,8 +183,10 @@ class _Run:
         run_dir: str,
         training_set: TFRecordDataset,
         devices: list[str],
+        metrics: Metrics | None,
     ):
         self.options = options
+        self.metrics = metrics
         self.run_dir = run_dir
         self.training_set = training_set
         self.num_replicas = len(devices)
@@ -324,8 +354,11 @@ class _Run:
         self.cur_tick += 1
         self.tick_start_nimg = self.cur_nimg
         if is_snapshot:
-            self._save_snapshot()
+            path = self._save_snapshot()
             self._save_state()
+            if self.metrics is not None and path is not None:
+                self.metrics.run(path, self.run_dir)
+                self.reports.scalars(self.metrics.scalars(), self.cur_nimg)
         self.tick_start = time.monotonic()
         self.maintenance = self.tick_start - now
 
@@ -367,12 +400,15 @@ class _Run:
         except UserError as error:
             print(f"Warning: {error}")
 
-    def _save_snapshot(self) -> None:
+    def _save_snapshot(self) -> str | None:
+        """Writes a snapshot and returns its path; None if it cannot."""
         path = os.path.join(self.run_dir, f"network-snapshot-{self.cur_nimg // 1000:06d}.pkl")
         try:
             snapshots.save((self.G, self.D, self.Gs), path)
         except UserError as error:
             print(f"Warning: {error}")
+            return None
+        return path
 
     def _save_state(self) -> None:
         counters = {name: getattr(self, name) for name in _COUNTERS}

@@ -269,7 +269,7 @@ def broken_dir(tmp_path_factory):
         (["--dataset=labels", "--config=config-z"], "config-z.*config-e"),
         (["--dataset=labels", "--gamma=abc"], "--gamma: expected a number"),
         (["--dataset=labels", "--gama=1"], "unrecognized arguments: --gama=1"),
-        (["--dataset=labels", "--metrics=fid50k"], "--metrics=fid50k"),
+        (["--dataset=labels", "--metrics=fid"], "--metrics=fid"),
         (["--dataset=labels", "--num-gpus=0"], "--num-gpus/--gpus: expected a whole number"),
         ([], "--dataset is missing"),
     ],
