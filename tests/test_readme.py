@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import shutil
@@ -78,6 +79,7 @@ def workplace(tmp_path_factory):
     from dnnlib import tflib
     from dnnlib.tflib import Network
     from training import snapshots
+    from training.options import preset
 
     folder = tmp_path_factory.mktemp("workplace")
     photos = folder / "photos"
@@ -97,6 +99,9 @@ def workplace(tmp_path_factory):
         D = Network("D", build + "D_stylegan2", **shape)
         for path in (folder / "network-final.pkl", run_dir / "network-final.pkl"):
             snapshots.save((G, D, G.clone("Gs")), str(path))
+    # As of a run that was interrupted; --dry-run only looks for it.
+    (run_dir / "training-state-000000.npz").write_bytes(b"")
+    (run_dir / "training_options.json").write_text(json.dumps(preset("config-f").to_json()))
     return folder
 
 
@@ -156,7 +161,7 @@ def test_deviations_are_listed():
     marks = []
     for path in [
         *ROOT.glob("*.py"),
-        *(p for d in ("dnnlib", "tf_ops", "training") for p in (ROOT / d).rglob("*.py")),
+        *(p for d in ("dnnlib", "tf_ops", "training", "metrics") for p in (ROOT / d).rglob("*.py")),
     ]:
         marks += re.findall(r"Deviation:.*", path.read_text(encoding="utf-8"))
     table = readme().split("## Deviations", 1)[1].split("\n## ", 1)[0]

@@ -116,13 +116,23 @@ def test_partitions_and_filters(tmp_path):
     assert labels_of(root, partition="test") == [18, 41]
     assert labels_of(root, categories=("dress", " TEE ")) == [18, 18, 41, 41, 41]
     assert labels_of(root, categories=("Dress",), partition="val") == [41]
-    assert labels_of(root, categories=("Cape",)) == []  # one of the four that are not in use
+    text = error_of(root, categories=("Cape",))  # one of those that are not in use
+    assert text == (
+        "none of the 8 pictures has --category=Cape: there are some with the category "
+        "Blouse, Dress, Skirt, Tee"
+    )
+    assert error_of(root, categories=("Skirt",), partition="val") == (
+        "none of the 8 pictures has --category=Skirt and --partition=val: there are some with the "
+        "category Blouse, Dress, or with the partition train"
+    )
     text = error_of(root, categories=("Dresss",))
     assert "'Dresss'" in text and "did you mean Dress?" in text and "Anorak, Blazer" in text
 
     root = trees.inshop(tmp_path / "inshop")
     assert labels_of(root, partition="query") == ["Denim", "Denim"]
-    assert labels_of(root, partition="query", categories=("Dresses",)) == []
+    assert "some with the category Denim, or with the partition train" in error_of(
+        root, partition="query", categories=("Dresses",)
+    )
     assert labels_of(root, partition="gallery") == ["Denim", "Tees_Tanks", "Tees_Tanks"]
     assert labels_of(root, views=("Front", "flat"), labels="view") == [1, 1, 1, 6]
     assert len(items_of(root, categories=("denim",))) == 3
@@ -133,6 +143,71 @@ def test_partitions_and_filters(tmp_path):
     text = error_of(root, categories=("Dress",))
     assert "did you mean Dresses?" in text and "WOMEN/Dresses" in text
     assert "additional, back" in error_of(root, views=("left",))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "classes"),
+    [
+        ("category", {}, [3, 18, 33, 41]),
+        ("category", {"categories": ("Tee", "Dress")}, [18, 41]),
+        ("category", {"labels": "attribute:Chiffon"}, [-1, 0, 1]),
+        ("inshop", {"labels": "view"}, [1, 2, 3, 4, 6, 7]),
+        ("inshop", {"labels": "view", "views": ("front", "flat")}, [1, 6]),
+        ("inshop", {"labels": "gender"}, ["MEN", "WOMEN"]),
+        ("consumer2shop", {"labels": "type"}, [1, 2, 3]),
+        ("landmark", {}, [1, 2, 3]),
+        ("deepfashion2", {}, [8, 13]),
+        ("deepfashion2", {"labels": "view", "crop": "bbox"}, [1, 2, 3]),
+        ("fine", {"anno": "fine"}, [3, 18, 33, 41]),
+        ("inshop", {"labels": "none"}, []),
+    ],
+)
+def test_partitions_have_the_classes_of_all(tmp_path, name, options, classes):
+    """So a network for one fits the other."""
+    root = {**trees.TREES, "fine": trees.fine}[name](tmp_path / "tree")
+    parts = {"inshop": ("train", "query"), "consumer2shop": ("train", "test")}
+    for part in ("all", *parts.get(name, ("train", "val"))):
+        source = source_of(root, partition=part, **options)
+        found = {item.label for item in source.items} - {None}
+        assert found <= set(classes) and bool(found) == bool(classes)
+        assert source.classes == classes and source.skipped == []
+
+
+def test_a_dataset_of_a_partition_has_columns_for_all_classes(tmp_path):
+    root = trees.inshop(tmp_path / "tree")
+    _, labels, manifest = convert(tmp_path, root, partition="query", labels="view")
+    assert labels.shape == (2, 6) and labels.argmax(1).tolist() == [0, 3]
+    assert manifest["label_names"][1] == "side"
+
+
+def test_other_partitions_are_no_concern_but_for_their_classes(tmp_path):
+    root = trees.deepfashion2(tmp_path / "a")
+    (root / "train/annos/000002.json").write_text("")
+    source = source_of(root, partition="val")
+    assert [item.label for item in source.items] == [13]
+    assert source.classes == [8, 13] and source.skipped == []
+    shutil.rmtree(root / "validation")
+    assert "has no validation" in error_of(root, partition="val")
+    root = trees.fine(tmp_path / "b")
+    (root / "Anno_fine/train_cate.txt").write_text("0\n" * 4)
+    source = source_of(root, anno="fine", partition="val")
+    assert [item.label for item in source.items] == [3, 41]
+    assert source.classes == [3, 18, 41] and source.skipped == []
+    os.remove(root / "Anno_fine/val.txt")
+    assert "val.txt" in error_of(root, anno="fine", partition="val")
+
+
+def test_a_folder_within_a_benchmark_is_told_from_its_root(tmp_path):
+    root = trees.deepfashion2(tmp_path / "DeepFashion2")
+    for folder, words in (("train", "train"), ("validation", "val"), ("train/annos", "train")):
+        text = error_of(root / folder)
+        assert f"{root} holds the DeepFashion2 benchmark: give that folder" in text
+        assert f"and --partition={words} for this part alone" in text
+    root = trees.category(tmp_path / "cap")
+    for folder in ("Img", "Img/img"):
+        text = error_of(root / folder)
+        assert f"{root} holds the Category and Attribute Prediction benchmark: give that" in text
+        assert "--partition" not in text
 
 
 def test_inshop_labels(tmp_path):
@@ -176,6 +251,8 @@ def test_consumer2shop(tmp_path):
         "id_00000003",
     ]
     assert labels_of(root, categories=("Tops/Blouse",), views=("consumer",)) == ["Blouse"] * 2
+    text = error_of(root, partition="test", categories=("Dress",))  # which is in no pair
+    assert text.endswith("--partition=test: there are some with the category Skirt")
     source = source_of(root, partition="train")
     assert [item.name for item in source.items] == names[:3]
     assert source.skipped == []  # of what is in no pair
@@ -284,7 +361,9 @@ def test_deepfashion2(tmp_path):
     assert labels_of(root, labels="view") == [2, 3, 2]
     assert labels_of(root, crop="bbox", labels="view") == [1, 2, 3, 2]
     assert labels_of(root, crop="bbox", categories=("Short sleeve top",)) == [1]
-    assert labels_of(root, views=("no wear",)) == []
+    text = error_of(root, views=("no wear",))
+    assert "none of the 3 pictures has --view=no wear: " in text
+    assert "the view frontal, side or back" in text
     assert labels_of(root, labels="none") == [None] * 4  # with that of test
     assert len(items_of(root, labels="none", partition="test")) == 1
     assert "--labels=none" in error_of(root, partition="test")

@@ -119,9 +119,10 @@ def test_malformed_rows_are_named_and_the_others_are_read(tmp_path):
     bad = ["img/a.jpg", "img/b.jpg x", "img/c.jpg 51", "img/d.jpg 0", "", "   "]
     twice = "img/Boxy_Tee/img_00000001.jpg 41"
     append(path, *bad, twice, "../../secret.jpg  41", "/etc/passwd 41", "img/\0.jpg 41")
+    append(path, "img//etc/passwd 41")
     source = source_of(root)
     labels = [item.label for item in source.items]
-    assert labels == [row[1] for row in trees.CATEGORY_ROWS] + [41] * 3
+    assert labels == [row[1] for row in trees.CATEGORY_ROWS] + [41] * 4
     assert [entry["file"] for entry in source.skipped] == [
         *(f"list_category_img.txt:{line}" for line in (11, 12, 13, 14)),
         "img/Boxy_Tee/img_00000001.jpg",
@@ -129,7 +130,7 @@ def test_malformed_rows_are_named_and_the_others_are_read(tmp_path):
     _, labels, manifest = convert(tmp_path, root)
     assert len(labels) == 8
     reasons = {entry["file"]: entry["reason"] for entry in manifest["skipped"]}
-    for name in ("../../secret.jpg", "/etc/passwd", "img/\0.jpg"):
+    for name in ("../../secret.jpg", "/etc/passwd", "img/\0.jpg", "img//etc/passwd"):
         assert "leads out of the folder" in reasons[name]
 
 
@@ -266,7 +267,7 @@ def test_the_command(tmp_path, run_script, tool):
         (["--margin=-1", "--crop=bbox"], "--margin"),
         (["--category=,"], "--category"),
         (["--category=Dresss"], "did you mean Dresses?"),
-        (["--category=Dresses", "--view=back"], "no pictures"),
+        (["--category=Dresses", "--view=back"], "none of the 8 pictures has --category=Dresses"),
         (["--resolution=100"], "--resolution"),
     ]:
         code, out, err = tool(*command, *args)

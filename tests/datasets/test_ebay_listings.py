@@ -22,8 +22,13 @@ from training.dataset import TFRecordDataset
 from training.datasets import records
 from training.datasets.build import Output
 from training.datasets.ebay import create_from_ebay
-from training.datasets.ebay_listings import listings_source, picture_problem, split_images
-from training.datasets.ebay_tables import find_table, open_table
+from training.datasets.ebay_listings import (
+    find_table,
+    listings_source,
+    picture_problem,
+    split_images,
+)
+from training.datasets.tables import open_table
 
 TOOL = Path(__file__).parents[2] / "dataset_tool.py"
 OPTIONS = DownloadOptions(rate=1000.0, allow_private=True, backoff=Backoff(3, 0.01, 0.05))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 
 import numpy as np
 import pytest
@@ -152,6 +154,38 @@ def test_it_is_recognised_by_its_lists(tree, tmp_path):
     assert find_products(str(tmp_path)) == str(tmp_path)
 
 
+def test_partitions_have_the_classes_of_all(tree, tmp_path):
+    """So a network for one fits the other."""
+    for labels, classes in (("super-class", [1, 2, 3, 4, 12]), ("class", [*range(1, 8)])):
+        for part in ("all", "train", "test"):
+            source = products_source(str(tree), labels, part)
+            listed(source)
+            assert source.classes == classes and source.skipped == []
+    assert source.label_names == {}
+    source = products_source(str(tree), "super-class", "test")
+    listed(source)
+    assert source.label_names[2] == "cabinet"
+    # What is wrong in another list is not said; without another list, there is no other class.
+    test = (tree / "Ebay_test.txt").read_bytes()
+    root = write_lists(tmp_path, test=test, train="header\nno row\n1 1 5 fan_final/a.JPG\n")
+    source = products_source(root, "super-class", "test")
+    assert len(listed(source)) == 4 and source.classes == [1, 5, 12] and source.skipped == []
+    (tmp_path / "Ebay_train.txt").unlink()
+    source = products_source(root, "super-class", "test")
+    listed(source)
+    assert source.classes == [1, 12]
+
+
+def test_a_folder_that_cannot_be_read(tmp_path, monkeypatch):
+    def refuse(path):
+        raise PermissionError(errno.EACCES, "Permission denied", path)
+
+    monkeypatch.setattr(os, "listdir", refuse)
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(UserError, match=rf"cannot open the folder {tmp_path}: Permission denied"):
+        create_from_ebay(Output(str(tmp_path / "new")), str(tmp_path))
+
+
 def test_a_dataset_of_it(tree, tmp_path, capsys):
     missing = tree / TRAIN[3].split()[3]
     missing.rename(tmp_path / "away")
@@ -182,4 +216,4 @@ def test_from_the_command_line(tree, tmp_path, run_script):
     good = run_script([*command, "--labels=class", "--partition=test", "--resolution=8"])
     assert good.returncode == 0, good.stderr
     manifest = json.loads((tmp_path / "sop/sop.json").read_text())
-    assert (manifest["images"], manifest["label_ids"]) == (4, [6, 7])
+    assert (manifest["images"], manifest["label_ids"]) == (4, [1, 2, 3, 4, 5, 6, 7])

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import tarfile
+import tracemalloc
 import zipfile
 
 import numpy as np
@@ -88,18 +89,24 @@ def test_tables(tmp_path, photos, text):
 def test_labels_that_cannot_be_used(tmp_path, photos):
     for content, reason in [
         (None, r"no\.json: No such file.*none, folders, or"),
-        (b"\xff\xfe", "not readable"),
         (b"{", "not readable"),
         (b'{"labels": null}', r'expected \{"labels"'),
         (b'{"labels": [["a.png"]]}', "is no pair"),
         (b'{"labels": [["a.png", true]]}', "is no pair"),
         (b'{"labels": [["a.png", [1, 2]], ["b.png", [1]]]}', "is no pair"),
         (b'{"labels": [["a.png", null]]}', "is no pair"),
+        (b'{"labels": [["a.png", " "]]}', "is no pair"),
+        (b'{"labels": [["a.png", NaN]]}', "is no pair"),
+        (b'{"labels": [["a.png", []]]}', "is no pair"),
+        (b'{"labels": [["a.png", [0.5, NaN]]]}', "is no pair"),
+        (b'{"labels": [["a.png", [-Infinity]]]}', "is no pair"),
+        (b'{"labels": [["a.png", [1e39]]]}', "is no pair"),
+        (b'{"labels": [["a.png", [true, 1]]]}', "is no pair"),
         (b'{"labels": [["a.png", 2]], "label_names": ["x", "y"]}', "label_names must be"),
         (b'{"labels": [["a.png", "x"]], "label_names": ["x", "y"]}', "label_names must be"),
-        (b"file,label\na.png\n", "row 2 has 1 columns"),
         (b"file,label\n", "hold no labels"),
-        (b"", "hold no labels"),
+        (b"", r"labels\.json is empty"),
+        (b"PK\x03\x04", r"labels\.json is a spreadsheet"),
     ]:
         path = tmp_path / ("labels.json" if content is not None else "no.json")
         if content is not None:
@@ -107,8 +114,66 @@ def test_labels_that_cannot_be_used(tmp_path, photos):
         with pytest.raises(UserError, match=reason):
             images_source(str(photos), str(path))
     (tmp_path / "other.csv").write_text("file,label\nz.png,3\n")
-    with pytest.raises(UserError, match=r"no pictures to convert: cannot read .*other\.csv"):
+    words = r"other\.csv names 'z\.png', .*photos holds 'dress/1\.png'"
+    with pytest.raises(UserError, match=words):
         make(tmp_path, photos, str(tmp_path / "other.csv"))
+
+
+def test_pictures_whose_label_is_empty_are_skipped(tmp_path, photos):
+    rows = [f"{NAMES[0]},red", f"{NAMES[1]},", f"{NAMES[2]}", f'{NAMES[3]}," "', ",blue"]
+    (photos / "labels.csv").write_text("\n".join(["file,label", *rows]))
+    source = images_source(str(photos), "labels.csv")
+    assert labelled(source) == {NAMES[0]: "red"}
+    reasons = {entry["file"]: entry["reason"] for entry in source.skipped}
+    empty = "its label in labels.csv is empty, so has no label"
+    assert reasons == {
+        "labels.csv:6": "no file name",
+        NAMES[1]: empty,
+        NAMES[2]: empty,
+        NAMES[3]: empty,
+        NAMES[4]: "it is not in labels.csv, so has no label",
+    }
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "cp1252", "utf-16"])
+@pytest.mark.parametrize("names", ["Bild;File_Name;Label\n", ""])
+def test_tables_of_spreadsheet_programs(tmp_path, photos, encoding, names):
+    (photos / "dress/1.png").rename(photos / "dress/Kleid_grün.png")
+    row = "x;dress\\Kleid_grün.png;Kleid für 5 €" if names else "dress/Kleid_grün.png;Kleid für 5 €"
+    (tmp_path / "table.csv").write_text(names + row + "\n", encoding=encoding)
+    found = labelled(images_source(str(photos), str(tmp_path / "table.csv")))
+    assert found == {"dress/Kleid_grün.png": "Kleid für 5 €"}
+
+
+def test_memory_does_not_grow_with_the_rows_of_a_table(tmp_path, photos):
+    path = tmp_path / "labels.csv"
+    with open(path, "w") as file:
+        file.write("file,label,title\n")
+        file.writelines(f"dress/{i}.png,{i % 7},{'text' * 75}\n" for i in range(30_000))
+    assert os.path.getsize(path) > 9_000_000
+    tracemalloc.start()
+    assert len(labelled(images_source(str(photos), str(path)))) == 2
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4_000_000  # for a part that is decoded, of a mebibyte
+
+
+def test_files_of_labels_that_cannot_be_read(tmp_path, photos):
+    unreadable = "/proc/self/mem"  # even for root, whom no permissions hold up
+    with pytest.raises(UserError, match=rf"cannot read the table {unreadable}: Input/output error"):
+        images_source(str(photos), unreadable)
+    os.symlink(unreadable, photos / "dataset.json")
+    with pytest.raises(UserError, match=r"cannot read the table dataset\.json: Input/output"):
+        images_source(str(photos))
+    with pytest.raises(UserError, match=rf"--labels={photos}: Is a directory"):
+        images_source(str(photos), str(photos))
+
+
+def test_links_that_lead_to_themselves_are_skipped(photos):
+    os.symlink("loop", photos / "dress/loop")
+    source = images_source(str(photos))
+    assert set(labelled(source)) == set(NAMES)
+    assert source.skipped == [{"file": "dress/loop", "reason": "Too many levels of symbolic links"}]
 
 
 def archive_of(folder, path):
@@ -163,7 +228,7 @@ def test_archives_that_cannot_be_used(tmp_path, photos, monkeypatch):
     for path, size in ((whole, 200), (gz, 150)):
         content = open(path, "rb").read()
         (tmp_path / "cut").write_bytes(content[:size])
-        with pytest.raises(UserError, match=r"cut is (neither a folder|.*broken)|archive .*cut"):
+        with pytest.raises(UserError, match=r"zip file .*cut is broken.*copy it|archive .*cut is"):
             images_source(str(tmp_path / "cut"))
     # An entry that is damaged, one that promises too much, and one with a password.
     data = bytearray(open(whole, "rb").read())
@@ -174,6 +239,40 @@ def test_archives_that_cannot_be_used(tmp_path, photos, monkeypatch):
     monkeypatch.setattr(archives, "MAX_ENTRY_BYTES", 60)
     with pytest.raises(UserError, match=r"no picture is readable.*bytes when unpacked"):
         create_from_images(Output(str(tmp_path / "bomb"), resolution=16), whole)
+
+
+def test_entries_of_the_same_name(tmp_path, photos):
+    """The size of one must not stand for the content of the other."""
+    first, second = ((photos / name).read_bytes() for name in NAMES[:2])
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as file:
+        file.writestr("a.png", first)
+        file.writestr("b.png", second)
+        with pytest.warns(UserWarning, match="Duplicate name"):
+            file.writestr("a.png", second + bytes(1000))
+    with tarfile.open(tmp_path / "a.tar", "w") as file:
+        for name, path in (("a.png", NAMES[0]), ("b.png", NAMES[1]), ("./a.png", NAMES[1])):
+            file.add(photos / path, name)
+    for name in ("a.zip", "a.tar"):
+        source = images_source(str(tmp_path / name))
+        assert [source.read(item) for item in source.items] == [first, second]
+        reason = "a second entry of the same name"
+        assert source.skipped == [{"file": "a.png", "reason": reason}]
+
+
+def test_hard_links_in_tar_files(tmp_path, photos):
+    os.link(photos / NAMES[0], photos / "zz.png")  # tar stores it as a link to the first
+    path = tmp_path / "a.tar"
+    with tarfile.open(path, "w") as file:
+        file.add(photos, "photos")
+        lost = tarfile.TarInfo("photos/lost.png")
+        lost.type, lost.linkname = tarfile.LNKTYPE, "photos/gone.png"
+        file.addfile(lost)
+    source = images_source(str(path))
+    contents = {item.name: source.read(item) for item in source.items}
+    assert set(contents) == {*NAMES, "zz.png"}
+    assert contents["zz.png"] == contents[NAMES[0]] == (photos / NAMES[0]).read_bytes()
+    reason = "a hard link to photos/gone.png, which is not in the archive"
+    assert source.skipped == [{"file": "photos/lost.png", "reason": reason}]
 
 
 def test_an_archive_cannot_reach_out(tmp_path, photos):

@@ -41,6 +41,7 @@ def test_all_of_it(tmp_path, unpacked):
 
 def test_a_mirrored_subset_and_other_images_for_validation(tmp_path, unpacked):
     folder, images = unpacked
+    (tmp_path / "new-validation").mkdir()  # an empty folder is not in the way
     pack.pack(Output(str(tmp_path / "new")), folder, 2, 3, True, seed=9)
     order = np.random.RandomState(9).permutation(COUNT)
     train, train_labels = read_dataset(tmp_path / "new")
@@ -61,6 +62,7 @@ def test_too_many_are_asked_for(tmp_path, unpacked):
         with pytest.raises(UserError, match=r"--num_train .* --num_validation .* 1 to 12"):
             pack.pack(Output(str(tmp_path / "new")), unpacked[0], *counts)
     (tmp_path / "new-validation").mkdir()
+    (tmp_path / "new-validation/kept").touch()
     with pytest.raises(UserError, match="new-validation exists already"):
         pack.pack(Output(str(tmp_path / "new")), unpacked[0], 2, 3)
     assert not (tmp_path / "new").exists()

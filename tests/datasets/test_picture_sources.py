@@ -10,6 +10,8 @@ from PIL import Image
 from dnnlib import UserError
 from training.datasets import celeba, lsun
 from training.datasets.build import Output
+from training.datasets.items import Item
+from training.datasets.pictures import Unreadable
 from training.datasets.records import find_dataset, read_manifest
 
 lmdb = pytest.importorskip("lmdb")
@@ -126,6 +128,19 @@ def test_bad_lmdb(tmp_path):
         message = str(caught.value)
         assert "\n" not in message and all(word in message for word in words), message
         assert not (tmp_path / "new").exists()
+
+
+def test_a_picture_that_vanishes_is_skipped(tmp_path):
+    folder = write_lmdb(tmp_path / "lmdb", [encode(smooth(24, 32))])
+    database = lsun.open_lmdb(str(folder))
+    output = Output(str(tmp_path / "new"))
+    for source in (
+        lsun.lsun(database, str(folder), output),
+        lsun.lsun_wide(database, str(folder), output, 32, 24),
+    ):
+        with pytest.raises(Unreadable, match="it is gone"):
+            source.read(Item("key99"))
+    database.close()
 
 
 def test_a_missing_package_is_named(tmp_path, monkeypatch):

@@ -196,8 +196,9 @@ class _Filters:
         # All filters see every picture, since they learn which names there are.
         accepted = [wanted.accepts(entry) for wanted in filters]
         for i, wanted in enumerate(filters):
-            if all(accepted[:i] + accepted[i + 1 :]):
-                wanted.instead.add(wanted.name(entry))
+            name = wanted.name(entry)
+            if all(accepted[:i] + accepted[i + 1 :]) and name != "none":  # that is no partition
+                wanted.instead.add(name)
         return all(accepted[: len(self._named)]), all(accepted[len(self._named) :])
 
     def check(self, listed: int) -> None:
@@ -208,9 +209,9 @@ class _Filters:
             return
         filters = [*self._named, *self._partition]
         options = " and ".join(wanted.option for wanted in filters)
-        instead = " or ".join(wanted.alternatives for wanted in filters if wanted.instead)
-        hint = f": there are some with {instead} instead" if instead else ""
-        raise UserError(f"none of {self._count} pictures has {options}{hint}")
+        instead = ", or with ".join(wanted.alternatives for wanted in filters if wanted.instead)
+        hint = f": there are some with {instead}" if instead else ""
+        raise UserError(f"none of the {self._count} pictures has {options}{hint}")
 
 
 class _Filter:
@@ -233,7 +234,7 @@ class _Filter:
         """Some of the names that would let pictures pass."""
         names = sorted(self.instead, key=str.casefold)
         more = " ..." if len(names) > MAX_ALTERNATIVES else ""
-        return f"--{self._kind}={'|'.join(names[:MAX_ALTERNATIVES])}{more}"
+        return f"the {self._kind} {', '.join(names[:MAX_ALTERNATIVES])}{more}"
 
     def name(self, entry: Entry) -> str:
         """The name that a picture has."""
