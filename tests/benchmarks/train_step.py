@@ -1,14 +1,17 @@
-"""Seconds per kimg of training, beside what one plain TensorFlow convolution reaches here.
+"""Seconds per kimg of training, by phase, beside what plain TensorFlow convolutions reach here.
 
     python tests/benchmarks/train_step.py --resolution=64 --fmap-base=2048 --fmap-max=128 --batch=16
 
-Random images; losses, regularisation intervals and weight average as in a real run.
+Random images; losses, regularisation intervals and weight average as in a real run. The share of
+the peak is the work of the networks' convolutions (forward, and backward for inputs and weights as
+each phase needs them) over the time and over what a plain convolution reaches in the same run.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import resource
 import sys
 import tempfile
 import time
@@ -25,13 +28,14 @@ from training.dataset import TFRecordDataset
 from training.datasets.levels import finest_log2
 from training.datasets.records import RecordWriter
 from training.options import preset, set_network_size
+from training.precision import PRECISIONS, use_mixed_precision
 from training.schedule import training_schedule
 from training.train_graph import TrainGraph
 from training.training_loop import complete_options
 
 
 def conv_gflops(seconds: float = 2.0) -> float:
-    """GFLOP/s of a 3×3 convolution of 128 to 128 maps on 16 images of 64×64."""
+    """GFLOP/s of a 3×3 convolution of 128 to 128 maps on 16 images of 64×64 in float32."""
     with tflib.graph_session():
         x = tf.Variable(tf.random_normal([16, 64, 64, 128]))
         w = tf.Variable(tf.random_normal([3, 3, 128, 128]))
@@ -46,21 +50,29 @@ def conv_gflops(seconds: float = 2.0) -> float:
         return flops * count / (time.perf_counter() - start) / 1e9
 
 
-def seconds_per_kimg(args: argparse.Namespace, folder: str) -> float:
-    """Mean over whole cycles of 16 minibatches, which hold every regularisation once."""
+def make_dataset(folder: str, resolution: int) -> TFRecordDataset:
     path = Path(folder) / "noise"
     path.mkdir()
     rng = np.random.default_rng(0)
-    with RecordWriter(str(path), "noise", list(range(finest_log2(*[args.resolution] * 2), 1, -1))) as writer:
+    log2 = finest_log2(resolution, resolution)
+    with RecordWriter(str(path), "noise", list(range(log2, 1, -1))) as writer:
         for _ in range(64):
-            image = rng.integers(0, 256, [3, args.resolution, args.resolution], dtype=np.uint8)
-            writer.add(image)
-    options = preset(args.config)
+            writer.add(rng.integers(0, 256, [3, resolution, resolution], dtype=np.uint8))
+    return TFRecordDataset(str(path))
+
+
+def measure(args: argparse.Namespace, folder: str) -> dict[str, float]:
+    """Seconds of each phase, and per kimg over whole cycles of 16 minibatches."""
+    options = preset(args.config, args.resolution, 1, args.batch)
     options.sched_args.minibatch_size_base = args.batch
+    options.augment_args.mode = args.aug
+    options.augment_args.p = 0.5
     set_network_size(options, args.fmap_base, args.fmap_max, args.latent_size)
-    dataset = TFRecordDataset(str(path))
+    dataset = make_dataset(folder, args.resolution)
     options = complete_options(options, dataset)
     with tflib.graph_session(seed=0):
+        if args.precision == "mixed":
+            use_mixed_precision()
         G, D = Network("G", **options.G_args), Network("D", **options.D_args)
         graph = TrainGraph(G, D, G.clone("Gs"), dataset, options, ["/cpu:0"])
         tflib.init_uninitialized_vars()
@@ -68,13 +80,21 @@ def seconds_per_kimg(args: argparse.Namespace, folder: str) -> float:
         batches = dataset.minibatches(0, args.batch)
         sched = training_schedule(0, dataset.resolution_log2, 1, options.sched_args)
         graph.step(sched, 0, 0, *next(batches))  # The first run of every op plans and allocates.
+        figures = {}
+        feeds = graph._feeds(sched, 0, *next(batches))
+        ops = {"G": graph._G_op, "G_reg": graph._G_reg_op, "D": graph._D_op}
+        for name, op in {**ops, "D_reg": graph._D_reg_op, "Gs": graph._Gs_op}.items():
+            start = time.perf_counter()
+            for _ in range(3):
+                graph._run_rounds(op, feeds)
+            figures[f"{name}_seconds"] = round((time.perf_counter() - start) / 3, 3)
         start = time.perf_counter()
         for i in range(args.cycles * options.D_reg_interval):
             graph.step(sched, i * args.batch, i, *next(batches))
         images = args.cycles * options.D_reg_interval * args.batch
-        result = (time.perf_counter() - start) / images * 1000
+        figures["sec_per_kimg"] = round((time.perf_counter() - start) / images * 1000, 2)
         batches.close()
-    return result
+    return figures
 
 
 def main() -> None:
@@ -85,14 +105,24 @@ def main() -> None:
     parser.add_argument("--fmap-max", type=int, default=128)
     parser.add_argument("--latent-size", type=int, default=128)
     parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--precision", choices=PRECISIONS, default="fp32")
+    parser.add_argument("--aug", choices=("noaug", "fixed"), default="noaug", help="p is 0.5")
+    parser.add_argument("--tflop-per-kimg", type=float, default=14.0, help="of the networks")
     parser.add_argument("--cycles", type=int, default=1, help="of 16 minibatches")
     args = parser.parse_args()
+    before = conv_gflops()
     with tempfile.TemporaryDirectory() as folder:
-        figures = {
-            "conv_gflops_before": round(conv_gflops(), 1),
-            "sec_per_kimg": round(seconds_per_kimg(args, folder), 2),
-            "conv_gflops_after": round(conv_gflops(), 1),
-        }
+        figures = measure(args, folder)
+    after = conv_gflops()
+    gflops = args.tflop_per_kimg * 1000 / figures["sec_per_kimg"]
+    figures |= {
+        "conv_gflops_before": round(before, 1),
+        "conv_gflops_after": round(after, 1),
+        "share_of_conv_peak": round(gflops / ((before + after) / 2), 3),
+        "peak_memory_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
+    }
+    for name, value in figures.items():
+        print(f"{name:20} {value}")
     print(json.dumps({**vars(args), **figures}))
 
 

@@ -31,7 +31,9 @@ def test_a_size_is_a_base_grid_doubled(height, width, count, base):
     assert images[-1].shape[1:] == base and len(images) == count
 
 
-@pytest.mark.parametrize("size", [(2, 2), (3, 8), (100, 100), (1101, 750), (8192, 8192), (4, 64), (48, 48), (5, 5)])
+@pytest.mark.parametrize(
+    "size", [(2, 2), (3, 8), (100, 100), (1101, 750), (8192, 8192), (4, 64), (48, 48), (5, 5)]
+)
 def test_sizes_that_no_dataset_has(size):
     assert levels.level_count(*size) is None
     with pytest.raises(ValueError, match="base grid"):
