@@ -44,6 +44,17 @@ def test_twin_and_pillow_give_the_same_bytes(native, monkeypatch):
         np.testing.assert_array_equal(resize.resize(*case), result, err_msg=f"{image.size} {box}")
 
 
+def test_pixels_that_pillow_does_not_lend_are_copied(native, monkeypatch):
+    expected = [resize.resize(*case) for case in list(random_cases())[:12]]
+    monkeypatch.setattr(Image.Image, "__arrow_c_array__", _no_arrow, raising=False)
+    for case, result in zip(random_cases(), expected, strict=False):
+        np.testing.assert_array_equal(resize.resize(*case), result)
+
+
+def _no_arrow(image):
+    raise ValueError("Image rows are not contiguous in memory.")
+
+
 def lanczos(pixels, begin, end, size):
     """[lines, size] from float [lines, pixels], by the definition of the filter."""
     scale = (end - begin) / size

@@ -38,16 +38,17 @@ void Transpose8x8(const uint8_t* in, int64_t in_stride, uint8_t* out, int64_t ou
 }
 
 // [rows, columns] to [columns, rows].
-void Transpose(const uint8_t* in, int rows, int columns, uint8_t* out, int64_t out_stride) {
+void Transpose(const uint8_t* in, int64_t in_stride, int rows, int columns, uint8_t* out,
+               int64_t out_stride) {
   for (int y = 0; y < rows; y += 8) {
     for (int x = 0; x < columns; x += 8) {
       if (y + 8 <= rows && x + 8 <= columns) {
-        Transpose8x8(in + int64_t{y} * columns + x, columns, out + x * out_stride + y, out_stride);
+        Transpose8x8(in + y * in_stride + x, in_stride, out + x * out_stride + y, out_stride);
         continue;
       }
       for (int j = y; j < rows && j < y + 8; ++j) {
         for (int i = x; i < columns && i < x + 8; ++i) {
-          out[i * out_stride + j] = in[int64_t{j} * columns + i];
+          out[i * out_stride + j] = in[j * in_stride + i];
         }
       }
     }
@@ -82,8 +83,10 @@ void Blend(const uint8_t* in, int64_t step, const int32_t* weights, int taps, in
 
 }  // namespace
 
-// in: [height, width, channels]; out: [channels, y.size, x.size]; weights: see struct Weights.
-extern "C" void resize_8bit(const uint8_t* in, int height, int width, int channels, int x_size,
+// in: [height, width, pixel_bytes], rows row_bytes apart; of each pixel the first `channels` bytes
+// count. out: [channels, y.size, x.size]. weights: see struct Weights.
+extern "C" void resize_8bit(const uint8_t* in, int height, int width, int channels,
+                            int64_t row_bytes, int pixel_bytes, int x_size,
                             int x_taps, const int32_t* x_first, const int32_t* x_count,
                             const int32_t* x_values, int y_size, int y_taps,
                             const int32_t* y_first, const int32_t* y_count,
@@ -92,17 +95,17 @@ extern "C" void resize_8bit(const uint8_t* in, int height, int width, int channe
   const Weights wy{y_size, y_taps, y_first, y_count, y_values};
   // A stride that is no power of two keeps the columns out of the same lines of the cache.
   const int64_t stride = ((height + 63) / 64) * 64 + 64;
-  std::vector<uint8_t> columns(stride * width * channels);
+  std::vector<uint8_t> columns(stride * width * pixel_bytes);
   std::vector<uint8_t> narrow(int64_t{height} * wx.size);
   std::vector<uint8_t> wide(int64_t{wx.size} * height);
-  Transpose(in, height, width * channels, columns.data(), stride);
+  Transpose(in, row_bytes, height, width * pixel_bytes, columns.data(), stride);
   for (int c = 0; c < channels; ++c) {
     for (int x = 0; x < wx.size; ++x) {
-      const uint8_t* first = columns.data() + (int64_t{wx.first[x]} * channels + c) * stride;
-      Blend(first, stride * channels, wx.values + int64_t{x} * wx.taps, wx.count[x], height,
+      const uint8_t* first = columns.data() + (int64_t{wx.first[x]} * pixel_bytes + c) * stride;
+      Blend(first, stride * pixel_bytes, wx.values + int64_t{x} * wx.taps, wx.count[x], height,
             narrow.data() + int64_t{x} * height);
     }
-    Transpose(narrow.data(), wx.size, height, wide.data(), wx.size);
+    Transpose(narrow.data(), height, wx.size, height, wide.data(), wx.size);
     uint8_t* plane = out + int64_t{c} * wy.size * wx.size;
     for (int y = 0; y < wy.size; ++y) {
       Blend(wide.data() + int64_t{wy.first[y]} * wx.size, wx.size,

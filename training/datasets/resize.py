@@ -10,7 +10,8 @@ from __future__ import annotations
 import ctypes
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,14 +44,53 @@ def resize(image: Image.Image, width: int, height: int, box: tuple[int, ...]) ->
         return pixels[np.newaxis] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
     x = _weights(image.width, box[0], box[2], width)
     y = _weights(image.height, box[1], box[3], height)
-    part = (x.begin, y.begin, x.end, y.end)
-    if part != (0, 0, *image.size):
-        image = image.crop(part)
     channels = len(image.getbands())
     result = np.empty([channels, height, width], np.uint8)
-    arguments = image.height, image.width, channels, *x.arguments, *y.arguments
-    native(image.tobytes(), *arguments, result.ctypes.data)
+    with _pixels_of(image) as (address, pixel_bytes):
+        row_bytes = image.width * pixel_bytes
+        first = address + y.begin * row_bytes + x.begin * pixel_bytes
+        size = y.end - y.begin, x.end - x.begin, channels
+        strides = row_bytes, pixel_bytes
+        native(first, *size, *strides, *x.arguments, *y.arguments, result.ctypes.data)
     return result
+
+
+@contextmanager
+def _pixels_of(image: Image.Image) -> Iterator[tuple[int, int]]:
+    """Address of a picture's pixels, row by row, and bytes of each.
+
+    Pillow lends them through Arrow's C interface; where it does not, they are copied.
+    """
+    try:
+        capsules = image.__arrow_c_array__()
+    except (AttributeError, ValueError):  # an older Pillow, or rows that do not follow another
+        copy = np.frombuffer(image.tobytes(), np.uint8)
+        yield copy.ctypes.data, len(image.getbands())
+        return
+    get = ctypes.pythonapi.PyCapsule_GetPointer
+    get.restype, get.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
+    array = ctypes.cast(get(capsules[1], b"arrow_array"), ctypes.POINTER(_ArrowArray)).contents
+    # RGB is a list of four bytes for each pixel, the last without meaning.
+    leaf = array.children[0].contents if array.n_children else array
+    yield leaf.buffers[1], leaf.length // (image.width * image.height)
+
+
+class _ArrowArray(ctypes.Structure):
+    """https://arrow.apache.org/docs/format/CDataInterface.html"""
+
+
+_ArrowArray._fields_ = (
+    ("length", ctypes.c_int64),
+    ("null_count", ctypes.c_int64),
+    ("offset", ctypes.c_int64),
+    ("n_buffers", ctypes.c_int64),
+    ("n_children", ctypes.c_int64),
+    ("buffers", ctypes.POINTER(ctypes.c_void_p)),
+    ("children", ctypes.POINTER(ctypes.POINTER(_ArrowArray))),
+    ("dictionary", ctypes.c_void_p),
+    ("release", ctypes.c_void_p),
+    ("private_data", ctypes.c_void_p),
+)
 
 
 _LANCZOS = Image.Resampling.LANCZOS
@@ -119,6 +159,7 @@ def _native() -> Callable | None:
         return None  # the same bytes without it, more slowly: nothing to warn of
     pointer, number = ctypes.c_void_p, ctypes.c_int
     weights = [number, number, pointer, pointer, pointer]
-    function.argtypes = [pointer, number, number, number, *weights, *weights, pointer]
+    strides = [ctypes.c_int64, number]
+    function.argtypes = [pointer, *[number] * 3, *strides, *weights, *weights, pointer]
     function.restype = None
     return function
