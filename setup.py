@@ -25,6 +25,13 @@ setup(
         "beam": ["apache-beam>=2.60"],
         "hdf5": ["h5py>=3.8"],
         "lsun": ["lmdb>=1.4"],
-        "test": ["h5py>=3.8", "hypothesis>=6", "lmdb>=1.4", "pytest>=8", "pytest-xdist>=3.5", "ruff>=0.8"],
+        "test": [
+            "h5py>=3.8",
+            "hypothesis>=6",
+            "lmdb>=1.4",
+            "pytest>=8",
+            "pytest-xdist>=3.5",
+            "ruff>=0.8",
+        ],
     },
 )
