@@ -102,16 +102,17 @@ def _parse_args() -> argparse.Namespace:
         choices=("fp32", "mixed"),
         default="fp32",
         help="mixed computes the four highest resolutions in float16 on GPUs, and in bfloat16 on "
-        "CPUs that have it (default: fp32)",
+        "CPUs that have it; fp32 as the configuration says, which for those of StyleGAN2-ADA is "
+        "float16 too on GPUs (default: fp32)",
     )
     add("--snap", type=cli.integer(1), help="ticks between snapshots (default: 10)")
     add(
         "--resume",
         type=cli.path,
         metavar="FROM",
-        help="go on with a run exactly: a run directory, or latest, with the options that it was "
-        "started with; or start a new run from the weights of a snapshot: a file, an https URL, or "
-        "the name of a published network",
+        help="go on with a run exactly: a run directory, or latest for the run that saved last, "
+        "with the options that it was started with, but for --metrics; or start a new run from the "
+        "weights of a snapshot: a file, an https URL, or the name of a published network",
     )
     add(
         "--resume-partial",

@@ -26,7 +26,7 @@ from training import snapshots
 
 # What may go wrong with a metric and leaves the rest of the program sound: a full disk, too little
 # memory on a GPU.
-_FAILURES = (UserError, OSError, MemoryError, tf.errors.OpError)
+_FAILURES = (UserError, OSError, MemoryError, ArithmeticError, ValueError, tf.errors.OpError)
 
 
 class MetricBase:

@@ -207,7 +207,8 @@ def upsample_conv_2d(
     height, width = (x.shape[a].value for a in layout.spatial_axes(data_format))
     out_size = ((height - 1) * factor + size, (width - 1) * factor + size)
     # A transposed convolution correlates with the flipped kernel and wants [n, n, out, C].
-    w = tf.transpose(w[::-1, ::-1], [0, 1, 3, 2])
+    # tf.reverse copies whole rows of channels, where a slice with steps of -1 copies numbers.
+    w = tf.transpose(tf.reverse(w, [0, 1]), [0, 1, 3, 2])
     x = layout.conv2d_transpose(x, w, factor, out_size, data_format)
     # As far left as `upsample_2d` pads, less what the transposed convolution has added already.
     pad0 = (k.shape[0] - factor + 1) // 2 + factor - 1 - (size - 1) // 2

@@ -96,8 +96,11 @@ class AdaptiveAugment:
             return None
         signs = self._signs.read_value()
         mean = signs[0] / tf.maximum(signs[1], 1.0)
+        # Scores that are not finite, as in a step that the optimizer skips, leave p alone.
+        direction = tf.sign(mean - options.target)
+        direction = tf.where(tf.is_finite(mean), direction, tf.zeros_like(direction))
         step = tf.cast(minibatch_size * options.interval, tf.float32) / (options.kimg * 1000)
-        moved = self.strength.read_value() + tf.sign(mean - options.target) * step
+        moved = self.strength.read_value() + direction * step
         with tf.control_dependencies([signs, moved]):
             return tf.group(
                 self.strength.assign(tf.clip_by_value(moved, 0.0, MAX_STRENGTH), read_value=False),

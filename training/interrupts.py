@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import signal
-import sys
 import threading
 from types import FrameType
 from typing import Any
@@ -46,8 +46,5 @@ class Interrupts:
         self.received = number
         for other in self._previous:
             signal.signal(other, signal.SIG_DFL)
-        print(
-            f"\n{_NAMES[signal.Signals(number)]}: finishing the step, then saving; "
-            "once more stops at once",
-            file=sys.stderr,
-        )
+        text = f"\n{_NAMES[number]}: finishing the step, then saving; once more stops at once\n"
+        os.write(2, text.encode())  # print is not for signal handlers

@@ -32,7 +32,8 @@ class Reports:
         if resumed_nimg is not None:
             _forget_after(self._path, resumed_nimg / 1000)
             start = tf.SessionLog(status=tf.SessionLog.START)
-            self._writer.add_session_log(start, resumed_nimg)
+            # TensorBoard forgets what is at this step or later.
+            self._writer.add_session_log(start, resumed_nimg + 1)
 
     def tick(self, stats: dict[str, Any], values: dict[str, float], nimg: int) -> None:
         """Reports a tick.
@@ -78,18 +79,20 @@ class Reports:
 
 
 def _forget_after(path: str, kimg: float) -> None:
-    """Removes the rows of later positions, and a last one that is not whole."""
+    """Removes the rows of later positions, and those that are not whole."""
     if not os.path.exists(path):
         return
     kept = []
-    with open(path, encoding="utf-8") as file:
+    with open(path, encoding="utf-8", errors="replace") as file:
         for line in file:
             try:
                 later = json.loads(line)["kimg"] > kimg
             except (ValueError, KeyError, TypeError):
                 later = True
-            if later or not line.endswith("\n"):
-                break
-            kept.append(line)
-    with atomic_write(path, "w") as file:
-        file.writelines(kept)
+            if not later:
+                kept.append(line)
+    try:
+        with atomic_write(path, "w") as file:
+            file.writelines(kept)
+    except OSError as error:
+        print(f"Warning: cannot write statistics: {error}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import json
 import os
 import re
@@ -63,8 +62,9 @@ def state_path(run_dir: str, cur_nimg: int) -> str:
 
 def find_states(run_dir: str) -> list[str]:
     """Paths of the states in a run directory, the newest last. All are whole: see `save_state`."""
-    paths = glob.glob(os.path.join(glob.escape(run_dir), "training-state-*.npz"))
-    return sorted(paths, key=lambda path: int(re.findall(r"\d+", os.path.basename(path))[0]))
+    found = [re.fullmatch(r"training-state-(\d{6,})\.npz", name) for name in os.listdir(run_dir)]
+    found = sorted((match for match in found if match), key=lambda match: int(match[1]))
+    return [os.path.join(run_dir, match[0]) for match in found]
 
 
 def resumed_options(run_dir: str, given: TrainingOptions | None) -> TrainingOptions:
@@ -93,9 +93,10 @@ def resumed_options(run_dir: str, given: TrainingOptions | None) -> TrainingOpti
         given.augment_args.kimg = options.augment_args.kimg
         given.G_smoothing_rampup = options.G_smoothing_rampup
     wanted = json.loads(json.dumps(given.to_json()))
-    # The data set may have moved; what is in it is checked when it is opened.
+    # The data set may have moved; how many images it has is checked when it is opened.
     options.dataset_args["tfrecord_dir"] = wanted["dataset_args"].pop("tfrecord_dir")
-    different = list(_differences(wanted, stored, ""))
+    complete = {**options.to_json(), "dataset_args": options.dataset_args}
+    different = list(_differences(wanted, json.loads(json.dumps(complete)), ""))
     if different:
         name, value, was = different[0]
         raise UserError(

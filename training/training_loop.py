@@ -34,6 +34,7 @@ from training.train_graph import TrainGraph
 from training.training_state import load_state, save_state
 from training.transfer import read_weights, transfer
 
+FINAL = "network-final.pkl"
 _GRID_STREAM = [0, 0, 0, 2]
 # What a run counts, by attributes of `_Run`.
 _COUNTERS = ("cur_nimg", "last_nimg", "minibatch", "cur_tick", "tick_start_nimg")
@@ -69,7 +70,7 @@ def train(
     Raises:
         UserError: as `training_loop`, or `result_dir` cannot be written.
     """
-    # What does not fit leaves no run directory behind.
+    # What can be checked without networks leaves no run directory behind.
     dataset = TFRecordDataset(**options.dataset_args)
     dataset.close()
     num_replicas = len(tfutil.replica_devices(options.num_gpus))
@@ -232,7 +233,7 @@ class _Run:
         for name, value in counters.items():
             setattr(self, name, value)
         self.is_resumed = True
-        if self.cur_nimg >= self.options.total_kimg * 1000:
+        if self._is_over() and os.path.exists(os.path.join(self.run_dir, FINAL)):
             raise UserError(
                 f"the run has its {self.cur_nimg / 1000:g} kimg already: "
                 "give a larger --total-kimg to train longer"
@@ -266,25 +267,25 @@ class _Run:
                 print(f"Ended at {self.cur_nimg / 1000:g} kimg. To go on:")
                 print(f"  python run_training.py --resume={self.run_dir}")
                 raise interrupts.exception()
-        final = os.path.join(self.run_dir, "network-final.pkl")
+        final = os.path.join(self.run_dir, FINAL)
         snapshots.save((self.G, self.D, self.Gs), final)
         return final
 
     def _steps(self, interrupts: Interrupts) -> None:
         """Trains until the run is over or a signal is received."""
         options = self.options
-        total = int(options.total_kimg * 1000)
         sched = self._schedule(self.last_nimg)
         batches = self._minibatches(self._schedule(self.cur_nimg))
         bar = tqdm(
-            total=total / 1000,
+            total=options.total_kimg,
             initial=self.cur_nimg / 1000,
             unit="kimg",
             disable=None,
             leave=False,
             smoothing=0.05,
         )
-        done = False
+        # As of a run that was ended between its last step and its last file.
+        done = self._is_over()
         try:
             while not done and interrupts.received is None:
                 previous, sched = sched, self._schedule(self.cur_nimg)
@@ -301,7 +302,7 @@ class _Run:
                 self.cur_nimg += sched.minibatch_size
                 self.minibatch += 1
                 bar.update(sched.minibatch_size / 1000)
-                done = self.cur_nimg >= total or self._out_of_time()
+                done = self._is_over() or self._out_of_time()
                 tick_nimg = self.cur_nimg - self.tick_start_nimg
                 tick_kimg = min(sched.tick_kimg, options.total_kimg / _MIN_TICKS)
                 if done or self.minibatch == 1 or tick_nimg >= tick_kimg * 1000:
@@ -323,6 +324,9 @@ class _Run:
         """Reals from the current position on, of the level and size that the schedule says."""
         lod = int(np.floor(sched.lod))
         return self.training_set.minibatches(self.cur_nimg, sched.minibatch_size, lod)
+
+    def _is_over(self) -> bool:
+        return self.cur_nimg >= int(self.options.total_kimg * 1000)
 
     def _out_of_time(self) -> bool:
         limit = self.options.total_seconds

@@ -56,8 +56,9 @@ def read_weights(path: str) -> dict[str, dict[str, np.ndarray]]:
     """
     with tflib.graph_session():
         loaded = snapshots.load(path)
-        networks = dict(zip(_NAMES, loaded, strict=True)) if isinstance(loaded, tuple) else None
-        if networks is None:
+        if isinstance(loaded, tuple):
+            networks = dict(zip(_NAMES, loaded, strict=True))
+        else:
             networks = {"Gs": snapshots.load_generator(path)}
         return {name: tflib.run(network.vars) for name, network in networks.items()}
 
@@ -70,7 +71,8 @@ def transfer(
     """Sets the variables of networks to those of a snapshot as far as they fit; prints a table.
 
     Variables that differ in size because of labels are adapted: inputs that are new keep their
-    initial weights, and a discriminator's output is shared by all classes.
+    initial weights, and the output of StyleGAN2's discriminator is shared by all classes. That of
+    ADA's is of another kind with labels, and starts anew.
 
     Args:
         weights: as from `read_weights`.
@@ -113,7 +115,7 @@ def match(source: Mapping[str, np.ndarray], target: Mapping[str, np.ndarray]) ->
         total += size
         value = source.get(name)
         if value is not None and value.shape != initial.shape:
-            value = _adapt(value, initial)
+            value = _adapt(name, source, target)
             if value is not None:
                 result.adapted.append(name)
         if value is None:
@@ -125,16 +127,25 @@ def match(source: Mapping[str, np.ndarray], target: Mapping[str, np.ndarray]) ->
     return result
 
 
-def _adapt(value: np.ndarray, initial: np.ndarray) -> np.ndarray | None:
-    """A dense layer's weights [in, out] for another number of labels; None if they do not fit."""
-    if value.ndim != 2 or initial.ndim != 2:
-        return None
-    if value.shape[1] == initial.shape[1]:  # Inputs: the latents come first, then the labels.
+def _adapt(
+    name: str,
+    source: Mapping[str, np.ndarray],
+    target: Mapping[str, np.ndarray],
+) -> np.ndarray | None:
+    """A variable for another number of labels; None if it is none of those that depend on it."""
+    value, initial = source[name], target[name]
+    layer = "/".join(name.split("/")[-2:])
+    if layer == "Dense0/weight" and "mapping" in name and value.shape[1] == initial.shape[1]:
+        # Latents come first, then labels. Weights are scaled by the number of inputs when used.
         rows = min(len(value), len(initial))
-        return np.concatenate([value[:rows], initial[rows:]])
-    if value.shape[0] == initial.shape[0] and 1 in (value.shape[1], initial.shape[1]):
-        mean = value.mean(axis=1, keepdims=True)  # Scores by class, or one score for all.
-        return np.repeat(mean, initial.shape[1], axis=1)
+        scale = np.sqrt(len(initial) / len(value), dtype=value.dtype)
+        return np.concatenate([value[:rows] * scale, initial[rows:]])
+    by_class = not any("LabelEmbed" in other for other in (*source, *target))
+    sizes = value.shape[-1], initial.shape[-1]
+    fits = value.shape[:-1] == initial.shape[:-1] and 1 in sizes
+    if layer in ("Output/weight", "Output/bias") and by_class and fits:
+        # A score for each class, or one for all. ADA's output is something else.
+        return np.repeat(value.mean(axis=-1, keepdims=True), sizes[1], axis=-1)
     return None
 
 

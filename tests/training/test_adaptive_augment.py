@@ -43,6 +43,7 @@ def test_p_follows_the_signs_of_scores(session):
     assert after([1, 0.2], [0, 0]) == pytest.approx(0.1)  # 0.3: what came before is forgotten
     assert after([-1, -1]) == pytest.approx(0)
     assert after([-1, -1]) == 0  # not below
+    assert after([np.nan, 1]) == 0
     for _ in range(12):
         last = after([1, 1])
     assert last == pytest.approx(MAX_STRENGTH)

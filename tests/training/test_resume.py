@@ -148,6 +148,13 @@ def test_a_run_can_be_made_longer(tmp_path, whole_run, run_script):
     args = ["run_training.py", f"--resume={copy}"]
     done = run_script(args)
     assert done.returncode == 2 and "give a larger --total-kimg" in done.stderr
+    # Ended after its last step, before its last file.
+    (copy / "network-final.pkl").unlink()
+    done = run_script(args)
+    assert done.returncode == 0, done.stderr
+    final = (copy / "network-final.pkl").read_bytes()
+    assert final == (whole_run / "network-final.pkl").read_bytes()
+    assert rows_of(copy) == rows_of(whole_run)
     done = run_script([*args, "--total-kimg=1.1", "--keep=1"])
     assert done.returncode == 0, done.stderr
     assert rows_of(copy)[-1]["kimg"] == 1.104

@@ -58,11 +58,13 @@ def test_another_resolution_and_labels_are_adapted(snapshot, session, capsys):
         np.testing.assert_array_equal(G[name], values["G"][name])
     name = "G_synthesis/64x64/Conv1/weight"
     np.testing.assert_array_equal(G[name], before["G"][name])
-    dense = G["G_mapping/Dense0/weight"]  # [z, embedded label] to w
-    np.testing.assert_array_equal(dense[:8], values["G"]["G_mapping/Dense0/weight"])
+    dense = G["G_mapping/Dense0/weight"]  # [z, embedded label] to w, scaled by twice the inputs
+    expected = values["G"]["G_mapping/Dense0/weight"] * np.sqrt(2)
+    np.testing.assert_allclose(dense[:8], expected, rtol=1e-6)
     np.testing.assert_array_equal(dense[8:], before["G"]["G_mapping/Dense0/weight"][8:])
     output = values["D"]["Output/weight"]
     np.testing.assert_array_equal(D["Output/weight"], np.repeat(output, 3, axis=1))
+    np.testing.assert_array_equal(D["Output/bias"], np.repeat(values["D"]["Output/bias"], 3))
     text = capsys.readouterr().out
     assert "G, adapted: G_mapping/Dense0/weight" in text and "D, adapted: Output/weight" in text
     assert "G, new: " in text and "64x64" in text
@@ -74,6 +76,11 @@ def test_labels_may_be_given_up(snapshot):
     np.testing.assert_array_equal(result.values["Output/weight"], [[1], [4]])
     result = match({"w": scores}, {"w": np.zeros([3, 2], np.float32), "x": np.zeros(2)})
     assert result.new == ["w", "x"] and result.share == 0
+    result = match({"4x4/Dense0/weight": scores}, {"4x4/Dense0/weight": np.zeros([5, 3], "f4")})
+    assert result.new == ["4x4/Dense0/weight"]  # another size, not another number of labels
+    embedded = {"Output/weight": np.zeros([2, 3], "f4"), "LabelEmbed/weight": scores}
+    result = match({"Output/weight": np.ones([2, 1], "f4")}, embedded)
+    assert result.new == ["Output/weight", "LabelEmbed/weight"]
     result = match({"w": scores, "y": scores}, {"w": np.float64(scores)})
     assert result.unused == ["y"] and result.values["w"].dtype == np.float64
 
