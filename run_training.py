@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from dnnlib import UserError, cli
@@ -44,7 +45,20 @@ _OF_A_SESSION |= {"metrics", "feature_net"}
 
 def _parse_args() -> argparse.Namespace:
     parser = cli.ArgumentParser(description=__doc__, epilog=_EXAMPLES)
-    add = parser.add_argument
+    _add_basics(parser.add_argument)
+    _add_steps(parser.add_argument)
+    _add_saving(parser.add_argument)
+    group = parser.add_argument_group("augmentation of what the discriminator sees (ADA)")
+    _add_augmentation(group.add_argument)
+    group = parser.add_argument_group("smaller networks and shorter schedules, for small machines")
+    _add_sizes(group.add_argument)
+    args = parser.parse_args()
+    _check(args, parser)
+    return args
+
+
+def _add_basics(add: Callable) -> None:
+    """What to train on, with which configuration."""
     add(
         "--result-dir",
         type=cli.path,
@@ -67,7 +81,6 @@ def _parse_args() -> argparse.Namespace:
         type=cli.number(0.001),
         help="length in thousands of images (default: config's, mostly 25000)",
     )
-    add("--gamma", type=cli.number(0), help="weight of the R1 regularisation (default: config's)")
     add(
         "--mirror-augment",
         "--mirror",
@@ -75,20 +88,18 @@ def _parse_args() -> argparse.Namespace:
         default=False,
         help="flip half of the images (false)",
     )
+    add("--cond", type=cli.boolean, default=True, help="use the data set's labels (true)")
+    add("--dry-run", "-n", action="store_true", help="print the options and stop")
     add(
-        "--metrics",
-        default="none",
-        help=f"of every snapshot: {', '.join(METRICS)}, separated by commas, or none (default: "
-        "none)",
+        "--demo",
+        action="store_true",
+        help="draw a small data set, train on it for a few minutes on a CPU, and generate a grid",
     )
-    add(
-        "--feature-net",
-        type=_feature_net,
-        action="append",
-        default=[],
-        metavar="[ROLE=]FILE",
-        help="file of a feature network for --metrics, as run_metrics.py takes it",
-    )
+
+
+def _add_steps(add: Callable) -> None:
+    """What a step does."""
+    add("--gamma", type=cli.number(0), help="weight of the R1 regularisation (default: config's)")
     add("--seed", type=cli.integer(0, 2**31 - 1), help="fixes the whole run (default: 1000)")
     add("--batch", type=cli.integer(1), help="images a step (default: config's)")
     add(
@@ -105,7 +116,12 @@ def _parse_args() -> argparse.Namespace:
         "CPUs that have it; fp32 as the configuration says, which for those of StyleGAN2-ADA is "
         "float16 too on GPUs (default: fp32)",
     )
+
+
+def _add_saving(add: Callable) -> None:
+    """Snapshots: what is kept, measured, gone on with."""
     add("--snap", type=cli.integer(1), help="ticks between snapshots (default: 10)")
+    add("--keep", type=cli.integer(1), help="states for --resume that are kept (default: 2)")
     add(
         "--resume",
         type=cli.path,
@@ -125,55 +141,60 @@ def _parse_args() -> argparse.Namespace:
         metavar="N",
         help="do not train the first N layers of the discriminator (Freeze-D)",
     )
-    add("--keep", type=cli.integer(1), help="states for --resume that are kept (default: 2)")
-    augment = parser.add_argument_group("augmentation of what the discriminator sees (ADA)")
-    augment.add_argument(
+    add(
+        "--metrics",
+        default="none",
+        help=f"of every snapshot: {', '.join(METRICS)}, separated by commas, or none (default: "
+        "none)",
+    )
+    add(
+        "--feature-net",
+        type=_feature_net,
+        action="append",
+        default=[],
+        metavar="[ROLE=]FILE",
+        help="file of a feature network for --metrics, as run_metrics.py takes it",
+    )
+
+
+def _add_augmentation(add: Callable) -> None:
+    add(
         "--aug",
         choices=("noaug", "ada", "fixed"),
         help="ada: as much as the discriminator overfits; fixed: by --p (default: ada for the "
         "configurations of StyleGAN2-ADA, else noaug)",
     )
-    augment.add_argument(
+    add(
         "--augpipe",
         metavar="NAME",
         help=f"which transformations: {', '.join(AUGMENT_PRESETS)} (default: bgc)",
     )
-    augment.add_argument(
-        "--p", type=cli.number(0, 1), help="probability of each transformation, for --aug=fixed"
-    )
-    augment.add_argument(
-        "--target", type=cli.number(-1, 1), help="of the overfitting, for --aug=ada (default: 0.6)"
-    )
-    add("--cond", type=cli.boolean, default=True, help="use the data set's labels (true)")
-    add("--dry-run", "-n", action="store_true", help="print the options and stop")
+    add("--p", type=cli.number(0, 1), help="probability of each transformation, for --aug=fixed")
+    add("--target", type=cli.number(-1, 1), help="of the overfitting, for --aug=ada (default: 0.6)")
+
+
+def _add_sizes(add: Callable) -> None:
+    add("--resolution", type=cli.integer(4), help="train at a coarser level of the data")
+    add("--fmap-base", type=cli.integer(1), help="feature maps, overall")
+    add("--fmap-max", type=cli.integer(1), help="feature maps, at most (512)")
+    add("--latent-size", type=cli.integer(1), help="size of z and w (512)")
+    add("--mapping-layers", type=cli.integer(1), help="depth of the mapping network (8 or 2)")
+    add("--lrate", type=cli.number(0), help="learning rate (default: config's)")
     add(
-        "--demo",
-        action="store_true",
-        help="draw a small data set, train on it for a few minutes on a CPU, and generate a grid",
-    )
-    size = parser.add_argument_group("smaller networks and shorter schedules, for small machines")
-    size.add_argument(
-        "--resolution", type=cli.integer(4), help="train at a coarser level of the data"
-    )
-    size.add_argument("--fmap-base", type=cli.integer(1), help="feature maps, overall")
-    size.add_argument("--fmap-max", type=cli.integer(1), help="feature maps, at most (512)")
-    size.add_argument("--latent-size", type=cli.integer(1), help="size of z and w (512)")
-    size.add_argument(
-        "--mapping-layers", type=cli.integer(1), help="depth of the mapping network (8 or 2)"
-    )
-    size.add_argument("--lrate", type=cli.number(0), help="learning rate (default: config's)")
-    size.add_argument(
         "--lod-kimg",
         type=cli.number(0.001),
         help="configs a-d: thousands of images at a resolution, and again for fading in the next "
         "(600)",
     )
-    size.add_argument(
+    add(
         "--ema-kimg",
         type=cli.number(0),
         help="half-life of the weight average in thousands of images (default: config's)",
     )
-    args = parser.parse_args()
+
+
+def _check(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
+    """Options that do not go together."""
     # Deviation: the official default is fid50k.
     unknown = [name for name in args.metrics.split(",") if name not in ("none", *METRICS)]
     if unknown:
@@ -189,7 +210,6 @@ def _parse_args() -> argparse.Namespace:
         if given:
             names = ", ".join("--" + n.replace("_", "-") for n in given)
             parser.error(f"--demo chooses {names} itself: leave it out")
-    return args
 
 
 def main() -> None:
