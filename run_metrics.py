@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 import os
 
-from dnnlib import UserError, cli
+from dnnlib import cli
 from dnnlib.tensorflow_loader import load_tensorflow
 from metrics import METRICS
 from metrics.feature_networks.sources import ROLES, FeatureSources, parse_feature_net
@@ -33,13 +33,6 @@ def _metric_names(text: str) -> list[str]:
     if unknown := [name for name in names if name not in METRICS]:
         raise argparse.ArgumentTypeError(f"no metric {unknown[0]!r}: use {', '.join(METRICS)}")
     return list(dict.fromkeys(names))
-
-
-def _feature_net(text: str) -> tuple[str, str]:
-    try:
-        return parse_feature_net(text)
-    except UserError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _parse_args() -> argparse.Namespace:
@@ -85,7 +78,7 @@ def _parse_args() -> argparse.Namespace:
     )
     add(
         "--feature-net",
-        type=_feature_net,
+        type=cli.checked(parse_feature_net),
         action="append",
         default=[],
         metavar="[ROLE=]FILE",

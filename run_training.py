@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from dnnlib import UserError, cli
+from dnnlib import cli
 from dnnlib.tensorflow_loader import load_tensorflow
 from metrics import METRICS
 from metrics.feature_networks.sources import FeatureSources, parse_feature_net
@@ -149,7 +149,7 @@ def _add_saving(add: Callable) -> None:
     )
     add(
         "--feature-net",
-        type=_feature_net,
+        type=cli.checked(parse_feature_net),
         action="append",
         default=[],
         metavar="[ROLE=]FILE",
@@ -238,13 +238,6 @@ def main() -> None:
         training_loop.resume(options, run_dir, state, metrics)
     else:
         training_loop.train(options, args.result_dir, _description(args), metrics)
-
-
-def _feature_net(text: str) -> tuple[str, str]:
-    try:
-        return parse_feature_net(text)
-    except UserError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _metrics(args: argparse.Namespace, options: TrainingOptions) -> MetricGroup | None:
