@@ -199,7 +199,7 @@ def _compile(recipe: Recipe, staging: str, timeout: float) -> list[str]:
     for source in (SOURCES / name for name in recipe.files):
         target = os.path.join(staging, source.stem + ".o")
         output = ["-c", str(source), "-o", target]
-        if source.name == "tensorflow_ops.cc":
+        if source.name.startswith("tensorflow_"):
             flags = [*_CXX_FLAGS, "-O1", *recipe.compile_flags]
             cuda = ["-DTF_OPS_CUDA"] if recipe.nvcc else []
             commands.append([*recipe.compiler, *flags, *cuda, *output])

@@ -47,8 +47,10 @@ def fused_bias_act(
     gain: float | None = None,
     clamp: float | None = None,
     impl: str = "auto",
+    scale: tf.Tensor | None = None,
+    noise: tf.Tensor | None = None,
 ) -> tf.Tensor:
-    """clip(gain · act(x + b), -clamp, clamp)
+    """clip(gain · act(scale · x + noise + b), -clamp, clamp)
 
     Args:
         x: float tensor of any shape.
@@ -59,12 +61,14 @@ def fused_bias_act(
         gain: factor; None: the activation's own (√2 for relu, lrelu and swish, else 1).
         clamp: limit of the absolute value, None or a negative number for none.
         impl: see `tf_ops.native`.
+        scale: [N, x.shape[axis]], for every sample of `x` [N, …]; None for 1.
+        noise: like `x` without `axis`, or one for all samples [1, …]; None for 0.
 
     Returns:
         Tensor like `x`, differentiable any number of times.
 
     Raises:
-        UserError: unknown `act`, or a bias that does not fit.
+        UserError: unknown `act`; bias, scale or noise that do not fit.
     """
     if act not in activation_funcs:
         raise UserError(f"no activation {act!r}: use one of {', '.join(activation_funcs)}")
@@ -78,11 +82,43 @@ def fused_bias_act(
         b = tf.convert_to_tensor(b)
         if b.shape.ndims != 1 or not b.shape[:1].is_compatible_with(x.shape[axis : axis + 1]):
             raise UserError(f"bias of shape {b.shape} for axis {axis} of a tensor {x.shape}")
+    _check_modulation(x, axis, scale, noise)
     library = native.find("fused_bias_act", impl, x.dtype)
     if library is None:
+        x = _modulate(x, axis, scale, noise)
         return _reference(x, b, axis, act, alpha, gain, clamp)
     native_op = _Native(library, b is not None, axis, act, alpha, gain, clamp)
-    return native_op.value(x, tf.zeros([0], x.dtype) if b is None else b)
+    b = tf.zeros([0], x.dtype) if b is None else b
+    if scale is None and noise is None:
+        return native_op.value(x, b)
+    if native_op.output_tells_slope():
+        return native_op.modulated_value(x, b, scale, noise)
+    return native_op.value(_modulate(x, axis, scale, noise), b)
+
+
+def _check_modulation(x, axis, scale, noise):
+    for name, tensor, shape in (
+        ("scale", scale, [x.shape[0], x.shape[axis]]),
+        ("noise", noise, [d for i, d in enumerate(x.shape.dims) if i != axis]),
+    ):
+        fits = tensor is None or (axis > 0 and tensor.shape.is_compatible_with(shape))
+        # One image of noise serves all samples.
+        if not (fits or (name == "noise" and tensor.shape.is_compatible_with([1, *shape[1:]]))):
+            raise UserError(f"{name} of shape {tensor.shape} for axis {axis} of a tensor {x.shape}")
+
+
+def _modulate(x, axis, scale, noise):
+    if scale is not None:
+        x = x * _per_channel(scale, axis, x.shape.ndims)
+    return x if noise is None else x + tf.expand_dims(noise, axis)
+
+
+def _per_channel(scale, axis, rank):
+    """[N, C] as a factor of a tensor with channels at `axis`."""
+    count, channels = tf.shape(scale)[0], scale.shape[1].value
+    return tf.reshape(
+        scale, [count if i == 0 else channels if i == axis else 1 for i in range(rank)]
+    )
 
 
 def _add_bias(x, b, axis):
@@ -124,7 +160,7 @@ class _Native:
             y, _ = self._op(0, x, b, with_sum=False)
 
             def gradient(dy):
-                if self._output_tells_slope():
+                if self.output_tells_slope():
                     return self._gradient_by_output(dy, tf.zeros_like(b), y)
                 return self._gradient_by_input(dy, x, b)
 
@@ -132,7 +168,36 @@ class _Native:
 
         return function(x, b)
 
-    def _output_tells_slope(self):
+    def modulated_value(self, x, b, scale, noise):
+        """y for x and b, and for scale and noise where they are not None."""
+        given = [t for t in (scale, noise) if t is not None]
+
+        @tf.custom_gradient
+        def function(x, b, *given):
+            factor = None if scale is None else given[0]
+            added = None if noise is None else given[-1]
+            y, _ = self._op(0, x, b, scale=factor, noise=added, with_sum=False)
+
+            def gradient(dy):
+                dt, db = self._gradient_by_output(dy, tf.zeros_like(b), y)
+                gradients = [dt, db]
+                if factor is not None:
+                    gradients[0] = dt * _per_channel(factor, self.axis, x.shape.ndims)
+                    pixels = [i for i in range(1, x.shape.ndims) if i != self.axis]
+                    gradients.append(tf.reduce_sum(dt * x, axis=pixels))
+                if added is not None:
+                    d_noise = tf.reduce_sum(dt, axis=self.axis)
+                    if added.shape[0].value == 1:
+                        d_noise = tf.reduce_sum(d_noise, axis=0, keepdims=True)
+                    gradients.append(d_noise)
+                return gradients
+
+            return y, gradient
+
+        return function(x, b, *given)
+
+    def output_tells_slope(self):
+        """Whether the first gradient follows from y alone."""
         return self.act in _PIECEWISE_LINEAR and self.gain > 0 and self.alpha >= 0
 
     def _gradient_by_output(self, dy, dy_bias, y):
@@ -186,10 +251,11 @@ class _Native:
 
         return function(direction, dy, x, b)
 
-    def _op(self, order, a, a_bias=None, reference=None, reference_bias=None, dy=None,
-            from_output=False, with_sum=True):  # fmt: skip
+    def _op(self, order, a, a_bias=None, reference=None, reference_bias=None, dy=None, scale=None,
+            noise=None, from_output=False, with_sum=True):  # fmt: skip
         none = tf.zeros([0], a.dtype)
-        inputs = [none if t is None else t for t in (a_bias, reference, reference_bias, dy)]
+        tensors = (a_bias, reference, reference_bias, dy, scale, noise)
+        inputs = [none if t is None else t for t in tensors]
         outputs = self.library.tf_ops_fused_bias_act(
             a,
             *inputs,

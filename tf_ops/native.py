@@ -27,7 +27,7 @@ def find(op_name: str, impl: str, dtype: tf.DType) -> ModuleType | None:
     """The library with the twin of `op_name`, or None where the reference is to be used.
 
     Args:
-        op_name: `upfirdn_2d` or `fused_bias_act`.
+        op_name: of the operation, for messages.
         impl: `ref` always takes the reference; `auto` and `cuda` (the official default) take the
             twin where there is one; `native` takes the twin or fails.
         dtype: of the tensor; twins know those in `DTYPES`.

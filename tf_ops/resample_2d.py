@@ -1,22 +1,27 @@
-"""Bilinear sampling of images under affine transforms, with the true adjoint as its gradient.
+"""Sampling of images at points and along axes, with the true adjoint as its gradient.
 
-Sampling is linear in the image: a sparse matrix with four weights a row, one for each neighbour of
-the point that is sampled. The gradient multiplies with the transposed matrix, and its gradient with
-the matrix again, so that every derivative is exact.
+Both are linear in the image: a sparse matrix with a few weights a row. The gradient multiplies with
+the transposed matrix, and its gradient with the matrix again, so that every derivative is exact.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import tensorflow.compat.v1 as tf
 
 from dnnlib import UserError
+from tf_ops import native
 
 
-def resample_2d(x: tf.Tensor, transforms: tf.Tensor, out_size: tuple[int, int]) -> tf.Tensor:
+def resample_2d(
+    x: tf.Tensor, transforms: tf.Tensor, out_size: tuple[int, int], impl: str = "auto"
+) -> tf.Tensor:
     """Pixel (u, v) of the result is the image at transform·(u, v, 1); outside, images are zero.
 
-    Pixels are points at whole numbers, (0, 0) is the one at the top left. A neighbour that lies
-    outside counts as zero, so that images fade out within one pixel beyond their border.
+    Between pixels images are bilinear. Pixels are points at whole numbers, (0, 0) is the one at the
+    top left. A neighbour that lies outside counts as zero, so that images fade out within one pixel
+    beyond their border.
 
     # Deviation: the gradient is the adjoint of the sampling. That of TensorFlow's
     # ImageProjectiveTransform, which the official code uses, samples under the inverse transform:
@@ -27,10 +32,11 @@ def resample_2d(x: tf.Tensor, transforms: tf.Tensor, out_size: tuple[int, int]) 
         transforms: [N, 2, 3] float, constants for the gradient; the rows give column and row of
             the point in the image. float64 keeps positions exact in images of any size.
         out_size: height and width of the result.
+        impl: see `tf_ops.native`.
 
     Returns:
-        [N, *out_size, C], differentiable in `x` any number of times. The same numbers at every run
-        on a CPU; on a GPU TensorFlow adds up in any order, so that last bits differ between runs.
+        [N, *out_size, C], differentiable in `x` any number of times. The same numbers at every run;
+        only the reference on a GPU adds up in any order, so that last bits differ between runs.
 
     Raises:
         UserError: tensors of another rank or shape, unknown number of channels, empty result.
@@ -42,28 +48,121 @@ def resample_2d(x: tf.Tensor, transforms: tf.Tensor, out_size: tuple[int, int]) 
         raise UserError(f"resample_2d: transforms of shape {transforms.shape}, expected [N, 2, 3]")
     if min(out_size) < 1:
         raise UserError(f"resample_2d: result of {out_size} pixels, expected at least 1 × 1")
+    # In float32, positions in an image of 4000 pixels would be off by 2e-4.
+    transforms = tf.cast(transforms, tf.float64)
+    library = native.find("resample_2d", impl, x.dtype)
+    exact = _at_least_float32(x)
+    if library is None:
+        multiply = _sampling_reference(exact, transforms, out_size)
+    else:
+        in_size = tf.shape(x)[1:3]
+
+        def multiply(v: tf.Tensor, adjoint: bool) -> tf.Tensor:
+            size = in_size if adjoint else out_size
+            return library.tf_ops_resample2d(v, transforms, size, adjoint=adjoint)
+
+    y = tf.cast(_linear(exact, multiply), x.dtype)
+    y.set_shape([x.shape[0], *out_size, x.shape[3]])
+    return y
+
+
+def weighted_gather(
+    x: tf.Tensor, indices: tf.Tensor, weights: tf.Tensor, axis: int, impl: str = "auto"
+) -> tf.Tensor:
+    """Row r of the result is the sum of rows indices[n, r, k] of x[n] times weights[n, r, k].
+
+    A filter along an axis in its general form: for each row anew it says what to read. Rows that
+    `x` does not have count as zero.
+
+    Args:
+        x: [N, ...] float, of any rank.
+        indices: [N, R, K] int32, in the axis of `x`.
+        weights: the same float, constants for the gradient.
+        axis: of `x`, 1 or more.
+        impl: see `tf_ops.native`.
+
+    Returns:
+        Like `x` with R rows in the axis, differentiable in `x` any number of times.
+
+    Raises:
+        UserError: an axis that `x` does not have.
+    """
+    x, indices = tf.convert_to_tensor(x), tf.convert_to_tensor(indices)
+    if x.shape.ndims is None or not 1 <= axis < x.shape.ndims:
+        raise UserError(f"weighted_gather: axis {axis} of shape {x.shape}, expected one after N")
+    shape, rows = tf.shape(x), tf.shape(indices)[1]
+    before, after = tf.reduce_prod(shape[1:axis]), tf.reduce_prod(shape[axis + 1 :])
+    exact = _at_least_float32(x)
+    weights = tf.cast(weights, exact.dtype)
+    library = native.find("weighted_gather", impl, x.dtype)
+    if library is None:
+        multiply = _gather_reference(indices, weights, shape[axis])
+    else:
+
+        def multiply(v: tf.Tensor, adjoint: bool) -> tf.Tensor:
+            size = shape[axis] if adjoint else rows
+            return library.tf_ops_weighted_gather(v, indices, weights, size, adjoint=adjoint)
+
+    flat = tf.reshape(exact, tf.stack([shape[0], before, shape[axis], after]))
+    y = tf.cast(_linear(flat, multiply), x.dtype)
+    y = tf.reshape(y, tf.concat([shape[:axis], [rows], shape[axis + 1 :]], axis=0))
+    y.set_shape([*x.shape[:axis], indices.shape[1], *x.shape[axis + 1 :]])
+    return y
+
+
+def _at_least_float32(x: tf.Tensor) -> tf.Tensor:
+    return x if x.dtype == tf.float64 else tf.cast(x, tf.float32)
+
+
+def _linear(
+    x: tf.Tensor, multiply: Callable[[tf.Tensor, bool], tf.Tensor], adjoint: bool = False
+) -> tf.Tensor:
+    """A matrix, or its transpose, times `x`: the gradient of each is the other."""
+
+    @tf.custom_gradient
+    def op(x):
+        return multiply(x, adjoint), lambda dy: _linear(dy, multiply, not adjoint)
+
+    return op(x)
+
+
+def _gather_reference(
+    indices: tf.Tensor, weights: tf.Tensor, size: tf.Tensor
+) -> Callable[[tf.Tensor, bool], tf.Tensor]:
+    """The matrices in full, [N, R, size]."""
+    matrices = tf.zeros([tf.shape(indices)[0], tf.shape(indices)[1], size], weights.dtype)
+    for k in range(indices.shape[2].value):  # At once they would take K times the memory.
+        places = tf.one_hot(indices[:, :, k], size, dtype=weights.dtype)
+        matrices += places * weights[:, :, k, tf.newaxis]
+
+    def multiply(x: tf.Tensor, adjoint: bool) -> tf.Tensor:
+        return tf.einsum("nsr,nosi->nori" if adjoint else "nrs,nosi->nori", matrices, x)
+
+    return multiply
+
+
+def _sampling_reference(
+    x: tf.Tensor, transforms: tf.Tensor, out_size: tuple[int, int]
+) -> Callable[[tf.Tensor, bool], tf.Tensor]:
+    """One sparse matrix for all images of a minibatch."""
     in_size, count = tf.shape(x)[1:3], tf.shape(x)[0]
     indices, weights = _sampling_matrix(transforms, in_size, out_size, x.dtype)
     rows, columns = count * (out_size[0] * out_size[1]), count * tf.reduce_prod(in_size)
     shape = tf.cast(tf.stack([rows, columns]), tf.int64)
-    y = _multiply(tf.reshape(x, [-1, x.shape[3]]), indices, weights, shape, transpose=False)
-    return tf.reshape(y, [-1 if x.shape[0].value is None else x.shape[0], *out_size, x.shape[3]])
 
-
-def _multiply(
-    x: tf.Tensor, indices: tf.Tensor, weights: tf.Tensor, shape: tf.Tensor, transpose: bool
-) -> tf.Tensor:
-    """A sparse matrix, or its transpose, times a dense one; its gradient is of the same kind."""
-
-    @tf.custom_gradient
-    def op(x):
+    def multiply(v: tf.Tensor, adjoint: bool) -> tf.Tensor:
         # On a CPU as fast as four gathers, and the transpose 3 times as fast as a scatter.
         y = tf.raw_ops.SparseTensorDenseMatMul(
-            a_indices=indices, a_values=weights, a_shape=shape, b=x, adjoint_a=transpose
+            a_indices=indices,
+            a_values=weights,
+            a_shape=shape,
+            b=tf.reshape(v, tf.stack([rows if adjoint else columns, x.shape[3].value])),
+            adjoint_a=adjoint,
         )
-        return y, lambda dy: _multiply(dy, indices, weights, shape, not transpose)
+        size = in_size if adjoint else out_size
+        return tf.reshape(y, tf.concat([[count], size, [x.shape[3].value]], axis=0))
 
-    return op(x)
+    return multiply
 
 
 def _sampling_matrix(
@@ -72,8 +171,7 @@ def _sampling_matrix(
     """(indices [4M, 2] int32, weights [4M]): rows are pixels of results, columns of images."""
     height, width = out_size
     count = tf.shape(transforms)[0]
-    # In float32, positions in an image of 4000 pixels would be off by 2e-4.
-    m = tf.cast(transforms, tf.float64)[..., tf.newaxis, tf.newaxis]
+    m = transforms[..., tf.newaxis, tf.newaxis]
     u = tf.range(width, dtype=tf.float64)
     v = tf.range(height, dtype=tf.float64)[:, tf.newaxis]
     x_taps, x_weights = _axis_taps(

@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from dnnlib import UserError
+from tf_ops.resample_2d import weighted_gather
 from training.augment_draws import Draws
 
 # The axis of grey colours, in homogeneous coordinates, and the projection on it.
@@ -88,9 +89,9 @@ def transform_colors(images: tf.Tensor, transforms: list[tf.Tensor]) -> tf.Tenso
     if channels == 1:
         factors = tf.reduce_mean(tf.reduce_sum(factors, axis=2, keepdims=True), 1, keepdims=True)
         offset = tf.reduce_mean(offset, axis=1, keepdims=True)
-    factors = factors[..., tf.newaxis, tf.newaxis]
-    planes = tf.split(images, channels, axis=1)
-    return tf.add_n([planes[i] * factors[:, :, i] for i in range(channels)]) + offset
+    # Not by tf.matmul, which rounds to 10 bits on some GPUs.
+    planes = tf.broadcast_to(tf.range(channels), tf.shape(factors))
+    return weighted_gather(images, planes, factors, axis=1) + offset
 
 
 def _combine(*terms: tuple[tf.Tensor | float, np.ndarray]) -> tf.Tensor:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from tf_ops.resample_2d import resample_2d
+from tf_ops.resample_2d import resample_2d, weighted_gather
+from tf_ops.upfirdn_2d import upfirdn_2d
 from training.augment_draws import Draws
 from training.augment_wavelets import SYM6, reflecting_filter
 
@@ -130,52 +131,40 @@ def transform_images(images: tf.Tensor, transforms: list[tf.Tensor]) -> tf.Tenso
     positions = tf.matmul(transform[:, :2], corners.T)
     along_x, first_column = _upsampling(positions[:, 0], width)
     along_y, first_row = _upsampling(positions[:, 1], height)
-    x = _upsample(images, along_x, along_y)
+    x = tf.transpose(images, [0, 2, 3, 1])
+    x = weighted_gather(weighted_gather(x, *along_x, axis=2), *along_y, axis=1)
     start = tf.cast(tf.stack([first_column, first_row], axis=1), tf.float64)
     transform = tf.concat(
         [transform[:, :2, :2], transform[:, :2, 2:] - start[..., tf.newaxis]], axis=2
     )
     x = resample_2d(x, transform, out_size)
-    return _downsample(x, (height, width))
+    return tf.transpose(_downsample(x), [0, 3, 1, 2])
 
 
-def _upsampling(positions: tf.Tensor, size: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """Matrices [N, n, size] that upsample along an axis, and where their rows begin, [N] int32.
+def _upsampling(positions: tf.Tensor, size: int) -> tuple[tuple[tf.Tensor, tf.Tensor], tf.Tensor]:
+    """Matrices that upsample along an axis, and where their rows begin, [N] int32.
 
     The rows are those that a sample reads, between the least and the largest of its `positions`
     [N, 4], and as many for each. All rows would make 36 pixels of each one, mostly for nothing.
     """
     first, end = -2 * (size - 1), 2 * (2 * size - 1)
-    taps = tf.constant(np.sqrt(2) * np.array(SYM6), tf.float32)
-    rows = reflecting_filter(taps, tf.range(first, end), size, size - 1, factor=2)
     low = tf.clip_by_value(tf.floor(tf.reduce_min(positions, axis=1)), first, end - 1)
     high = tf.clip_by_value(tf.floor(tf.reduce_max(positions, axis=1)) + 2, low + 1, end)
     low, high = tf.cast(low, tf.int32), tf.cast(high, tf.int32)
     count = tf.reduce_max(high - low)
     start = tf.minimum(low, end - count)
-    return tf.gather(rows, (start - first)[:, tf.newaxis] + tf.range(count)), start
+    taps = tf.constant(np.sqrt(2) * np.array(SYM6), tf.float32)
+    rows = start[:, tf.newaxis] + tf.range(count)
+    return reflecting_filter(taps, rows, size, size - 1, factor=2), start
 
 
-def _upsample(images: tf.Tensor, along_x: tf.Tensor, along_y: tf.Tensor) -> tf.Tensor:
-    """[N, C, H, W] -> [N, rows, columns, C]."""
-    channels, height = images.shape.as_list()[1:3]
-    rows, columns = tf.shape(along_y)[1], tf.shape(along_x)[1]
-    x = tf.matmul(images, along_x[:, tf.newaxis], transpose_b=True)
-    x = tf.reshape(tf.transpose(x, [0, 2, 3, 1]), [-1, height, columns * channels])
-    return tf.reshape(tf.matmul(along_y, x), [-1, rows, columns, channels])
-
-
-def _downsample(x: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
-    """[N, 2·(H + border), 2·(W + border), C] -> [N, C, H, W]: the adjoint of upsampling, halved."""
-    taps = tf.constant(np.sqrt(0.5) * np.array(SYM6), tf.float32)
-    in_height, in_width, channels = x.shape.as_list()[1:]
-    along_y, along_x = (
-        tf.transpose(reflecting_filter(taps, tf.range(n) - _BORDER, length, 0, factor=2))
-        for n, length in zip((in_height, in_width), size, strict=True)
-    )
-    x = tf.matmul(along_y, tf.reshape(x, [-1, in_height, in_width * channels]))
-    x = tf.transpose(tf.reshape(x, [-1, size[0], in_width, channels]), [0, 3, 1, 2])
-    return tf.tensordot(x, along_x, [[3], [1]])
+def _downsample(x: tf.Tensor) -> tf.Tensor:
+    """[N, 2·(H + border), 2·(W + border), C] -> [N, H, W, C]: the adjoint of upsampling, halved."""
+    taps = np.array(SYM6[::-1])
+    k = np.outer(taps, taps) / 2
+    # Along either axis, pixel p is √½ times the sum over k of SYM6[k]·x[2p + crop + k].
+    crop = _BORDER - (len(taps) - 1) // 2
+    return upfirdn_2d(x, k, downx=2, downy=2, padx0=-crop, padx1=-crop, pady0=-crop, pady1=-crop)
 
 
 def _random_rotation(draws, name, rotate, share, rotate_max) -> tf.Tensor:

@@ -1,7 +1,7 @@
-"""Wavelets of augmentation, and reflection, filtering and upsampling as matrices.
+"""Wavelets of augmentation, and reflection, filtering and upsampling as sparse matrices.
 
-Each of these is linear and treats rows and columns alike, so an image X becomes A_y·X·A_xᵀ. The
-gradient is then the adjoint by itself, and images of unequal sides are nothing special.
+Each of these is linear and treats rows and columns alike, so an image X becomes A_y·X·A_xᵀ, and
+images of unequal sides are nothing special. `tf_ops.resample_2d.weighted_gather` multiplies.
 """
 
 from __future__ import annotations
@@ -34,12 +34,10 @@ SYM6 = (
     -0.007800708325034148,
 )
 
-_NOWHERE = 1 << 24  # A position that no filter reaches.
-
 
 def reflecting_filter(
     taps: tf.Tensor, rows: tf.Tensor, size: int, margin: int, factor: int = 1
-) -> tf.Tensor:
+) -> tuple[tf.Tensor, tf.Tensor]:
     """Matrix that extends a signal by reflection, inserts zeros and filters.
 
     The pixel at position p of the extended signal lies at factor·p in the result. Beyond the margin
@@ -47,32 +45,26 @@ def reflecting_filter(
 
     Args:
         taps: [..., K]; the middle is tap (K - 1) // 2.
-        rows: [R] int32, positions of the result to be computed.
+        rows: [..., R] int32, positions of the result to be computed. Either this or the taps may
+            have dimensions before the last.
         size: length of the signal.
         margin: pixels by which it is extended at either end.
         factor: upsampling factor.
 
     Returns:
-        [..., R, size]
+        What each row reads, -1 for nothing, [..., R, ⌈K / factor⌉] int32, and by which weights.
     """
     length = taps.shape[-1].value
-    places = factor * _mirror_places(size, margin)
-    index = rows[:, tf.newaxis, tf.newaxis] - places + (length - 1) // 2
-    # A zero at either end stands for all that the filter does not reach.
-    taps = tf.pad(taps, [[0, 0]] * (taps.shape.ndims - 1) + [[1, 1]])
-    index = tf.clip_by_value(index + 1, 0, length + 1)
-    return tf.reduce_sum(tf.gather(taps, index, axis=-1), axis=-1)
-
-
-def _mirror_places(size: int, margin: int) -> np.ndarray:
-    """[size, n]: the positions in -margin ... size - 1 + margin at which each pixel appears."""
+    last = rows + (length - 1) // 2  # The place upsampled on which the first tap falls.
+    first_tap = tf.math.floormod(last, factor)
+    steps = tf.range(-(-length // factor))
+    position = ((last - first_tap) // factor)[..., tf.newaxis] - steps
     period = max(2 * size - 2, 1)
-    places: list[list[int]] = [[] for _ in range(size)]
-    for position in range(-margin, size + margin):
-        remainder = position % period
-        places[min(remainder, period - remainder)].append(position)
-    longest = max(map(len, places))
-    return np.array([p + [_NOWHERE] * (longest - len(p)) for p in places], dtype=np.int32)
+    place = tf.math.floormod(position, period)
+    inside = tf.logical_and(position >= -margin, position < size + margin)
+    indices = tf.where(inside, tf.minimum(place, period - place), -tf.ones_like(place))
+    taps = tf.pad(taps, [[0, 0]] * (taps.shape.ndims - 1) + [[0, -length % factor]])
+    return indices, tf.gather(taps, first_tap[..., tf.newaxis] + factor * steps, axis=-1)
 
 
 @functools.cache

@@ -28,7 +28,7 @@ from training.layers import (
     to_internal,
 )
 from training.styles import stream
-from training.synthesis import add_noise, noise_inputs
+from training.synthesis import noise_inputs, scaled_noise
 
 # What `G_main` hands to both of its components alike: its own keyword arguments and those of the
 # mapping network. A table, since both stand in `networks_stylegan2`, which imports this module.
@@ -99,10 +99,10 @@ def G_synthesis_stylegan_revised(
 
     def layer(x, layer_idx, fmaps, up=False):
         w = dlatents_in[:, layer_idx]
-        x = modulated_conv2d_layer(x, w, fmaps, 3, up=up, resample_kernel=resample_kernel)
+        x, scale = modulated_conv2d_layer(x, w, fmaps, 3, up=up, resample_kernel=resample_kernel)
         seed = stream(random_seed, "noise", layer_idx)
-        x = add_noise(x, None if randomize_noise else noise[layer_idx], seed)
-        return apply_bias_act(x, act=nonlinearity)
+        added = scaled_noise(x, None if randomize_noise else noise[layer_idx], seed)
+        return apply_bias_act(x, act=nonlinearity, scale=scale, noise=added)
 
     def block(x, res):
         with tf.variable_scope(f"{2**res}x{2**res}"):
@@ -114,7 +114,8 @@ def G_synthesis_stylegan_revised(
     def torgb(x, res):
         with tf.variable_scope(f"ToRGB_lod{log2 - res}"):
             w = dlatents_in[:, res * 2 - 3]
-            return apply_bias_act(modulated_conv2d_layer(x, w, num_channels, 1, demodulate=False))
+            x, _ = modulated_conv2d_layer(x, w, num_channels, 1, demodulate=False)
+            return apply_bias_act(x)
 
     with tf.variable_scope("4x4"):
         with tf.variable_scope("Const"):

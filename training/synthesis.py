@@ -61,11 +61,12 @@ def synthesize(
 
     def layer(x, layer_idx, fmaps, up=False):
         w = dlatents_in[:, layer_idx]
-        x = modulated_conv2d_layer(x, w, fmaps, 3, up=up, resample_kernel=resample_kernel)
+        x, scale = modulated_conv2d_layer(x, w, fmaps, 3, up=up, resample_kernel=resample_kernel)
+        added = None
         if noise is not None:
             seed = styles.stream(random_seed, "noise", layer_idx)
-            x = add_noise(x, None if randomize_noise else noise[layer_idx], seed)
-        return apply_bias_act(x, act=nonlinearity, clamp=conv_clamp)
+            added = scaled_noise(x, None if randomize_noise else noise[layer_idx], seed)
+        return apply_bias_act(x, act=nonlinearity, clamp=conv_clamp, scale=scale, noise=added)
 
     def block(x, res):
         x = t = tf.cast(x, activation_dtype(res, log2, num_fp16_res))
@@ -82,7 +83,7 @@ def synthesize(
     def torgb(x, y, res):
         with tf.variable_scope("ToRGB"):
             w = dlatents_in[:, res * 2 - 3]
-            t = modulated_conv2d_layer(x, w, num_channels, 1, demodulate=False)
+            t, _ = modulated_conv2d_layer(x, w, num_channels, 1, demodulate=False)
             # Images are summed up in float32, in whatever precision the features are.
             t = tf.cast(apply_bias_act(t, clamp=conv_clamp), tf.float32)
             return t if y is None else y + t
@@ -111,18 +112,20 @@ def noise_inputs(count: int, base_size: Sequence[int]) -> list[tf.Variable]:
     return styles.noise_inputs(level_size((i + 5) // 2, base_size) for i in range(count))
 
 
-def add_noise(x: tf.Tensor, noise_input: tf.Variable | None, seed: tf.Tensor | None) -> tf.Tensor:
-    """Adds noise to all feature maps, by a learned strength (section 2.1).
+def scaled_noise(
+    x: tf.Tensor, noise_input: tf.Variable | None, seed: tf.Tensor | None
+) -> tf.Tensor:
+    """Noise for all feature maps, by a learned strength (section 2.1): [N or 1, H, W].
 
     Args:
-        x: activations.
+        x: activations that it is for.
         noise_input: noise [1, 1, H, W] of all samples; None draws an image of noise for each.
         seed: [2] int32 of that noise, or None for fresh numbers.
     """
     noise = styles.noise_image(x, noise_input, noise_input is None, seed)
     init = tf.initializers.zeros()
     strength = tf.get_variable("noise_strength", shape=[], initializer=init)
-    return x + tf.cast(noise * strength, x.dtype)
+    return tf.squeeze(noise, layout.channel_axis(layout.internal_format())) * strength
 
 
 def _constant(fmaps: int, base_size: Sequence[int], count: tf.Tensor) -> tf.Tensor:

@@ -1,8 +1,11 @@
-"""Milliseconds of the augmentation pipeline, beside what one plain convolution takes here.
+"""Milliseconds of the augmentation pipeline, and its share of a training step.
 
     python tests/benchmarks/augment.py --batch=16 --strength=0.5
 
-Forward, and forward with the gradient for the images; RGB, presets bgc and bgcfnc.
+Forward, with the gradient for the images, and with the gradient of that, as R1 needs it; RGB,
+presets bgc and bgcfnc. The step is that of config F with feature maps 2048/128 and latents of 128:
+in it the generator's images are augmented forward and backward, those of the discriminator forward
+twice, and every 16th time there is R1. Beside them what one plain convolution takes here.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -17,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from dnnlib import tflib  # isort: skip
 import tensorflow.compat.v1 as tf
+import train_step
 
 from training.augment import augment_pipeline
 from training.augment_presets import augment_preset
@@ -43,18 +48,35 @@ def convolution(repeats: int) -> float:
 
 
 def pipeline(preset: str, resolution: int, batch: int, strength: float, repeats: int) -> dict:
-    """Forward, and forward and backward, of a preset."""
+    """Each order of derivatives of a preset."""
     with tflib.graph_session(seed=0):
         images = tf.Variable(tf.random_normal([batch, 3, resolution, resolution]))
         result, _ = augment_pipeline(images, None, strength, **augment_preset(preset))
-        gradient = tf.gradients(tf.reduce_sum(tf.square(result)), images)[0]
+        gradient = tf.gradients(tf.square(result), images)[0]
+        second = tf.gradients(tf.square(gradient), result)[0]
         tflib.init_uninitialized_vars()
         return {
             "preset": preset,
             "resolution": resolution,
             "forward_ms": milliseconds(result.op, repeats),
             "forward_backward_ms": milliseconds(gradient.op, repeats),
+            "penalty_ms": milliseconds(second.op, repeats),
         }
+
+
+def step_milliseconds(resolution: int, batch: int) -> float:
+    """A training step without augmentation, regularisation at its intervals included."""
+    options = {"config": "config-f", "fmap_base": 2048, "fmap_max": 128, "latent_size": 128}
+    options |= {"precision": "fp32", "aug": "noaug", "cycles": 1}
+    args = argparse.Namespace(resolution=resolution, batch=batch, **options)
+    with tempfile.TemporaryDirectory() as folder:
+        return train_step.measure(args, folder)["sec_per_kimg"] * batch
+
+
+def share(figures: dict, step_ms: float) -> float:
+    """Of the augmentation in a step that has it."""
+    own = figures["forward_backward_ms"] + 2 * figures["forward_ms"] + figures["penalty_ms"] / 16
+    return round(own / (own + step_ms), 3)
 
 
 def main() -> None:
@@ -65,8 +87,10 @@ def main() -> None:
     args = parser.parse_args()
     print(json.dumps({"convolution_ms": convolution(args.repeats)}))
     for resolution in (64, 256):
+        step_ms = step_milliseconds(resolution, args.batch)
         for preset in ("bgc", "bgcfnc"):
             figures = pipeline(preset, resolution, args.batch, args.strength, args.repeats)
+            figures |= {"step_ms": round(step_ms), "share_of_step": share(figures, step_ms)}
             print(json.dumps(figures), flush=True)
 
 

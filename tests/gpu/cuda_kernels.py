@@ -33,7 +33,9 @@ def run(command) -> str:
 
 
 def kernels(library: str, memory) -> SimpleNamespace:
-    """upfirdn(op, dtype, x, y), fused_bias_act(op, dtype, tensors), channel_sum(x, axis)."""
+    """upfirdn(op, dtype, x, y), fused_bias_act(op, dtype, tensors), channel_sum(x, axis),
+    resample and weighted_gather(op, adjoint, in, out).
+    """
     lib = ctypes.CDLL(library)
     lib.tf_ops_channel_sum_workspace.restype = ctypes.c_int64
     stream = ctypes.c_void_p(memory.stream)
@@ -57,6 +59,8 @@ def kernels(library: str, memory) -> SimpleNamespace:
         upfirdn=lambda *args: lib.tf_ops_upfirdn_2d_cuda(*args, stream),
         fused_bias_act=lambda *args: lib.tf_ops_fused_bias_act_cuda(*args, stream),
         channel_sum=channel_sum,
+        resample=lambda *args: lib.tf_ops_resample_2d_cuda(*args, stream),
+        weighted_gather=lambda *args: lib.tf_ops_weighted_gather_cuda(*args, stream),
     )
 
 

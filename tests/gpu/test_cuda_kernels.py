@@ -11,10 +11,17 @@ from c_interface import (
     activations,
     assert_close,
     examples,
+    gather_oracle,
+    gathers,
+    modulations,
     numpy_type,
     resamplings,
     run_bias_act,
+    run_gather,
+    run_resample,
     run_upfirdn,
+    sampling_matrices,
+    samplings,
     upfirdn_oracle,
 )
 from hypothesis import given
@@ -29,7 +36,7 @@ def test_nvcc_compiles_them(tmp_path):
     """For the oldest architecture, which knows least, and as PTX."""
     nvcc = cuda_kernels.nvcc()
     oldest = compilers.cuda_architectures(nvcc)[:1]
-    assert len(cuda_kernels.SOURCES) == 2
+    assert len(cuda_kernels.SOURCES) == 4
     for source in cuda_kernels.SOURCES:
         target = tmp_path / "kernel.o"
         cuda_kernels.run(compilers.cuda_command(nvcc, oldest, source, str(target)))
@@ -98,6 +105,27 @@ def test_fused_bias_act(cuda):
     check()
 
 
+def test_scale_and_noise(cuda):
+    @examples(50)
+    @given(modulations(tuple(DTYPES)))
+    def check(case):
+        x, b, axis, _, options, scale, noise = case
+        arguments = (cuda.fused_bias_act, cuda.memory, x, axis, 0, "linear")
+        y, _ = run_bias_act(*arguments, a_bias=b, scale=scale, noise=noise, **options)
+        t = x.astype(np.float64)
+        if scale is not None:
+            factor = [len(x) if i == 0 else -1 if i == axis else 1 for i in range(x.ndim)]
+            t = t * scale.astype(np.float64).reshape(factor)
+        if noise is not None:
+            t = t + np.expand_dims(noise.astype(np.float64), axis)
+        if b is not None:
+            t = t + b.astype(np.float64).reshape([-1 if i == axis else 1 for i in range(x.ndim)])
+        limit = options["clamp"] if options["clamp"] > 0 else np.inf
+        assert_close(y, np.clip(options["gain"] * t, -limit, limit), x.dtype.name)
+
+    check()
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(
     ("shape", "axis"),
@@ -109,6 +137,42 @@ def test_channel_sums(cuda, shape, axis, dtype):
     sums = cuda.channel_sum(x, axis)
     assert_close(sums, exact, dtype)
     assert cuda.channel_sum(x, axis).tobytes() == sums.tobytes()
+
+
+def assert_equals_matrices(run, matrices, x, out_size):
+    """`run(x, size, adjoint)` against products with matrices [N, out, in], both ways."""
+    dy = RANDOM.normal(size=(len(x), *out_size, x.shape[-1])).astype(np.float32)
+    for v, adjoint, target in ((x, False, dy), (dy, True, x)):
+        pixels = v.reshape(len(v), matrices.shape[1 if adjoint else 2], v.shape[-1])
+        exact = (matrices.swapaxes(1, 2) if adjoint else matrices) @ pixels.astype(np.float64)
+        got = run(v, target.shape[1:-1], adjoint)
+        scale = max(1, np.abs(exact).max(initial=0))
+        assert_close(got, exact.reshape(target.shape), scale=scale)
+        assert got.tobytes() == run(v, target.shape[1:-1], adjoint).tobytes()
+
+
+@examples(60)
+@given(case=samplings())
+def test_resample_2d(cuda, case):
+    x, transforms, out_size = case
+
+    def run(v, size, adjoint):
+        return run_resample(cuda.resample, cuda.memory, v, transforms, size, adjoint)
+
+    matrices = sampling_matrices(transforms, x.shape[1:3], out_size)
+    assert_equals_matrices(run, matrices, x, out_size)
+
+
+@examples(60)
+@given(case=gathers())
+def test_weighted_gather(cuda, case):
+    x, indices, weights = case
+    y = run_gather(cuda.weighted_gather, cuda.memory, x, indices, weights, indices.shape[1])
+    assert_close(y, gather_oracle(x, indices, weights))
+    dy = RANDOM.normal(size=y.shape).astype(np.float32)
+    dx = run_gather(cuda.weighted_gather, cuda.memory, dy, indices, weights, x.shape[2], True)
+    inner = np.sum(y.astype(np.float64) * dy), np.sum(x.astype(np.float64) * dx)
+    assert abs(inner[0] - inner[1]) <= 1e-5 * max(1, np.sum(np.abs(y * dy)))
 
 
 def test_tensorflow_runs_them():

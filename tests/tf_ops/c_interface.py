@@ -1,6 +1,6 @@
 """The kernels' C interface by ctypes, and how their inputs are drawn.
 
-The structures are those of tf_ops/kernels/upfirdn_2d.h and fused_bias_act.h.
+The structures are those of the headers in tf_ops/kernels.
 """
 
 from __future__ import annotations
@@ -38,6 +38,8 @@ class BiasAct(Structure):
         ("outer", c_int64),
         ("channels", c_int64),
         ("inner", c_int64),
+        ("samples", c_int64),
+        ("noise_samples", c_int64),
         ("order", c_int),
         ("act", c_int),
         ("alpha", c_float),
@@ -50,7 +52,25 @@ class BiasAct(Structure):
 class BiasActTensors(Structure):
     _fields_ = tuple(
         (name, c_void_p)
-        for name in ("a", "a_bias", "reference", "reference_bias", "dy", "out", "sum")
+        for name in (
+            *("a", "a_bias", "reference", "reference_bias", "dy", "scale", "noise"),
+            *("out", "sum"),
+        )
+    )
+
+
+class Resample2D(Structure):
+    _fields_ = (
+        *((name, c_int64) for name in ("batch", "in_h", "in_w", "channels", "out_h", "out_w")),
+        ("transforms", c_void_p),
+    )
+
+
+class WeightedGather(Structure):
+    _fields_ = (
+        *((name, c_int64) for name in ("batch", "outer", "inner", "in_size", "out_size", "taps")),
+        ("indices", c_void_p),
+        ("weights", c_void_p),
     )
 
 
@@ -98,6 +118,8 @@ def run_bias_act(call, memory, x, axis, order, act, with_sum=False, from_output=
         int(np.prod(shape[:axis])),
         shape[axis],
         int(np.prod(shape[axis + 1 :])),
+        shape[0],
+        1 if options.get("noise") is None else len(options["noise"]),
         order,
         names.index(act),
         options["alpha"],
@@ -105,7 +127,8 @@ def run_bias_act(call, memory, x, axis, order, act, with_sum=False, from_output=
         options["clamp"],
         from_output,
     )
-    inputs = [x, *(options.get(n) for n in ("a_bias", "reference", "reference_bias", "dy"))]
+    names = ("a_bias", "reference", "reference_bias", "dy", "scale", "noise")
+    inputs = [x, *map(options.get, names)]
     kept, addresses = zip(*(memory.upload(a) for a in inputs), strict=True)
     out, out_address = memory.empty(shape, x.dtype)
     total, sum_address = memory.empty(shape[axis], x.dtype)
@@ -114,6 +137,38 @@ def run_bias_act(call, memory, x, axis, order, act, with_sum=False, from_output=
     assert not error, f"CUDA error {error}"
     del kept
     return memory.download(out), memory.download(total)
+
+
+def run_resample(call, memory, x, transforms, size, adjoint=False):
+    """`call(op, adjoint, in, out)` for x [N, H, W, C] float32; `size` is that of the result."""
+    kept, address = memory.upload(np.asarray(transforms, np.float64))
+    sizes = [*x.shape[1:3], x.shape[3], *size]
+    if adjoint:
+        sizes = [*size, x.shape[3], *x.shape[1:3]]
+    op = Resample2D(x.shape[0], *sizes, address)
+    out = _run_linear(call, memory, op, adjoint, x, (x.shape[0], *size, x.shape[3]))
+    del kept
+    return out
+
+
+def run_gather(call, memory, x, indices, weights, size, adjoint=False):
+    """`call(op, adjoint, in, out)` for x [N, outer, S, inner] float32; `size` takes S's place."""
+    kept, addresses = zip(*map(memory.upload, (indices, weights)), strict=True)
+    n, outer, old, inner = x.shape
+    sizes = [size, old] if adjoint else [old, size]
+    op = WeightedGather(n, outer, inner, *sizes, indices.shape[2], *addresses)
+    out = _run_linear(call, memory, op, adjoint, x, (n, outer, size, inner))
+    del kept
+    return out
+
+
+def _run_linear(call, memory, op, adjoint, x, out_shape):
+    kept, x_address = memory.upload(x)
+    out, out_address = memory.upload(np.full(out_shape, np.nan, np.float32))
+    error = call(byref(op), c_int(adjoint), c_void_p(x_address), c_void_p(out_address))
+    assert not error, f"CUDA error {error}"
+    del kept
+    return memory.download(out)
 
 
 def numpy_type(dtype: str):
@@ -193,6 +248,75 @@ def activations(draw, dtypes=("float32",)):
     x = (seed.normal(size=shape) * draw(st.sampled_from([0.1, 1, 3]))).astype(dtype)
     bias = seed.normal(size=channels).astype(dtype) if draw(st.booleans()) else None
     return x, bias, len(outer), act, options
+
+
+@st.composite
+def modulations(draw, dtypes=("float32",)):
+    """As `activations`, of a batch [N, …], and scale and noise, of which one may be None."""
+    case = draw(activations(dtypes).filter(lambda case: case[0].shape[0] > 0))
+    x, axis = case[0], case[2]
+    seed = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    scale = seed.normal(size=(x.shape[0], x.shape[axis])).astype(x.dtype)
+    noise = seed.normal(size=(*x.shape[:axis], *x.shape[axis + 1 :])).astype(x.dtype)
+    noise = noise[: draw(st.sampled_from([1, len(x)]))]
+    which = draw(st.integers(0, 3))
+    return *case, (None if which == 1 else scale), (None if which == 2 else noise)
+
+
+@st.composite
+def samplings(draw):
+    """(x [N, H, W, C], transforms [N, 2, 3], height and width of the result) of resample_2d."""
+    seed = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    channels = draw(st.sampled_from([1, 2, 3, 3, 5]))
+    batch = draw(st.sampled_from([0, 1, 2, 5]))
+    in_size, out_size = ([draw(st.integers(1, 90 if a else 9)) for a in (0, 1)] for _ in range(2))
+    transforms = np.zeros((batch, 2, 3))
+    for m in transforms:
+        kind = draw(st.sampled_from(["turned", "whole", "singular", "outside"]))
+        # Around the middle, so that something is seen.
+        m[:, :2] = seed.normal(size=(2, 2)) * 10 ** seed.uniform(-2, 1)
+        if kind == "whole":
+            m[:, :2] = seed.permutation(np.diag(seed.choice([-2.0, -1.0, 0.5, 1.0], 2)))
+        elif kind == "singular":
+            m[:, :2] = np.outer(*seed.integers(-2, 3, size=(2, 2)) * seed.choice([1, 0.3]))
+        middle = m[:, :2] @ [(out_size[1] - 1) / 2, (out_size[0] - 1) / 2]
+        m[:, 2] = [(in_size[1] - 1) / 2, (in_size[0] - 1) / 2] - middle
+        if kind == "outside":
+            m[:, 2] += seed.normal(size=2) * 10 ** seed.uniform(0, 12)
+    x = seed.normal(size=(batch, *in_size, channels)).astype(np.float32)
+    return x, transforms, tuple(out_size)
+
+
+def sampling_matrices(transforms, in_size, out_size):
+    """[N, outH·outW, inH·inW] by the definition, in float64: falling to 0 at a distance of 1."""
+    v, u = np.indices(out_size)
+    points = np.stack([u, v, np.ones(out_size)]).reshape(3, -1)
+    positions = np.reshape(transforms, (-1, 2, 3)) @ points
+    columns, rows = (
+        np.maximum(0, 1 - np.abs(positions[:, axis, :, np.newaxis] - np.arange(size)))
+        for axis, size in enumerate(in_size[::-1])
+    )
+    matrices = rows[..., np.newaxis] * columns[:, :, np.newaxis]
+    return matrices.reshape(len(matrices), points.shape[1], in_size[0] * in_size[1])
+
+
+@st.composite
+def gathers(draw):
+    """(x [N, outer, S, inner], indices, weights) of weighted_gather, some indices outside."""
+    seed = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    batch, outer = draw(st.sampled_from([0, 1, 3])), draw(st.sampled_from([1, 2, 7]))
+    inner = draw(st.sampled_from([1, 2, 3, 63, 64, 300, 700]))
+    size, rows, taps = (draw(st.integers(1, 12)) for _ in range(3))
+    indices = seed.integers(-2, size + 2, size=(batch, rows, taps)).astype(np.int32)
+    weights = seed.normal(size=indices.shape).astype(np.float32)
+    return seed.normal(size=(batch, outer, size, inner)).astype(np.float32), indices, weights
+
+
+def gather_oracle(x, indices, weights):
+    """By the definition, in float64."""
+    places = indices[..., np.newaxis] == np.arange(x.shape[2])
+    matrices = np.sum(places * weights[..., np.newaxis].astype(np.float64), axis=2)
+    return np.einsum("nrs,nosi->nori", matrices, x.astype(np.float64))
 
 
 def examples(count: int):

@@ -13,9 +13,12 @@ from c_interface import (
     activations,
     assert_close,
     examples,
+    modulations,
     numpy_type,
     resamplings,
     run_bias_act,
+    run_gather,
+    run_resample,
     run_upfirdn,
     upfirdn_oracle,
 )
@@ -36,6 +39,8 @@ def library():
     lib = ctypes.CDLL(build.library(with_cuda=False))
     lib.tf_ops_upfirdn_2d_cpu.restype = None
     lib.tf_ops_fused_bias_act_cpu.restype = None
+    lib.tf_ops_resample_2d_cpu.restype = None
+    lib.tf_ops_weighted_gather_cpu.restype = None
     return lib
 
 
@@ -108,6 +113,48 @@ def test_fused_bias_act_equals_the_reference(case):
                 total = np.abs(terms).sum(axis=others).max(initial=0)
                 scale = max(np.abs(reference).max(initial=0), total / 100)
             assert_close(actual, reference, scale=scale)
+
+
+@examples(80)
+@given(modulations())
+def test_scale_and_noise_equal_the_reference(case):
+    random = np.random.default_rng(8)
+    x, b, axis, act, options, scale, noise = case
+    with tf.Graph().as_default():
+        named = {"b": b, "scale": scale, "noise": noise}
+        named = {name: tf.constant(value) for name, value in named.items() if value is not None}
+        inputs = [tf.constant(x), *named.values()]
+        dy = tf.constant(random.normal(size=x.shape), tf.float32)
+        directions = [tf.constant(random.normal(size=v.shape), tf.float32) for v in inputs]
+
+        def derivatives(impl):
+            y = fused_bias_act(inputs[0], axis=axis, act=act, impl=impl, **named, **options)
+            first = tf.gradients(y, inputs, grad_ys=dy)
+            inner = tf.add_n([tf.reduce_sum(g * d) for g, d in zip(first, directions, strict=True)])
+            second = tf.gradients(inner, [dy, *inputs])
+            zeros = [tf.zeros_like(v) for v in [dy, *inputs]]
+            second = [z if g is None else g for g, z in zip(second, zeros, strict=True)]
+            return [y, *first, *second]
+
+        got, expected = both(derivatives)
+        for actual, reference in zip(got, expected, strict=True):
+            # Sums over many numbers that cancel lose digits in both.
+            terms = x.size / max(reference.size, 1)
+            largest = np.abs(reference).max(initial=0)
+            assert_close(actual, reference, scale=max(largest, terms**0.5 / 3))
+
+
+def test_scale_and_noise_with_other_shapes_are_refused():
+    x, b = tf.zeros([2, 3, 4, 5]), tf.zeros([5])
+    for wrong in (
+        {"scale": tf.zeros([2, 3])},
+        {"scale": tf.zeros([1, 5])},
+        {"noise": tf.zeros([2, 3, 5])},
+        {"noise": tf.zeros([3, 3, 4])},
+        {"axis": 0, "b": None, "scale": tf.zeros([2, 2])},
+    ):
+        with pytest.raises(UserError, match=r"(scale|noise) of shape"):
+            fused_bias_act(x, **{"b": b, "axis": 3, **wrong})
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
@@ -218,6 +265,19 @@ def test_results_do_not_depend_on_the_threads(library):
                 total, out.sum(axis=tuple({0, 1, 2, 3} - {axis})), rtol=1e-3, atol=1e-2
             )
             results[-1] += out.tobytes() + total.tobytes()
+        indices = np.arange(3 * 60 * 2, dtype=np.int32).reshape(3, 60, 2) * 7 % 55
+        transforms = np.random.default_rng(8).normal(size=(3, 2, 3)) * [1, 1, 20]
+        for adjoint, rows in ((False, 60), (True, 44)):
+            results[-1] += run_resample(
+                lambda *args, p=parallel: library.tf_ops_resample_2d_cpu(*args, p, None),
+                HostMemory(), x, transforms, (70, 30), adjoint,
+            ).tobytes()  # fmt: skip
+            shape = (3, 1, 40, 1200) if not adjoint else (3, 2, 60, 400)
+            results[-1] += run_gather(
+                lambda *args, p=parallel: library.tf_ops_weighted_gather_cpu(*args, p, None),
+                HostMemory(), x.reshape(shape), indices, np.cos(indices).astype(np.float32),
+                rows, adjoint,
+            ).tobytes()  # fmt: skip
     assert len(set(results)) == 1
 
 

@@ -1,13 +1,16 @@
-"""Sampling under affine transforms against its definition in float64, with both derivatives."""
+"""Sampling of images against its definition in float64, with both derivatives."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
+from c_interface import examples, gathers, samplings
+from hypothesis import given
 
 from dnnlib import UserError
-from tf_ops.resample_2d import resample_2d
+from tf_ops import native
+from tf_ops.resample_2d import resample_2d, weighted_gather
 
 RANDOM = np.random.default_rng(11)
 
@@ -53,7 +56,8 @@ def apply(matrices, x, out_size):
 
 def assert_close(actual, expected, tolerance=1e-6):
     assert actual.shape == expected.shape
-    assert np.abs(actual - expected).max() <= tolerance * max(1, np.abs(expected).max())
+    scale = max(1, np.abs(expected).max(initial=0))
+    assert np.abs(actual - expected).max(initial=0) <= tolerance * scale
 
 
 @pytest.mark.parametrize(("in_size", "out_size"), SIZES)
@@ -158,3 +162,96 @@ def test_bad_arguments_are_named(session, shape, transforms_shape, out_size, mes
     x = tf.placeholder(tf.float32, shape)
     with pytest.raises(UserError, match=message):
         resample_2d(x, tf.zeros(transforms_shape), out_size)
+
+
+@pytest.mark.parametrize("impl", ["auto", "ref"])
+@pytest.mark.parametrize("axis", [1, 2, 3])
+def test_weighted_gather_along_any_axis(session, axis, impl):
+    x = RANDOM.normal(size=(2, 3, 4, 5)).astype(np.float32)
+    indices = RANDOM.integers(-1, x.shape[axis] + 1, size=(2, 6, 3)).astype(np.int32)
+    weights = RANDOM.normal(size=indices.shape).astype(np.float32)
+    tx = tf.placeholder(tf.float32, [None, 3, 4, 5])
+    y = weighted_gather(tx, indices, weights, axis, impl)
+    expected = np.zeros([6 if i == axis else size for i, size in enumerate(x.shape)])
+    assert y.shape.as_list() == [None, *expected.shape[1:]]
+    # The axis goes to the front for counting; `sums` is a view.
+    slices, sums = np.moveaxis(x, axis, 1), np.moveaxis(expected, axis, 1)
+    for i, r, k in np.ndindex(*indices.shape):
+        if 0 <= indices[i, r, k] < x.shape[axis]:
+            sums[i, r] += weights[i, r, k] * slices[i, indices[i, r, k]]
+    got, gradient = session.run([y, tf.gradients(tf.square(y), tx)[0]], {tx: x})
+    assert_close(got, expected)
+    # A quadratic form of x: its slope along x is twice its value.
+    np.testing.assert_allclose(np.sum(gradient * x), 2 * np.sum(expected**2), rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_low_precisions_are_rounded_at_the_end(session, dtype):
+    x = tf.cast(tf.constant(RANDOM.normal(size=(1, 9, 9, 3)), tf.float32), dtype)
+    exact, low = (
+        tf.cast(resample_2d(v, affine(0.3)[np.newaxis], (7, 7)), tf.float32)
+        for v in (tf.cast(x, tf.float32), x)
+    )
+    exact, low = session.run([exact, low])
+    assert 0 < np.abs(exact - low).max() <= (2**-10 if dtype == "float16" else 2**-7) * 4
+
+
+@pytest.mark.parametrize("axis", [0, 2])
+def test_an_axis_that_is_not_there_is_named(session, axis):
+    with pytest.raises(UserError, match=f"axis {axis}"):
+        weighted_gather(tf.zeros([2, 3]), tf.zeros([2, 1, 1], tf.int32), tf.zeros([2, 1, 1]), axis)
+
+
+@pytest.fixture(scope="module")
+def native_operations():
+    try:
+        native.find("resample_2d", "native", tf.float32)
+    except UserError as error:
+        pytest.skip(str(error))
+
+
+def linear_derivatives(function, x, direction, impl, weights):
+    """y = A·x, Aᵀ·weights by the gradient and A·direction by the gradient of that."""
+    y = function(x, impl)
+    if not weights:
+        weights.append(tf.random_normal(tf.shape(y), seed=8))
+    first = tf.gradients(y, x, grad_ys=weights[0])[0]
+    return y, first, tf.gradients(first, weights[0], grad_ys=direction)[0], weights[0]
+
+
+def assert_exact_derivatives(x, function):
+    """The twin against the reference, and each of its derivatives against its value."""
+    with tf.Graph().as_default():
+        tx = tf.constant(x)
+        direction = tf.constant(np.random.default_rng(8).normal(size=x.shape), tf.float32)
+        shared: list[tf.Tensor] = []
+        fetches = [
+            linear_derivatives(function, tx, direction, impl, shared) for impl in ("native", "ref")
+        ]
+        config = tf.ConfigProto()  # Optimising a graph takes longer than running it once.
+        config.graph_options.rewrite_options.disable_meta_optimizer = True
+        with tf.Session(config=config) as session:
+            got, expected = session.run(fetches)
+    for actual, reference in zip(got, expected, strict=True):
+        assert_close(actual, reference, 1e-5)
+    y, first, _, weights = (np.asarray(v, np.float64) for v in got)
+    inner = np.sum(y * weights), np.sum(first * x)
+    assert abs(inner[0] - inner[1]) <= 1e-5 * max(1, np.sum(np.abs(y * weights)))
+
+
+@examples(120)
+@given(case=samplings())
+def test_the_twin_of_sampling_equals_the_reference(native_operations, case):
+    x, transforms, out_size = case
+    assert_exact_derivatives(
+        x, lambda tx, impl: resample_2d(tx, tf.constant(transforms), out_size, impl)
+    )
+
+
+@examples(60)
+@given(case=gathers())
+def test_the_twin_of_weighted_gather_equals_the_reference(native_operations, case):
+    x, indices, weights = case
+    assert_exact_derivatives(
+        x, lambda tx, impl: weighted_gather(tx, indices, weights, axis=2, impl=impl)
+    )

@@ -1,10 +1,12 @@
 // Bias, activation, gain and clamp in one pass, and their derivatives: CPU and CUDA forms.
 //
-// With t = x + b and v = gain * act(t), per element, `open` where v is not beyond the clamp:
+// With t = scale * x + noise + b and v = gain * act(t), per element, `open` where v is not beyond the
+// clamp:
 //   order 0: out = v, clamped          a = x, a_bias = b
 //   order 1: out = (a + a_bias) * dv/dt * open      the gradient for dy = a + a_bias
 //   order 2: out = (a + a_bias) * dy * d2v/dt2 * open
 // Orders 1 and 2 know t from `reference`: it is x, with `reference_bias` b, or else y (see Formula).
+// Scale and noise are for order 0; without them they are 1 and 0.
 #pragma once
 
 #include <cstdint>
@@ -13,6 +15,8 @@
 
 struct BiasAct {
   int64_t outer, channels, inner;  // Tensors are [outer, channels, inner].
+  int64_t samples;        // Of which each has outer * inner / samples pixels, one after another.
+  int64_t noise_samples;  // 1 where all have the same noise, else `samples`.
   int order;
   int act;             // Activation.
   float alpha, gain;
@@ -20,9 +24,10 @@ struct BiasAct {
   int from_output;     // Whether `reference` is y.
 };
 
-// Null where there is none. Biases are [channels], all else [outer, channels, inner].
+// Null where there is none. Biases are [channels], scale [samples, channels], noise [noise_samples,
+// pixels], all else [outer, channels, inner].
 struct BiasActTensors {
-  const void *a, *a_bias, *reference, *reference_bias, *dy;
+  const void *a, *a_bias, *reference, *reference_bias, *dy, *scale, *noise;
   void* out;  // May be `a`.
   void* sum;  // [channels]: out added up over everything but the channels, in a fixed order.
 };

@@ -1,7 +1,8 @@
 // fused_bias_act on the CPU.
 //
 // Elements are processed in tiles short enough for the fastest cache, with the bias of each element
-// in an array beside them, so that one loop serves every place of the channels. Sums per channel
+// in an array beside them, so that one loop serves every place of the channels; likewise the scale,
+// and the noise is part of the bias. Sums per channel
 // add up lane by lane within a block of tiles, whose size follows from the shape alone, and then
 // over the blocks in order, so that results do not depend on the number of threads.
 
@@ -22,24 +23,24 @@ constexpr int64_t kBlock = 32768;  // Elements, about: what one thread takes at 
 // One tile in float32; biases have an entry for each element.
 struct Tile {
   int64_t size;
-  const float *a, *a_bias, *reference, *reference_bias, *dy;
+  const float *a, *a_bias, *scale, *reference, *reference_bias, *dy;
   float* out;
   float* lanes;  // Where to add `out`, or null.
 };
 
-enum Kind { kForward, kFirst, kFirstByOutput, kSecond };
+enum Kind { kForward, kScaled, kFirst, kFirstByOutput, kSecond };
 
 template <typename Act, Kind kKind>
 void process(const Formula& formula, const Tile& tile) {
-  const float *a = tile.a, *a_bias = tile.a_bias;
+  const float *a = tile.a, *a_bias = tile.a_bias, *scale = tile.scale;
   const float *reference = tile.reference, *reference_bias = tile.reference_bias, *dy = tile.dy;
   float* out = tile.out;
   const Formula f = formula;
   // `out` may be `a`, element for element, which does not hinder vectorisation.
 #pragma GCC ivdep
   for (int64_t i = 0; i < tile.size; ++i) {
-    const float biased = a[i] + a_bias[i];
-    if (kKind == kForward) {
+    const float biased = (kKind == kScaled ? a[i] * scale[i] : a[i]) + a_bias[i];
+    if (kKind == kForward || kKind == kScaled) {
       out[i] = f.forward<Act>(biased);
     } else if (kKind == kFirst) {
       out[i] = f.first<Act>(biased, reference[i] + reference_bias[i]);
@@ -58,7 +59,9 @@ void process(const BiasAct& op, const Tile& tile) {
   const Formula formula{op.alpha, op.gain, op.clamp < 0 ? NAN : op.clamp};
   with_activation(op.act, [&](auto act) {
     using Act = decltype(act);
-    if (op.order == 0) {
+    if (op.order == 0 && tile.scale != nullptr) {
+      process<Act, kScaled>(formula, tile);
+    } else if (op.order == 0) {
       process<Act, kForward>(formula, tile);
     } else if (op.order == 2) {
       process<Act, kSecond>(formula, tile);
@@ -151,12 +154,12 @@ class Job {
 
   static void run(void* argument, int64_t begin, int64_t end) {
     Job& job = *static_cast<Job*>(argument);
-    std::vector<float> lanes(job.tile_), bias(2 * job.tile_);
+    std::vector<float> lanes(job.tile_), bias(3 * job.tile_);
     Tiles<T> tiles(job.tensors_, job.tile_);
     for (int64_t block = begin; block < end; ++block) {
       std::fill(lanes.begin(), lanes.end(), 0.0f);
       if (job.op_.inner == 1) {
-        job.rows(block, &tiles, &lanes);
+        job.rows(block, &tiles, &lanes, &bias);
       } else {
         job.plane(block, &tiles, &lanes, &bias);
       }
@@ -181,33 +184,76 @@ class Job {
     for (int64_t i = op_.channels; i < tile_; ++i) (*bias)[i] = (*bias)[i - op_.channels];
   }
 
-  void rows(int64_t block, Tiles<T>* tiles, std::vector<float>* lanes) {
+  bool modulates() const { return tensors_.scale != nullptr || tensors_.noise != nullptr; }
+
+  int64_t pixels() const { return op_.outer * op_.inner / op_.samples; }
+
+  // The scale of a channel of a sample, and the noise of one of its pixels.
+  float scale(int64_t sample, int64_t channel) const {
+    const T* scale = static_cast<const T*>(tensors_.scale);
+    return scale == nullptr ? 1.0f : to_float(scale[sample * op_.channels + channel]);
+  }
+
+  float noise(int64_t sample, int64_t pixel) const {
+    const T* noise = static_cast<const T*>(tensors_.noise);
+    if (noise == nullptr) return 0.0f;
+    return to_float(noise[op_.noise_samples == 1 ? pixel : sample * pixels() + pixel]);
+  }
+
+  void rows(int64_t block, Tiles<T>* tiles, std::vector<float>* lanes, std::vector<float>* bias) {
     const int64_t end = std::min((block + 1) * block_, op_.outer * op_.channels);
     for (int64_t i = block * block_; i < end; i += tile_) {
-      one_tile(i, std::min(tile_, end - i), a_bias_.data(), reference_bias_.data(), tiles,
-               lanes->data());
+      const int64_t size = std::min(tile_, end - i);
+      const float *a_bias = a_bias_.data(), *scales = nullptr;
+      if (modulates()) {
+        modulate_rows(i / op_.channels, size / op_.channels, bias->data(), bias->data() + tile_);
+        a_bias = bias->data(), scales = bias->data() + tile_;
+      }
+      one_tile(i, size, a_bias, scales, reference_bias_.data(), tiles, lanes->data());
     }
     for (int64_t i = 0; !partial_.empty() && i < tile_; ++i) {
       partial_[block * op_.channels + i % op_.channels] += (*lanes)[i];
     }
   }
 
+  // Biases with noise, and scales, of rows of channels.
+  void modulate_rows(int64_t begin, int64_t count, float* bias, float* scales) const {
+    const int64_t pixels = this->pixels();
+    for (int64_t position = begin; position < begin + count; ++position) {
+      const int64_t sample = position / pixels;
+      const float added = noise(sample, position - sample * pixels);
+      for (int64_t c = 0; c < op_.channels; ++c) {
+        *bias++ = a_bias_[c] + added;
+        *scales++ = scale(sample, c);
+      }
+    }
+  }
+
   void plane(int64_t block, Tiles<T>* tiles, std::vector<float>* lanes, std::vector<float>* bias) {
     const int64_t plane = block / parts_, channel = plane % op_.channels;
     const int64_t begin = block % parts_ * block_, end = std::min(begin + block_, op_.inner);
-    std::fill_n(bias->data(), tile_, a_bias_[channel]);
-    std::fill_n(bias->data() + tile_, tile_, reference_bias_[channel]);
+    const int64_t position = plane / op_.channels * op_.inner;
+    float *a_bias = bias->data(), *reference_bias = a_bias + tile_, *scales = nullptr;
+    std::fill_n(a_bias, tile_, a_bias_[channel]);
+    std::fill_n(reference_bias, tile_, reference_bias_[channel]);
     for (int64_t i = begin; i < end; i += tile_) {
-      one_tile(plane * op_.inner + i, std::min(tile_, end - i), bias->data(), bias->data() + tile_,
-               tiles, lanes->data());
+      const int64_t size = std::min(tile_, end - i);
+      if (modulates()) {
+        scales = reference_bias + tile_;
+        const int64_t sample = position / pixels(), pixel = position - sample * pixels() + i;
+        std::fill_n(scales, size, scale(sample, channel));
+        for (int64_t j = 0; j < size; ++j) a_bias[j] = a_bias_[channel] + noise(sample, pixel + j);
+      }
+      one_tile(plane * op_.inner + i, size, a_bias, scales, reference_bias, tiles, lanes->data());
     }
     if (!partial_.empty()) partial_[block] = halve(lanes->data(), tile_);
   }
 
-  void one_tile(int64_t offset, int64_t size, const float* a_bias, const float* reference_bias,
-                Tiles<T>* tiles, float* lanes) {
+  void one_tile(int64_t offset, int64_t size, const float* a_bias, const float* scales,
+                const float* reference_bias, Tiles<T>* tiles, float* lanes) {
     Tile tile = tiles->open(offset, size);
     tile.a_bias = a_bias;
+    tile.scale = scales;
     tile.reference_bias = reference_bias;
     tile.lanes = partial_.empty() ? nullptr : lanes;
     process(op_, tile);

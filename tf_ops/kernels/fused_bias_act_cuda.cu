@@ -19,9 +19,9 @@ struct alignas(sizeof(T) * kSize) Vector {
 
 template <typename T>
 struct Arguments {
-  const T *a, *a_bias, *reference, *reference_bias, *dy;
+  const T *a, *a_bias, *reference, *reference_bias, *dy, *scale, *noise;
   T* out;
-  int64_t vectors, channels, inner;
+  int64_t vectors, channels, inner, pixels, noise_samples;
   Formula formula;
   int act, order, from_output;
 };
@@ -55,18 +55,26 @@ __global__ void fused_bias_act_kernel(Arguments<T> p) {
     if (p.order > 1) dy = reinterpret_cast<const V*>(p.dy)[i];
     const int64_t plane = divide(i * kSize, p.inner);
     int64_t within = i * kSize - plane * p.inner;
-    int64_t channel = plane - divide(plane, p.channels) * p.channels;
+    int64_t outer = divide(plane, p.channels);
+    int64_t channel = plane - outer * p.channels;
 #pragma unroll
     for (int j = 0; j < kSize; ++j) {
       const float bias = p.a_bias ? to_float(p.a_bias[channel]) : 0.0f;
       const float offset = p.reference_bias ? to_float(p.reference_bias[channel]) : 0.0f;
-      const float result = compute(p.formula, p.act, p.order, p.from_output,
-                                   to_float(a.values[j]) + bias,
+      float biased = to_float(a.values[j]) + bias;
+      if (p.scale || p.noise) {
+        const int64_t position = outer * p.inner + within, sample = divide(position, p.pixels);
+        const int64_t pixel = p.noise_samples == 1 ? position - sample * p.pixels : position;
+        const float scale = p.scale ? to_float(p.scale[sample * p.channels + channel]) : 1.0f;
+        const float noise = p.noise ? to_float(p.noise[pixel]) : 0.0f;
+        biased = to_float(a.values[j]) * scale + (bias + noise);
+      }
+      const float result = compute(p.formula, p.act, p.order, p.from_output, biased,
                                    to_float(reference.values[j]) + offset, to_float(dy.values[j]));
       from_float(result, &out.values[j]);
       if (++within == p.inner) {
         within = 0;
-        if (++channel == p.channels) channel = 0;
+        if (++channel == p.channels) channel = 0, ++outer;
       }
     }
     reinterpret_cast<V*>(p.out)[i] = out;
@@ -81,9 +89,12 @@ int run(const BiasAct& op, const BiasActTensors& t, void* stream) {
   p.reference = static_cast<const T*>(t.reference);
   p.reference_bias = static_cast<const T*>(t.reference_bias);
   p.dy = static_cast<const T*>(t.dy);
+  p.scale = static_cast<const T*>(t.scale);
+  p.noise = static_cast<const T*>(t.noise);
   p.out = static_cast<T*>(t.out);
   p.vectors = op.outer * op.channels * op.inner / kSize;
   p.channels = op.channels, p.inner = op.inner;
+  p.pixels = op.outer * op.inner / op.samples, p.noise_samples = op.noise_samples;
   p.formula = {op.alpha, op.gain, op.clamp < 0 ? NAN : op.clamp};
   p.act = op.act, p.order = op.order, p.from_output = op.from_output;
   return Launch(p.vectors, 1, 1).run(fused_bias_act_kernel<T, kSize>, p, stream);

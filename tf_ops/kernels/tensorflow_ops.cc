@@ -1,68 +1,15 @@
-// The kernels as TensorFlow operations. TF_OPS_CUDA is defined where the CUDA forms are linked too.
+// upfirdn_2d and fused_bias_act as TensorFlow operations.
 
 #include <cstdint>
-#include <cstring>
 #include <string>
 #include <type_traits>
 #include <vector>
 
 #include "fused_bias_act.h"
-#include "tensorflow/core/framework/op.h"
-#include "tensorflow/core/framework/op_kernel.h"
-#include "tensorflow/core/framework/shape_inference.h"
+#include "op_common.h"
 #include "upfirdn_2d.h"
-#ifdef TF_OPS_CUDA
-#include "tensorflow/core/platform/stream_executor.h"
-#endif
 
 namespace {
-
-using tensorflow::OpKernel;
-using tensorflow::OpKernelConstruction;
-using tensorflow::OpKernelContext;
-using tensorflow::Tensor;
-using tensorflow::TensorShape;
-using tensorflow::shape_inference::DimensionHandle;
-using tensorflow::shape_inference::InferenceContext;
-using tensorflow::shape_inference::ShapeHandle;
-
-int data_type(tensorflow::DataType type) {
-  if (type == tensorflow::DT_HALF) return kFloat16;
-  return type == tensorflow::DT_BFLOAT16 ? kBfloat16 : kFloat32;
-}
-
-const void* data_of(const Tensor& tensor) {
-  return tensor.NumElements() == 0 ? nullptr : tensor.tensor_data().data();
-}
-
-void* data_of(Tensor* tensor) {
-  return tensor->NumElements() == 0 ? nullptr : const_cast<char*>(tensor->tensor_data().data());
-}
-
-// TensorFlow's own threads.
-void parallel_for(void* pool, int64_t count, int64_t cost, RangeTask task, void* argument) {
-  static_cast<tensorflow::thread::ThreadPool*>(pool)->ParallelFor(
-      count, cost, [=](int64_t begin, int64_t end) { task(argument, begin, end); });
-}
-
-void* pool_of(OpKernelContext* context) {
-  return context->device()->tensorflow_cpu_worker_threads()->workers;
-}
-
-#ifdef TF_OPS_CUDA
-void* stream_of(OpKernelContext* context) {
-  return context->op_device_context()->stream()->platform_specific_handle().stream;
-}
-
-void check_cuda(OpKernelContext* context, int error) {
-  OP_REQUIRES(context, error == 0,
-              absl::InternalError("CUDA error " + std::to_string(error) + " in " +
-                                  std::string(context->op_kernel().type_string())));
-}
-#endif
-
-struct OnCpu {};
-struct OnGpu {};
 
 // What the attributes of TfOpsUpfirdn2D say.
 struct ResamplingAttributes {
@@ -175,6 +122,8 @@ REGISTER_OP("TfOpsFusedBiasAct")
     .Input("reference: T")
     .Input("reference_bias: T")
     .Input("dy: T")
+    .Input("scale: T")
+    .Input("noise: T")
     .Output("out: T")
     .Output("sum: T")
     .Attr("T: {float, half, bfloat16}")
@@ -232,8 +181,18 @@ class FusedBiasActOp : public OpKernel {
       OP_REQUIRES(context, !needed || context->input(i).NumElements() == a.NumElements(),
                   absl::InvalidArgumentError("tensors differ in shape"));
     }
+    op.samples = a.dims() > 0 ? a.dim_size(0) : 1;
+    const int64_t scales = context->input(5).NumElements(), all = op.outer * op.inner;
+    const int64_t noises = context->input(6).NumElements();
+    op.noise_samples = noises == all ? op.samples : 1;
+    OP_REQUIRES(context, scales == 0 || (axis_ > 0 && scales == op.samples * op.channels),
+                absl::InvalidArgumentError("scale does not fit"));
+    OP_REQUIRES(context,
+                noises == 0 || (axis_ > 0 && (noises == all || noises * op.samples == all)),
+                absl::InvalidArgumentError("noise does not fit"));
     BiasActTensors tensors{data_of(a), data_of(context->input(1)), data_of(context->input(2)),
-                           data_of(context->input(3)), data_of(context->input(4)), nullptr,
+                           data_of(context->input(3)), data_of(context->input(4)),
+                           data_of(context->input(5)), data_of(context->input(6)), nullptr,
                            nullptr};
     Tensor *out = nullptr, *sum = nullptr;
     OP_REQUIRES_OK(context, context->forward_input_or_allocate_output({0}, 0, a.shape(), &out));
