@@ -13,6 +13,7 @@ from dnnlib.tensorflow_loader import load_tensorflow
 from metrics import METRICS
 from metrics.feature_networks.sources import FeatureSources, parse_feature_net
 from training.augment_presets import AUGMENT_PRESETS
+from training.comparison.methods import METHODS
 from training.presets import ADA_NAMES
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ _EXAMPLES = """examples:
 
 # Options that do not belong to a run but to a session of it.
 _OF_A_SESSION = {"resume", "result_dir", "total_kimg", "snap", "keep", "dry_run"}
-_OF_A_SESSION |= {"metrics", "feature_net"}
+_OF_A_SESSION |= {"metrics", "metricdata", "feature_net"}
 
 
 def _parse_args() -> argparse.Namespace:
@@ -50,6 +51,8 @@ def _parse_args() -> argparse.Namespace:
     _add_saving(parser.add_argument)
     group = parser.add_argument_group("augmentation of what the discriminator sees (ADA)")
     _add_augmentation(group.add_argument)
+    group = parser.add_argument_group("comparison methods: other ways to train on little data")
+    _add_comparison(group.add_argument)
     group = parser.add_argument_group("smaller networks and shorter schedules, for small machines")
     _add_sizes(group.add_argument)
     args = parser.parse_args()
@@ -87,6 +90,12 @@ def _add_basics(add: Callable) -> None:
         type=cli.boolean,
         default=False,
         help="flip half of the images (false)",
+    )
+    add(
+        "--validation",
+        type=cli.integer(1),
+        metavar="N",
+        help="hold out N images, chosen by --seed, that are never trained on (default: none)",
     )
     add("--cond", type=cli.boolean, default=True, help="use the data set's labels (true)")
     add("--dry-run", "-n", action="store_true", help="print the options and stop")
@@ -148,6 +157,13 @@ def _add_saving(add: Callable) -> None:
         "none)",
     )
     add(
+        "--metricdata",
+        type=cli.path,
+        metavar="NAME",
+        help="data set that --metrics compare with: a folder in --data-dir, or a path (default: "
+        "the images that are trained on)",
+    )
+    add(
         "--feature-net",
         type=cli.checked(parse_feature_net),
         action="append",
@@ -160,9 +176,10 @@ def _add_saving(add: Callable) -> None:
 def _add_augmentation(add: Callable) -> None:
     add(
         "--aug",
-        choices=("noaug", "ada", "fixed"),
-        help="ada: as much as the discriminator overfits; fixed: by --p (default: ada for the "
-        "configurations of StyleGAN2-ADA, else noaug)",
+        choices=("noaug", "ada", "adarv", "fixed"),
+        help="ada: as much as the discriminator overfits; adarv: the same, as the images of "
+        "--validation tell; fixed: by --p (default: ada for the configurations of StyleGAN2-ADA, "
+        "else noaug)",
     )
     add(
         "--augpipe",
@@ -170,7 +187,28 @@ def _add_augmentation(add: Callable) -> None:
         help=f"which transformations: {', '.join(AUGMENT_PRESETS)} (default: bgc)",
     )
     add("--p", type=cli.number(0, 1), help="probability of each transformation, for --aug=fixed")
-    add("--target", type=cli.number(-1, 1), help="of the overfitting, for --aug=ada (default: 0.6)")
+    add(
+        "--target",
+        type=cli.number(-1, 1),
+        help="of the overfitting, for --aug=ada (default: 0.6) and --aug=adarv (0.5)",
+    )
+
+
+def _add_comparison(add: Callable) -> None:
+    names = "; ".join(f"{name}: {method.summary}" for name, method in METHODS.items())
+    add(
+        "--cmethod",
+        choices=tuple(METHODS),
+        default="nocmethod",
+        metavar="NAME",
+        help=f"{names} (default: nocmethod)",
+    )
+    add(
+        "--dcap",
+        type=cli.number(0.001),
+        metavar="X",
+        help="feature maps of the discriminator, times those of the configuration (default: 1)",
+    )
 
 
 def _add_sizes(add: Callable) -> None:
@@ -199,29 +237,51 @@ def _check(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
     unknown = [name for name in args.metrics.split(",") if name not in ("none", *METRICS)]
     if unknown:
         parser.error(f"--metrics={unknown[0]}: use {', '.join(('none', *METRICS))}")
-    of_a_run = set(vars(args)) - _OF_A_SESSION - {"dataset", "data_dir"}
-    given = [n for n in sorted(of_a_run) if getattr(args, n) != parser.get_default(n)]
-    if _is_run(args.resume) and args.dataset is None and given:
-        names = ", ".join("--" + n.replace("_", "-") for n in given)
-        parser.error(f"--resume goes on with the options of the run: leave out {names}")
+    if args.metricdata is not None and args.metrics == "none":
+        parser.error("--metricdata is what metrics compare with: add --metrics")
     if args.demo:
         fixed = set(vars(args)) - {"demo", "result_dir", "data_dir", "seed", "dry_run"}
         given = [n for n in sorted(fixed) if getattr(args, n) != parser.get_default(n)]
         if given:
             names = ", ".join("--" + n.replace("_", "-") for n in given)
             parser.error(f"--demo chooses {names} itself: leave it out")
+    _check_resume(args, parser)
+
+
+def _check_resume(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
+    """What goes with --resume: it means one thing for a run, another for a snapshot."""
+    folder, name = os.path.split(args.resume or "")
+    if name.startswith("training-state-"):
+        parser.error(f"--resume={args.resume}: name the run directory, --resume={folder or '.'}")
+    if args.resume_partial and (args.resume is None or _is_run(args.resume)):
+        parser.error("--resume-partial is for new runs from the weights of --resume=SNAPSHOT")
+    if args.resume is None or args.dataset is not None:
+        return
+    if not _is_run(args.resume):
+        parser.error(
+            f"--resume={args.resume}: there is no such run directory; to start a new run from the "
+            "weights of a snapshot, name a --dataset too"
+        )
+    of_a_run = set(vars(args)) - _OF_A_SESSION - {"dataset", "data_dir"}
+    given = [n for n in sorted(of_a_run) if getattr(args, n) != parser.get_default(n)]
+    if given:
+        names = ", ".join("--" + n.replace("_", "-") for n in given)
+        parser.error(f"--resume goes on with the options of the run: leave out {names}")
 
 
 def main() -> None:
     args = _parse_args()
     # TensorFlow takes seconds to load, and has to wait for what can be checked without it.
-    from training.options import demo_options, options_from_args
+    from training.options import dataset_folder, demo_options, options_from_args
 
     run_dir = None
     if _is_run(args.resume):
-        options, run_dir, state = _resumed(args)
+        options, run_dir = _resumed(args)
     else:
         options = demo_options(args) if args.demo else options_from_args(args)
+    metric_folder = None
+    if args.metricdata is not None:
+        metric_folder = dataset_folder("--metricdata", args.metricdata, args.data_dir)
     if args.dry_run:
         print(json.dumps(options.to_json(), indent=2))
         return
@@ -233,27 +293,32 @@ def main() -> None:
         return
     from training import training_loop
 
-    metrics = _metrics(args, options)
+    metrics = _metrics(args, options, metric_folder)
     if run_dir is not None:
-        training_loop.resume(options, run_dir, state, metrics)
+        training_loop.resume(options, run_dir, metrics)
     else:
         training_loop.train(options, args.result_dir, _description(args), metrics)
 
 
-def _metrics(args: argparse.Namespace, options: TrainingOptions) -> MetricGroup | None:
-    """The metrics that --metrics names."""
+def _metrics(
+    args: argparse.Namespace, options: TrainingOptions, folder: str | None
+) -> MetricGroup | None:
+    """The metrics that --metrics names, with the data set of --metricdata in `folder`."""
     names = [name for name in args.metrics.split(",") if name != "none"]
     if not names:
         return None
-    from metrics.evaluation import MetricOptions
+    from metrics.evaluation import MetricOptions, other_dataset_args
     from metrics.metric_base import MetricGroup
 
+    dataset_args = options.dataset_args
+    if folder is not None:
+        dataset_args = other_dataset_args(folder, dataset_args)
     files = dict(args.feature_net)
     own_file = files.pop("own", None)
     return MetricGroup(
         names,
         MetricOptions(
-            options.dataset_args,
+            dataset_args,
             options.mirror_augment,
             options.num_gpus,
             sources=FeatureSources(files, own_file),
@@ -264,7 +329,9 @@ def _metrics(args: argparse.Namespace, options: TrainingOptions) -> MetricGroup 
 def _description(args: argparse.Namespace) -> str:
     """What the name of a run directory ends with."""
     name = os.path.basename(os.path.normpath(args.dataset))
-    return f"stylegan2-{name}-{args.num_gpus}gpu-{args.config}"
+    desc = f"stylegan2-{name}-{args.num_gpus}gpu-{args.config}"
+    desc += "" if args.cmethod == "nocmethod" else f"-{args.cmethod}"
+    return desc if args.dcap is None else f"{desc}-dcap{args.dcap:g}"
 
 
 def _is_run(resume: str | None) -> bool:
@@ -272,19 +339,21 @@ def _is_run(resume: str | None) -> bool:
     return resume == "latest" or (resume is not None and os.path.isdir(resume))
 
 
-def _resumed(args: argparse.Namespace) -> tuple[TrainingOptions, str, str]:
-    """The options of the run that --resume names, its directory and its newest state."""
+def _resumed(args: argparse.Namespace) -> tuple[TrainingOptions, str]:
+    """The options of the run that --resume names, and its directory."""
     from training import resume
     from training.options import options_from_args, set_session_options
 
     desc = None if args.dataset is None else _description(args)
-    run_dir, state = resume.find_run(args.result_dir, args.resume, desc)
+    run_dir = resume.find_run(args.result_dir, args.resume, desc)
     given = None
     if args.dataset is not None:
         given = options_from_args(argparse.Namespace(**{**vars(args), "resume": None}))
     options = resume.resumed_options(run_dir, given)
     set_session_options(options, args)
-    return options, run_dir, state
+    if args.total_kimg is not None:
+        options.total_seconds = None  # The demo's: who asks for more has more time.
+    return options, run_dir
 
 
 if __name__ == "__main__":

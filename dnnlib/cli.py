@@ -5,8 +5,12 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
 from typing import NoReturn, TypeVar
 
 from dnnlib.util import UserError, one_line
@@ -29,22 +33,52 @@ class ArgumentParser(argparse.ArgumentParser):
 def run(main: Callable[[], None]) -> NoReturn:
     """Runs a script's main function; errors the user can mend become one line and exit code 2.
 
-    Ctrl-C exits with 130. A reader that closes our output early (`| head`) ends us quietly. Any
+    Ctrl-C exits with 130, SIGTERM with 143; files and folders that were being made are removed by
+    the code that makes them. A reader that closes our output early (`| head`) ends us quietly. Any
     other exception is a defect of ours and keeps its traceback.
     """
     try:
-        main()
-        sys.stdout.flush()
+        with _sigterm_as_exception():
+            main()
+            sys.stdout.flush()
     except UserError as error:
         print(f"{os.path.basename(sys.argv[0])}: error: {one_line(error, 2000)}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print(f"{os.path.basename(sys.argv[0])}: interrupted", file=sys.stderr)
-        sys.exit(130)
+    except KeyboardInterrupt as error:
+        ended = isinstance(error, _Terminated)
+        what = "terminated" if ended else "interrupted"
+        print(f"{os.path.basename(sys.argv[0])}: {what}", file=sys.stderr)
+        sys.exit(128 + (signal.SIGTERM if ended else signal.SIGINT))
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
     sys.exit(0)
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM: what cleans up after Ctrl-C does so after this too."""
+
+
+@contextmanager
+def _sigterm_as_exception() -> Iterator[None]:
+    """Raises `_Terminated` in the block for a SIGTERM; a second one ends the process at once.
+
+    Whoever ignores the signal, or takes it otherwise, goes on to do so.
+    """
+
+    def handle(number: int, _frame: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        raise _Terminated
+
+    is_main = threading.current_thread() is threading.main_thread()  # Others take no signals.
+    if not is_main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def checked(parse: Callable[[str], T]) -> Callable[[str], T]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import sys
@@ -11,6 +12,8 @@ from contextlib import contextmanager
 from typing import TextIO
 
 from dnnlib.util import UserError
+
+LOG = "log.txt"
 
 
 def make_run_dir(result_dir: str, desc: str) -> str:
@@ -35,6 +38,39 @@ def make_run_dir(result_dir: str, desc: str) -> str:
             f"cannot make a run directory in {result_dir}: {error.strerror}; "
             "choose another --result-dir"
         ) from error
+
+
+@contextmanager
+def locked(run_dir: str) -> Iterator[None]:
+    """Keeps other processes out of a run directory while the block runs.
+
+    The lock is one on the log, so that it leaves no file behind, and ends with the process however
+    that ends. Where the file system has no locks, the block runs without.
+
+    Raises:
+        UserError: another process has the lock, or the folder cannot be written.
+    """
+    path = os.path.join(run_dir, LOG)
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}") from error
+    try:
+        _lock(handle, run_dir)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _lock(handle: int, run_dir: str) -> None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UserError(
+            f"another process is working in {run_dir}: wait until it has ended, or end it first"
+        ) from None
+    except OSError:
+        pass  # No locks on this file system.
 
 
 @contextmanager

@@ -8,6 +8,7 @@ generator does not run.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -51,6 +52,36 @@ class MetricOptions:
     repeats: int = 1
     sources: FeatureSources = field(default_factory=FeatureSources)
     allow_pickled_code: bool = False
+
+
+def other_dataset_args(folder: str, trained: Mapping[str, Any]) -> dict[str, Any]:
+    """For `MetricOptions`: arguments of the data set that --metricdata names.
+
+    Args:
+        folder: of the data set.
+        trained: arguments of the one that is trained on.
+
+    Raises:
+        UserError: it has images of another shape, or labels of another size.
+    """
+    with closing(TFRecordDataset(**trained)) as expected:
+        pass
+    args = {"tfrecord_dir": folder, "max_label_size": trained.get("max_label_size", "full")}
+    try:
+        with closing(TFRecordDataset(**args, resolution=expected.resolution)) as other:
+            pass
+    except UserError as error:
+        raise UserError(f"--metricdata: {error}") from error
+    for what, has, needs in (
+        ("images", other.shape, expected.shape),
+        ("labels of size", other.label_size, expected.label_size),
+    ):
+        if has != needs:
+            raise UserError(
+                f"--metricdata: {folder} has {what} {has}, the training set {needs}: name a data "
+                "set of the same kind"
+            )
+    return args
 
 
 class Replicas:
@@ -290,4 +321,7 @@ class Evaluation:
             graph = self._feature_graph(network, "features")
             return graph.run({"images": images}, num_outputs=1)[0]
 
-        return RealImages(self.dataset, network, index, mirrored, self.minibatch, compute)
+        # By their places in the files, so that the cache tells apart which are held out.
+        numbers = self.dataset.numbers[index]
+        whole = self.dataset.whole()
+        return RealImages(whole, network, numbers, mirrored, self.minibatch, compute)

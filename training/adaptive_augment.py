@@ -5,17 +5,22 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
+import numpy as np
 import tensorflow.compat.v1 as tf
 
 from dnnlib import UserError
 from dnnlib.tflib import Network
+from dnnlib.tflib.autosummary import autosummary
 from training.augment import augment_pipeline
-from training.augment_presets import AugmentOptions, augment_preset
+from training.augment_presets import TARGETS, AugmentOptions, augment_preset
 from training.random_streams import stream
 
 # Deviation: the official code bounds p only below. Augmentations leak into the generated images at
 # high p: below 0.8 they do not in practice (ADA, section 2.2).
 MAX_STRENGTH = 0.8
+# Mean scores of reals and of fakes that are closer than this say nothing: r_v divides by what is
+# between them.
+_MIN_GAP = 1e-3
 
 
 class AugmentedDiscriminator:
@@ -45,9 +50,14 @@ class AugmentedDiscriminator:
 class AdaptiveAugment:
     """Strength p of the augmentation as a variable, and the heuristic that moves it.
 
-    r_t is the mean sign of the discriminator's scores of augmented reals (ADA, equation 1): the
-    higher it is, the more the discriminator overfits. Every `interval` minibatches p moves by a
-    fixed step towards r_t = target, at a speed of 0 to 1 in `kimg` thousand images (section 3.1).
+    Two heuristics tell overfitting, from scores of augmented images (ADA, equation 1):
+
+        ada    r_t = E[sign(D_train)]
+        adarv  r_v = (E[D_train] - E[D_validation]) / (E[D_train] - E[D_generated])
+
+    Both are 0 where there is none, and 1 where it is complete. The means are over `interval`
+    minibatches, after which p moves by a fixed step towards r = target, at a speed of 0 to 1 in
+    `kimg` thousand images (section 3.1).
 
     Args:
         options: of the run.
@@ -57,20 +67,27 @@ class AdaptiveAugment:
     """
 
     def __init__(self, options: AugmentOptions):
-        if options.mode not in ("noaug", "fixed", "ada"):
-            raise UserError(f"--aug={options.mode}: use noaug, fixed or ada")
+        if options.mode not in ("noaug", "fixed", *TARGETS):
+            raise UserError(f"--aug={options.mode}: use noaug, fixed, ada or adarv")
         self._options = options
         self._multipliers = augment_preset(options.preset)
         with tf.name_scope(None), tf.control_dependencies(None):
             start = options.p if options.mode == "fixed" else 0.0
             self.strength = tf.Variable(start, trainable=False, name="augment_p")
-            # Sum and number of the means of signs since p was moved last.
-            self._signs = tf.Variable([0.0, 0.0], trainable=False, name="augment_signs")
+            # Since p was moved last: sum and number of the means of signs; or the sums of the mean
+            # scores of train, validation, generated, and the number of each.
+            size, name = (4, "augment_scores") if self.needs_validation else (2, "augment_signs")
+            self._sums = tf.Variable([0.0] * size, trainable=False, name=name)
 
     @property
     def is_on(self) -> bool:
         """Whether the discriminator sees augmented images."""
         return self._options.mode != "noaug"
+
+    @property
+    def needs_validation(self) -> bool:
+        """Whether p depends on the scores of held-out images."""
+        return self._options.mode == "adarv"
 
     def wrap(self, D: Network, seed: tf.Tensor) -> Network | AugmentedDiscriminator:
         """The discriminator as losses use it."""
@@ -78,12 +95,27 @@ class AdaptiveAugment:
             return D
         return AugmentedDiscriminator(D, self.strength, self._multipliers, seed)
 
-    def collect(self, signs: list[tf.Tensor]) -> tf.Operation:
-        """An op that takes in r_t of a minibatch, from the replicas' mean signs."""
-        if self._options.mode != "ada" or not signs:
-            return tf.no_op()
-        update = tf.stack([tf.add_n(signs), float(len(signs))])
-        return self._signs.assign_add(update, read_value=False)
+    def collect(self, signs: list[tf.Tensor], scores: list[tf.Tensor]) -> tf.Operation:
+        """An op that takes in what a minibatch tells.
+
+        Args:
+            signs: mean sign of the scores of reals, of each replica.
+            scores: [2], mean scores of reals and of fakes, of each replica.
+        """
+        if self._options.mode == "ada":
+            update = tf.stack([tf.add_n(signs), float(len(signs))])
+        elif self.needs_validation:
+            real, fake = tf.unstack(tf.add_n(scores))
+            update = tf.stack([real, 0.0, fake, float(len(scores))])
+        else:
+            return tf.group(*signs)
+        with tf.control_dependencies(signs):  # Signs are reported in every mode.
+            return self._sums.assign_add(update, read_value=False)
+
+    def collect_validation(self, scores: list[tf.Tensor]) -> tf.Operation:
+        """An op that takes in the replicas' mean scores of held-out images of a minibatch."""
+        update = tf.stack([0.0, tf.add_n(scores), 0.0, 0.0])
+        return self._sums.assign_add(update, read_value=False)
 
     def build_move(self, minibatch_size: tf.Tensor) -> tf.Operation | None:
         """An op that moves p and starts to collect anew; None if p stays.
@@ -92,21 +124,30 @@ class AdaptiveAugment:
             minibatch_size: images a step.
         """
         options = self._options
-        if options.mode != "ada":
+        if options.mode not in TARGETS:
             return None
-        signs = self._signs.read_value()
-        mean = signs[0] / tf.maximum(signs[1], 1.0)
+        sums = self._sums.read_value()
+        r = self._r_v(sums) if self.needs_validation else sums[0] / tf.maximum(sums[1], 1.0)
         # Scores that are not finite, as in a step that the optimizer skips, leave p alone.
-        direction = tf.sign(mean - options.target)
-        direction = tf.where(tf.is_finite(mean), direction, tf.zeros_like(direction))
+        direction = tf.sign(r - options.target)
+        direction = tf.where(tf.is_finite(r), direction, tf.zeros_like(direction))
         step = tf.cast(minibatch_size * options.interval, tf.float32) / (options.kimg * 1000)
         moved = self.strength.read_value() + direction * step
-        with tf.control_dependencies([signs, moved]):
+        with tf.control_dependencies([sums, moved]):
             return tf.group(
                 self.strength.assign(tf.clip_by_value(moved, 0.0, MAX_STRENGTH), read_value=False),
-                self._signs.assign([0.0, 0.0], read_value=False),
+                self._sums.assign(tf.zeros_like(sums), read_value=False),
             )
+
+    def _r_v(self, sums: tf.Tensor) -> tf.Tensor:
+        """r_v, NaN where it cannot be told."""
+        train, validation, generated = tf.unstack(sums[:3] / tf.maximum(sums[3], 1.0))
+        gap = train - generated
+        is_known = tf.is_finite(train + validation + generated) & (tf.abs(gap) > _MIN_GAP)
+        r = tf.where(is_known, (train - validation) / gap, np.nan)
+        with tf.control_dependencies([autosummary("r_v", tf.boolean_mask([r], [is_known]))]):
+            return tf.identity(r)
 
     def moves_at(self, minibatch: int) -> bool:
         """Whether p moves after this minibatch."""
-        return self._options.mode == "ada" and (minibatch + 1) % self._options.interval == 0
+        return self._options.mode in TARGETS and (minibatch + 1) % self._options.interval == 0

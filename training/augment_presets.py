@@ -29,15 +29,20 @@ AUGMENT_PRESETS = {
     "bgcfnc": ("blit", "geom", "color", "filter", "noise", "cutout"),
 }
 
+# Mode in which p follows the overfitting -> value of the heuristic that it aims at: r_t, r_v
+# (ADA, section 3.1).
+TARGETS = {"ada": 0.6, "adarv": 0.5}
+
 
 @dataclass
 class AugmentOptions:
     """Options of `training.adaptive_augment`, by the names of the ADA repository's command line."""
 
-    mode: str = "noaug"  # noaug; fixed: p as given; ada: p follows the overfitting.
+    # noaug; fixed: p as given; ada, adarv: p follows the overfitting that r_t or r_v tells.
+    mode: str = "noaug"
     preset: str = "bgc"  # Which transformations: a key of `AUGMENT_PRESETS`.
     p: float = 0.0  # Of fixed.
-    target: float = 0.6  # Of r_t (ADA, section 3.1).
+    target: float = TARGETS["ada"]
     kimg: float = 500.0  # Thousands of images in which p can go from 0 to 1.
     interval: int = 4  # Minibatches between moves of p.
 

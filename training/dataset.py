@@ -6,6 +6,7 @@ whole data set, computed, so that a run can start reading at any position (DESIG
 
 from __future__ import annotations
 
+import copy
 import os
 from collections import deque
 from collections.abc import Iterator
@@ -23,8 +24,8 @@ from training.random_streams import uniform
 _READ_AHEAD = 4
 _READ_THREADS = 2
 
-# Each use of randomness has a stream of its own.
-_USES = {"order": 0, "labels": 1}
+# Each use of randomness has a stream of its own; 2 is that of the latents of a run's grids.
+_USES = {"order": 0, "labels": 1, "split": 3, "validation": 4}
 
 
 class TFRecordDataset:
@@ -38,13 +39,16 @@ class TFRecordDataset:
         label_file: path of the label file; None for `NAME-rxx.labels` where it exists.
         max_label_size: columns of the labels to use at most; "full" for all, 0 for none.
         max_images: use only the first so many images; None for all.
-        seed: of the order of images and of random labels.
+        validation: images that are held out, chosen at random by `seed`: they are no part of this
+            data set but of its `validation_set`.
+        seed: of the order of images, of random labels, and of which images are held out.
 
     Attributes:
         shape: [C, H, W] of the finest level.
         resolution, resolution_log2: of the finest level. Images that are not square have the
             resolution of a square with as many levels.
-        num_images: images used.
+        num_images: images used, without those that are held out.
+        numbers: int64 [num_images], ascending: the place of each image in the files.
         labels: float32 [num_images, label_size].
         label_size: columns of the labels used, 0 for none.
         label_names: names of the classes where the manifest has them, else None.
@@ -61,6 +65,7 @@ class TFRecordDataset:
         label_file: str | None = None,
         max_label_size: int | str = "full",
         max_images: int | None = None,
+        validation: int = 0,
         seed: int = 0,
     ):
         self.tfrecord_dir = tfrecord_dir
@@ -75,14 +80,34 @@ class TFRecordDataset:
         self._open_levels()
         self.shape = self._shape_of(self.resolution_log2)
         count = len(self._readers[self._dataset.finest])
-        self.num_images = count if max_images is None else min(count, max_images)
-        self.labels = self._load_labels(label_file, max_label_size, count)[: self.num_images]
-        self.label_size = self.labels.shape[1]
+        self._all_labels = self._load_labels(label_file, max_label_size, count)
+        self.label_size = self._all_labels.shape[1]
         self.label_dtype = "float32"
         self.label_names = self._load_label_names()
-        self._labels_vars: WeakKeyDictionary = WeakKeyDictionary()  # By graph.
-        self._permutations: dict[int, np.ndarray] = {}
-        self._minibatches: tuple[tuple[int, int], Iterator] | None = None
+        self._all_numbers = np.arange(count if max_images is None else min(count, max_images))
+        numbers, self._held_out = self._split(validation)
+        self._use(numbers, "order")
+
+    @property
+    def num_held_out(self) -> int:
+        """How many images are held out."""
+        return len(self._held_out)
+
+    def validation_set(self) -> TFRecordDataset:
+        """The images that are held out, as a data set that shares the files of this one.
+
+        Raises:
+            UserError: there are none.
+        """
+        if not self.num_held_out:
+            raise UserError(
+                f"data set {self.tfrecord_dir}: no images are held out; --validation=N holds out N"
+            )
+        return self._part(self._held_out, "validation")
+
+    def whole(self) -> TFRecordDataset:
+        """All images, held out or not, as a data set that shares the files of this one."""
+        return self._part(self._all_numbers, "order")
 
     def close(self) -> None:
         """Closes the files."""
@@ -153,7 +178,8 @@ class TFRecordDataset:
 
     def read_images(self, index: np.ndarray, lod: int = 0) -> np.ndarray:
         """Images by their number in the data set, uint8 [N, C, H, W]."""
-        return np.stack([self._read(self.resolution_log2 - lod, int(i)) for i in index])
+        numbers = self.numbers[index]
+        return np.stack([self._read(self.resolution_log2 - lod, int(i)) for i in numbers])
 
     def image_index(self, positions: np.ndarray) -> np.ndarray:
         """Which image stands at a position of the run, int64 like `positions`."""
@@ -165,11 +191,39 @@ class TFRecordDataset:
             index[chosen] = self._permutation(int(epoch))[offsets[chosen]]
         return index
 
+    def _split(self, validation: int) -> tuple[np.ndarray, np.ndarray]:
+        """Places in the files of the images to use, and of those that are held out."""
+        numbers = self._all_numbers
+        if validation == 0:
+            return numbers, numbers[:0]
+        if not 0 < validation < len(numbers):
+            raise UserError(
+                f"--validation={validation}: the data set {self.tfrecord_dir} has {len(numbers)} "
+                f"images: hold out 1 to {len(numbers) - 1}"
+            )
+        order = _generator(self.seed, "split", 0).permutation(len(numbers))
+        return np.sort(order[validation:]), np.sort(order[:validation])
+
+    def _part(self, numbers: np.ndarray, order: str) -> TFRecordDataset:
+        """Other images of the same files."""
+        part = copy.copy(self)
+        part._held_out = numbers[:0]
+        part._use(numbers, order)
+        return part
+
+    def _use(self, numbers: np.ndarray, order: str) -> None:
+        """Becomes the data set of some images, with a stream of random numbers for their order."""
+        self.numbers, self.num_images, self._order = numbers, len(numbers), order
+        self.labels = self._all_labels[numbers]
+        self._labels_vars: WeakKeyDictionary = WeakKeyDictionary()  # By graph.
+        self._permutations: dict[int, np.ndarray] = {}
+        self._minibatches: tuple[tuple[int, int], Iterator] | None = None
+
     def _permutation(self, epoch: int) -> np.ndarray:
         """Order of the images in an epoch. The last two are kept: a minibatch may span both."""
         known = self._permutations  # Replaced as a whole, because several threads read it.
         if epoch not in known:
-            order = _generator(self.seed, "order", epoch).permutation(self.num_images)
+            order = _generator(self.seed, self._order, epoch).permutation(self.num_images)
             recent = [e for e in (epoch - 1, epoch + 1) if e in known]
             self._permutations = {epoch: order, **{e: known[e] for e in recent[:1]}}
             return order

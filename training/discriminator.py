@@ -10,6 +10,7 @@ import tensorflow.compat.v1 as tf
 
 from tf_ops import layout
 from tf_ops.upfirdn_2d import downsample_2d
+from training.comparison.progressive_augmentation import embed_bits
 from training.layers import (
     apply_bias_act,
     check_architecture,
@@ -38,6 +39,9 @@ def extract_features(
     mbstd_group_size: int | None = 4,
     mbstd_num_features: int = 1,
     freeze_layers: int = 0,
+    normalize_weight: Callable[[tf.Tensor], tf.Tensor] | None = None,
+    dropout: Callable[[tf.Tensor], tf.Tensor] | None = None,
+    bits: tf.Tensor | None = None,
 ) -> tf.Tensor:
     """Body of the official discriminators, which document the arguments of the same names.
 
@@ -45,6 +49,9 @@ def extract_features(
         images_in: [N, num_channels, H, W] in [-1, 1].
         nf: feature maps by stage, see `layers.feature_maps`.
         mbstd_num_features: 0 leaves the minibatch standard deviation out.
+        normalize_weight: what the weights of 3×3 convolutions go through before they are used.
+        dropout: what the features of every layer with an activation go through.
+        bits: [N, any], what else the first layer sees.
 
     Returns:
         features [N, nf(0)] float32.
@@ -60,15 +67,19 @@ def extract_features(
     def is_next_trainable():
         return next(layer_numbers) >= freeze_layers
 
-    def layer(x, fmaps, kernel, trainable, down=False):
+    def layer(x, fmaps, kernel, trainable, down=False, added=None):
         filters = {"down": down, "resample_kernel": resample_kernel}
-        x = conv2d_layer(x, fmaps, kernel, **filters, trainable=trainable)
-        return apply_bias_act(x, act=nonlinearity, clamp=conv_clamp, trainable=trainable)
+        normalize = normalize_weight if kernel == 3 else None
+        x = conv2d_layer(x, fmaps, kernel, **filters, trainable=trainable, normalize=normalize)
+        x = x if added is None else x + tf.cast(added, x.dtype)
+        x = apply_bias_act(x, act=nonlinearity, clamp=conv_clamp, trainable=trainable)
+        return x if dropout is None else dropout(x)
 
     def fromrgb(x, y, res):
         with tf.variable_scope("FromRGB"):
             y = tf.cast(y, activation_dtype(res, log2, num_fp16_res))
-            t = layer(y, nf(res - 1), 1, is_next_trainable())
+            added = embed_bits(bits, nf(res - 1)) if bits is not None and x is None else None
+            t = layer(y, nf(res - 1), 1, is_next_trainable(), added=added)
             return t if x is None else tf.cast(x, t.dtype) + t
 
     def block(x, res):
@@ -101,4 +112,5 @@ def extract_features(
         with tf.variable_scope("Conv"):
             x = layer(x, nf(1), 3, trainable=True)
         with tf.variable_scope("Dense0"):
-            return apply_bias_act(dense_layer(x, nf(0)), act=nonlinearity)
+            x = apply_bias_act(dense_layer(x, nf(0)), act=nonlinearity)
+            return x if dropout is None else dropout(x)

@@ -164,10 +164,15 @@ def conv2d_layer(
     lrmul: float = 1.0,
     weight_var: str = "weight",
     trainable: bool = True,
+    normalize: Callable[[tf.Tensor], tf.Tensor] | None = None,
 ) -> tf.Tensor:
-    """Convolution without bias, with optional up- or downsampling by 2, in the precision of `x`."""
+    """Convolution without bias, with optional up- or downsampling by 2, in the precision of `x`.
+
+    The weight [kernel, kernel, in, out] goes through `normalize` before it is used.
+    """
     shape = [kernel, kernel, _channels(x), fmaps]
     w = get_weight(shape, gain, use_wscale, lrmul, weight_var, trainable)
+    w = w if normalize is None else normalize(w)
     return _resampled_conv(x, w, up, down, resample_kernel)
 
 
@@ -186,7 +191,7 @@ def modulated_conv2d_layer(
     weight_var: str = "weight",
     mod_weight_var: str = "mod_weight",
     mod_bias_var: str = "mod_bias",
-) -> tf.Tensor:
+) -> tuple[tf.Tensor, tf.Tensor | None]:
     """Convolution whose kernel is scaled by a style, per sample (StyleGAN2, eqs. 1 and 3).
 
     # Deviation: `fused_modconv` of the networks chooses nothing; both ways give the same numbers.
@@ -201,6 +206,10 @@ def modulated_conv2d_layer(
         x: activations.
         y: disentangled latents w [N, dlatent_size]; an affine layer turns them into styles.
         demodulate: scale outputs back to unit expected variance.
+
+    Returns:
+        (activations, scale): demodulation is multiplying them by scale [N, fmaps], which
+        `apply_bias_act` does in one pass with what comes after; None without demodulation.
     """
     channels = _channels(x)
     w = get_weight([kernel, kernel, channels, fmaps], gain, use_wscale, lrmul, weight_var)
@@ -210,12 +219,15 @@ def modulated_conv2d_layer(
         fan_in = kernel * kernel * channels
         w *= 1 / (np.sqrt(fan_in, dtype=np.float32) * _largest(w, axis=[0, 1, 2]))
         style *= 1 / _largest(style, axis=[1])
-    x = _resampled_conv(x * _per_channel(style, x.dtype), w, up, down, resample_kernel)
-    if demodulate:
-        # sum over (kh, kw, C) of (style·w)²: one matrix product, [N, C] × [C, fmaps].
-        energy = tf.matmul(tf.square(style), tf.reduce_sum(tf.square(w), axis=[0, 1]))
-        x = x * _per_channel(tf.math.rsqrt(energy + 1e-8), x.dtype)
-    return x
+    if kernel == 1 and not (up or down):
+        x = _pixelwise(x, style[:, :, np.newaxis] * w[0, 0])
+    else:
+        x = _resampled_conv(x * _per_channel(style, x.dtype), w, up, down, resample_kernel)
+    if not demodulate:
+        return x, None
+    # sum over (kh, kw, C) of (style·w)²: one matrix product, [N, C] × [C, fmaps].
+    energy = tf.matmul(tf.square(style), tf.reduce_sum(tf.square(w), axis=[0, 1]))
+    return x, tf.math.rsqrt(energy + 1e-8)
 
 
 def apply_bias_act(
@@ -227,13 +239,20 @@ def apply_bias_act(
     clamp: float | None = None,
     bias_var: str = "bias",
     trainable: bool = True,
+    scale: tf.Tensor | None = None,
+    noise: tf.Tensor | None = None,
 ) -> tf.Tensor:
-    """Adds a bias per channel and applies an activation and a clamp, see `fused_bias_act`."""
+    """Adds a bias per channel and applies an activation and a clamp, see `fused_bias_act`.
+
+    Scale [N, channels] and noise, both float32 or None, come before the bias.
+    """
     zeros = tf.initializers.zeros()
     b = tf.get_variable(bias_var, shape=[_channels(x)], initializer=zeros, trainable=trainable)
     axis = layout.channel_axis(layout.internal_format()) if x.shape.ndims == 4 else 1
     clamp = clamp_for(x.dtype, clamp)
-    return fused_bias_act(x, tf.cast(b * lrmul, x.dtype), axis, act, alpha, gain, clamp)
+    scale, noise = (None if t is None else tf.cast(t, x.dtype) for t in (scale, noise))
+    b = tf.cast(b * lrmul, x.dtype)
+    return fused_bias_act(x, b, axis, act, alpha, gain, clamp, scale=scale, noise=noise)
 
 
 def dense_stack(
@@ -330,6 +349,22 @@ def _per_channel(values: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
     if layout.internal_format() == layout.NCHW:
         return values[:, :, np.newaxis, np.newaxis]
     return values[:, np.newaxis, np.newaxis, :]
+
+
+def _pixelwise(x: tf.Tensor, w: tf.Tensor) -> tf.Tensor:
+    """1×1 convolution with kernels [N, C, fmaps] of the samples' own.
+
+    As matrix products, in half the time of scaling activations and a convolution for fmaps of 3.
+    """
+    data_format = layout.internal_format()
+    w = tf.cast(w, x.dtype)
+    height, width = (x.shape[axis].value for axis in layout.spatial_axes(data_format))
+    fmaps = w.shape[2].value
+    if data_format == layout.NHWC:
+        y = tf.matmul(tf.reshape(x, [-1, height * width, _channels(x)]), w)
+        return tf.reshape(y, [-1, height, width, fmaps])
+    y = tf.matmul(w, tf.reshape(x, [-1, _channels(x), height * width]), transpose_a=True)
+    return tf.reshape(y, [-1, fmaps, height, width])
 
 
 def _resampled_conv(x, w, up, down, resample_kernel):

@@ -7,6 +7,8 @@ StyleGAN2, section 3.1). Latents, labels and noise are functions of `seed` (DESI
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import tensorflow.compat.v1 as tf
 
@@ -16,8 +18,10 @@ from dnnlib.tflib.autosummary import autosummary
 from training.dataset import TFRecordDataset
 from training.random_streams import normal, stream, uniform
 
-# Collection of the mean signs of the scores of reals, one tensor for each replica.
+# Collections of what tells overfitting, one tensor for each replica: the mean sign of the scores of
+# reals; [2], the mean scores of reals and of fakes.
 REAL_SIGNS = "real_signs"
+MEAN_SCORES = "mean_scores"
 
 
 def G_logistic(
@@ -37,8 +41,8 @@ def G_logistic(
         seed: [2] int32.
         dlatent_avg_beta: decay of G's mean of w; None leaves the mean alone.
     """
-    scores = _generator_scores(G, D, training_set, minibatch_size, seed, dlatent_avg_beta)
-    return autosummary("Loss/G/loss", -tf.nn.softplus(scores)), None
+    fakes = score_fakes(G, D, training_set, minibatch_size, seed, dlatent_avg_beta)
+    return autosummary("Loss/G/loss", -tf.nn.softplus(fakes.scores)), None
 
 
 def G_logistic_ns(
@@ -50,8 +54,8 @@ def G_logistic_ns(
     dlatent_avg_beta: float | None = 0.995,
 ) -> tuple[tf.Tensor, None]:
     """Non-saturating logistic loss (Goodfellow et al. 2014): softplus(-D(G(z)))."""
-    scores = _generator_scores(G, D, training_set, minibatch_size, seed, dlatent_avg_beta)
-    return autosummary("Loss/G/loss", tf.nn.softplus(-scores)), None
+    fakes = score_fakes(G, D, training_set, minibatch_size, seed, dlatent_avg_beta)
+    return logistic_ns(fakes.scores), None
 
 
 def G_wgan(
@@ -63,8 +67,8 @@ def G_wgan(
     dlatent_avg_beta: float | None = 0.995,
 ) -> tuple[tf.Tensor, None]:
     """Wasserstein loss (Arjovsky et al. 2017): -D(G(z))."""
-    scores = _generator_scores(G, D, training_set, minibatch_size, seed, dlatent_avg_beta)
-    return autosummary("Loss/G/loss", -scores), None
+    fakes = score_fakes(G, D, training_set, minibatch_size, seed, dlatent_avg_beta)
+    return autosummary("Loss/G/loss", -fakes.scores), None
 
 
 def G_logistic_ns_pathreg(
@@ -89,15 +93,10 @@ def G_logistic_ns_pathreg(
         pl_weight: weight of the penalty.
     """
     loss, _ = G_logistic_ns(G, D, training_set, minibatch_size, seed, dlatent_avg_beta)
-    seed = stream(seed, "G_reg")
-    count = tf.maximum(minibatch_size // pl_minibatch_shrink, 1)
-    # Deviation: these fakes leave the mean of w alone. Without lazy regularisation they are made in
-    # one go with those of the loss, and two moves of one mean at once have no order.
-    images, _, dlatents = _fakes(G, training_set, count, seed, None)
-    lengths = path_lengths(images, dlatents, normal(tf.shape(images), stream(seed, "pl_noise")))
-    lengths = autosummary("Loss/pl_lengths", lengths)
-    penalty = tf.square(lengths - pl_mean.update(lengths, pl_decay))
-    return loss, autosummary("Loss/G/pl_penalty", penalty) * pl_weight
+    regularizer = path_length_regularizer(
+        G, training_set, minibatch_size, seed, pl_mean, pl_minibatch_shrink, pl_decay, pl_weight
+    )
+    return loss, regularizer
 
 
 def D_logistic(
@@ -117,10 +116,10 @@ def D_logistic(
         reals: [N, C, H, W] in [-1, 1].
         labels: [N, label_size], those of the reals.
     """
-    real_scores, fake_scores, _ = _score_both(
+    real_scores, fakes = score_both(
         G, D, training_set, minibatch_size, seed, reals, labels, dlatent_avg_beta
     )
-    return _logistic(real_scores, fake_scores), None
+    return logistic(real_scores, fakes.scores), None
 
 
 def D_logistic_r1(
@@ -138,11 +137,10 @@ def D_logistic_r1(
 
     Mescheder et al. 2018, "Which training methods for GANs do actually converge?", equation 9.
     """
-    real_scores, fake_scores, _ = _score_both(
+    real_scores, fakes = score_both(
         G, D, training_set, minibatch_size, seed, reals, labels, dlatent_avg_beta
     )
-    penalty = autosummary("Loss/D/r1_penalty", r1_penalty(real_scores, reals))
-    return _logistic(real_scores, fake_scores), penalty * (gamma * 0.5)
+    return logistic(real_scores, fakes.scores), r1_regularizer(real_scores, reals, gamma)
 
 
 def D_logistic_r2(
@@ -157,11 +155,11 @@ def D_logistic_r2(
     dlatent_avg_beta: float | None = 0.995,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """`D_logistic` with R2: γ/2·|∇D(G(z))|² (Mescheder et al. 2018, section 4.1)."""
-    real_scores, fake_scores, fakes = _score_both(
+    real_scores, fakes = score_both(
         G, D, training_set, minibatch_size, seed, reals, labels, dlatent_avg_beta
     )
-    penalty = autosummary("Loss/D/r2_penalty", r1_penalty(fake_scores, fakes))
-    return _logistic(real_scores, fake_scores), penalty * (gamma * 0.5)
+    penalty = autosummary("Loss/D/r2_penalty", r1_penalty(fakes.scores, fakes.images))
+    return logistic(real_scores, fakes.scores), penalty * (gamma * 0.5)
 
 
 def D_wgan(
@@ -176,10 +174,10 @@ def D_wgan(
     dlatent_avg_beta: float | None = 0.995,
 ) -> tuple[tf.Tensor, None]:
     """Wasserstein loss with a drift term: D(G(z)) - D(x) + ε·D(x)² (PGGAN, appendix A.1)."""
-    real_scores, fake_scores, _ = _score_both(
+    real_scores, fakes = score_both(
         G, D, training_set, minibatch_size, seed, reals, labels, dlatent_avg_beta
     )
-    return _wasserstein(real_scores, fake_scores, wgan_epsilon), None
+    return _wasserstein(real_scores, fakes.scores, wgan_epsilon), None
 
 
 def D_wgan_gp(
@@ -199,12 +197,12 @@ def D_wgan_gp(
 
     Gulrajani et al. 2017, equation 3, and PGGAN, appendix A.1.
     """
-    real_scores, fake_scores, fakes = _score_both(
+    real_scores, fakes = score_both(
         G, D, training_set, minibatch_size, seed, reals, labels, dlatent_avg_beta
     )
-    loss = _wasserstein(real_scores, fake_scores, wgan_epsilon)
+    loss = _wasserstein(real_scores, fakes.scores, wgan_epsilon)
     mix = uniform([tf.shape(reals)[0], 1, 1, 1], stream(stream(seed, "D_loss"), "gp_mixing"))
-    mixed = tflib.lerp(reals, fakes, mix)
+    mixed = tflib.lerp(reals, fakes.images, mix)
     mixed_scores = D.get_output_for(mixed, labels, is_training=True)[:, 0]
     norms = autosummary("Loss/D/gradient_norm", tf.sqrt(r1_penalty(mixed_scores, mixed)))
     return loss, tf.square(norms - wgan_target) * (wgan_lambda / wgan_target**2)
@@ -223,6 +221,65 @@ LOSS_FUNCTIONS = (
 )
 
 
+class Fakes(NamedTuple):
+    """Generated images [N, C, H, W], their labels, and the discriminator's scores of them [N]."""
+
+    images: tf.Tensor
+    labels: tf.Tensor
+    scores: tf.Tensor
+
+
+def score_fakes(G, D, training_set, minibatch_size, seed, dlatent_avg_beta) -> Fakes:
+    """Fakes for a generator's loss; arguments as of `G_logistic`."""
+    seed = stream(seed, "G_loss")
+    images, labels, _ = make_fakes(G, training_set, minibatch_size, seed, dlatent_avg_beta)
+    return Fakes(images, labels, D.get_output_for(images, labels, is_training=True)[:, 0])
+
+
+def score_both(
+    G, D, training_set, minibatch_size, seed, reals, labels, dlatent_avg_beta
+) -> tuple[tf.Tensor, Fakes]:
+    """Scores [N] of reals, and fakes, for a discriminator's loss; arguments as of `D_logistic`."""
+    seed = stream(seed, "D_loss")
+    images, fake_labels, _ = make_fakes(G, training_set, minibatch_size, seed, dlatent_avg_beta)
+    real_scores = D.get_output_for(reals, labels, is_training=True)[:, 0]
+    fake_scores = D.get_output_for(images, fake_labels, is_training=True)[:, 0]
+    real_scores = autosummary("Loss/scores/real", real_scores)
+    # By which adaptive augmentation tells overfitting.
+    signs = autosummary("Loss/signs/real", tf.sign(real_scores))
+    tf.add_to_collection(REAL_SIGNS, tf.reduce_mean(signs))
+    means = [tf.reduce_mean(scores) for scores in (real_scores, fake_scores)]
+    tf.add_to_collection(MEAN_SCORES, tf.stack(means))
+    fake_scores = autosummary("Loss/scores/fake", fake_scores)
+    return real_scores, Fakes(images, fake_labels, fake_scores)
+
+
+def logistic_ns(scores: tf.Tensor) -> tf.Tensor:
+    """Loss of a generator by scores of its images."""
+    return autosummary("Loss/G/loss", tf.nn.softplus(-scores))
+
+
+def logistic(real_scores: tf.Tensor, fake_scores: tf.Tensor) -> tf.Tensor:
+    """Loss of a discriminator by its scores."""
+    loss = tf.nn.softplus(fake_scores) + tf.nn.softplus(-real_scores)
+    return autosummary("Loss/D/loss", loss)
+
+
+def path_length_regularizer(
+    G, training_set, minibatch_size, seed, pl_mean, pl_minibatch_shrink, pl_decay, pl_weight
+) -> tf.Tensor:
+    """Weight · (|Jᵀy| - mean)² of further fakes; arguments as of `G_logistic_ns_pathreg`."""
+    seed = stream(seed, "G_reg")
+    count = tf.maximum(minibatch_size // pl_minibatch_shrink, 1)
+    # Deviation: these fakes leave the mean of w alone. Without lazy regularisation they are made in
+    # one go with those of the loss, and two moves of one mean at once have no order.
+    images, _, dlatents = make_fakes(G, training_set, count, seed, None)
+    lengths = path_lengths(images, dlatents, normal(tf.shape(images), stream(seed, "pl_noise")))
+    lengths = autosummary("Loss/pl_lengths", lengths)
+    penalty = tf.square(lengths - pl_mean.update(lengths, pl_decay))
+    return autosummary("Loss/G/pl_penalty", penalty) * pl_weight
+
+
 def path_lengths(images: tf.Tensor, dlatents: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
     """|Jᵀy| of the generator at `dlatents`, [N] (StyleGAN2, equation 4).
 
@@ -236,6 +293,11 @@ def path_lengths(images: tf.Tensor, dlatents: tf.Tensor, noise: tf.Tensor) -> tf
     y = noise / np.sqrt(height * width)
     gradients = tf.gradients(tf.reduce_sum(images * y), [dlatents])[0]
     return tf.sqrt(tf.reduce_mean(tf.reduce_sum(tf.square(gradients), axis=2), axis=1))
+
+
+def r1_regularizer(real_scores: tf.Tensor, reals: tf.Tensor, gamma: float) -> tf.Tensor:
+    """γ/2·|∇D(x)|² of reals x, [N]."""
+    return autosummary("Loss/D/r1_penalty", r1_penalty(real_scores, reals)) * (gamma * 0.5)
 
 
 def r1_penalty(scores: tf.Tensor, images: tf.Tensor) -> tf.Tensor:
@@ -279,14 +341,14 @@ class PathLengthMean:
         return self.var.assign(mean, read_value=False)
 
 
-def _fakes(
+def make_fakes(
     G: Network,
     training_set: TFRecordDataset,
     count: int | tf.Tensor,
     seed: tf.Tensor,
     dlatent_avg_beta: float | None,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Random images, their labels and their dlatents."""
+    """Random images, their labels and their dlatents, as functions of `seed`."""
     latents = normal([count, *G.input_shapes[0][1:]], stream(seed, "latents"))
     labels = training_set.get_random_labels_tf(count, stream(seed, "labels"))
     images, dlatents = G.get_output_for(
@@ -298,31 +360,6 @@ def _fakes(
         dlatent_avg_beta=dlatent_avg_beta,
     )
     return images, labels, dlatents
-
-
-def _generator_scores(G, D, training_set, minibatch_size, seed, dlatent_avg_beta) -> tf.Tensor:
-    """D's scores [N] of fakes, for a generator's loss."""
-    seed = stream(seed, "G_loss")
-    fakes, labels, _ = _fakes(G, training_set, minibatch_size, seed, dlatent_avg_beta)
-    return D.get_output_for(fakes, labels, is_training=True)[:, 0]
-
-
-def _score_both(G, D, training_set, minibatch_size, seed, reals, labels, dlatent_avg_beta):
-    """D's scores [N] of reals and of fakes, and the fakes, for a discriminator's loss."""
-    seed = stream(seed, "D_loss")
-    fakes, fake_labels, _ = _fakes(G, training_set, minibatch_size, seed, dlatent_avg_beta)
-    real_scores = D.get_output_for(reals, labels, is_training=True)[:, 0]
-    fake_scores = D.get_output_for(fakes, fake_labels, is_training=True)[:, 0]
-    real_scores = autosummary("Loss/scores/real", real_scores)
-    # By which adaptive augmentation tells overfitting.
-    signs = autosummary("Loss/signs/real", tf.sign(real_scores))
-    tf.add_to_collection(REAL_SIGNS, tf.reduce_mean(signs))
-    return real_scores, autosummary("Loss/scores/fake", fake_scores), fakes
-
-
-def _logistic(real_scores: tf.Tensor, fake_scores: tf.Tensor) -> tf.Tensor:
-    loss = tf.nn.softplus(fake_scores) + tf.nn.softplus(-real_scores)
-    return autosummary("Loss/D/loss", loss)
 
 
 def _wasserstein(real_scores: tf.Tensor, fake_scores: tf.Tensor, epsilon: float) -> tf.Tensor:

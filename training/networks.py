@@ -12,7 +12,10 @@ from typing import Any
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from dnnlib import EasyDict
+from dnnlib import EasyDict, UserError
+from training.comparison.dropout import GaussianDropout
+from training.comparison.progressive_augmentation import checksum, draw_bits
+from training.comparison.spectral_norm import spectral_normalize
 from training.discriminator import extract_features
 from training.generator import add_components, generate, map_latents
 from training.layers import (
@@ -203,9 +206,18 @@ def D_main(
     resample_kernel: Sequence[float] | None = (1, 3, 3, 1),
     mbstd_group_size: int | None = None,
     mbstd_num_features: int = 1,
+    augment_strength: float | tf.Tensor = 0,
+    use_pagan: bool = False,
+    pagan_num: int = 16,
+    pagan_fade: float = 0.5,
+    score_size: int = 1,
+    score_max: int = 1,
+    use_spectral_norm: bool = False,
+    adaptive_dropout: float = 0,
     freeze_layers: int = 0,
     is_training: bool = False,
     is_template_graph: bool = False,
+    random_seed: tf.Tensor | None = None,
     base_size: Sequence[int] = SQUARE_BASE,
 ) -> tf.Tensor:
     """Discriminator with labels by projection (Miyato and Koyama 2018, equation 3).
@@ -227,21 +239,41 @@ def D_main(
         num_fp16_res, conv_clamp: as in `G_synthesis`, FromRGB included.
         mbstd_group_size: group of the minibatch standard deviation; None: the whole minibatch.
         mbstd_num_features: feature maps that it adds; 0 leaves it out.
+        augment_strength: p, the strength of PA-GAN and of dropout: 0 but in training.
+        use_pagan: get random bits, and score by their checksum, see `progressive_augmentation`.
+        pagan_num, pagan_fade: bits at p = 1; the part of the way to the next in which one fades in.
+        score_size: scores to return, of which the first is that of being real.
+        score_max: how many there are.
+        use_spectral_norm: normalise the weights of all 3×3 convolutions, see `spectral_norm`. ADA
+            found FromRGB, skip connections and the output better without.
+        adaptive_dropout: deviation of multiplicative dropout at p = 1, see `dropout`.
         freeze_layers: number of convolutions from the image on that are not trained, skip
             connections counted, those at 4×4 excluded (Mo et al. 2020, "Freeze the discriminator").
         is_training, is_template_graph: official arguments that make no difference here.
+        random_seed: [2] int32, makes bits and dropout a function of it.
         base_size: as in `G_synthesis`.
 
     Returns:
-        scores [N, 1], logits of being real.
+        scores [N, score_size], the first of them logits of being real.
+
+    Raises:
+        UserError: more scores than there are.
     """
     check_dtype(dtype)
+    if not 1 <= score_size <= score_max:
+        raise UserError(f"D_main: score_size={score_size}, expected 1 to score_max={score_max}")
     labels_in.set_shape([None, label_size])
     nf = feature_maps(fmap_base, fmap_decay, fmap_min, fmap_max)
     fmaps = mapping_fmaps or nf(0)
     if label_size:
         m = normalize_2nd_moment(_embed_labels(labels_in, fmaps))
         m = dense_stack(m, [fmaps] * mapping_layers, nonlinearity, mapping_lrmul, "Mapping")
+    dropout = bits = None
+    if adaptive_dropout:
+        dropout = GaussianDropout(augment_strength * adaptive_dropout, random_seed)
+    if use_pagan:
+        count = tf.shape(images_in)[0]
+        bits = draw_bits(count, augment_strength, pagan_num, pagan_fade, random_seed)
     x = extract_features(
         images_in,
         num_channels=num_channels,
@@ -256,11 +288,20 @@ def D_main(
         mbstd_group_size=mbstd_group_size,
         mbstd_num_features=mbstd_num_features,
         freeze_layers=freeze_layers,
+        normalize_weight=spectral_normalize if use_spectral_norm else None,
+        dropout=dropout,
+        bits=bits,
     )
     with tf.variable_scope("Output"):
-        x = apply_bias_act(dense_layer(x, fmaps if label_size else 1))
+        others = score_max - 1
+        x = apply_bias_act(dense_layer(x, (fmaps if label_size else 1) + others))
+        x, more = (x[:, :-others], x[:, -others:]) if others else (x, None)
         if label_size:
             x = tf.reduce_sum(x * m, axis=1, keepdims=True) * float(1 / np.sqrt(fmaps))
+    if bits is not None:
+        x *= checksum(bits)
+    if more is not None:
+        x = tf.concat([x, more], axis=1)[:, :score_size]
     return tf.identity(x, name="scores_out")
 
 

@@ -10,7 +10,8 @@ from typing import Any
 
 from dnnlib import UserError
 from dnnlib.tensorflow_loader import load_tensorflow
-from training.augment_presets import AugmentOptions, augment_preset
+from training.augment_presets import TARGETS, AugmentOptions, augment_preset
+from training.comparison.methods import apply_method, set_capacity
 from training.presets import ADA_NAMES, PRESETS, ada_overrides
 from training.schedule import ScheduleOptions
 
@@ -41,6 +42,7 @@ class TrainingOptions:
     total_seconds: float | None = None  # Ends the run after this time if it is not over before.
     mirror_augment: bool = False
     augment_args: AugmentOptions = field(default_factory=AugmentOptions)
+    cmethod: str = "nocmethod"  # Method that ADA is compared with, see training.comparison.
     precision: str = "fp32"  # Or "mixed", see training.precision.
     image_snapshot_ticks: int = 10
     network_snapshot_ticks: int = 10
@@ -129,10 +131,7 @@ def options_from_args(args: Any) -> TrainingOptions:
     """
     if not args.dataset:
         raise UserError("--dataset is missing: name a folder of TFRecords, or try --demo")
-    path = os.path.join(args.data_dir or "", args.dataset)
-    if not os.path.isdir(path):
-        where = "" if args.data_dir else " (--data-dir names the folder that it is in)"
-        raise UserError(f"--dataset: there is no folder {path}{where}")
+    path = dataset_folder("--dataset", args.dataset, args.data_dir)
     dataset_args = {"tfrecord_dir": path, "resolution": args.resolution}
     # Deviation: labels are ignored by default in the official code.
     dataset_args["max_label_size"] = "full" if args.cond else 0
@@ -155,10 +154,16 @@ def options_from_args(args: Any) -> TrainingOptions:
     for name, value in {"seed": args.seed, "G_smoothing_kimg": args.ema_kimg}.items():
         if value is not None:
             setattr(options, name, value)
+    if args.validation is not None:
+        # The seed chooses the images that are held out, and metrics are to leave out the same.
+        options.dataset_args |= {"validation": args.validation, "seed": options.seed}
     set_session_options(options, args)
     if args.resume is not None:
         _set_transfer(options, args)
     set_network_size(options, args.fmap_base, args.fmap_max, args.latent_size, args.mapping_layers)
+    apply_method(options, args.cmethod, args)
+    if args.dcap is not None:
+        set_capacity(options, args.dcap)
     return options
 
 
@@ -174,19 +179,36 @@ def _set_transfer(options: TrainingOptions, args: Any) -> None:
 def _set_augmentation(options: AugmentOptions, args: Any) -> None:
     """--aug, --augpipe, --p, --target. The ADA configurations augment unless told otherwise."""
     options.mode = args.aug or ("ada" if args.config in ADA_NAMES else "noaug")
-    for option, mode in (("p", "fixed"), ("target", "ada")):
+    options.target = TARGETS.get(options.mode, options.target)
+    for option, modes in (("p", ["fixed"]), ("target", TARGETS)):
         value = getattr(args, option)
-        if value is not None and options.mode != mode:
-            raise UserError(f"--{option} is for --aug={mode}, not for --aug={options.mode}")
+        if value is not None and options.mode not in modes:
+            names = " and ".join(f"--aug={mode}" for mode in modes)
+            raise UserError(f"--{option} is for {names}, not for --aug={options.mode}")
         if value is not None:
             setattr(options, option, value)
+    if options.mode == "adarv" and args.validation is None:
+        raise UserError("--aug=adarv needs held-out images: add --validation=N to hold out N")
     if options.mode == "fixed" and args.p is None:
         raise UserError("--aug=fixed needs --p: the probability of augmentation, 0 to 1")
     if args.augpipe is not None:
         if options.mode == "noaug":
-            raise UserError("--augpipe needs --aug=ada or --aug=fixed")
+            raise UserError("--augpipe needs --aug=ada, --aug=adarv or --aug=fixed")
         augment_preset(args.augpipe)
         options.preset = args.augpipe
+
+
+def dataset_folder(option: str, name: str, data_dir: str | None) -> str:
+    """Path of the data set that an option names: a folder in `data_dir`, or a path.
+
+    Raises:
+        UserError: there is no such folder.
+    """
+    path = os.path.join(data_dir or "", name)
+    if not os.path.isdir(path):
+        where = "" if data_dir else " (--data-dir names the folder that it is in)"
+        raise UserError(f"{option}: there is no folder {path}{where}")
+    return path
 
 
 def set_session_options(options: TrainingOptions, args: Any) -> None:

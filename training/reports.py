@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 from typing import Any
@@ -13,6 +14,7 @@ from dnnlib.files import atomic_write
 from dnnlib.util import format_time
 
 STATS = "stats.jsonl"
+METRICS = "metric-*.jsonl"
 
 
 class Reports:
@@ -76,6 +78,17 @@ class Reports:
     def close(self) -> None:
         """Closes the files."""
         self._writer.close()
+
+
+def measured(snapshot: str) -> list[str]:
+    """Paths of the `metric-NAME.jsonl` beside a snapshot that have a row of it."""
+    name = os.path.splitext(os.path.basename(snapshot))[0]
+    found = []
+    for path in sorted(glob.glob(os.path.join(glob.escape(os.path.dirname(snapshot)), METRICS))):
+        with open(path, encoding="utf-8", errors="replace") as file:
+            if any(f'"snapshot": "{name}"' in line for line in file):
+                found.append(path)
+    return found
 
 
 def _forget_after(path: str, kimg: float) -> None:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Iterator, Mapping
 from typing import Any
+
+import numpy as np
 
 from dnnlib import UserError
 from dnnlib.util import one_line
@@ -14,13 +17,19 @@ from training.options import TrainingOptions
 
 OPTIONS_FILE = "training_options.json"
 LATEST = "latest"
+STATE_FORMAT = 1
+META = "meta"  # Of the arrays in a state the one that describes it.
 # Options that another session of the same run may have otherwise.
 _FREE = ("total_kimg", "total_seconds", "keep_states")
 _FREE += ("image_snapshot_ticks", "network_snapshot_ticks")
+# Options of both networks that no command line has: a run takes them from its data set.
+_FROM_DATA = ("num_channels", "resolution", "label_size", "base_size")
+_NOT_GIVEN = "none"
+_MAX_NAMED = 3  # options in an error
 
 
-def find_run(result_dir: str, name: str, desc: str | None = None) -> tuple[str, str]:
-    """The run directory and the newest state in it.
+def find_run(result_dir: str, name: str, desc: str | None = None) -> str:
+    """The run directory to go on with.
 
     Args:
         result_dir: root of the run directories.
@@ -31,16 +40,11 @@ def find_run(result_dir: str, name: str, desc: str | None = None) -> tuple[str, 
         UserError: there is no run with a state.
     """
     if name != LATEST:
-        states = find_states(name)
-        if not states:
-            what = "no training-state-*.npz" if os.listdir(name) else "nothing"
-            raise UserError(
-                f"--resume={name}: the folder holds {what} to go on from; to start a new run from "
-                "a snapshot name its .pkl"
-            )
-        return name, states[-1]
+        if not find_states(name):
+            raise UserError(f"--resume={name}: {_why_not(name)}")
+        return name
     found = [
-        (os.stat(states[-1]).st_mtime_ns, entry.path, states[-1])
+        (os.stat(states[-1]).st_mtime_ns, entry.path)
         for entry in (os.scandir(result_dir) if os.path.isdir(result_dir) else ())
         if entry.is_dir() and (desc is None or entry.name.endswith(f"-{desc}"))
         if (states := find_states(entry.path))
@@ -51,8 +55,25 @@ def find_run(result_dir: str, name: str, desc: str | None = None) -> tuple[str, 
             f"--resume=latest: no run{which} in {result_dir} has a training-state-*.npz to go on "
             "from; --result-dir says where to look"
         )
-    _, run_dir, state = max(found)
-    return run_dir, state
+    return max(found)[1]
+
+
+def _why_not(folder: str) -> str:
+    """Why there is nothing to go on from in a folder, and what to do."""
+    names = sorted(os.listdir(folder))
+    if not names:
+        return "the folder is empty: name a run directory, or latest for the run that saved last"
+    snapshots = [name for name in names if re.fullmatch(r"network-.*\.pkl", name)]
+    if snapshots:
+        numbered = [name for name in snapshots if name.startswith("network-snapshot-")]
+        path = os.path.join(folder, (numbered or snapshots)[-1])
+        return (
+            "the folder holds snapshots, but no training-state-*.npz to go on from: start a new "
+            f"run from the weights of a snapshot with --dataset and --resume={path}"
+        )
+    if any(re.match(r"\d{5,}-", name) for name in names):
+        return f"name a run directory in it, or give --resume=latest --result-dir={folder}"
+    return "the folder holds no training-state-*.npz to go on from: start the run anew"
 
 
 def state_path(run_dir: str, cur_nimg: int) -> str:
@@ -61,10 +82,89 @@ def state_path(run_dir: str, cur_nimg: int) -> str:
 
 
 def find_states(run_dir: str) -> list[str]:
-    """Paths of the states in a run directory, the newest last. All are whole: see `save_state`."""
+    """Paths of the states in a run directory, the newest last."""
     found = [re.fullmatch(r"training-state-(\d{6,})\.npz", name) for name in os.listdir(run_dir)]
     found = sorted((match for match in found if match), key=lambda match: int(match[1]))
     return [os.path.join(run_dir, match[0]) for match in found]
+
+
+def newest_state(run_dir: str) -> str:
+    """Path of the newest state that is whole; prints a warning for each newer one that is not.
+
+    States are written atomically: only a damaged disk or a bad copy breaks one.
+
+    Raises:
+        UserError: none is whole, or one is of a newer format.
+    """
+    for path in (states := find_states(run_dir))[::-1]:
+        try:
+            _check_whole(path)
+        except Exception as error:  # A damaged archive can fail in any way while it is read.
+            reason = one_line(error) or "it ends early"
+            if path == states[0]:
+                raise UserError(f"cannot read state {path}: {reason}") from error
+            print(f"Warning: {path} is broken ({reason}): going on from the state before it")
+        else:
+            read_meta(path)
+            return path
+    raise UserError(f"{run_dir} has no state any more")
+
+
+def _check_whole(path: str) -> None:
+    """Raises an exception of any kind if a file differs from what was written."""
+    with zipfile.ZipFile(path) as archive:
+        if (member := archive.testzip()) is not None:
+            raise ValueError(f"the checksum of {member} is wrong")
+    with np.load(path, allow_pickle=False) as file:
+        json.loads(file[META].tobytes())["format"]
+
+
+def read_meta(path: str) -> dict[str, Any]:
+    """What a state says of itself: its "format", "counters" and names of "variables".
+
+    Raises:
+        UserError: not readable, or of a newer format.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            meta = json.loads(file[META].tobytes())
+            is_newer = meta["format"] > STATE_FORMAT
+            if not is_newer and not {"counters", "variables"} <= meta.keys():
+                raise ValueError("it has no counters or variables")
+    except Exception as error:  # As in `newest_state`.
+        reason = one_line(error) or "it ends early"
+        raise UserError(f"cannot read state {path}: {reason}") from error
+    if is_newer:
+        raise UserError(
+            f"state {path} has format {meta['format']}, this version reads {STATE_FORMAT}: "
+            "update this software"
+        )
+    return meta
+
+
+def check_data(
+    options: TrainingOptions, counters: Mapping[str, Any], path: str, facts: Mapping[str, Any]
+) -> None:
+    """Compares a data set with the one that a run was started with.
+
+    Args:
+        options: of the run, as they are stored.
+        counters: of the state.
+        path: of the data set.
+        facts: "num_images", and of `_FROM_DATA` what the networks are built with.
+
+    Raises:
+        UserError: it is another one.
+    """
+    stored = {name: value for name, value in options.G_args.items() if name in _FROM_DATA}
+    stored["num_images"] = counters["num_images"]
+    different = list(_differences(json.loads(json.dumps(facts)), stored, ""))
+    if different:
+        listed = "; ".join(f"{name} is {now}, not {was}" for name, now, was in different)
+        raise UserError(
+            f"the data set {path} is not what the run was started with: {listed}; go on with the "
+            "data set as it was, or start a new run from the weights with --resume=SNAPSHOT.pkl"
+        )
 
 
 def resumed_options(run_dir: str, given: TrainingOptions | None) -> TrainingOptions:
@@ -78,13 +178,7 @@ def resumed_options(run_dir: str, given: TrainingOptions | None) -> TrainingOpti
     Raises:
         UserError: the options cannot be read, or what is given is another run.
     """
-    path = os.path.join(run_dir, OPTIONS_FILE)
-    try:
-        with open(path, encoding="utf-8") as file:
-            stored = json.load(file)
-        options = TrainingOptions.from_json(stored)
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise UserError(f"cannot read {path}: {one_line(error)}") from error
+    options = _read_options(os.path.join(run_dir, OPTIONS_FILE))
     if given is None:
         return options
     # How the run started is over.
@@ -92,25 +186,43 @@ def resumed_options(run_dir: str, given: TrainingOptions | None) -> TrainingOpti
     if options.resume_pkl is not None:
         given.augment_args.kimg = options.augment_args.kimg
         given.G_smoothing_rampup = options.G_smoothing_rampup
-    wanted = json.loads(json.dumps(given.to_json()))
-    # The data set may have moved; how many images it has is checked when it is opened.
-    options.dataset_args["tfrecord_dir"] = wanted["dataset_args"].pop("tfrecord_dir")
-    complete = {**options.to_json(), "dataset_args": options.dataset_args}
-    different = list(_differences(wanted, json.loads(json.dumps(complete)), ""))
+    # The data set may have moved; whether it has changed is checked when it is opened.
+    options.dataset_args["tfrecord_dir"] = given.dataset_args["tfrecord_dir"]
+    wanted, stored = (json.loads(json.dumps(o.to_json())) for o in (given, options))
+    for network in ("G_args", "D_args"):
+        known = {key: stored[network][key] for key in _FROM_DATA if key in stored[network]}
+        wanted[network] = {**known, **wanted[network]}
+    different = [d for d in _differences(wanted, stored, "") if d[0] not in _FREE]
     if different:
-        name, value, was = different[0]
+        listed = "; ".join(f"{name} {was}, not {now}" for name, now, was in different[:_MAX_NAMED])
+        more = "; …" if len(different) > _MAX_NAMED else ""
         raise UserError(
-            f"{run_dir} was started with {name} {was}, not {value}: leave the option out, or start "
-            "a new run without --resume"
+            f"{run_dir} was started with {listed}{more}: give the options that it was started "
+            "with, or --resume without them; a new run needs no --resume"
         )
     return options
 
 
+def _read_options(path: str) -> TrainingOptions:
+    try:
+        with open(path, encoding="utf-8") as file:
+            options = TrainingOptions.from_json(json.load(file))
+            if not isinstance(options.dataset_args["tfrecord_dir"], str):
+                raise ValueError("it names no data set")
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from error
+    except UserError as error:
+        raise UserError(f"{path} is of another version of this software: {error}") from error
+    except (ValueError, TypeError, AttributeError, KeyError) as error:
+        raise UserError(f"cannot read {path}: {one_line(error)}") from error
+    return options
+
+
 def _differences(wanted: Any, stored: Any, name: str) -> Iterator[tuple[str, Any, Any]]:
-    """(name, wanted, stored) of the options that differ; what is stored may hold more."""
+    """(name, wanted, stored) of the options that differ."""
     if isinstance(wanted, dict) and isinstance(stored, dict):
-        for key, value in wanted.items():
-            if name or key not in _FREE:
-                yield from _differences(value, stored.get(key), f"{name}.{key}" if name else key)
+        for key in (*wanted, *(key for key in stored if key not in wanted)):
+            values = (side.get(key, _NOT_GIVEN) for side in (wanted, stored))
+            yield from _differences(*values, f"{name}.{key}" if name else key)
     elif wanted != stored:
         yield name, wanted, stored

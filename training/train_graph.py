@@ -11,16 +11,24 @@ import tensorflow.compat.v1 as tf
 
 from dnnlib import UserError, tflib
 from dnnlib.tflib import Network, Optimizer
+from dnnlib.tflib.autosummary import autosummary
 from dnnlib.tflib.optimizer import lazy_regularization_args
 from training import loss
-from training.adaptive_augment import AdaptiveAugment
+from training.adaptive_augment import AdaptiveAugment, AugmentedDiscriminator
+from training.comparison import consistency, rotations, spectral_norm
+from training.comparison.methods import find_method
+from training.comparison.strength import StrengthenedDiscriminator
 from training.dataset import TFRecordDataset
 from training.options import TrainingOptions
 from training.random_streams import stream, uniform
 from training.schedule import Schedule, training_schedule
 
 # What `func_name` in G_loss_args and D_loss_args may name.
-LOSSES: dict[str, Callable] = {f"training.loss.{f.__name__}": f for f in loss.LOSS_FUNCTIONS}
+LOSSES: dict[str, Callable] = {
+    f"{module.__name__}.{f.__name__}": f
+    for module in (loss, consistency, rotations)
+    for f in module.LOSS_FUNCTIONS
+}
 
 
 class TrainGraph:
@@ -68,6 +76,7 @@ class TrainGraph:
                 "Gs_beta": tf.float32,
             }.items()
         }
+        self._seed = tf.stack([tf.constant(options.seed, tf.int32), self._scalars["position"]])
         with tf.name_scope("Optimizers"):
             self._G_opt, G_reg = self._optimizers("G", options.G_opt_args)
             self._D_opt, D_reg = self._optimizers("D", options.D_opt_args)
@@ -78,7 +87,10 @@ class TrainGraph:
         else:
             self._G_op = tf.group(self._G_op, self.pl_mean.apply())
         self._D_op, self._D_reg_op = self._D_opt.apply_updates(), _apply(D_reg)
-        self._D_op = tf.group(self._D_op, self.augment.collect(tf.get_collection(loss.REAL_SIGNS)))
+        told = (tf.get_collection(name) for name in (loss.REAL_SIGNS, loss.MEAN_SCORES))
+        self._D_op = tf.group(self._D_op, self.augment.collect(*told))
+        self._validation_op = self._build_validation(D, devices)
+        self._spectral_op = spectral_norm.build_update(D)
         self._augment_op = self.augment.build_move(self._scalars["minibatch_size"])
         self._Gs_op = Gs.setup_as_moving_average_of(G, beta=self._scalars["Gs_beta"])
         with tf.name_scope("AssignLod"):
@@ -92,6 +104,7 @@ class TrainGraph:
         minibatch: int,
         reals: np.ndarray,
         labels: np.ndarray,
+        held_out: tuple[np.ndarray, np.ndarray] | None = None,
     ) -> None:
         """Trains on one minibatch: G, its regulariser, D and the weight average, its regulariser.
 
@@ -101,6 +114,7 @@ class TrainGraph:
             minibatch: its number: says when to regularise.
             reals: uint8 [minibatch_size, C, H, W], of the finest level that takes part.
             labels: float32 [minibatch_size, label_size].
+            held_out: as many images that are never trained on and their labels, for --aug=adarv.
         """
         options = self._options
         feeds = self._feeds(schedule, position, reals, labels)
@@ -109,10 +123,14 @@ class TrainGraph:
         self._run_rounds(self._G_op, feeds)
         if self._G_reg_op is not None and minibatch % options.G_reg_interval == 0:
             self._run_rounds(self._G_reg_op, feeds)
+        if self._validation_op is not None:  # Before D_op, for scores of the same discriminator.
+            self._run_rounds(self._validation_op, self._feeds(schedule, position, *held_out))
         self._run_rounds(self._D_op, feeds)
         tflib.run(self._Gs_op, feeds[0])
         if self._D_reg_op is not None and minibatch % options.D_reg_interval == 0:
             self._run_rounds(self._D_reg_op, feeds)
+        if self._spectral_op is not None:
+            tflib.run(self._spectral_op)
         if self._augment_op is not None and self.augment.moves_at(minibatch):
             tflib.run(self._augment_op, feeds[0])
 
@@ -174,21 +192,19 @@ class TrainGraph:
 
     def _build_replicas(self, G, D, training_set, devices, G_reg, D_reg) -> None:
         options = self._options
-        seed = tf.stack([tf.constant(options.seed, tf.int32), self._scalars["position"]])
-        minibatch_gpu = self._scalars["minibatch_gpu"]
         for i, device in enumerate(devices):
             with tf.name_scope(f"Replica{i}"), tf.device(device):
-                replica_seed = stream(seed, "replica", i)
+                replica_seed = stream(self._seed, "replica", i)
                 common = {
                     "G": G,
-                    "D": self.augment.wrap(D, replica_seed),
+                    "D": self._wrap(D, replica_seed),
                     "training_set": training_set,
-                    "minibatch_size": minibatch_gpu,
+                    "minibatch_size": self._scalars["minibatch_gpu"],
                     "seed": replica_seed,
                 }
                 if i > 0:  # One replica moves the mean of w: several would race.
                     common["dlatent_avg_beta"] = None
-                rows = slice(i * minibatch_gpu, (i + 1) * minibatch_gpu)
+                rows = self._rows(i)
                 extra = {"pl_mean": self.pl_mean}
                 values = _call_loss(options.G_loss_args, extra, **common)
                 self._register(self._G_opt, G_reg, *values, options.G_reg_interval, G)
@@ -196,6 +212,35 @@ class TrainGraph:
                 extra = {"reals": reals, "labels": self._labels[rows]}
                 values = _call_loss(options.D_loss_args, extra, **common)
                 self._register(self._D_opt, D_reg, *values, options.D_reg_interval, D)
+
+    def _build_validation(self, D: Network, devices: list[str]) -> tf.Operation | None:
+        """An op that collects D's scores of held-out images, fed in place of reals."""
+        if not self.augment.needs_validation:
+            return None
+        means = []
+        for i, device in enumerate(devices):
+            with tf.name_scope(f"Validation{i}"), tf.device(device):
+                # Random numbers of their own, as those of further replicas.
+                seed = stream(self._seed, "replica", len(devices) + i)
+                rows = self._rows(i)
+                images = self._process_reals(self._reals[rows], seed)
+                wrapped = self._wrap(D, seed)
+                scores = wrapped.get_output_for(images, self._labels[rows], is_training=True)[:, 0]
+                means.append(tf.reduce_mean(autosummary("Loss/scores/validation", scores)))
+        return self.augment.collect_validation(means)
+
+    def _wrap(
+        self, D: Network, seed: tf.Tensor
+    ) -> Network | AugmentedDiscriminator | StrengthenedDiscriminator:
+        """The discriminator as losses use it."""
+        if find_method(self._options.cmethod).has_strength:
+            return StrengthenedDiscriminator(D, self.augment.strength, seed)
+        return self.augment.wrap(D, seed)
+
+    def _rows(self, replica: int) -> slice:
+        """Which images of a round are a replica's."""
+        count = self._scalars["minibatch_gpu"]
+        return slice(replica * count, (replica + 1) * count)
 
     def _register(self, main, lazy, loss_value, penalty, interval, network) -> None:
         if penalty is not None and lazy is not None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import zipfile
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,22 +18,23 @@ import tensorflow.compat.v1 as tf
 from dnnlib import UserError, tflib
 from dnnlib.files import atomic_write
 from dnnlib.util import one_line
-from training.resume import find_states
+from training.resume import META, STATE_FORMAT, find_states, read_meta
 
-STATE_FORMAT = 1
-_META = "meta"
 _MAX_NAMED = 5  # variables named in an error
 # Variables that come with the data set, and are as large as it.
 _NOT_KEPT = ("Dataset/",)
 
 
 def save_state(path: str, counters: Mapping[str, Any], keep: int) -> None:
-    """Writes the state of the default graph, atomically, and removes states older than `keep`.
+    """Writes the state of the default graph, atomically, and removes others.
+
+    Those go that are older than the newest `keep`, and those of later positions: a run that comes
+    from an older state, because they were broken, writes them anew.
 
     Args:
         path: as from `resume.state_path`.
         counters: numbers and text to find again in `load_state`.
-        keep: how many of the newest states stay.
+        keep: how many states stay, this one and those before it.
 
     Raises:
         UserError: the file cannot be written; older states are left as they are.
@@ -46,9 +46,11 @@ def save_state(path: str, counters: Mapping[str, Any], keep: int) -> None:
     arrays = {f"v{i}": value for i, value in enumerate(values)}
     try:
         with atomic_write(path) as file:
-            np.savez(file, **{_META: np.frombuffer(meta.encode(), np.uint8)}, **arrays)
-        for old in find_states(os.path.dirname(path))[:-keep]:
-            os.unlink(old)
+            np.savez(file, **{META: np.frombuffer(meta.encode(), np.uint8)}, **arrays)
+        states = find_states(os.path.dirname(path))
+        end = [os.path.basename(p) for p in states].index(os.path.basename(path)) + 1
+        for other in (*states[: max(end - keep, 0)], *states[end:]):
+            os.unlink(other)
     except OSError as error:
         raise UserError(f"cannot write state {path}: {error.strerror or error}") from error
 
@@ -62,19 +64,11 @@ def load_state(path: str) -> dict[str, Any]:
     Raises:
         UserError: not readable, of a newer format, or of another run: names what does not fit.
     """
+    meta = read_meta(path)
     try:
         with np.load(path, allow_pickle=False) as file:
-            meta = json.loads(file[_META].tobytes())
-            if meta["format"] > STATE_FORMAT:
-                raise UserError(
-                    f"state {path} has format {meta['format']}, this version reads {STATE_FORMAT}: "
-                    "update this software"
-                )
             arrays = {name: file[f"v{i}"] for i, name in enumerate(meta["variables"])}
-            counters = dict(meta["counters"])
-    except UserError:
-        raise
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+    except Exception as error:  # A damaged archive can fail in any way while it is read.
         raise UserError(f"cannot read state {path}: {one_line(error)}") from error
     variables = _variables()
     problems = [f"{name} is missing" for name in variables if name not in arrays]
@@ -89,7 +83,7 @@ def load_state(path: str) -> dict[str, Any]:
             f"state {path} does not fit this run: {'; '.join(problems[:_MAX_NAMED])}{more}"
         )
     tflib.set_vars({variables[name]: value for name, value in arrays.items()})
-    return counters
+    return dict(meta["counters"])
 
 
 def _variables() -> dict[str, tf.Variable]:

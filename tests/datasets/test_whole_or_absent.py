@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
 ROOT = Path(__file__).parents[2]
@@ -35,7 +36,11 @@ def test_full_disk_is_one_line_and_leaves_nothing(tmp_path):
     assert os.listdir(tmp_path) == ["photos"]
 
 
-def test_interrupt_leaves_nothing(tmp_path):
+@pytest.mark.parametrize(
+    ("number", "code", "word"),
+    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")],
+)
+def test_interrupt_leaves_nothing(tmp_path, number, code, word):
     Image.effect_noise((512, 512), 90).save(tmp_path / "noise.jpg")
     photos = tmp_path / "photos"
     photos.mkdir()
@@ -52,9 +57,9 @@ def test_interrupt_leaves_nothing(tmp_path):
     while not list(parent.glob(".foo.*.partial/*-r08.tfrecords")):
         assert building.poll() is None, building.communicate()
         time.sleep(0.02)
-    building.send_signal(signal.SIGINT)
+    building.send_signal(number)
     out, err = building.communicate(timeout=60)
-    assert (building.returncode, out, err) == (130, "", "dataset_tool.py: interrupted\n")
+    assert (building.returncode, out, err) == (code, "", f"dataset_tool.py: {word}\n")
     assert os.listdir(parent) == []
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -112,6 +113,61 @@ def test_run_ends_with_the_right_code(capsys, monkeypatch):
     assert capsys.readouterr().err == "tool.py: interrupted\n"
     with pytest.raises(ZeroDivisionError):  # A defect of ours keeps its traceback.
         cli.run(raising(ZeroDivisionError()))
+
+
+SLOW_TOOL = """
+import signal, sys, time
+from dnnlib import cli
+
+def main():
+    try:
+        print("begun", flush=True)
+        sys.stdin.readline()
+        print("went on", flush=True)
+    finally:
+        print("cleaning up", flush=True)
+        sys.stdin.readline()
+        print("cleaned up", flush=True)
+
+if "ignored" in sys.argv:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+cli.run(main)
+"""
+
+
+def test_sigterm_cleans_up_as_ctrl_c_does():
+    """Once; the second one does not wait; and whoever ignores it is not ended."""
+    for args, signals, code, out, err in [
+        ([], 1, 143, ["cleaning up", "cleaned up"], "-c: terminated\n"),
+        ([], 2, -signal.SIGTERM, ["cleaning up"], ""),
+        (["ignored"], 1, 0, ["went on", "cleaning up", "cleaned up"], ""),
+    ]:
+        tool = subprocess.Popen(
+            [sys.executable, "-c", SLOW_TOOL, *args],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert tool.stdout.readline() == "begun\n"
+        tool.send_signal(signal.SIGTERM)
+        printed = []
+        if signals == 2:
+            printed.append(tool.stdout.readline())
+            tool.send_signal(signal.SIGTERM)
+            tool.wait(timeout=60)
+        rest, error = tool.communicate("\n\n", timeout=60)
+        assert (tool.returncode, error) == (code, err)
+        assert "".join(printed) + rest == "".join(line + "\n" for line in out)
+
+
+def test_run_leaves_the_signal_as_it_was(capsys):
+    before = signal.getsignal(signal.SIGTERM)
+    for error in (UserError("no"), KeyboardInterrupt()):
+        with pytest.raises(SystemExit):
+            cli.run(raising(error))
+        assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_run_ends_quietly_where_nobody_reads(tmp_path):

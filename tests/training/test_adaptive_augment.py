@@ -7,6 +7,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from dnnlib import UserError, tflib
+from dnnlib.tflib import autosummary
 from training.adaptive_augment import MAX_STRENGTH, AdaptiveAugment, AugmentedDiscriminator
 from training.augment_presets import AugmentOptions
 from training.datasets.build import Output
@@ -26,7 +27,7 @@ def test_p_follows_the_signs_of_scores(session):
     options = AugmentOptions(mode="ada", target=0.5, kimg=1, interval=4)
     augment = AdaptiveAugment(options)
     signs = tf.placeholder(tf.float32, [2])
-    collect = augment.collect(tf.unstack(signs))
+    collect = augment.collect(tf.unstack(signs), [])
     move = augment.build_move(tf.constant(25))
     tflib.init_uninitialized_vars()
     assert [augment.moves_at(i) for i in range(8)] == [False, False, False, True] * 2
@@ -49,6 +50,45 @@ def test_p_follows_the_signs_of_scores(session):
     assert last == pytest.approx(MAX_STRENGTH)
 
 
+def test_r_v_compares_scores_of_train_validation_and_generated(session):
+    options = AugmentOptions(mode="adarv", target=0.5, kimg=1, interval=2)
+    augment = AdaptiveAugment(options)
+    train, validation, generated = (tf.placeholder(tf.float32, [2]) for _ in range(3))
+    told = tf.unstack(tf.stack([train, generated], axis=1))
+    collect = tf.group(
+        augment.collect(tf.unstack(train), told),
+        augment.collect_validation(tf.unstack(validation)),
+    )
+    move = augment.build_move(tf.constant(50))
+    tflib.init_uninitialized_vars()
+    autosummary.init_autosummaries()
+    assert [augment.moves_at(i) for i in range(4)] == [False, True] * 2
+
+    def after(*minibatches):
+        """p, and r_v as it is reported, after the scores of two replicas in some minibatches."""
+        for values in minibatches:
+            tflib.run(collect, dict(zip((train, validation, generated), values, strict=True)))
+        tflib.run(move)
+        reported = autosummary.read_autosummaries().get("r_v")
+        return float(tflib.run(augment.strength)), reported and reported.mean
+
+    rng = np.random.default_rng(0)
+    p = 0.0
+    # Scores of validation images fall from those of train images to those of generated ones.
+    for level in (0.9, 0.8, 0.7, 0.3, 0.1):
+        scores = rng.normal([[3.0], [3 - 4 * level], [-1.0]], 0.2, [2, 3, 2]).astype(np.float32)
+        t, v, g = scores.mean(axis=(0, 2))
+        r_v = (t - v) / (t - g)
+        p += 0.1 if r_v > 0.5 else -0.1  # 2 minibatches of 50 at a speed of 1 in 1000 images
+        assert after(*scores) == (pytest.approx(p, abs=1e-6), pytest.approx(r_v, rel=1e-5))
+        assert abs(r_v - level) < 0.2
+    assert p == pytest.approx(0.1)
+    for unclear in ([[1, 2], [0, 0], [2, 1]], [[np.nan, 1], [0, 0], [-1, -1]]):
+        assert after(unclear) == (pytest.approx(0.1), None)
+    assert after([[1, 1], [np.inf, 0], [0, 0]]) == (pytest.approx(0.1), None)
+    assert after() == (pytest.approx(0.1), None)
+
+
 def test_every_use_has_random_numbers_of_its_own_and_p_is_the_probability(session):
     images = tf.constant(np.random.default_rng(0).normal(size=[16, 3, 8, 8]).astype(np.float32))
     labels = tf.zeros([16, 0])
@@ -63,8 +103,8 @@ def test_every_use_has_random_numbers_of_its_own_and_p_is_the_probability(sessio
     np.testing.assert_allclose(tflib.run(outputs[0]), tflib.run(images), atol=1e-5)
     assert AdaptiveAugment(AugmentOptions()).wrap(Identity, None) is Identity
     assert isinstance(D, AugmentedDiscriminator)
-    with pytest.raises(UserError, match="--aug=adarv"):
-        AdaptiveAugment(AugmentOptions(mode="adarv"))
+    with pytest.raises(UserError, match="--aug=adaptive: use noaug, fixed, ada or adarv"):
+        AdaptiveAugment(AugmentOptions(mode="adaptive"))
 
 
 def test_options(run_script, tmp_path):
@@ -80,17 +120,22 @@ def test_options(run_script, tmp_path):
         (["--config=paper256", "--aug=noaug"], {"mode": "noaug"}),
         (["--aug=ada", "--target=0.5", "--augpipe=blit"], {"preset": "blit", "target": 0.5}),
         (["--aug=fixed", "--p=0.3"], {"mode": "fixed", "p": 0.3}),
+        (["--aug=adarv", "--validation=4"], {"mode": "adarv", "target": 0.5}),
     ]:
         done = dry_run(*args)
         assert done.returncode == 0, done.stderr
         options = json.loads(done.stdout)
         assert expected.items() <= options["augment_args"].items()
+        held_out = {"validation": 4, "seed": 1000} if "--validation=4" in args else {}
+        assert held_out == {k: options["dataset_args"][k] for k in held_out}
+        assert ("validation" in options["dataset_args"]) == bool(held_out)
         again = TrainingOptions.from_json(options).to_json()
         assert json.loads(json.dumps(again)) == options
     for args, words in [
         (["--aug=fixed"], "--aug=fixed needs --p"),
         (["--aug=ada", "--p=0.5"], "--p is for --aug=fixed, not for --aug=ada"),
-        (["--target=0.5"], "--target is for --aug=ada, not for --aug=noaug"),
+        (["--target=0.5"], "--target is for --aug=ada and --aug=adarv, not for --aug=noaug"),
+        (["--aug=adarv"], "--aug=adarv needs held-out images: add --validation=N"),
         (["--augpipe=bgc"], "--augpipe needs"),
         (["--aug=ada", "--augpipe=bcg"], "use one of blit, geom"),
         (["--aug=fixed", "--p=2"], "at most 1"),

@@ -1,44 +1,40 @@
-"""Runs that are ended and go on: exactly, in their own directory."""
+"""Going on with a run: which one, from what, and what cannot be gone on with.
 
+That it goes on exactly is tested in `test_resume_kills.py`.
+"""
+
+import fcntl
 import json
 import os
-import random
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-import tensorflow.compat.v1 as tf
 
-from dnnlib import UserError, tflib
-from training import training_state
+from dnnlib import UserError
+from training import training_loop
 from training.datasets.build import Output
 from training.datasets.demo_dataset import create_demo
 from training.options import preset
-from training.resume import find_run, find_states, resumed_options, state_path
+from training.resume import find_run, find_states, newest_state, resumed_options
 
 ROOT = Path(__file__).resolve().parents[2]
-SMALL = [
-    "--config=config-e",
-    "--batch=8",
-    "--fmap-base=32",
-    "--fmap-max=4",
-    "--latent-size=4",
-    "--mapping-layers=1",
-    "--total-kimg=0.6",
-    "--snap=3",
-]
-CLOCK = ("time", "sec_per_tick", "sec_per_kimg", "maintenance", "peak_memory_gb")
+# 25 steps, and as many ticks.
+SMALL = ["--config=config-e", "--batch=64", "--resolution=4", "--total-kimg=1.6", "--snap=8"]
+SMALL += ["--fmap-base=32", "--fmap-max=4", "--latent-size=4", "--mapping-layers=1"]
+
+
+def draw(folder, resolution=8, num_images=20):
+    create_demo(Output(str(folder), shuffle=False, resolution=resolution), num_images=num_images)
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
-    create_demo(Output(str(folder / "drawn"), shuffle=False, resolution=8), num_images=36)
+    draw(folder / "drawn")
     return [f"--data-dir={folder}", "--dataset=drawn", *SMALL]
 
 
@@ -51,133 +47,207 @@ def whole_run(tmp_path_factory, data, run_script):
     return next(results.iterdir())
 
 
-def start(results, *args):
-    command = [sys.executable, str(ROOT / "run_training.py"), f"--result-dir={results}", *args]
-    return subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
+@pytest.fixture
+def run_dir(tmp_path, whole_run):
+    """A copy of that run that was ended before its last file."""
+    shutil.copytree(whole_run, tmp_path / whole_run.name)
+    (tmp_path / whole_run.name / "network-final.pkl").unlink()
+    return tmp_path / whole_run.name
 
 
-def wait_for_rows(process, results, count):
-    """Until the run has reported so many ticks."""
-    while True:
-        rows = sum(len(open(p).readlines()) for p in Path(results).glob("*/stats.jsonl"))
-        if rows >= count:
-            return
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.02)
+def resume(run_dir, metrics=None, **changes):
+    options = resumed_options(str(run_dir), None)
+    for name, value in changes.items():
+        setattr(options, name, value)
+    training_loop.resume(options, str(run_dir), metrics)
 
 
 def rows_of(run_dir):
-    rows = [json.loads(line) for line in open(run_dir / "stats.jsonl")]
-    return [{k: v for k, v in row.items() if k not in CLOCK} for row in rows]
+    return [json.loads(line) for line in open(run_dir / "stats.jsonl")]
 
 
-def assert_same_run(run_dir, whole):
-    """Every reported number, every weight, every picture."""
-    assert rows_of(run_dir) == rows_of(whole)
-    for name in ("network-final.pkl", "fakes000000.png"):
-        assert (run_dir / name).read_bytes() == (whole / name).read_bytes(), name
-    states = [np.load(find_states(str(d))[-1]) for d in (run_dir, whole)]
-    assert states[0].files == states[1].files
-    for name in states[0].files:
-        if name != "meta":
-            np.testing.assert_array_equal(states[0][name], states[1][name], err_msg=name)
+def final(run_dir):
+    return (run_dir / "network-final.pkl").read_bytes()
 
 
-def test_a_killed_run_goes_on_as_if_it_had_not_been(tmp_path, data, whole_run, run_script):
-    process = start(tmp_path, *data)
-    wait_for_rows(process, tmp_path, random.randint(5, 15))
-    time.sleep(random.uniform(0, 0.2))
-    process.kill()
-    process.communicate()
-    run_dir = next(tmp_path.iterdir())
-    with open(run_dir / "stats.jsonl", "a") as file:
-        file.write('{"kimg": 0.5')  # as a crash of the machine may leave it
-    done = run_script(["run_training.py", f"--result-dir={tmp_path}", "--resume=latest"])
-    assert done.returncode == 0, done.stderr
-    assert "Resuming" in done.stdout and list(tmp_path.iterdir()) == [run_dir]
-    assert_same_run(run_dir, whole_run)
-    log = (run_dir / "log.txt").read_text()
-    assert log.count("Constructing networks") == 2 and "tick 0 " in log
-    events = [tf.train.summary_iterator(str(p)) for p in sorted(run_dir.glob("events*"))]
-    assert len(events) == 2
-    logs = [e.session_log.status for e in events[1] if e.HasField("session_log")]
-    assert tf.SessionLog.START in logs  # by which TensorBoard forgets what happens again
+def make_state(path, counters=(), number=1):
+    """A state of no variables, as `save_state` writes it."""
+    meta = {"format": number, "counters": dict(counters), "variables": []}
+    np.savez(path, meta=np.frombuffer(json.dumps(meta).encode(), np.uint8))
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_ends_the_step_and_saves(tmp_path, data, whole_run, run_script, number, code):
-    """Between two states: with all of what was not reported yet."""
-    process = start(tmp_path, *data)
-    wait_for_rows(process, tmp_path, 5)
-    process.send_signal(number)
-    out, err = process.communicate(timeout=120)
-    assert process.returncode == code, err
-    run_dir = next(tmp_path.iterdir())
-    assert f"--resume={run_dir}" in out and "once more stops at once" in err
-    assert "Traceback" not in err
-    # The same command with --resume added, and from another folder.
-    args = ["run_training.py", f"--result-dir={tmp_path}", *data, f"--resume={run_dir}"]
-    done = run_script(args, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert_same_run(run_dir, whole_run)
+def test_a_run_can_be_made_longer(run_dir, whole_run):
+    resume(run_dir)  # only the last file
+    assert final(run_dir) == final(whole_run) and rows_of(run_dir) == rows_of(whole_run)
+    for limit in ({}, {"total_kimg": 9, "total_seconds": 0.1}):
+        with pytest.raises(UserError, match=r"is over, after 1\.6 kimg: give a larger"):
+            resume(run_dir, **limit)
+    resume(run_dir, total_kimg=2.1, keep_states=1)
+    assert rows_of(run_dir)[-1]["kimg"] == 2.112
+    assert [os.path.basename(p) for p in find_states(str(run_dir))] == ["training-state-000002.npz"]
 
 
-def test_a_second_signal_stops_at_once(tmp_path, data):
-    process = start(tmp_path, *data, "--total-kimg=50", "--snap=1000")
-    wait_for_rows(process, tmp_path, 1)
-    os.kill(process.pid, signal.SIGSTOP)  # both arrive before the step is over
-    process.send_signal(signal.SIGINT)
-    os.kill(process.pid, signal.SIGCONT)
-    while process.poll() is None:
-        process.send_signal(signal.SIGINT)
-        time.sleep(0.05)
-    process.communicate()
-    assert process.returncode in (-signal.SIGINT, 130)
+def test_an_older_state_serves_if_the_newest_is_broken(run_dir, whole_run, capsys):
+    _, newest = find_states(str(run_dir))
+    content = Path(newest).read_bytes()
+    Path(newest).write_bytes(content[:5000])
+    resume(run_dir)
+    out = capsys.readouterr().out
+    assert f"Warning: {newest} is broken" in out and "from training-state-000000" in out
+    assert out.replace("\r", "").split("Warning:")[1] in (run_dir / "log.txt").read_text()
+    assert final(run_dir) == final(whole_run)
+    assert len(rows_of(run_dir)) == len(rows_of(whole_run))
+    assert newest_state(str(run_dir)) == newest
 
 
-def test_a_run_can_be_made_longer(tmp_path, whole_run, run_script):
-    copy = tmp_path / whole_run.name
-    shutil.copytree(whole_run, copy)
-    assert len(find_states(str(copy))) == 1
-    args = ["run_training.py", f"--resume={copy}"]
-    done = run_script(args)
-    assert done.returncode == 2 and "give a larger --total-kimg" in done.stderr
-    # Ended after its last step, before its last file.
-    (copy / "network-final.pkl").unlink()
-    done = run_script(args)
-    assert done.returncode == 0, done.stderr
-    final = (copy / "network-final.pkl").read_bytes()
-    assert final == (whole_run / "network-final.pkl").read_bytes()
-    assert rows_of(copy) == rows_of(whole_run)
-    done = run_script([*args, "--total-kimg=1.1", "--keep=1"])
-    assert done.returncode == 0, done.stderr
-    assert rows_of(copy)[-1]["kimg"] == 1.104
-    assert [os.path.basename(p) for p in find_states(str(copy))] == ["training-state-000001.npz"]
+class Metrics:
+    """Notes what it measures, as a group of metrics writes it."""
+
+    metrics = ("a", "b")
+
+    def __init__(self):
+        self.measured = []
+
+    def run(self, network_pkl, run_dir):
+        self.measured.append(os.path.basename(network_pkl))
+        for name in self.metrics:
+            with open(os.path.join(run_dir, f"metric-{name}.jsonl"), "a") as file:
+                file.write(json.dumps({"snapshot": self.measured[-1][:-4]}) + "\n")
+
+    def scalars(self):
+        return {"Metrics/a": 1.0}
 
 
-def test_what_cannot_be_resumed_is_one_line(tmp_path, data, whole_run, run_script):
-    (tmp_path / "empty").mkdir()
-    shutil.copytree(whole_run, tmp_path / "stateless")
-    for path in (tmp_path / "stateless").glob("training-state-*"):
-        path.unlink()
-    for args, words in [
+def test_what_was_not_measured_is_measured(run_dir):
+    """A run that is ended while metrics are measured has the state of that moment already."""
+    # Ended between two metrics, and after both.
+    (run_dir / "metric-a.jsonl").write_text('{"snapshot": "network-snapshot-000001"}\n')
+    for expected in (["network-snapshot-000001.pkl"], []):
+        metrics = Metrics()
+        resume(run_dir, metrics)
+        assert metrics.measured == expected
+        (run_dir / "network-final.pkl").unlink()
+
+
+def test_time_is_carried_on(run_dir):
+    """Of a run that was ended within a tick."""
+    path = find_states(str(run_dir))[0]
+    with np.load(path) as arrays:
+        arrays = dict(arrays)
+    meta = json.loads(arrays["meta"].tobytes())
+    meta["counters"] |= {"tick_seconds": 1000.0, "seconds": 5000.0}
+    arrays["meta"] = np.frombuffer(json.dumps(meta).encode(), np.uint8)
+    np.savez(path, **arrays)
+    os.unlink(find_states(str(run_dir))[1])
+    resume(run_dir)
+    rows = rows_of(run_dir)
+    row = next(row for row in rows if row["tick"] == meta["counters"]["cur_tick"])
+    assert 1000 < row["sec_per_tick"] < 1100 and 5000 < row["time"] < 5100
+    assert rows[-1]["sec_per_tick"] < 100
+
+
+def errors_of(commands, cwd):
+    """Standard errors of processes that run at the same time; all must fail with one line."""
+    script = str(ROOT / "run_training.py")
+    processes = [
+        subprocess.Popen(
+            [sys.executable, script, *args],
+            cwd=cwd,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for args in commands
+    ]
+    for args, process in zip(commands, processes, strict=True):
+        _, err = process.communicate(timeout=300)
+        assert process.returncode == 2 and err.count("\n") == 1, (args, err)
+        yield err
+
+
+def test_what_cannot_be_resumed_is_one_line(tmp_path, data, whole_run):
+    for name in ("empty", "stateless", "only-log", "no-options", "broken", "newer"):
+        (tmp_path / name).mkdir()
+    for path in whole_run.glob("*.pkl"):
+        shutil.copy(path, tmp_path / "stateless")
+    (tmp_path / "only-log/log.txt").write_text("Run directory\n")
+    for name in ("no-options", "broken", "newer"):
+        make_state(tmp_path / name / "training-state-000001.npz")
+    stored = json.loads((whole_run / "training_options.json").read_text())
+    (tmp_path / "broken/training_options.json").write_text(json.dumps(stored)[:100])
+    (tmp_path / "newer/training_options.json").write_text(json.dumps({**stored, "x_args": {}}))
+    whole, results = f"--resume={whole_run}", whole_run.parent
+    cases = [
         (["--resume=latest"], "no run in results has a training-state"),
-        (["--resume=nowhere"], "--dataset is missing"),
-        (["--resume=empty"], "the folder holds nothing to go on from"),
-        (["--resume=stateless"], "holds no training-state-*.npz"),
+        (["--resume=latest", "--result-dir=empty"], "no run in empty has a training-state"),
+        (["--resume=nowhere"], "there is no such run directory"),
+        (["--resume=empty"], "the folder is empty"),
+        (["--resume=stateless"], "with --dataset and --resume=stateless/network-snapshot-000001"),
+        (["--resume=only-log"], "holds no training-state-*.npz to go on from"),
+        ([f"--resume={results}"], f"give --resume=latest --result-dir={results}"),
+        (["--resume=no-options"], "cannot read no-options/training_options.json: No such file"),
+        (["--resume=broken"], "cannot read broken/training_options.json"),
+        (["--resume=newer"], "newer/training_options.json is of another version of this software"),
         (["--resume=latest", "--gamma=5"], "leave out --gamma"),
-        ([*data, f"--resume={whole_run}", "--gamma=5"], "was started with D_loss_args.gamma 100.0"),
-        ([*data, f"--resume={whole_run}", "--batch=16"], "minibatch_size_base 8, not 16"),
-    ]:
-        done = run_script(["run_training.py", *args], cwd=tmp_path)
-        assert done.returncode == 2, (args, done.stderr)
-        assert words in done.stderr and done.stderr.count("\n") == 1, done.stderr
+        ([whole, "--config=config-a"], "leave out --config"),
+        ([f"{whole}/training-state-000001.npz"], f"name the run directory, {whole}"),
+        ([*data, "--resume-partial"], "new runs from the weights of --resume=SNAPSHOT"),
+        ([*data, whole, "--resume-partial"], "new runs from the weights of --resume=SNAPSHOT"),
+        ([*data, whole, "--gamma=5"], "was started with D_loss_args.gamma 100.0, not 5.0: give"),
+        ([*data, whole, "--batch=16"], "minibatch_size_base 64, not 16"),
+        ([*data, whole, "--resolution=8"], "dataset_args.resolution 4, not 8"),
+        ([*data[:-1], whole], "G_args.mapping_layers 1, not none"),
+        ([*data, whole, "--config=config-d"], "was started with"),
+        ([*data, "--resume=latest", f"--result-dir={results}", "--config=config-d"], "no run call"),
+    ]
+    errors = errors_of([args for args, _ in cases], tmp_path)
+    for (args, words), error in zip(cases, errors, strict=True):
+        assert words in error, (args, error)
+
+
+def test_who_asks_for_more_has_more_time(run_dir, run_script):
+    """The demo has a limit of time too."""
+    stored = json.loads((run_dir / "training_options.json").read_text())
+    (run_dir / "training_options.json").write_text(json.dumps({**stored, "total_seconds": 240}))
+    for more, expected in (([], [1.6, 240]), (["--total-kimg=9"], [9, None])):
+        done = run_script(["run_training.py", f"--resume={run_dir}", "--dry-run", *more])
+        options = json.loads(done.stdout)
+        assert [options["total_kimg"], options["total_seconds"]] == expected
+
+
+def test_a_run_that_does_not_fit_is_one_line(tmp_path, whole_run):
+    """What is seen only when state and data set are read."""
+    paths = {}
+    for name in ("broken", "newer", "other-size", "other-count", "running"):
+        paths[name] = tmp_path / name
+        shutil.copytree(whole_run, paths[name])
+        (paths[name] / "network-final.pkl").unlink()
+    for path in find_states(str(paths["broken"])):
+        Path(path).write_bytes(Path(path).read_bytes()[:3000])
+    make_state(paths["newer"] / "training-state-000002.npz", number=9)
+    draw(tmp_path / "larger", 16)
+    draw(tmp_path / "longer", 8, 21)
+    for name, data in (("other-size", "larger"), ("other-count", "longer")):
+        path = paths[name] / "training_options.json"
+        options = json.loads(path.read_text())
+        options["dataset_args"] = {"tfrecord_dir": str(tmp_path / data)}
+        if name == "other-count":
+            options["dataset_args"] |= {"resolution": 4, "max_label_size": 0}
+        path.write_text(json.dumps(options))
+    words = {
+        "broken": "cannot read state broken/training-state-000000.npz",
+        "newer": "training-state-000002.npz has format 9, this version reads 1: update",
+        "other-size": "larger is not what the run was started with: resolution is 16, not 4",
+        "other-count": "label_size is 0, not 6; num_images is 21, not 20",
+        "running": "another process is working in running: wait until it has ended",
+    }
+    with open(paths["running"] / "log.txt") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        log = (paths["running"] / "log.txt").read_text()
+        errors = errors_of([[f"--resume={name}"] for name in words], tmp_path)
+        for expected, err in zip(words.values(), errors, strict=True):
+            assert expected in err, err
+    assert (paths["running"] / "log.txt").read_text() == log  # not mixed with the other's
 
 
 def test_the_newest_run_is_found(tmp_path):
@@ -187,8 +257,8 @@ def test_the_newest_run_is_found(tmp_path):
             path = tmp_path / name / f"training-state-{number * 1000:06}.npz"
             path.write_bytes(b"")
             os.utime(path, (100 - i, 100 - i))
-    assert find_run(str(tmp_path), "latest")[1].endswith("00000-a/training-state-008000.npz")
-    assert find_run(str(tmp_path), "latest", "b")[1].endswith("00001-b/training-state-001000.npz")
+    assert find_run(str(tmp_path), "latest").endswith("00000-a")
+    assert find_run(str(tmp_path), "latest", "b").endswith("00001-b")
     with pytest.raises(UserError, match="no run called NNNNN-c"):
         find_run(str(tmp_path), "latest", "c")
 
@@ -206,53 +276,28 @@ def test_options_come_back(tmp_path):
         path.write_text(content)
         with pytest.raises(UserError, match=reason):
             resumed_options(str(tmp_path), None)
+    path.write_text("{}")
+    with pytest.raises(UserError, match=r"cannot read .*: 'tfrecord_dir'"):
+        resumed_options(str(tmp_path), None)
 
 
-def test_states_are_whole_and_strict(tmp_path, session):
-    a = tf.get_variable("a", initializer=np.float32([1, 2]))
-    tflib.init_uninitialized_vars()
-    path = state_path(str(tmp_path), 3_200)
-    training_state.save_state(path, {"n": 5}, keep=2)
-    tflib.set_vars({a: np.float32([7, 8])})
-    assert training_state.load_state(path) == {"n": 5}
-    np.testing.assert_array_equal(tflib.run(a), [1, 2])
-
-    content = Path(path).read_bytes()
-    for broken in (content[:-30], b"", b"text", content[:100]):
-        Path(path).write_bytes(broken)
-        with pytest.raises(UserError, match="cannot read state"):
-            training_state.load_state(path)
-    Path(path).write_bytes(content.replace(b'"format": 1', b'"format": 2'))
-    with pytest.raises(UserError, match=r"cannot read state|has format 2, this version reads 1"):
-        training_state.load_state(path)
-    Path(path).write_bytes(content)
-    b = tf.get_variable("b", initializer=np.float32(0))
-    tflib.init_uninitialized_vars([b])
-    with pytest.raises(UserError, match=r"does not fit this run: b:0 is missing"):
-        training_state.load_state(path)
-
-    for kimg in (4, 5, 6):
-        training_state.save_state(state_path(str(tmp_path), kimg * 1000), {}, 2)
-    names = [os.path.basename(p) for p in find_states(str(tmp_path))]
-    assert names == ["training-state-000005.npz", "training-state-000006.npz"]
-    with pytest.raises(UserError, match="cannot write state"):
-        training_state.save_state(str(tmp_path / "no/x.npz"), {}, 2)
-
-
-def test_another_graph_is_named(tmp_path):
-    path = state_path(str(tmp_path), 0)
-    for shape, names, reason in [
-        ([2], ["a"], None),
-        ([3], ["a"], r"a:0 has shape \[2\], not \[3\]"),
-        ([2], ["b"], r"b:0 is missing; a:0 has no place"),
-        ([2], [f"v{i}" for i in range(9)], "and 5 more"),
+def test_every_option_is_compared(tmp_path):
+    """Tables too, which an option empties, and options that are only on one side."""
+    options = preset("config-a", minibatch=32)
+    options.dataset_args = {"tfrecord_dir": "/data/a"}
+    path = tmp_path / "training_options.json"
+    for name, value, reason in [
+        ("sched_args", {"minibatch_size_dict": {"8": 64}}, "minibatch_size_dict.8 64, not none"),
+        ("D_args", {"freeze_layers": 2}, "freeze_layers 2, not none"),
+        ("dataset_args", {"max_label_size": 0}, "max_label_size 0, not none"),
+        ("augment_args", {"interval": 8}, "interval 8, not 4"),
+        ("G_args", {"resolution": 8, "base_size": [4, 6]}, None),  # what the data set says
     ]:
-        with tflib.graph_session():
-            for name in names:
-                tf.get_variable(name, initializer=np.zeros(shape, np.float32))
-            tflib.init_uninitialized_vars()
-            if reason is None:
-                training_state.save_state(path, {}, 2)
-                continue
-            with pytest.raises(UserError, match=reason):
-                training_state.load_state(path)
+        stored = options.to_json()
+        stored[name] = {**stored[name], **value}
+        path.write_text(json.dumps(stored))
+        if reason is None:
+            assert resumed_options(str(tmp_path), options).G_args["resolution"] == 8
+            continue
+        with pytest.raises(UserError, match=f"was started with {name}.*{reason}: give"):
+            resumed_options(str(tmp_path), options)

@@ -1,0 +1,362 @@
+"""One training run: steps, ticks, grids, snapshots, states."""
+
+from __future__ import annotations
+
+import os
+import resource
+import time
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from tqdm import tqdm
+
+from dnnlib import UserError, tflib
+from dnnlib.tflib import Network, autosummary, tfutil
+from dnnlib.util import format_time
+from training import snapshots
+from training.dataset import TFRecordDataset
+from training.image_grid import save_image_grid, setup_snapshot_image_grid
+from training.interrupts import Interrupts
+from training.options import TrainingOptions
+from training.precision import use_mixed_precision
+from training.reports import Reports, measured
+from training.resume import state_path
+from training.schedule import Schedule, is_new_lod, training_schedule
+from training.train_graph import TrainGraph
+from training.training_state import load_state, save_state
+
+FINAL = "network-final.pkl"
+_GRID_STREAM = [0, 0, 0, 2]
+# What a run counts, by attributes of `Run`.
+_COUNTERS = ("cur_nimg", "last_nimg", "minibatch", "cur_tick", "tick_start_nimg")
+# Deviation: fakes in a grid without a GPU, where the official thousand would take minutes.
+_CPU_GRID_IMAGES = 96
+# Deviation: short runs have shorter ticks, so that there is something to see while one waits.
+_MIN_TICKS = 25
+# Fakes that are made at once: bounded by pixels, so that high resolutions fit in memory.
+_GRID_MINIBATCH_PIXELS = 1 << 20
+
+
+class Metrics(Protocol):
+    """What measures snapshots; `metrics.metric_base.MetricGroup` is one.
+
+    Attributes:
+        metrics: names of what it measures.
+    """
+
+    metrics: Sequence[str]
+
+    def run(self, network_pkl: str, run_dir: str) -> Any:
+        """Measures a snapshot and writes the results to a folder; reports what fails."""
+
+    def scalars(self) -> dict[str, float]:
+        """The results by name."""
+
+
+@dataclass
+class _Grid:
+    """The images that a run shows at every snapshot."""
+
+    size: tuple[int, int]
+    latents: np.ndarray
+    labels: np.ndarray
+
+
+class Run:
+    """One training run in the current graph and session.
+
+    Args:
+        options: of the run, complete.
+        run_dir: where it writes.
+        training_set: what it trains on.
+        devices: one a replica.
+        metrics: measured on every snapshot.
+
+    Attributes:
+        G, D, Gs: the networks.
+    """
+
+    def __init__(
+        self,
+        options: TrainingOptions,
+        run_dir: str,
+        training_set: TFRecordDataset,
+        devices: list[str],
+        metrics: Metrics | None,
+    ):
+        self.options = options
+        self.metrics = metrics
+        self.run_dir = run_dir
+        self.training_set = training_set
+        self.num_replicas = len(devices)
+        self.data = [training_set]  # What every step is given minibatches of.
+        if options.augment_args.mode == "adarv":
+            self.data.append(training_set.validation_set())
+        print(_describe_data(training_set))
+        if os.path.exists("/proc/driver/nvidia") and not tfutil.gpu_devices():
+            print(
+                "Warning: this machine has an NVIDIA GPU that TensorFlow cannot use: "
+                'pip install -e ".[gpu]" brings what it needs'
+            )
+        if options.precision == "mixed":
+            dtype = use_mixed_precision()
+            lower = f"in {dtype.name}" if dtype else "not at all: this machine has none faster"
+            print(f"Mixed precision: the highest resolutions are computed {lower}")
+        print("Constructing networks...")
+        self.G = Network("G", **options.G_args)
+        self.D = Network("D", **options.D_args)
+        self.Gs = self.G.clone("Gs")
+        self.G.print_layers()
+        self.D.print_layers()
+        print(f"Building TensorFlow graph on {', '.join(devices)}...")
+        self.graph = TrainGraph(self.G, self.D, self.Gs, training_set, options, devices)
+        tflib.init_uninitialized_vars()
+        autosummary.init_autosummaries()
+        self.grid = self._setup_grid()
+        self.is_resumed = False
+        self.cur_nimg = 0
+        self.last_nimg = 0  # Before the last minibatch.
+        self.minibatch = 0
+        self.cur_tick = 0
+        self.tick_start_nimg = 0
+        self.seconds = 0.0  # That earlier sessions of the run took.
+        self.tick_seconds = 0.0  # That they took of the tick.
+
+    def restore(self, path: str) -> None:
+        """Goes on from a state."""
+        counters = load_state(path)
+        for name in _COUNTERS:
+            setattr(self, name, counters[name])
+        self.seconds = counters["seconds"]
+        self.tick_seconds = counters.get("tick_seconds", 0.0)  # Older states do not have it.
+        self.is_resumed = True
+
+    def train(self) -> str:
+        """Runs to the end, or to Ctrl-C or SIGTERM, which finish the step and save first."""
+        options = self.options
+        self.reports = Reports(self.run_dir, self.cur_nimg if self.is_resumed else None)
+        if not self.is_resumed:
+            self._save_fakes("fakes_init.png")
+        limit = options.total_seconds
+        at_most = "" if limit is None else f", at most {format_time(limit)}"
+        start = f" from {self.cur_nimg / 1000:g}" if self.is_resumed else ""
+        print(f"Training{start} for {options.total_kimg:g} kimg{at_most}...\n")
+        now = time.monotonic()
+        self.start_time = now - self.seconds
+        self.tick_start = now - self.tick_seconds
+        self.maintenance = 0.0
+        with Interrupts() as interrupts:
+            try:
+                if self.is_resumed:
+                    self._measure_again()
+                self._steps(interrupts)
+            except BaseException as error:  # Whatever ends the run, what it learned is saved.
+                print(f"Ended by {type(error).__name__} at {self.cur_nimg / 1000:g} kimg")
+                self._save_snapshot()
+                raise
+            finally:
+                self.reports.close()
+            if interrupts.received is not None:
+                self._save_snapshot()
+                self._save_state()
+                print(f"Ended at {self.cur_nimg / 1000:g} kimg. To go on:")
+                print(f"  python run_training.py --resume={self.run_dir}")
+                raise interrupts.exception()
+        final = os.path.join(self.run_dir, FINAL)
+        snapshots.save((self.G, self.D, self.Gs), final)
+        return final
+
+    def _steps(self, interrupts: Interrupts) -> None:
+        """Trains until the run is over or a signal is received."""
+        options = self.options
+        sched = self._schedule(self.last_nimg)
+        batches = self._minibatches(self._schedule(self.cur_nimg))
+        bar = tqdm(
+            total=options.total_kimg,
+            initial=self.cur_nimg / 1000,
+            unit="kimg",
+            disable=None,
+            leave=False,
+            smoothing=0.05,
+        )
+        # As of a run that was ended between its last step and its last file.
+        done = self._is_over()
+        try:
+            while not done and interrupts.received is None:
+                previous, sched = sched, self._schedule(self.cur_nimg)
+                if is_new_lod(previous, sched) and options.reset_opt_for_new_lod:
+                    self.graph.reset_optimizers()
+                if (previous.resolution, previous.minibatch_size) != (
+                    sched.resolution,
+                    sched.minibatch_size,
+                ):
+                    batches.close()
+                    batches = self._minibatches(sched)
+                reals, *held_out = next(batches)
+                self.graph.step(sched, self.cur_nimg, self.minibatch, *reals, *held_out)
+                self.last_nimg = self.cur_nimg
+                self.cur_nimg += sched.minibatch_size
+                self.minibatch += 1
+                bar.update(sched.minibatch_size / 1000)
+                done = self._is_over() or self._out_of_time()
+                tick_nimg = self.cur_nimg - self.tick_start_nimg
+                tick_kimg = min(sched.tick_kimg, options.total_kimg / _MIN_TICKS)
+                if done or self.minibatch == 1 or tick_nimg >= tick_kimg * 1000:
+                    with tqdm.external_write_mode():
+                        self._tick(sched, tick_nimg, done)
+        finally:
+            bar.close()
+            batches.close()
+
+    def _schedule(self, nimg: int) -> Schedule:
+        return training_schedule(
+            nimg,
+            self.training_set.resolution_log2,
+            self.num_replicas,
+            self.options.sched_args,
+        )
+
+    def _minibatches(self, sched: Schedule) -> Generator[tuple, None, None]:
+        """From the current position on, of the level and size that the schedule says: reals, and
+        held-out images where p follows them; each with labels.
+        """
+        lod = int(np.floor(sched.lod))
+        parts = [d.minibatches(self.cur_nimg, sched.minibatch_size, lod) for d in self.data]
+        try:
+            yield from zip(*parts, strict=True)
+        finally:
+            for part in parts:
+                part.close()
+
+    def _is_over(self) -> bool:
+        return self.cur_nimg >= int(self.options.total_kimg * 1000)
+
+    def _out_of_time(self) -> bool:
+        limit = self.options.total_seconds
+        return limit is not None and time.monotonic() - self.start_time >= limit
+
+    def _tick(self, sched: Schedule, tick_nimg: int, done: bool) -> None:
+        """Reports what happened since the last tick, and writes images and snapshots."""
+        now = time.monotonic()
+        seconds = now - self.tick_start
+        stats = {
+            "tick": self.cur_tick,
+            "kimg": self.cur_nimg / 1000,
+            "time": now - self.start_time,
+            "sec_per_tick": seconds,
+            "sec_per_kimg": seconds / tick_nimg * 1000,
+            "maintenance": self.maintenance,
+            "resolution": sched.resolution,
+            "lod": sched.lod,
+            "minibatch": sched.minibatch_size,
+            "augment": float(tflib.run(self.graph.augment.strength)),
+            "peak_memory_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+        }
+        self.reports.tick(stats, self._values(), self.cur_nimg)
+        options = self.options
+        kimg = self.cur_nimg // 1000
+        if done or self.cur_tick % options.image_snapshot_ticks == 0:
+            self._save_fakes(f"fakes{kimg:06d}.png")
+        is_snapshot = done or self.cur_tick % options.network_snapshot_ticks == 0
+        self.cur_tick += 1
+        self.tick_start_nimg = self.cur_nimg
+        if is_snapshot:
+            path = self._save_snapshot()
+            self._save_state()
+            if path is not None:
+                self._measure(path)
+        self.tick_start = time.monotonic()
+        self.maintenance = self.tick_start - now
+
+    def _measure_again(self) -> None:
+        """Measures the snapshot of the last tick if the run was ended before that was done."""
+        path = self._snapshot_path()
+        if self.metrics is None or not self._is_between_ticks() or not os.path.exists(path):
+            return
+        is_due = (self.cur_tick - 1) % self.options.network_snapshot_ticks == 0
+        if (is_due or self._is_over()) and len(measured(path)) < len(self.metrics.metrics):
+            self._measure(path)
+
+    def _measure(self, snapshot: str) -> None:
+        if self.metrics is not None:
+            self.metrics.run(snapshot, self.run_dir)
+            self.reports.scalars(self.metrics.scalars(), self.cur_nimg)
+
+    def _values(self) -> dict[str, float]:
+        """Means of what the graph reported since the last tick."""
+        moments = autosummary.read_autosummaries()
+        skipped = {n: m for n, m in moments.items() if n.endswith("/skipped_steps") and m.mean}
+        for name, m in skipped.items():
+            print(f"Warning: {name}: {m.mean * m.num:.0f} of {m.num:.0f}: gradients not finite")
+        values = {name: m.mean for name, m in moments.items()}
+        return {**values, "pl_mean": float(tflib.run(self.graph.pl_mean.var))}
+
+    def _setup_grid(self) -> _Grid:
+        limit = None if tfutil.gpu_devices() else _CPU_GRID_IMAGES
+        size, reals, labels = setup_snapshot_image_grid(
+            self.training_set, self.options.grid_size, limit
+        )
+        reals_png = os.path.join(self.run_dir, "reals.png")
+        if not os.path.exists(reals_png):  # A resumed run has it.
+            save_image_grid(reals, reals_png, (0, 255), size)
+        # Counters above those of the data set's own streams.
+        rng = np.random.Generator(
+            np.random.Philox(key=[self.options.seed, 0], counter=_GRID_STREAM)
+        )
+        latents = rng.standard_normal([len(reals), *self.G.input_shape[1:]], dtype=np.float32)
+        return _Grid(size, latents, labels)
+
+    def _save_fakes(self, name: str) -> None:
+        pixels = int(np.prod(self.training_set.shape[1:]))
+        images = self.Gs.run(
+            self.grid.latents,
+            self.grid.labels,
+            is_validation=True,
+            randomize_noise=False,
+            minibatch_size=int(np.clip(_GRID_MINIBATCH_PIXELS // pixels, 1, 32)),
+        )
+        try:
+            save_image_grid(images, os.path.join(self.run_dir, name), (-1, 1), self.grid.size)
+        except UserError as error:
+            print(f"Warning: {error}")
+
+    def _save_snapshot(self) -> str | None:
+        """Writes a snapshot and returns its path; None if it cannot."""
+        path = self._snapshot_path()
+        try:
+            snapshots.save((self.G, self.D, self.Gs), path)
+        except UserError as error:
+            print(f"Warning: {error}")
+            return None
+        return path
+
+    def _snapshot_path(self) -> str:
+        return os.path.join(self.run_dir, f"network-snapshot-{self.cur_nimg // 1000:06d}.pkl")
+
+    def _is_between_ticks(self) -> bool:
+        return self.cur_nimg == self.tick_start_nimg
+
+    def _save_state(self) -> None:
+        counters = {name: getattr(self, name) for name in _COUNTERS}
+        now = time.monotonic()
+        counters["seconds"] = now - self.start_time
+        # Of the tick that has begun. What was done since the last one ended is maintenance.
+        counters["tick_seconds"] = 0.0 if self._is_between_ticks() else now - self.tick_start
+        counters["num_images"] = self.training_set.num_images
+        try:
+            path = state_path(self.run_dir, self.cur_nimg)
+            save_state(path, counters, self.options.keep_states)
+        except UserError as error:
+            print(f"Warning: {error}")
+
+
+def _describe_data(dataset: TFRecordDataset) -> str:
+    text = f"Data set {dataset.tfrecord_dir}: {dataset.num_images} images {dataset.shape}"
+    if dataset.num_held_out:
+        text += f" and {dataset.num_held_out} held out"
+    if not dataset.label_size:
+        return text + ", no labels used"
+    names = f": {', '.join(dataset.label_names)}" if dataset.label_names else ""
+    return f"{text}, conditional on {dataset.label_size} labels{names}"
