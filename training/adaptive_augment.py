@@ -61,15 +61,16 @@ class AdaptiveAugment:
 
     Args:
         options: of the run.
+        max_strength: limit of p.
 
     Attributes:
         strength: p, a scalar variable.
     """
 
-    def __init__(self, options: AugmentOptions):
+    def __init__(self, options: AugmentOptions, max_strength: float = MAX_STRENGTH):
         if options.mode not in ("noaug", "fixed", *TARGETS):
             raise UserError(f"--aug={options.mode}: use noaug, fixed, ada or adarv")
-        self._options = options
+        self._options, self._max_strength = options, max_strength
         self._multipliers = augment_preset(options.preset)
         with tf.name_scope(None), tf.control_dependencies(None):
             start = options.p if options.mode == "fixed" else 0.0
@@ -135,7 +136,9 @@ class AdaptiveAugment:
         moved = self.strength.read_value() + direction * step
         with tf.control_dependencies([sums, moved]):
             return tf.group(
-                self.strength.assign(tf.clip_by_value(moved, 0.0, MAX_STRENGTH), read_value=False),
+                self.strength.assign(
+                    tf.clip_by_value(moved, 0.0, self._max_strength), read_value=False
+                ),
                 self._sums.assign(tf.zeros_like(sums), read_value=False),
             )
 

@@ -38,10 +38,16 @@ _ADA_ONLY_D: Mapping[str, tuple[Any, ...]] = {
     "num_fp16_res": (0, None),
     "conv_clamp": (None,),
     "freeze_layers": (0,),
+    "augment_strength": (0,),
+    "use_pagan": (False,),
+    "score_size": (1,),
+    "score_max": (1,),
+    "use_spectral_norm": (False,),
+    "adaptive_dropout": (0,),
 }
-# Those that make no difference without labels.
-_OF_LABELS_G = ("label_fmaps",)
-_OF_LABELS_D = ("mapping_fmaps", "mapping_lrmul")
+# Those that make no difference without labels, or without `use_pagan`.
+_UNUSED_G = ("label_fmaps",)
+_UNUSED_D = ("mapping_fmaps", "mapping_lrmul", "pagan_num", "pagan_fade")
 # Group of the minibatch standard deviation that stands for all of any minibatch: the smaller of
 # the two is taken.
 _WHOLE_MINIBATCH = 1 << 16
@@ -112,7 +118,7 @@ def _to_stylegan2(name: str, kwargs: dict[str, Any]) -> list[str]:
         value = kwargs.pop(key, neutral[0])
         if value not in neutral:
             problems.append(f"it has no {key}={value}")
-    for key in _OF_LABELS_D if is_discriminator else _OF_LABELS_G:
+    for key in _UNUSED_D if is_discriminator else _UNUSED_G:
         kwargs.pop(key, None)
     if name in ("G_main", "G_mapping"):
         kwargs["mapping_fmaps"] = kwargs.get("mapping_fmaps") or kwargs.get("dlatent_size", 512)

@@ -14,7 +14,7 @@ from dnnlib.tflib import Network, Optimizer
 from dnnlib.tflib.autosummary import autosummary
 from dnnlib.tflib.optimizer import lazy_regularization_args
 from training import loss
-from training.adaptive_augment import AdaptiveAugment, AugmentedDiscriminator
+from training.adaptive_augment import MAX_STRENGTH, AdaptiveAugment, AugmentedDiscriminator
 from training.comparison import consistency, rotations, spectral_norm
 from training.comparison.methods import find_method
 from training.comparison.strength import StrengthenedDiscriminator
@@ -60,7 +60,10 @@ class TrainGraph:
         self._resolution_log2 = training_set.resolution_log2
         self._is_growing = not options.sched_args.is_constant
         self.pl_mean = loss.PathLengthMean()
-        self.augment = AdaptiveAugment(options.augment_args)
+        # Where p augments no images, nothing leaks.
+        self._has_strength = find_method(options.cmethod).has_strength
+        limit = 1.0 if self._has_strength else MAX_STRENGTH
+        self.augment = AdaptiveAugment(options.augment_args, limit)
         self._reals = tf.placeholder(tf.uint8, [None, self._shape[0], None, None], "reals")
         self._labels = tf.placeholder(tf.float32, [None, training_set.label_size], "labels")
         self._scalars = {
@@ -233,7 +236,7 @@ class TrainGraph:
         self, D: Network, seed: tf.Tensor
     ) -> Network | AugmentedDiscriminator | StrengthenedDiscriminator:
         """The discriminator as losses use it."""
-        if find_method(self._options.cmethod).has_strength:
+        if self._has_strength:
             return StrengthenedDiscriminator(D, self.augment.strength, seed)
         return self.augment.wrap(D, seed)
 

@@ -278,13 +278,13 @@ def test_runs_with_a_state_go_on_exactly_and_their_snapshots_load(plan, tmp_path
 
 def test_a_run_on_the_command_line(run_script, data_dir, tmp_path):
     args = [f"--data-dir={data_dir}", "--dataset=drawn", f"--result-dir={tmp_path}", *SIZE]
-    args += ["--cfg=auto", "--cmethod=adropout", "--target=-1", "--dcap=0.5", "--cond=false"]
+    args += ["--cfg=auto", "--cmethod=adropout", "--aug=fixed", "--p=0.5", "--dcap=0.5"]
     done = run_script(["run_training.py", *args, "--total-kimg=0.064"])
     assert done.returncode == 0, done.stderr
     (run_dir,) = tmp_path.iterdir()
     assert run_dir.name == "00000-stylegan2-drawn-1gpu-auto-adropout-dcap0.5"
     rows = [json.loads(row) for row in open(run_dir / "stats.jsonl")]
-    assert rows[-1]["augment"] == pytest.approx(2 * 4 * 8 / 500_000)
+    assert rows[-1]["augment"] == 0.5
     done = run_script(["run_training.py", *args, "--total-kimg=0.072", "--resume=latest"])
     assert done.returncode == 0, done.stderr
     args.remove("--cmethod=adropout")

@@ -106,6 +106,8 @@ def test_without_minibatch_stddev(tmp_path, module):
         (ADA, "D_main", {"conv_clamp": 256}, "format 4.*StyleGAN2: it has no conv_clamp=256"),
         (ADA, "D_main", {"freeze_layers": 1}, "no freeze_layers=1"),
         (ADA, "D_main", {"mapping_layers": 1}, "no mapping_layers=1"),
+        (ADA, "D_main", {"use_pagan": True, "pagan_num": 3}, "no use_pagan=True"),
+        (ADA, "D_main", {"score_max": 5}, "no score_max=5"),
         (ADA, "D_main", {"mbstd_group_size": 1}, "no layer for mbstd_group_size=1"),
         (ADA, "G_main", {**STYLE, "use_noise": False}, "no use_noise=False"),
         (ADA, "G_main", {**STYLE, "fmap_const": 3}, "no fmap_const=3"),

@@ -117,7 +117,9 @@ LOSS_FUNCTIONS = (D_bcr, G_zcr, D_zcr)
 
 
 def shift_images(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    """Images shifted by whole pixels, a 32nd of their size at most, but one where that is less.
+    """Images shifted by whole pixels, a 32nd of their size at most.
+
+    # Deviation: one pixel where that is less, so that small images move too.
 
     Args:
         images: [N, C, H, W], beyond whose borders their mirror images lie.
