@@ -41,8 +41,8 @@ def kernel_distance(
         )
     total = 0.0
     for _ in range(num_subsets):
-        x = _subset(reals, m, rng)
         y = _subset(fakes, m, rng)
+        x = _subset(reals, m, rng)
         within = _kernel(x, x) + _kernel(y, y)
         total += ((within.sum() - np.trace(within)) / (m - 1) - _kernel(x, y).sum() * 2 / m) / m
     return float(total / num_subsets)

@@ -101,7 +101,9 @@ def workplace(tmp_path_factory):
             snapshots.save((G, D, G.clone("Gs")), str(path))
     # As of a run that was interrupted; --dry-run only looks for it.
     (run_dir / "training-state-000000.npz").write_bytes(b"")
-    (run_dir / "training_options.json").write_text(json.dumps(preset("config-f").to_json()))
+    options = preset("config-f")
+    options.dataset_args = {"tfrecord_dir": "datasets/mine"}
+    (run_dir / "training_options.json").write_text(json.dumps(options.to_json()))
     return folder
 
 

@@ -122,14 +122,27 @@ def get_weight(
         weight_var: name of the variable.
         trainable: whether optimizers change it.
     """
+    weight, coefficient = get_unscaled_weight(shape, gain, use_wscale, lrmul, weight_var, trainable)
+    return weight * coefficient
+
+
+def get_unscaled_weight(
+    shape: Sequence[int],
+    gain: float = 1.0,
+    use_wscale: bool = True,
+    lrmul: float = 1.0,
+    weight_var: str = "weight",
+    trainable: bool = True,
+) -> tuple[tf.Tensor, np.float32]:
+    """The variable of `get_weight`, and by what it is to be scaled."""
     he_std = gain / np.sqrt(np.prod(shape[:-1]))
     if use_wscale:
-        init_std, runtime_coef = 1.0 / lrmul, he_std * lrmul
+        init_std, coefficient = 1.0 / lrmul, he_std * lrmul
     else:
-        init_std, runtime_coef = he_std / lrmul, lrmul
+        init_std, coefficient = he_std / lrmul, lrmul
     init = tf.initializers.random_normal(0, init_std)
     weight = tf.get_variable(weight_var, shape=shape, initializer=init, trainable=trainable)
-    return weight * np.float32(runtime_coef)
+    return weight, np.float32(coefficient)
 
 
 def dense_layer(
@@ -212,12 +225,14 @@ def modulated_conv2d_layer(
         `apply_bias_act` does in one pass with what comes after; None without demodulation.
     """
     channels = _channels(x)
-    w = get_weight([kernel, kernel, channels, fmaps], gain, use_wscale, lrmul, weight_var)
+    shape = [kernel, kernel, channels, fmaps]
+    w, coefficient = get_unscaled_weight(shape, gain, use_wscale, lrmul, weight_var)
     style = dense_layer(y, channels, weight_var=mod_weight_var)
-    style = apply_bias_act(style, bias_var=mod_bias_var) + 1  # [N, C]
+    # Styles are scaled in place of weights, which are so much larger. [N, C]
+    style = (apply_bias_act(style, bias_var=mod_bias_var) + 1) * coefficient
     if demodulate and x.dtype == tf.float16:
         fan_in = kernel * kernel * channels
-        w *= 1 / (np.sqrt(fan_in, dtype=np.float32) * _largest(w, axis=[0, 1, 2]))
+        w = w / (np.sqrt(fan_in, dtype=np.float32) * _largest(w, axis=[0, 1, 2]))
         style *= 1 / _largest(style, axis=[1])
     if kernel == 1 and not (up or down):
         x = _pixelwise(x, style[:, :, np.newaxis] * w[0, 0])

@@ -461,7 +461,11 @@ def test_a_process_that_is_ended_loses_nothing(server, tmp_path, how):
     command = [sys.executable, TOOL, "create_from_ebay", tmp_path / "web", tmp_path / "shop"]
     command += ["--labels=none", "--allow-private-addresses"]
     process = subprocess.Popen(
-        [*command, "--rate=30"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [*command, "--rate=30"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     wait_until(lambda: len(server.paths) >= 10, process)
     process.send_signal(how)

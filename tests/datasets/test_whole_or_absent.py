@@ -53,6 +53,7 @@ def test_interrupt_leaves_nothing(tmp_path, number, code, word):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     while not list(parent.glob(".foo.*.partial/*-r08.tfrecords")):
         assert building.poll() is None, building.communicate()

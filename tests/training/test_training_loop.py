@@ -3,10 +3,6 @@
 import json
 import os
 import re
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -217,31 +213,6 @@ def test_dry_run_prints_the_options_and_leaves_nothing(drawn_dir, run_script, tm
     assert options["D_loss_args"]["gamma"] == 3
     assert options["D_loss_args"]["func_name"] == "training.loss.D_logistic_r1"
     assert not (tmp_path / "none").exists()
-
-
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_being_ended_saves_a_snapshot(drawn_dir, tmp_path, number, code):
-    command = [sys.executable, "run_training.py", f"--data-dir={drawn_dir}", "--dataset=drawn"]
-    process = subprocess.Popen(
-        [*command, *SMALL, f"--result-dir={tmp_path}", "--total-kimg=1000"],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        # A test run in the background is started with Ctrl-C ignored, and would pass that on.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
-    for line in process.stdout:
-        if line.startswith("tick 0"):
-            break
-    time.sleep(0.5)
-    for path in tmp_path.glob("*/network-snapshot-*.pkl"):
-        path.unlink()  # That of tick 0.
-    process.send_signal(number)
-    _, stderr = process.communicate(timeout=60)
-    assert process.returncode == code, stderr
-    assert "Traceback" not in stderr
-    assert list(tmp_path.glob("*/network-snapshot-*.pkl"))
 
 
 @pytest.fixture(scope="module")
