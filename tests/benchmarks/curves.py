@@ -23,7 +23,7 @@ RUNS = {
 }
 OPTIONS = [
     *("--config=config-f", "--fmap-base=512", "--fmap-max=64", "--latent-size=64"),
-    *("--batch=32", "--gamma=0.5", "--total-kimg=40", "--snap=100"),
+    *("--batch=32", "--gamma=0.5", "--total-kimg=20", "--snap=100"),
 ]
 PANELS = {
     "Loss/D/loss": "loss of D",
