@@ -239,7 +239,7 @@ def broken_dir(tmp_path_factory):
         (["--dataset=labels", "--resolution=64"], "no level of resolution 64|5 labels"),
         (["--dataset=labels", "--config=config-z"], "config-z.*config-e"),
         (["--dataset=labels", "--gamma=abc"], "--gamma: expected a number"),
-        (["--dataset=labels", "--gama=1"], r"unrecognized arguments: --gama=1; did you mean --gamma\?"),
+        (["--dataset=labels", "--gama=1"], r"arguments: --gama=1; did you mean --gamma\?"),
         (["--dataset=labels", "--metrics=fid"], "--metrics=fid"),
         (["--dataset=labels", "--num-gpus=0"], "--num-gpus/--gpus: expected a whole number"),
         ([], "--dataset is missing"),
