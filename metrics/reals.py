@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import mmap
 import os
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -18,41 +17,14 @@ from dnnlib import UserError, downloads
 from dnnlib.files import atomic_write
 from metrics.feature_networks import FeatureNetwork
 from training.dataset import TFRecordDataset
-from training.datasets import records, tfrecords
+from training.datasets import records
+from training.datasets.content import content_hash
 
 _READ_AHEAD = 4
 # Changes when cached numbers would come out otherwise.
 _VERSION = 1
 # Counters of Philox streams, see `choose_reals`.
 _SUBSET, _MIRROR = 0, 1
-
-
-def content_hash(dataset: TFRecordDataset) -> str:
-    """A hash of all pixels and labels of a data set at its resolution, without reading the pixels.
-
-    TFRecord files hold a checksum of every record, so that reading those notices any change.
-    """
-    files = records.find_dataset(dataset.tfrecord_dir)
-    log2 = dataset.resolution_log2
-    stored = log2 if log2 in files.levels else files.finest
-    digest = hashlib.sha256(f"{dataset.shape} {stored} {log2}".encode())
-    for path in files.levels[stored]:
-        index = tfrecords.index_records(path, may_be_empty=True)
-        digest.update(index.tobytes())
-        if len(index):
-            digest.update(_payload_checksums(path, index).tobytes())
-    digest.update(np.ascontiguousarray(dataset.labels).tobytes())
-    return digest.hexdigest()
-
-
-def _payload_checksums(path: str, index: np.ndarray) -> np.ndarray:
-    """The four bytes after each payload, uint8 [records, 4]."""
-    with (
-        open(path, "rb") as file,
-        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
-    ):
-        places = index.sum(axis=1)[:, np.newaxis] + np.arange(4)
-        return np.frombuffer(data, np.uint8)[places]
 
 
 def choose_reals(

@@ -6,6 +6,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 
 from dnnlib import UserError
@@ -65,11 +66,24 @@ def write(report: MetricReport, run_dir: str) -> None:
     try:
         with open(base + ".txt", "a", encoding="utf-8") as file:
             file.write(result_line(report) + "\n")
-        with open(base + ".jsonl", "a", encoding="utf-8") as file:
-            file.write(json.dumps({**asdict(report), "kimg": kimg_of(report.snapshot)}) + "\n")
+        rows = [*_read_rows(base + ".jsonl"), asdict(report) | {"kimg": kimg_of(report.snapshot)}]
+        with atomic_write(base + ".jsonl", "w") as file:
+            file.writelines(json.dumps(row) + "\n" for row in rows)
         plot(report.metric, run_dir)
     except OSError as error:
         raise UserError(f"cannot write {base}.*: {error.strerror or error}") from error
+
+
+def _read_rows(path: str) -> list[dict]:
+    """The rows of a file that are whole: a machine that goes down may leave half of one."""
+    if not os.path.exists(path):
+        return []
+    rows = []
+    with open(path, encoding="utf-8", errors="replace") as file:
+        for line in file:
+            with suppress(ValueError):
+                rows.append(json.loads(line))
+    return rows
 
 
 def kimg_of(snapshot: str) -> int | None:
@@ -87,8 +101,7 @@ def plot(metric: str, run_dir: str) -> None:
     from matplotlib.figure import Figure
 
     base = os.path.join(run_dir, f"metric-{metric}")
-    with open(base + ".jsonl", encoding="utf-8") as file:
-        rows = [json.loads(line) for line in file]
+    rows = _read_rows(base + ".jsonl")
     by_kimg = {row["kimg"]: row for row in rows if row["kimg"] is not None}
     if not by_kimg:
         return

@@ -61,11 +61,12 @@ def augment_pipeline(
 
     Args:
         images: [N, C, H, W] float32, usually in [-1, 1]; H and W known, of any size. What comes out
-            can leave that range.
+            can leave that range. Other floating-point types are computed in float32.
         labels: passed on.
-        strength: p of ADA, a number or a scalar tensor.
-        debug_percentile: in (0, 1), for looking at the pipeline: the parameters of a transformation
-            that comes are this percentile of their distributions.
+        strength: p of ADA, a number or a tensor of shape [] or [N].
+        debug_percentile: in (0, 1), for looking at the pipeline: every transformation comes, with
+            this percentile of its parameters' distributions, whatever strength and multiplier are
+            above 0. A number, or a tensor of shape [] or [N].
         xflip, rotate90, xint: mirroring, quarter turns, shift by whole pixels.
         xint_max: largest shift, as a part of the image's size.
         scale, rotate, aniso, xfrac: scaling, rotation, anisotropic scaling, any shift.
@@ -89,13 +90,18 @@ def augment_pipeline(
         Images like `images`, twice differentiable in them, and `labels`.
 
     Raises:
-        UserError: images that are not of rank 4 or of unknown size, colours of other than 1 or 3
-            channels, other than four `imgfilter_bands`.
+        UserError: images that are not of rank 4, of unknown size or not floating-point, colours of
+            other than 1 or 3 channels, other than four `imgfilter_bands`.
     """
     images = tf.convert_to_tensor(images)
     if images.shape.ndims != 4 or None in images.shape.as_list()[1:]:
         raise UserError(f"augmentation of images of shape {images.shape}: expected [N, C, H, W]")
-    shape = images.shape
+    shape, dtype = images.shape, images.dtype
+    if not dtype.is_floating:
+        raise UserError(
+            f"augmentation of {dtype.name} images: expected float32, usually in [-1, 1]"
+        )
+    images = tf.cast(images, tf.float32)
     count = tf.shape(images)[0] if shape[0].value is None else shape[0].value
     draws = Draws(seed, count, strength, debug_percentile)
     size = (shape[2].value, shape[3].value)
@@ -137,5 +143,6 @@ def augment_pipeline(
         images = add_noise(images, draws, noise, noise_std)
     if cutout > 0:
         images = cut_out(images, draws, cutout, cutout_size)
+    images = tf.cast(images, dtype)
     images.set_shape(shape)
     return images, labels

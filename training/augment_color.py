@@ -100,5 +100,6 @@ def _combine(*terms: tuple[tf.Tensor | float, np.ndarray]) -> tf.Tensor:
     result = tf.constant(constant, tf.float32)
     for factor, matrix in terms:
         if not isinstance(factor, int):
-            result += factor[:, tf.newaxis, tf.newaxis] * tf.constant(matrix, tf.float32)
+            factor = tf.cast(factor, tf.float32)[:, tf.newaxis, tf.newaxis]
+            result += factor * tf.constant(matrix, tf.float32)
     return result

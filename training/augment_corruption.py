@@ -42,7 +42,8 @@ def filter_images(
         if multiplier > 0:
             factor = draws.lognormal("imgfilter", imgfilter_std, band)
             probability = draws.strength * (imgfilter * multiplier)
-            factor = draws.gate("imgfilter", probability, factor, 1, band)[:, tf.newaxis]
+            factor = draws.gate("imgfilter", probability, factor, 1, band)
+            factor = tf.cast(factor, tf.float32)[:, tf.newaxis]
             power = 1 + (tf.square(factor) - 1) * _BAND_POWER[band]
             gains *= (1 + (factor - 1) * np.eye(4, dtype=np.float32)[band]) / tf.sqrt(power)
     taps = tf.matmul(gains, tf.constant(band_filters(), tf.float32))
@@ -66,7 +67,8 @@ def add_noise(images: tf.Tensor, draws: Draws, noise: float, noise_std: float) -
     """
     sigma = draws.half_normal("noise", noise_std)
     sigma = draws.gate("noise", draws.strength * noise, sigma, 0)
-    return images + draws.white("noise", tf.shape(images)) * tf.reshape(sigma, [-1, 1, 1, 1])
+    sigma = tf.reshape(tf.cast(sigma, tf.float32), [-1, 1, 1, 1])
+    return images + draws.white("noise", tf.shape(images)) * sigma
 
 
 def cut_out(images: tf.Tensor, draws: Draws, cutout: float, cutout_size: float) -> tf.Tensor:
@@ -83,7 +85,7 @@ def cut_out(images: tf.Tensor, draws: Draws, cutout: float, cutout_size: float) 
     size = draws.gate("cutout", draws.strength * cutout, size, 0)
     outside = []
     for use, pixels in enumerate((width, height)):
-        centre = draws.uniform("cutout", 0, 1, use)[:, tf.newaxis]
+        centre = tf.cast(draws.uniform("cutout", 0, 1, use), tf.float32)[:, tf.newaxis]
         distance = tf.abs((np.arange(pixels, dtype=np.float32) + 0.5) / pixels - centre)
         outside.append(distance >= size[:, tf.newaxis] / 2)
     outside_x, outside_y = outside

@@ -35,8 +35,11 @@ class Draws:
         seed: [2] int32, or None for fresh numbers at every run.
         count: samples in the minibatch.
         strength: probability p of ADA, a number or a scalar tensor.
-        debug_percentile: in (0, 1): every parameter is this percentile of its distribution, for
-            every sample. None: parameters are random.
+        debug_percentile: in (0, 1): every sample has every transformation, with this percentile of
+            its parameters' distributions; a number, or a tensor of shape [] or [N]. None: random.
+
+    Parameters are float32; with a percentile, float64: an error of a float32 parameter would be
+    seen in large images.
     """
 
     def __init__(
@@ -50,18 +53,22 @@ class Draws:
         self.strength = tf.cast(strength, tf.float32)
         self.is_debug = debug_percentile is not None
         self._seed = seed
-        self._percentile = debug_percentile
+        self._percentile: tf.Tensor | None = None
+        if self.is_debug:
+            p = debug_percentile
+            # A number is not rounded to float32 on its way.
+            p = tf.cast(p, tf.float64) if tf.is_tensor(p) else tf.constant(p, tf.float64)
+            self._percentile = tf.broadcast_to(p, [count])
 
     def uniform(self, name: str, low: float, high: float, use: int = 0) -> tf.Tensor:
         """[N] in [low, high)."""
-        if self._percentile is None:
+        x = self._percentile
+        if x is None:
             x = random_streams.uniform([self.count], self._stream(name, 2 * use + 1))
-        else:
-            x = tf.fill([self.count], tf.cast(self._percentile, tf.float32))
         return x * (high - low) + low
 
     def choice(self, name: str, number: int) -> tf.Tensor:
-        """[N] in {0, ..., number - 1}, float32."""
+        """[N] whole numbers in {0, ..., number - 1}."""
         return tf.floor(self.uniform(name, 0, number))
 
     def normal(self, name: str, deviation: float, use: int = 0) -> tf.Tensor:
@@ -70,18 +77,19 @@ class Draws:
             x = random_streams.normal([self.count], self._stream(name, 2 * use + 1))
         else:
             # The percentiles of a deviation of 1/√2, as the official code has it.
-            x = tf.math.erfinv(2 * self.uniform(name, 0, 1) - 1)
+            x = tf.math.erfinv(2 * self._percentile - 1)
         return x * deviation
 
     def half_normal(self, name: str, deviation: float) -> tf.Tensor:
         """[N] absolute value of a normal number."""
         if self._percentile is None:
             return tf.abs(self.normal(name, deviation))
-        return tf.math.erfinv(self.uniform(name, 0, 1)) * deviation
+        return tf.math.erfinv(self._percentile) * deviation
 
     def lognormal(self, name: str, deviation: float, use: int = 0) -> tf.Tensor:
         """[N] 2 to the power of a normal number."""
-        return tf.pow(2.0, self.normal(name, deviation, use))
+        exponent = self.normal(name, deviation, use)
+        return tf.pow(tf.constant(2, exponent.dtype), exponent)
 
     def gate(
         self,
@@ -91,7 +99,12 @@ class Draws:
         neutral: float,
         use: int = 0,
     ) -> tf.Tensor:
-        """[N, ...]: `value` with some probability in each sample, else `neutral`."""
+        """[N, ...]: `value` with some probability in each sample, else `neutral`.
+
+        With a percentile always `value`.
+        """
+        if self.is_debug:
+            return value
         fires = random_streams.uniform([self.count], self._stream(name, 2 * use)) < probability
         return tf.where(fires, value, tf.fill(tf.shape(value), tf.cast(neutral, value.dtype)))
 

@@ -43,7 +43,8 @@ def blit_transforms(
         transforms.append(_rotation(tf.cast(turns, tf.float64) * (np.pi / 2)))
     if xint > 0:
         shift = [draws.uniform("xint", -xint_max, xint_max, use) for use in (0, 1)]
-        shift = tf.round(tf.stack(shift, axis=1) * [width, height])
+        # In float32, which decides where a percentile is halfway between two pixels.
+        shift = tf.round(tf.cast(tf.stack(shift, axis=1), tf.float32) * [width, height])
         shift = draws.gate("xint", draws.strength * xint, shift, 0)
         transforms.append(_translation(-shift[:, 0], -shift[:, 1]))
     return transforms

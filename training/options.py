@@ -13,7 +13,9 @@ from dnnlib.tensorflow_loader import load_tensorflow
 from training.augment_presets import TARGETS, AugmentOptions, augment_preset
 from training.comparison.methods import apply_method, set_capacity
 from training.presets import ADA_NAMES, PRESETS, ada_overrides
-from training.schedule import ScheduleOptions
+from training.schedule import MIN_TICKS, ScheduleOptions
+
+_SHORT_SNAPSHOT_TICKS = 10
 
 
 @dataclass
@@ -158,6 +160,10 @@ def options_from_args(args: Any) -> TrainingOptions:
         # The seed chooses the images that are held out, and metrics are to leave out the same.
         options.dataset_args |= {"validation": args.validation, "seed": options.seed}
     set_session_options(options, args)
+    if args.snap is None and options.total_kimg < MIN_TICKS * options.sched_args.tick_kimg_base:
+        # Deviation: ticks are shorter than in the official code, and 50 may be more than the run has.
+        options.image_snapshot_ticks = min(options.image_snapshot_ticks, _SHORT_SNAPSHOT_TICKS)
+        options.network_snapshot_ticks = min(options.network_snapshot_ticks, _SHORT_SNAPSHOT_TICKS)
     if args.resume is not None:
         _set_transfer(options, args)
     set_network_size(options, args.fmap_base, args.fmap_max, args.latent_size, args.mapping_layers)

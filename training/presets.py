@@ -128,10 +128,9 @@ _ADA_ROWS: dict[str, _AdaRow] = {
 ADA_NAMES = ("auto", *_ADA_ROWS)
 
 
-def _auto(resolution: int, num_gpus: int, minibatch: int | None) -> _AdaRow:
+def _auto(resolution: int, num_gpus: int) -> _AdaRow:
     """The row of `auto`: what usually works at a resolution."""
-    if minibatch is None:
-        minibatch = max(min(num_gpus * min(4096 // resolution, 32), 64), num_gpus)
+    minibatch = max(min(num_gpus * min(4096 // resolution, 32), 64), num_gpus)
     return _AdaRow(
         ref_gpus=num_gpus,
         kimg=25000,
@@ -155,7 +154,7 @@ def ada_overrides(
     elif resolution is None:
         raise UserError("--config=auto depends on the resolution: name it, or another --config")
     else:
-        row = _auto(resolution, num_gpus, minibatch)
+        row = _auto(resolution, num_gpus)
     minibatch = row.minibatch if minibatch is None else minibatch
     if minibatch % num_gpus:
         raise UserError(
@@ -188,7 +187,11 @@ def ada_overrides(
             minibatch_gpu_base=_images_at_once(row, minibatch // num_gpus),
             G_lrate_base=row.lrate,
             D_lrate_base=row.lrate,
+            tick_kimg_base=4,
+            tick_kimg_dict={},
         ),
+        "image_snapshot_ticks": 50,
+        "network_snapshot_ticks": 50,
         "G_smoothing_kimg": row.ema_kimg,
         "G_smoothing_rampup": row.ema_ramp,
         "total_kimg": row.kimg,
@@ -202,4 +205,10 @@ def _images_at_once(row: _AdaRow, share: int) -> int:
     """
     limit = min(share, row.minibatch // row.ref_gpus)
     # What comes at once is split into groups of `mbstd` samples, or is one group.
-    return max(n for n in range(1, limit + 1) if share % n == 0 and n % min(n, row.mbstd) == 0)
+    count = max(n for n in range(1, limit + 1) if share % n == 0 and n % min(n, row.mbstd) == 0)
+    if count == 1 < min(share, row.mbstd):
+        raise UserError(
+            f"{share} images for each GPU cannot be divided into groups that the discriminator "
+            f"compares: use a --batch that is a multiple of {row.mbstd} for each"
+        )
+    return count

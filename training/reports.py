@@ -51,6 +51,7 @@ class Reports:
             f"sec/kimg {stats['sec_per_kimg']:<7.2f} maintenance {stats['maintenance']:<6.1f} "
             f"res {stats['resolution']:<5d} lod {stats['lod']:<5.2f} "
             f"batch {stats['minibatch']:<4d} augment {stats['augment']:<6.3f} "
+            f"{_overfitting(values):<10s} "
             f"mem {stats['peak_memory_gb']:.1f}",
             flush=True,
         )
@@ -78,6 +79,14 @@ class Reports:
     def close(self) -> None:
         """Closes the files."""
         self._writer.close()
+
+
+def _overfitting(values: dict[str, float]) -> str:
+    """r_v (ADA, equation 1) where it is known, else r_t."""
+    for name, key in {"r_v": "r_v", "r_t": "Loss/signs/real"}.items():
+        if key in values:
+            return f"{name} {values[key]:.3f}"
+    return ""
 
 
 def measured(snapshot: str) -> list[str]:

@@ -151,16 +151,20 @@ def check_data(
         options: of the run, as they are stored.
         counters: of the state.
         path: of the data set.
-        facts: "num_images", and of `_FROM_DATA` what the networks are built with.
+        facts: "num_images", "content", and of `_FROM_DATA` what the networks are built with.
 
     Raises:
         UserError: it is another one.
     """
     stored = {name: value for name, value in options.G_args.items() if name in _FROM_DATA}
-    stored["num_images"] = counters["num_images"]
+    stored |= {name: counters[name] for name in ("num_images", "content") if name in counters}
+    facts = {name: facts[name] for name in facts if name != "content" or name in stored}
     different = list(_differences(json.loads(json.dumps(facts)), stored, ""))
     if different:
-        listed = "; ".join(f"{name} is {now}, not {was}" for name, now, was in different)
+        # Other sizes say more than that the content is another.
+        sizes = [d for d in different if d[0] != "content"]
+        listed = "; ".join(f"{name} is {now}, not {was}" for name, now, was in sizes)
+        listed = listed or "it has as many images of the same size, but other pictures or labels"
         raise UserError(
             f"the data set {path} is not what the run was started with: {listed}; go on with the "
             "data set as it was, or start a new run from the weights with --resume=SNAPSHOT.pkl"

@@ -17,13 +17,14 @@ from dnnlib.tflib import Network, autosummary, tfutil
 from dnnlib.util import format_time
 from training import snapshots
 from training.dataset import TFRecordDataset
+from training.datasets.content import content_hash
 from training.image_grid import save_image_grid, setup_snapshot_image_grid
 from training.interrupts import Interrupts
 from training.options import TrainingOptions
 from training.precision import use_mixed_precision
 from training.reports import Reports, measured
 from training.resume import state_path
-from training.schedule import Schedule, is_new_lod, training_schedule
+from training.schedule import MIN_TICKS, Schedule, is_new_lod, training_schedule
 from training.train_graph import TrainGraph
 from training.training_state import load_state, save_state
 
@@ -33,8 +34,6 @@ _GRID_STREAM = [0, 0, 0, 2]
 _COUNTERS = ("cur_nimg", "last_nimg", "minibatch", "cur_tick", "tick_start_nimg")
 # Deviation: fakes in a grid without a GPU, where the official thousand would take minutes.
 _CPU_GRID_IMAGES = 96
-# Deviation: short runs have shorter ticks, so that there is something to see while one waits.
-_MIN_TICKS = 25
 # Fakes that are made at once: bounded by pixels, so that high resolutions fit in memory.
 _GRID_MINIBATCH_PIXELS = 1 << 20
 
@@ -91,6 +90,7 @@ class Run:
         self.run_dir = run_dir
         self.training_set = training_set
         self.num_replicas = len(devices)
+        self.content = content_hash(training_set)
         self.data = [training_set]  # What every step is given minibatches of.
         if options.augment_args.mode == "adarv":
             self.data.append(training_set.validation_set())
@@ -202,7 +202,7 @@ class Run:
                 bar.update(sched.minibatch_size / 1000)
                 done = self._is_over() or self._out_of_time()
                 tick_nimg = self.cur_nimg - self.tick_start_nimg
-                tick_kimg = min(sched.tick_kimg, options.total_kimg / _MIN_TICKS)
+                tick_kimg = min(sched.tick_kimg, options.total_kimg / MIN_TICKS)
                 if done or self.minibatch == 1 or tick_nimg >= tick_kimg * 1000:
                     with tqdm.external_write_mode():
                         self._tick(sched, tick_nimg, done)
@@ -345,6 +345,7 @@ class Run:
         # Of the tick that has begun. What was done since the last one ended is maintenance.
         counters["tick_seconds"] = 0.0 if self._is_between_ticks() else now - self.tick_start
         counters["num_images"] = self.training_set.num_images
+        counters["content"] = self.content
         try:
             path = state_path(self.run_dir, self.cur_nimg)
             save_state(path, counters, self.options.keep_states)

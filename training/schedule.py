@@ -10,6 +10,9 @@ import numpy as np
 
 from dnnlib import UserError
 
+# Deviation: short runs have shorter ticks, so that there is something to see while one waits.
+MIN_TICKS = 25
+
 
 @dataclass
 class ScheduleOptions:

@@ -13,6 +13,7 @@ from dnnlib.run_dir import LOG, locked, log_output, make_run_dir
 from dnnlib.tflib import tfutil
 from training import snapshots
 from training.dataset import TFRecordDataset
+from training.datasets.content import content_hash
 from training.datasets.levels import BASE_LOG2
 from training.layers import SQUARE_BASE
 from training.options import TrainingOptions
@@ -104,7 +105,11 @@ def training_loop(
     devices = tfutil.replica_devices(options.num_gpus)
     training_set = TFRecordDataset(**{**options.dataset_args, "seed": options.seed})
     if counters is not None:
-        facts = {**_shape(training_set), "num_images": training_set.num_images}
+        facts = {
+            **_shape(training_set),
+            "num_images": training_set.num_images,
+            "content": content_hash(training_set),
+        }
         check_data(options, counters, training_set.tfrecord_dir, facts)
     options = complete_options(options, training_set)
     start = options.resume_pkl if state is None else None

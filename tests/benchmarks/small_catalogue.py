@@ -62,7 +62,7 @@ class Run(NamedTuple):
     label: str
 
 
-_CATALOGUE = "--dataset=train --cond=false --dcap=2 --kimg=160 --snap=3"
+_CATALOGUE = "--dataset=train --cond=false --dcap=2 --kimg=640 --snap=5"
 _SINGLE = "--mirror=true --aug=ada --snap=2"
 # Runs of a row are trained at the same time, each on a core of its own.
 ROWS: tuple[dict[str, Run], ...] = (

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 from golden_checks import assert_close
+from scipy.ndimage import convolve1d, correlate1d, map_coordinates
 from scipy.special import erfinv
 
 from dnnlib import UserError
@@ -84,6 +85,79 @@ def test_geometry_in_one_go_keeps_the_order(session):
         old_x, old_y = GEOMETRY[name](old_x, old_y)
     expected = waves(old_x + (WIDTH - 1) / 2, old_y + (HEIGHT - 1) / 2)
     np.testing.assert_allclose(got[0], expected, atol=2 * TOLERANCE)
+
+
+def resampled(image, old_position):
+    """What the paper's steps make of an image [H, W]: all of it reflected, upsampled by 2 with the
+    wavelet, read between four samples at `old_position`, downsampled with the wavelet reversed.
+    """
+    height, width = image.shape
+    taps, margin = np.array(SYM6), len(SYM6) // 4
+    x = np.pad(image.astype(np.float64), [(height - 1,) * 2, (width - 1,) * 2], mode="reflect")
+    for axis in (0, 1):
+        x = np.insert(x, np.arange(1, x.shape[axis] + 1), 0, axis=axis)
+        x = convolve1d(x, np.sqrt(2) * taps, axis, mode="constant", origin=-1)
+    half = [np.arange(2 * (n + 2 * margin)) / 2 - margin for n in (height, width)]
+    new_y, new_x = np.meshgrid(*half, indexing="ij")
+    centre_x, centre_y = (width - 1) / 2, (height - 1) / 2
+    old_x, old_y = old_position(new_x - centre_x, new_y - centre_y)
+    positions = [2 * (old_y + centre_y + height - 1), 2 * (old_x + centre_x + width - 1)]
+    x = map_coordinates(x, positions, order=1, mode="grid-constant")
+    for axis in (0, 1):
+        x = correlate1d(x, np.sqrt(0.5) * taps, axis, mode="constant", origin=-1)
+    return x[2 * margin : -2 * margin : 2, 2 * margin : -2 * margin : 2]
+
+
+# Shifts of .3, .6 and .9 lie between two pixels of these sizes.
+@pytest.mark.parametrize(("size", "p"), [((20, 30), 0.3), ((9, 20), 0.6), ((64, 15), 0.9)])
+def test_any_size_and_percentile_is_resampled_exactly(session, size, p):
+    image = RANDOM.uniform(-1, 1, size).astype(np.float32)
+    factor = 2 ** (0.2 * erfinv(2 * p - 1))
+    steps = {
+        "xflip": lambda x, y: (x * (1 - 2 * (p >= 0.5)), y),
+        "rotate90": lambda x, y: turned(x, y, np.pi / 2 * np.floor(4 * p)),
+        "xint": lambda x, y: (x - pixels[1], y - pixels[0]),
+        "scale": lambda x, y: (x / factor, y / factor),
+        "rotate": lambda x, y: turned(x, y, (2 * p - 1) * np.pi),
+        "aniso": lambda x, y: (x / factor, y * factor),
+        "xfrac": lambda x, y: (x - shift * size[1], y - shift * size[0]),
+    }
+    pixels = np.rint(np.float32(0.125 * (2 * p - 1)) * np.array(size, np.float32))
+    shift = 0.125 * erfinv(2 * p - 1)
+
+    def all_steps(x, y):
+        for name in reversed(steps):
+            x, y = steps[name](x, y)
+        return x, y
+
+    cases = {(name,): step for name, step in steps.items()} | {tuple(steps): all_steps}
+    for names, old_position in cases.items():
+        got = run(
+            session, image[np.newaxis, np.newaxis], debug_percentile=p, **dict.fromkeys(names, 1)
+        )
+        expected = resampled(image, old_position)
+        np.testing.assert_allclose(got[0, 0], expected, atol=4e-6, err_msg=str(names))
+
+
+@pytest.mark.parametrize("p", [0.3, np.array([0.1, 0.8])])
+def test_a_percentile_replaces_chance(session, p):
+    """Whatever strength and multipliers are above 0; also one for each sample."""
+    images = RANDOM.uniform(-1, 1, (2, 3, 8, 12)).astype(np.float32)
+    got = run(session, images, strength=0, debug_percentile=p, brightness=0.01, xint=0.5, cutout=1)
+    for i, one in enumerate(np.broadcast_to(p, 2)):
+        expected = run(session, images, debug_percentile=one, brightness=1, xint=1, cutout=1)[i]
+        np.testing.assert_array_equal(got[i], expected)
+        assert np.abs(expected - images[i]).max() > 0.1
+
+
+@pytest.mark.parametrize("dtype", [tf.float16, tf.bfloat16, tf.float64])
+def test_other_types_are_computed_in_float32(session, dtype):
+    images = tf.cast(tf.constant(RANDOM.uniform(-1, 1, (1, 3, 8, 8))), dtype)
+    options = {"debug_percentile": 0.8, "scale": 1, "hue": 1, "imgfilter": 1, "cutout": 1}
+    got, _ = augment_pipeline(images, None, **options)
+    expected, _ = augment_pipeline(tf.cast(images, tf.float32), None, **options)
+    assert got.dtype == dtype
+    np.testing.assert_array_equal(*session.run([got, tf.cast(expected, dtype)]))
 
 
 def test_shifts_by_whole_pixels_are_exact(session):
@@ -278,3 +352,8 @@ def test_reflecting_filter_is_padding_and_convolution(session, size, margin):
 def test_bad_arguments_are_named(session, shape, options, message):
     with pytest.raises(UserError, match=message):
         augment_pipeline(tf.placeholder(tf.float32, shape), None, **options)
+
+
+def test_images_of_whole_numbers_are_refused(session):
+    with pytest.raises(UserError, match=r"uint8 images: expected float32, usually in \[-1, 1\]"):
+        augment_pipeline(tf.zeros([1, 3, 8, 8], tf.uint8), None, cutout=1)

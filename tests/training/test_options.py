@@ -102,6 +102,8 @@ def test_what_all_have_in_common(name):
     rates = [training_schedule(0, n, 1, options.sched_args) for n in range(2, 11)]
     assert len({(now.G_lrate, now.D_lrate, now.minibatch_size) for now in rates}) == 1
     assert options.sched_args.is_constant
+    assert {now.tick_kimg for now in rates} == {4}
+    assert (options.image_snapshot_ticks, options.network_snapshot_ticks) == (50, 50)
 
 
 def test_defaults_that_the_configurations_rely_on(session):
@@ -134,7 +136,7 @@ def test_defaults_that_the_configurations_rely_on(session):
         ("paper256", 1, 12, 6),
         ("cifar", 1, 66, 22),
         ("auto", 1, 6, 3),
-        ("auto", 1, 128, 128),
+        ("auto", 1, 128, 16),
         ("auto", 3, 48, 16),
     ],
 )
@@ -149,6 +151,8 @@ def test_what_cannot_be_shared():
         preset("paper256", num_gpus=3)
     with pytest.raises(UserError, match=r"4 GPUs cannot share a minibatch of 2 .*multiple of 4"):
         preset("auto", 64, 4, 2)
+    with pytest.raises(UserError, match=r"^7 images for each GPU .*a --batch .* multiple of 4 for"):
+        preset("auto", 64, 2, 14)
     with pytest.raises(UserError, match="--config=auto depends on the resolution"):
         preset("auto")
 
@@ -206,15 +210,11 @@ def test_dry_run_prints_the_final_values(plan, args, row):
     [
         ("--gpus=4", {"minibatch": 64, "minibatch_gpu": 16, "gamma": 0.0032, "ema_kimg": 20}),
         ("--resolution=16", {"gamma": 0.0016}),
-        ("--batch=8", {"minibatch": 8, "minibatch_gpu": 8, "gamma": 0.0256, "ema_kimg": 2.5}),
-        (
-            "--batch=2",
-            {"minibatch": 2, "minibatch_gpu": 2, "mbstd": 2, "gamma": 0.1024, "ema_kimg": 0.625},
-        ),
+        ("--batch=8", {"minibatch": 8, "minibatch_gpu": 8}),
+        ("--batch=2", {"minibatch": 2, "minibatch_gpu": 2}),
         (
             "--batch=64 --ema-kimg=7 --lrate=0.5 --kimg=9",
-            {"minibatch": 64, "minibatch_gpu": 64, "gamma": 0.0032}
-            | {"ema_kimg": 7, "lrate": 0.5, "kimg": 9},
+            {"minibatch": 64, "minibatch_gpu": 32, "ema_kimg": 7, "lrate": 0.5, "kimg": 9},
         ),
         ("--batch-gpu=8 --gamma=3", {"minibatch_gpu": 8, "gamma": 3}),
         ("--fmap-base=512 --mapping-layers=3", {"fmap_base": 512, "map_layers": 3}),
@@ -224,6 +224,17 @@ def test_what_is_given_comes_before_what_is_derived(quick_plan, args, changes):
     row = dict(zip(COLUMNS, AUTO[32, 1], strict=True))
     options = quick_plan("--dataset=drawn", "--cfg=auto", *args.split())
     assert values(options) == expected({**row, **changes}.values())
+
+
+def test_short_runs_of_short_ticks_save_more_often(quick_plan):
+    def ticks(*args):
+        options = quick_plan("--dataset=drawn", *args)
+        assert options["image_snapshot_ticks"] == options["network_snapshot_ticks"]
+        return options["network_snapshot_ticks"]
+
+    assert [ticks("--cfg=cifar", f"--kimg={kimg}") for kimg in (100, 99)] == [50, 10]
+    assert ticks("--cfg=cifar", "--kimg=9", "--snap=40") == 40
+    assert ticks("--config=config-e", "--kimg=9") == ticks("--config=config-e") == 10
 
 
 def test_official_names_of_options(quick_plan):

@@ -27,8 +27,9 @@ SMALL = ["--config=config-e", "--batch=64", "--resolution=4", "--total-kimg=1.6"
 SMALL += ["--fmap-base=32", "--fmap-max=4", "--latent-size=4", "--mapping-layers=1"]
 
 
-def draw(folder, resolution=8, num_images=20):
-    create_demo(Output(str(folder), shuffle=False, resolution=resolution), num_images=num_images)
+def draw(folder, resolution=8, num_images=20, seed=0):
+    output = Output(str(folder), shuffle=False, resolution=resolution)
+    create_demo(output, num_images=num_images, seed=seed)
 
 
 @pytest.fixture(scope="module")
@@ -218,7 +219,7 @@ def test_who_asks_for_more_has_more_time(run_dir, run_script):
 def test_a_run_that_does_not_fit_is_one_line(tmp_path, whole_run):
     """What is seen only when state and data set are read."""
     paths = {}
-    for name in ("broken", "newer", "other-size", "other-count", "running"):
+    for name in ("broken", "newer", "other-size", "other-count", "other-pictures", "running"):
         paths[name] = tmp_path / name
         shutil.copytree(whole_run, paths[name])
         (paths[name] / "network-final.pkl").unlink()
@@ -227,18 +228,23 @@ def test_a_run_that_does_not_fit_is_one_line(tmp_path, whole_run):
     make_state(paths["newer"] / "training-state-000002.npz", number=9)
     draw(tmp_path / "larger", 16)
     draw(tmp_path / "longer", 8, 21)
-    for name, data in (("other-size", "larger"), ("other-count", "longer")):
+    draw(tmp_path / "others", 8, seed=1)
+    datasets = {"other-size": "larger", "other-count": "longer", "other-pictures": "others"}
+    for name, data in datasets.items():
         path = paths[name] / "training_options.json"
         options = json.loads(path.read_text())
         options["dataset_args"] = {"tfrecord_dir": str(tmp_path / data)}
+        if name != "other-size":
+            options["dataset_args"] |= {"resolution": 4}
         if name == "other-count":
-            options["dataset_args"] |= {"resolution": 4, "max_label_size": 0}
+            options["dataset_args"] |= {"max_label_size": 0}
         path.write_text(json.dumps(options))
     words = {
         "broken": "cannot read state broken/training-state-000000.npz",
         "newer": "training-state-000002.npz has format 9, this version reads 1: update",
         "other-size": "larger is not what the run was started with: resolution is 16, not 4",
         "other-count": "label_size is 0, not 6; num_images is 21, not 20",
+        "other-pictures": "it has as many images of the same size, but other pictures or labels",
         "running": "another process is working in running: wait until it has ended",
     }
     with open(paths["running"] / "log.txt") as other:

@@ -23,7 +23,8 @@ SMALL = [
     "--seed=7",
 ]
 STATUS = re.compile(
-    r"^tick \d+ +kimg [\d.]+ +time \S.*? +sec/tick [\d.]+ +sec/kimg [\d.]+ +maintenance [\d.]+ ",
+    r"^tick \d+ +kimg [\d.]+ +time \S.*? +sec/tick [\d.]+ +sec/kimg [\d.]+ +maintenance [\d.]+ "
+    r".*augment [\d.]+ +r_t -?[\d.]+ +mem [\d.]+$",
     re.MULTILINE,
 )
 

@@ -20,6 +20,7 @@ from training.augment_presets import AugmentOptions
 from training.dataset import TFRecordDataset
 from training.datasets import records
 from training.datasets.build import Output
+from training.datasets.content import content_hash
 from training.datasets.demo_dataset import create_demo
 from training.image_grid import setup_snapshot_image_grid
 from training.options import preset, set_network_size
@@ -94,6 +95,15 @@ def test_which_are_held_out_depends_on_the_seed_alone(folder, images):
     assert held_out(3) == held_out(3) == held_out(3, resolution=4, max_label_size=0)
     assert len({held_out(seed) for seed in range(8)}) > 4
     assert max(held_out(3, max_images=6)) < 6
+
+
+def test_what_is_held_out_is_part_of_the_content(folder):
+    """Or the cache of metrics took one part's features for another's."""
+    splits = [{"validation": HELD_OUT, "seed": seed} for seed in (3, 3, 4)]
+    one, same, other = (TFRecordDataset(folder, max_label_size=0, **split) for split in splits)
+    parts = one, one.whole(), one.validation_set(), other
+    assert len({content_hash(part) for part in parts}) == len(parts)
+    assert content_hash(one) == content_hash(same)
 
 
 def test_without_held_out_images_the_order_is_as_it_was(folder):
@@ -209,10 +219,12 @@ def num_reals(run_dir):
 
 
 def test_a_run_reports_the_overfitting(whole_run):
+    log = (whole_run / "log.txt").read_text()
     rows = rows_of(whole_run)
     r_v = [row["r_v"] for row in rows if "r_v" in row]
     assert len(r_v) > 3 and np.isfinite(r_v).all()
     assert rows[-1]["augment"] > 0  # the target is out of reach
+    assert f"r_v {r_v[-1]:.3f}" in log
     assert all(
         {"augment", "Loss/signs/real", "Loss/scores/validation"} <= row.keys() for row in rows
     )

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from dnnlib import UserError
-from training.augment_presets import augment_preset
+from training.augment_presets import TARGETS, augment_preset
 
 if TYPE_CHECKING:
     from training.options import TrainingOptions
@@ -90,12 +90,15 @@ def apply_method(options: TrainingOptions, name: str, args: Any) -> None:
     options.cmethod = name
     _check(options, name, args)
     options.D_args |= method.D_args
+    if method.has_strength and options.augment_args.mode == "noaug":
+        # As officially: the method adapts, no image is augmented.
+        options.augment_args.mode, options.augment_args.target = "ada", TARGETS["ada"]
     if method.target is not None and args.target is None and options.augment_args.mode == "ada":
         options.augment_args.target = method.target
     if method.full_precision:
         for network in (options.G_args, options.D_args):
             if network["func_name"].startswith(_ADA_NETWORKS):
-                network["num_fp16_res"] = 0
+                network |= {"num_fp16_res": 0, "conv_clamp": None}  # The clamp is for float16.
     if name == "wgangp":
         _use_wgan(options, args)
     else:
@@ -148,8 +151,6 @@ def _check(options: TrainingOptions, name: str, args: Any) -> None:
             f"--cmethod={name} needs the discriminator of StyleGAN2-ADA, which {args.config} does "
             "not have: use --config=auto or another configuration of StyleGAN2-ADA"
         )
-    if method.has_strength and augment.mode == "noaug":
-        raise UserError(f"--cmethod={name} needs --aug=ada or --aug=fixed, which says how much")
     if method.has_strength and args.augpipe is not None:
         raise UserError(f"--cmethod={name} takes the place of augmentation: leave out --augpipe")
     if method.full_precision and args.precision == "mixed":
@@ -174,6 +175,7 @@ def _check(options: TrainingOptions, name: str, args: Any) -> None:
 def _check_rotations(options: TrainingOptions) -> None:
     """Raises a UserError if rotations cannot be told, or not compared."""
     augment = options.augment_args
+    # Deviation: the official code trains, on answers that are wrong as often as augmentation turns.
     if augment.mode != "noaug" and set(_TURNING) & set(augment_preset(augment.preset)):
         raise UserError(
             f"--cmethod=auxrot: --aug={augment.mode} with --augpipe={augment.preset} turns images, "
