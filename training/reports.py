@@ -5,13 +5,14 @@ from __future__ import annotations
 import glob
 import json
 import os
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
 from dnnlib.files import atomic_write
-from dnnlib.util import format_time
+from dnnlib.util import format_time, one_line
 
 STATS = "stats.jsonl"
 METRICS = "metric-*.jsonl"
@@ -30,12 +31,14 @@ class Reports:
 
     def __init__(self, run_dir: str, resumed_nimg: int | None = None):
         self._path = os.path.join(run_dir, STATS)
-        self._writer = tf.summary.FileWriter(run_dir)
+        self._run_dir = run_dir
+        self._writer: tf.summary.FileWriter | None = None
+        self._num_failures = 0
         if resumed_nimg is not None:
             _forget_after(self._path, resumed_nimg / 1000)
             start = tf.SessionLog(status=tf.SessionLog.START)
             # TensorBoard forgets what is at this step or later.
-            self._writer.add_session_log(start, resumed_nimg + 1)
+            self._write_events(lambda writer: writer.add_session_log(start, resumed_nimg + 1))
 
     def tick(self, stats: dict[str, Any], values: dict[str, float], nimg: int) -> None:
         """Reports a tick.
@@ -70,15 +73,24 @@ class Reports:
         summary = tf.Summary()
         for name, value in values.items():
             summary.value.add(tag=name, simple_value=value)
-        try:
-            self._writer.add_summary(summary, nimg)
-            self._writer.flush()
-        except OSError as error:
-            print(f"Warning: cannot write statistics: {error}")
+        self._write_events(lambda writer: (writer.add_summary(summary, nimg), writer.flush()))
 
     def close(self) -> None:
         """Closes the files."""
-        self._writer.close()
+        if self._writer is not None:
+            self._write_events(lambda writer: writer.close())
+
+    def _write_events(self, write: Callable[[tf.summary.FileWriter], Any]) -> None:
+        try:
+            if self._writer is None:
+                # Names have the second, within which a writer may follow one that failed.
+                suffix = f".{self._num_failures}" if self._num_failures else None
+                self._writer = tf.summary.FileWriter(self._run_dir, filename_suffix=suffix)
+            write(self._writer)
+        except (OSError, RuntimeError, tf.errors.OpError) as error:
+            print(f"Warning: cannot write statistics: {one_line(error)}")
+            self._writer = None  # It has no thread any more: the next one begins another file.
+            self._num_failures += 1
 
 
 def _overfitting(values: dict[str, float]) -> str:

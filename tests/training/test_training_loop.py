@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow.compat.v1 as tf
 from PIL import Image
 
 from training.datasets.build import Output
 from training.datasets.demo_dataset import create_demo
 from training.datasets.images import create_from_images
+from training.reports import Reports
 
 SMALL = [
     "--config=config-e",
@@ -290,3 +292,23 @@ def test_progressive_growing_on_real_photos(data_dir, run_script, tmp_path, conf
     lazy = config in ("config-c", "config-d")
     assert all("Loss/D/r1_penalty" in row for row in rows) != lazy
     assert (run_dir / "network-final.pkl").exists()
+
+
+def test_statistics_that_cannot_be_written_do_not_end_a_run(session, tmp_path, capsys, monkeypatch):
+    """TensorFlow's writer raises this on a full disk; what comes when there is space is written."""
+
+    def fail(writer):
+        raise RuntimeError("events.out.tfevents; No space left on device\n\tFailed to flush")
+
+    reports = Reports(str(tmp_path))
+    reports.scalars({"early": 1.0}, 0)
+    with monkeypatch.context() as full:
+        full.setattr(tf.summary.FileWriter, "flush", fail)
+        reports.scalars({"lost": 2.0}, 1)
+        reports.scalars({"lost": 2.0}, 2)
+    reports.scalars({"late": 3.0}, 3)
+    reports.close()
+    warning = "Warning: cannot write statistics: events.out.tfevents; No space left on device"
+    assert [line[: len(warning)] for line in capsys.readouterr().out.splitlines()] == [warning] * 2
+    events = [e for p in tmp_path.glob("events*") for e in tf.train.summary_iterator(str(p))]
+    assert {v.tag for event in events for v in event.summary.value} >= {"early", "late"}
