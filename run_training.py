@@ -350,6 +350,7 @@ def _resumed(args: argparse.Namespace) -> tuple[TrainingOptions, str]:
     if args.dataset is not None:
         given = options_from_args(argparse.Namespace(**{**vars(args), "resume": None}))
     options = resume.resumed_options(run_dir, given)
+    resume.find_data(options, args.data_dir)
     set_session_options(options, args)
     if args.total_kimg is not None:
         options.total_seconds = None  # The demo's: who asks for more has more time.

@@ -63,6 +63,9 @@ def run(main: Callable[[], None]) -> NoReturn:
         print(f"{os.path.basename(sys.argv[0])}: error: {one_line(error, 2000)}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt as error:
+        if threading.current_thread() is threading.main_thread():
+            # As an exception, another one would meet an interpreter that is being taken down.
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
         ended = isinstance(error, _Terminated)
         what = "terminated" if ended else "interrupted"
         print(f"{os.path.basename(sys.argv[0])}: {what}", file=sys.stderr)

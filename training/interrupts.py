@@ -43,8 +43,12 @@ class Interrupts:
         return KeyboardInterrupt()
 
     def _note(self, number: int, _frame: FrameType | None) -> None:
-        self.received = number
+        is_first = self.received is None
+        if is_first:
+            self.received = number
+            text = f"\n{_NAMES[number]}: finishing the step, then saving; once more stops at once\n"
+            os.write(2, text.encode())  # print is not for signal handlers
         for other in self._previous:
             signal.signal(other, signal.SIG_DFL)
-        text = f"\n{_NAMES[number]}: finishing the step, then saving; once more stops at once\n"
-        os.write(2, text.encode())  # print is not for signal handlers
+        if not is_first:  # It came while the first one was being noted.
+            os.kill(os.getpid(), number)

@@ -7,6 +7,7 @@ import os
 import re
 import zipfile
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -40,15 +41,18 @@ def find_run(result_dir: str, name: str, desc: str | None = None) -> str:
         UserError: there is no run with a state.
     """
     if name != LATEST:
-        if not find_states(name):
-            raise UserError(f"--resume={name}: {_why_not(name)}")
+        try:
+            if not find_states(name):
+                raise UserError(f"--resume={name}: {_why_not(name)}")
+        except OSError as error:
+            raise UserError(f"--resume={name}: cannot read it: {error.strerror}") from error
         return name
-    found = [
-        (os.stat(states[-1]).st_mtime_ns, entry.path)
-        for entry in (os.scandir(result_dir) if os.path.isdir(result_dir) else ())
-        if entry.is_dir() and (desc is None or entry.name.endswith(f"-{desc}"))
-        if (states := find_states(entry.path))
-    ]
+    found = []
+    for run_dir in _subfolders(result_dir):
+        if desc is None or run_dir.endswith(f"-{desc}"):
+            with suppress(PermissionError):  # Somebody else's.
+                if states := find_states(run_dir):
+                    found.append((os.stat(states[-1]).st_mtime_ns, run_dir))
     if not found:
         which = f" called NNNNN-{desc}" if desc else ""
         raise UserError(
@@ -56,6 +60,15 @@ def find_run(result_dir: str, name: str, desc: str | None = None) -> str:
             "from; --result-dir says where to look"
         )
     return max(found)[1]
+
+
+def _subfolders(folder: str) -> list[str]:
+    if not os.path.isdir(folder):
+        return []
+    try:
+        return [entry.path for entry in os.scandir(folder) if entry.is_dir()]
+    except OSError as error:
+        raise UserError(f"cannot read --result-dir={folder}: {error.strerror}") from error
 
 
 def _why_not(folder: str) -> str:
@@ -205,6 +218,29 @@ def resumed_options(run_dir: str, given: TrainingOptions | None) -> TrainingOpti
             "with, or --resume without them; a new run needs no --resume"
         )
     return options
+
+
+def find_data(options: TrainingOptions, data_dir: str | None) -> None:
+    """Looks for the data set of a run where it was, and then in another folder.
+
+    Args:
+        options: of the run; the path of the data set is changed.
+        data_dir: the other folder.
+
+    Raises:
+        UserError: it is in neither.
+    """
+    path = options.dataset_args["tfrecord_dir"]
+    if os.path.isdir(path):
+        return
+    moved = os.path.join(data_dir or "", os.path.basename(path))
+    if data_dir is None or not os.path.isdir(moved):
+        where = "" if data_dir is None else f", nor {moved}"
+        raise UserError(
+            f"there is no data set of the run: no folder {path}{where}; --data-dir names the "
+            "folder that it has been moved to"
+        )
+    options.dataset_args["tfrecord_dir"] = moved
 
 
 def _read_options(path: str) -> TrainingOptions:

@@ -34,6 +34,9 @@ _GRID_STREAM = [0, 0, 0, 2]
 _COUNTERS = ("cur_nimg", "last_nimg", "minibatch", "cur_tick", "tick_start_nimg")
 # Deviation: fakes in a grid without a GPU, where the official thousand would take minutes.
 _CPU_GRID_IMAGES = 96
+# Snapshots may be hours apart, and with them states: no more than this is lost by a SIGKILL, and a
+# tick.
+_STATE_SECONDS = 15 * 60
 # Fakes that are made at once: bounded by pixels, so that high resolutions fit in memory.
 _GRID_MINIBATCH_PIXELS = 1 << 20
 
@@ -123,6 +126,7 @@ class Run:
         self.tick_start_nimg = 0
         self.seconds = 0.0  # That earlier sessions of the run took.
         self.tick_seconds = 0.0  # That they took of the tick.
+        self._is_whole = True  # Not in the middle of a step or a tick.
 
     def restore(self, path: str) -> None:
         """Goes on from a state."""
@@ -146,6 +150,7 @@ class Run:
         now = time.monotonic()
         self.start_time = now - self.seconds
         self.tick_start = now - self.tick_seconds
+        self.state_time = now  # Of the last state.
         self.maintenance = 0.0
         with Interrupts() as interrupts:
             try:
@@ -154,13 +159,15 @@ class Run:
                 self._steps(interrupts)
             except BaseException as error:  # Whatever ends the run, what it learned is saved.
                 print(f"Ended by {type(error).__name__} at {self.cur_nimg / 1000:g} kimg")
-                self._save_snapshot()
+                if self._is_whole:
+                    self._save_end()
+                else:
+                    self._save_snapshot()
                 raise
             finally:
                 self.reports.close()
             if interrupts.received is not None:
-                self._save_snapshot()
-                self._save_state()
+                self._save_end()
                 print(f"Ended at {self.cur_nimg / 1000:g} kimg. To go on:")
                 print(f"  python run_training.py --resume={self.run_dir}")
                 raise interrupts.exception()
@@ -195,6 +202,7 @@ class Run:
                     batches.close()
                     batches = self._minibatches(sched)
                 reals, *held_out = next(batches)
+                self._is_whole = False
                 self.graph.step(sched, self.cur_nimg, self.minibatch, *reals, *held_out)
                 self.last_nimg = self.cur_nimg
                 self.cur_nimg += sched.minibatch_size
@@ -206,6 +214,7 @@ class Run:
                 if done or self.minibatch == 1 or tick_nimg >= tick_kimg * 1000:
                     with tqdm.external_write_mode():
                         self._tick(sched, tick_nimg, done)
+                self._is_whole = True
         finally:
             bar.close()
             batches.close()
@@ -267,6 +276,8 @@ class Run:
             self._save_state()
             if path is not None:
                 self._measure(path)
+        elif time.monotonic() - self.state_time >= _STATE_SECONDS:
+            self._save_state()
         self.tick_start = time.monotonic()
         self.maintenance = self.tick_start - now
 
@@ -332,6 +343,12 @@ class Run:
             return None
         return path
 
+    def _save_end(self) -> None:
+        """Saves what a run goes on from, and a snapshot unless its name is that of a tick's."""
+        if not os.path.exists(self._snapshot_path()):
+            self._save_snapshot()
+        self._save_state()
+
     def _snapshot_path(self) -> str:
         return os.path.join(self.run_dir, f"network-snapshot-{self.cur_nimg // 1000:06d}.pkl")
 
@@ -349,6 +366,7 @@ class Run:
         try:
             path = state_path(self.run_dir, self.cur_nimg)
             save_state(path, counters, self.options.keep_states)
+            self.state_time = now
         except UserError as error:
             print(f"Warning: {error}")
 

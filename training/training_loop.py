@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+from contextlib import suppress
 from typing import Any
 
 from dnnlib import UserError, tflib
@@ -123,6 +124,10 @@ def training_loop(
                 networks = {"G": run.G, "D": run.D, "Gs": run.Gs}
                 transfer(weights, networks, options.resume_partial)
             _write_options(options, run_dir)
+            # Of a run that is being made longer: until the end it is of no use, and would say that
+            # the run is over.
+            with suppress(FileNotFoundError):
+                os.unlink(os.path.join(run_dir, FINAL))
             return run.train()
         finally:
             training_set.close()

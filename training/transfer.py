@@ -18,6 +18,8 @@ _NOISE = re.compile(r"(?:^|/)noise\d+$")
 # Networks that share only their coarsest levels have hardly learned anything from each other.
 _COARSE = 16
 _MIN_SHARE = 0.5
+# Layers that growing networks count from the finest level.
+_FROM_FINEST = re.compile(r"(?<=RGB_lod)\d+")
 
 
 @dataclass
@@ -30,6 +32,8 @@ class Transfer:
         new: names of those that the snapshot does not have, or in a shape that does not fit.
         unused: names that only the snapshot has.
         share: part of the parameters that was copied or adapted, 0 to 1; noise does not count.
+        variable_share: the same of the variables up to the snapshot's resolution: kernels are most
+            of the parameters, but without the styles between them they are of no use.
     """
 
     values: dict[str, np.ndarray] = field(default_factory=dict)
@@ -37,6 +41,7 @@ class Transfer:
     new: list[str] = field(default_factory=list)
     unused: list[str] = field(default_factory=list)
     share: float = 0.0
+    variable_share: float = 0.0
 
     @property
     def is_coarse_only(self) -> bool:
@@ -90,9 +95,12 @@ def transfer(
     for name, result in results.items():
         if allow_partial or (name == "D" and name not in sources):
             continue
-        if result.is_coarse_only or result.share < _MIN_SHARE:
+        share, what = result.share, "parameters"
+        if name != "D":  # Which has new layers for labels, and nothing between its kernels.
+            share, what = min((share, what), (result.variable_share, "variables"))
+        if result.is_coarse_only or share < _MIN_SHARE:
             raise UserError(
-                f"--resume: only {result.share:.0%} of the parameters of {name} fit, "
+                f"--resume: only {share:.0%} of the {what} of {name} fit, "
                 f"{'nothing above 16x16, ' if result.is_coarse_only else ''}as in networks of "
                 "another architecture or size: choose the snapshot's own --config, --fmap-base and "
                 "so on, or go on with --resume-partial"
@@ -108,8 +116,11 @@ def match(source: Mapping[str, np.ndarray], target: Mapping[str, np.ndarray]) ->
         source: variables of the snapshot.
         target: variables of the network, as they are initialised.
     """
+    source = _align_levels(source, target)
     result = Transfer(unused=[name for name in source if name not in target])
     total = copied = 0
+    finest = max(map(_level, source), default=0)
+    counted = [n for n in target if not _NOISE.search(n) and _level(n) <= finest]
     for name, initial in target.items():
         size = 0 if _NOISE.search(name) else initial.size
         total += size
@@ -124,7 +135,24 @@ def match(source: Mapping[str, np.ndarray], target: Mapping[str, np.ndarray]) ->
             result.values[name] = value.astype(initial.dtype)
             copied += size
     result.share = copied / max(total, 1)
+    result.variable_share = sum(name in result.values for name in counted) / max(len(counted), 1)
     return result
+
+
+def _align_levels(
+    source: Mapping[str, np.ndarray], target: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """`source` with the layers that are counted from the finest level named as in `target`."""
+    finest, wanted = (max(map(_level, names), default=0) for names in (source, target))
+    if not finest or not wanted:
+        return dict(source)
+    shift = wanted.bit_length() - finest.bit_length()
+    aligned = {}
+    for name, value in source.items():
+        found = _FROM_FINEST.search(name)
+        number = int(found[0]) + shift if found else 0
+        aligned[_FROM_FINEST.sub(str(number), name)] = value  # Below 0: levels the target lacks.
+    return aligned
 
 
 def _adapt(

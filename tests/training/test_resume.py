@@ -4,6 +4,7 @@ That it goes on exactly is tested in `test_resume_kills.py`.
 """
 
 import fcntl
+import itertools
 import json
 import os
 import shutil
@@ -14,12 +15,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import training.run
 from dnnlib import UserError
 from training import training_loop
+from training.dataset import TFRecordDataset
 from training.datasets.build import Output
 from training.datasets.demo_dataset import create_demo
 from training.options import preset
-from training.resume import find_run, find_states, newest_state, resumed_options
+from training.resume import find_run, find_states, newest_state, read_meta, resumed_options
+from training.training_state import save_state
 
 ROOT = Path(__file__).resolve().parents[2]
 # 25 steps, and as many ticks.
@@ -117,6 +121,54 @@ class Metrics:
 
     def scalars(self):
         return {"Metrics/a": 1.0}
+
+
+def test_while_a_run_is_made_longer_it_is_not_over(run_dir):
+    """Ended before its last file, it would be taken for the shorter one."""
+    resume(run_dir)
+    metrics = Metrics()
+    metrics.run = lambda *_: metrics.measured.append((run_dir / "network-final.pkl").exists())
+    resume(run_dir, metrics, total_kimg=2.1)
+    assert metrics.measured and not any(metrics.measured)
+    assert (run_dir / "network-final.pkl").exists()
+
+
+def test_an_error_between_steps_loses_nothing(run_dir, whole_run, monkeypatch):
+    snapshot = (run_dir / "network-snapshot-000000.pkl").read_bytes()
+    os.unlink(find_states(str(run_dir))[1])
+    minibatches = TFRecordDataset.minibatches
+
+    def fail(*args):
+        yield from itertools.islice(minibatches(*args), 5)
+        raise OSError("the disk is gone")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(TFRecordDataset, "minibatches", fail)
+        with pytest.raises(OSError, match="the disk is gone"):
+            resume(run_dir)
+    assert read_meta(newest_state(str(run_dir)))["counters"]["cur_nimg"] == 576 + 5 * 64
+    assert (run_dir / "network-snapshot-000000.pkl").read_bytes() == snapshot  # of its own tick
+    resume(run_dir)
+    assert final(run_dir) == final(whole_run)
+    for row, whole in zip(rows_of(run_dir), rows_of(whole_run), strict=True):
+        assert [row[key] for key in ("kimg", "Loss/G/loss")] == [
+            whole[key] for key in ("kimg", "Loss/G/loss")
+        ]
+
+
+def test_states_are_saved_between_snapshots_that_are_far_apart(run_dir, whole_run, monkeypatch):
+    os.unlink(find_states(str(run_dir))[1])
+    saved = []
+
+    def save(path, counters, keep):
+        saved.append(counters["cur_nimg"])
+        save_state(path, counters, keep)
+
+    monkeypatch.setattr(training.run, "save_state", save)
+    monkeypatch.setattr(training.run, "_STATE_SECONDS", 0)
+    resume(run_dir)
+    assert saved == list(range(640, 1601, 64))  # every tick
+    assert final(run_dir) == final(whole_run)
 
 
 def test_what_was_not_measured_is_measured(run_dir):
@@ -254,6 +306,40 @@ def test_a_run_that_does_not_fit_is_one_line(tmp_path, whole_run):
         for expected, err in zip(words.values(), errors, strict=True):
             assert expected in err, err
     assert (paths["running"] / "log.txt").read_text() == log  # not mixed with the other's
+
+
+def test_data_that_has_moved_is_found_where_it_is_said_to_be(tmp_path, run_dir, run_script):
+    path = run_dir / "training_options.json"
+    stored = json.loads(path.read_text())
+    shutil.move(
+        shutil.copytree(stored["dataset_args"]["tfrecord_dir"], tmp_path / "a"), tmp_path / "drawn"
+    )
+    stored["dataset_args"]["tfrecord_dir"] = "/gone/drawn"
+    path.write_text(json.dumps(stored))
+    command = ["run_training.py", f"--resume={run_dir}", "--dry-run"]
+    done = run_script([*command, f"--data-dir={tmp_path}"])
+    assert json.loads(done.stdout)["dataset_args"]["tfrecord_dir"] == str(tmp_path / "drawn")
+    for where, words in (([], "/gone/drawn; --data-dir names"), (["--data-dir=b"], "nor b/drawn;")):
+        done = run_script([*command, *where])
+        assert done.returncode == 2 and words in done.stderr, done.stderr
+
+
+def test_folders_that_cannot_be_read(tmp_path, monkeypatch):
+    """Tests may run as somebody who can read everything."""
+    for name in ("00000-mine", "00001-other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "training-state-000001.npz").write_bytes(b"")
+    listdir = os.listdir
+
+    def refuse(path):
+        if str(path).endswith("other"):
+            raise PermissionError(13, "Permission denied", path)
+        return listdir(path)
+
+    monkeypatch.setattr(os, "listdir", refuse)
+    assert find_run(str(tmp_path), "latest").endswith("00000-mine")
+    with pytest.raises(UserError, match="00001-other: cannot read it: Permission denied"):
+        find_run(str(tmp_path), str(tmp_path / "00001-other"))
 
 
 def test_the_newest_run_is_found(tmp_path):

@@ -85,6 +85,40 @@ def test_labels_may_be_given_up(snapshot):
     assert result.unused == ["y"] and result.values["w"].dtype == np.float64
 
 
+def test_levels_of_growing_networks_are_those_of_the_same_resolution():
+    """They are counted from the finest, which is another one."""
+
+    def levels(*names):
+        convolutions = {f"{4 << i}x{4 << i}/Conv/weight": np.zeros(1) for i in range(len(names))}
+        colours = {
+            f"{layer}_lod{i}/weight": np.array([name])
+            for layer in ("G_synthesis/ToRGB", "FromRGB")
+            for i, name in enumerate(names)
+        }
+        return convolutions | colours
+
+    small, large = levels(8.0, 4.0), levels(16.0, 8.0, 4.0)
+    for source, target in ((small, large), (large, small)):
+        result = match(source, {name: np.zeros(1) for name in target})
+        for name in small if target is small else list(target)[4:]:
+            if "lod" in name and name not in result.new:
+                assert result.values[name] == target[name], name
+    result = match(small, {name: np.zeros(1) for name in large})
+    assert [n for n in result.new if "lod" in n] == [
+        "G_synthesis/ToRGB_lod0/weight",
+        "FromRGB_lod0/weight",
+    ]
+    assert len([n for n in match(large, small).unused if "lod-1" in n]) == 2
+
+
+def test_kernels_without_their_styles_are_refused(session):
+    """Kernels are most of the parameters of StyleGAN and StyleGAN2, but not the network."""
+    stylegan = ("training.networks_stylegan.G_style", "training.networks_stylegan.D_basic")
+    weights = {name: tflib.run(net.vars) for name, net in networks(stylegan).items()}
+    with pytest.raises(UserError, match=r"only \d+% of the variables of G fit"):
+        transfer(weights, networks())
+
+
 def test_the_other_family_can_be_the_source(snapshot, session):
     """The networks of StyleGAN2 and of ADA have the same variables, but for `lod`."""
     path, values = snapshot
