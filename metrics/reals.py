@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 import os
@@ -18,7 +17,6 @@ from dnnlib.files import atomic_write
 from metrics.feature_networks import FeatureNetwork
 from training.dataset import TFRecordDataset
 from training.datasets import records
-from training.datasets.content import content_hash
 
 _READ_AHEAD = 4
 # Changes when cached numbers would come out otherwise.
@@ -135,15 +133,11 @@ class RealImages:
         images[chosen] = images[chosen][:, :, :, ::-1]
         return images
 
-    @functools.cached_property
-    def _content(self) -> str:
-        return content_hash(self.dataset)
-
     def _cache_path(self, name: str) -> str:
         # Deviation: the official key is the data set's name and options.
         key = {
             "version": _VERSION,
-            "content": self._content,
+            "content": self.dataset.content,
             "level": self.dataset.resolution_log2,
             "filter": _filter_of(self.dataset),
             "images": hashlib.sha256(self.index.tobytes()).hexdigest(),

@@ -7,6 +7,7 @@ whole data set, computed, so that a run can start reading at any position (DESIG
 from __future__ import annotations
 
 import copy
+import functools
 import os
 from collections import deque
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ import tensorflow.compat.v1 as tf
 
 from dnnlib import UserError, tflib
 from training.datasets import levels, records, tfrecords
+from training.datasets.content import content_hash
 from training.random_streams import uniform
 
 # Minibatches that are read ahead of the one in use, by as many threads as the machine can spare.
@@ -92,6 +94,11 @@ class TFRecordDataset:
     def num_held_out(self) -> int:
         """How many images are held out."""
         return len(self._held_out)
+
+    @functools.cached_property
+    def content(self) -> str:
+        """A hash of all pixels and labels, see `content_hash`."""
+        return content_hash(self)
 
     def validation_set(self) -> TFRecordDataset:
         """The images that are held out, as a data set that shares the files of this one.
@@ -214,6 +221,7 @@ class TFRecordDataset:
     def _use(self, numbers: np.ndarray, order: str) -> None:
         """Becomes the data set of some images, with a stream of random numbers for their order."""
         self.numbers, self.num_images, self._order = numbers, len(numbers), order
+        self.__dict__.pop("content", None)
         self.labels = self._all_labels[numbers]
         self._labels_vars: WeakKeyDictionary = WeakKeyDictionary()  # By graph.
         self._permutations: dict[int, np.ndarray] = {}

@@ -17,7 +17,6 @@ from dnnlib.tflib import Network, autosummary, tfutil
 from dnnlib.util import format_time
 from training import snapshots
 from training.dataset import TFRecordDataset
-from training.datasets.content import content_hash
 from training.image_grid import save_image_grid, setup_snapshot_image_grid
 from training.interrupts import Interrupts
 from training.options import TrainingOptions
@@ -93,7 +92,6 @@ class Run:
         self.run_dir = run_dir
         self.training_set = training_set
         self.num_replicas = len(devices)
-        self.content = content_hash(training_set)
         self.data = [training_set]  # What every step is given minibatches of.
         if options.augment_args.mode == "adarv":
             self.data.append(training_set.validation_set())
@@ -362,7 +360,7 @@ class Run:
         # Of the tick that has begun. What was done since the last one ended is maintenance.
         counters["tick_seconds"] = 0.0 if self._is_between_ticks() else now - self.tick_start
         counters["num_images"] = self.training_set.num_images
-        counters["content"] = self.content
+        counters["content"] = self.training_set.content
         try:
             path = state_path(self.run_dir, self.cur_nimg)
             save_state(path, counters, self.options.keep_states)

@@ -14,7 +14,6 @@ from dnnlib.run_dir import LOG, locked, log_output, make_run_dir
 from dnnlib.tflib import tfutil
 from training import snapshots
 from training.dataset import TFRecordDataset
-from training.datasets.content import content_hash
 from training.datasets.levels import BASE_LOG2
 from training.layers import SQUARE_BASE
 from training.options import TrainingOptions
@@ -109,7 +108,7 @@ def training_loop(
         facts = {
             **_shape(training_set),
             "num_images": training_set.num_images,
-            "content": content_hash(training_set),
+            "content": training_set.content,
         }
         check_data(options, counters, training_set.tfrecord_dir, facts)
     options = complete_options(options, training_set)

@@ -101,7 +101,9 @@ def test_what_is_held_out_is_part_of_the_content(folder):
     """Or the cache of metrics took one part's features for another's."""
     splits = [{"validation": HELD_OUT, "seed": seed} for seed in (3, 3, 4)]
     one, same, other = (TFRecordDataset(folder, max_label_size=0, **split) for split in splits)
+    assert one.content == content_hash(one)
     parts = one, one.whole(), one.validation_set(), other
+    assert [part.content for part in parts] == [content_hash(part) for part in parts]
     assert len({content_hash(part) for part in parts}) == len(parts)
     assert content_hash(one) == content_hash(same)
 
