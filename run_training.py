@@ -240,10 +240,8 @@ def _check(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
     if args.metricdata is not None and args.metrics == "none":
         parser.error("--metricdata is what metrics compare with: add --metrics")
     if args.demo:
-        fixed = set(vars(args)) - {"demo", "result_dir", "data_dir", "seed", "dry_run"}
-        given = [n for n in sorted(fixed) if getattr(args, n) != parser.get_default(n)]
-        if given:
-            names = ", ".join("--" + n.replace("_", "-") for n in given)
+        free = {"demo", "result_dir", "data_dir", "seed", "dry_run"}
+        if names := _listed(set(parser.given()) - free):
             parser.error(f"--demo chooses {names} itself: leave it out")
     _check_resume(args, parser)
 
@@ -262,11 +260,12 @@ def _check_resume(args: argparse.Namespace, parser: argparse.ArgumentParser) -> 
             f"--resume={args.resume}: there is no such run directory; to start a new run from the "
             "weights of a snapshot, name a --dataset too"
         )
-    of_a_run = set(vars(args)) - _OF_A_SESSION - {"dataset", "data_dir"}
-    given = [n for n in sorted(of_a_run) if getattr(args, n) != parser.get_default(n)]
-    if given:
-        names = ", ".join("--" + n.replace("_", "-") for n in given)
+    if names := _listed(set(parser.given()) - _OF_A_SESSION - {"data_dir"}):
         parser.error(f"--resume goes on with the options of the run: leave out {names}")
+
+
+def _listed(options: set[str]) -> str:
+    return ", ".join("--" + name.replace("_", "-") for name in sorted(options))
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ import re
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn, TypeVar
@@ -35,6 +35,12 @@ class ArgumentParser(argparse.ArgumentParser):
             hint = f"; did you mean {near[0]}?" if near else ""
             self.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
         return parsed
+
+    def given(self, args: Sequence[str] | None = None) -> list[str]:
+        """Names (`dest`) of the options that a command line has, also with their default values."""
+        marks = {a.dest: [] if isinstance(a.default, list) else object() for a in self._actions}
+        parsed = vars(self.parse_args(args, argparse.Namespace(**marks)))
+        return sorted(name for name, mark in marks.items() if parsed[name] is not mark)
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: error: {one_line(message)} (see {self.prog} --help)\n")

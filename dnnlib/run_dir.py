@@ -85,7 +85,10 @@ def log_output(path: str) -> Iterator[None]:
     sys.stdout = tee
     try:
         yield
-    except BaseException:
+    except (UserError, KeyboardInterrupt, SystemExit) as error:
+        tee.log("".join(traceback.format_exception_only(error)))
+        raise
+    except BaseException:  # A defect of ours.
         tee.log(traceback.format_exc())
         raise
     finally:
@@ -100,7 +103,10 @@ class _Tee:
         self._screen = screen
         self._path = path
         # Unbuffered: nothing is left to be written when a run is killed or a disk is full.
-        self._file: int | None = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+        self._file: int | None = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+        size = os.fstat(self._file).st_size
+        if size and os.pread(self._file, 1, size - 1) != b"\n":
+            self.log("\n")  # What was written last was cut off.
 
     def write(self, text: str) -> int:
         self.log(text)

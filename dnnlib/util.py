@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import types
+import typing
 from typing import Any
 
 
@@ -30,6 +32,22 @@ class EasyDict(dict):
             del self[name]
         except KeyError:
             raise AttributeError(name) from None
+
+
+def check_field_types(instance: Any) -> None:
+    """Compares the values of a dataclass with its annotations; of containers, only the kind.
+
+    Raises:
+        UserError: a value of another type. Whole numbers may stand for others.
+    """
+    for name, annotation in typing.get_type_hints(type(instance)).items():
+        is_union = typing.get_origin(annotation) in (typing.Union, types.UnionType)
+        members = typing.get_args(annotation) if is_union else (annotation,)
+        allowed = {typing.get_origin(member) or member for member in members}
+        value = getattr(instance, name)
+        if type(value) not in allowed | ({int} if float in allowed else set()):
+            expected = " or ".join(sorted(kind.__name__ for kind in allowed))
+            raise UserError(f"{name} is {value!r}, expected {expected}")
 
 
 def format_time(seconds: float) -> str:

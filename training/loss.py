@@ -204,7 +204,9 @@ def D_wgan_gp(
     mix = uniform([tf.shape(reals)[0], 1, 1, 1], stream(stream(seed, "D_loss"), "gp_mixing"))
     mixed = tflib.lerp(reals, fakes.images, mix)
     mixed_scores = D.get_output_for(mixed, labels, is_training=True)[:, 0]
-    norms = autosummary("Loss/D/gradient_norm", tf.sqrt(r1_penalty(mixed_scores, mixed)))
+    # The slope of the root at zero is infinite, and would make the weights of a flat D NaN.
+    squared = tf.maximum(r1_penalty(mixed_scores, mixed), 1e-20)
+    norms = autosummary("Loss/D/gradient_norm", tf.sqrt(squared))
     return loss, tf.square(norms - wgan_target) * (wgan_lambda / wgan_target**2)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from dnnlib import UserError
 from dnnlib.tensorflow_loader import load_tensorflow
+from dnnlib.util import check_field_types
 from training.augment_presets import TARGETS, AugmentOptions, augment_preset
 from training.comparison.methods import apply_method, set_capacity
 from training.presets import ADA_NAMES, PRESETS, ada_overrides
@@ -62,14 +63,17 @@ class TrainingOptions:
         """The options that `to_json` gave, also after a way through a JSON file.
 
         Raises:
-            UserError: an option that there is not, as from another version.
+            UserError: an option that there is not, as from another version; a wrong type.
         """
         values = {**values, "sched_args": ScheduleOptions.from_json(values.get("sched_args", {}))}
         values["augment_args"] = AugmentOptions(**values.get("augment_args", {}))
         unknown = sorted(set(values) - {field.name for field in dataclasses.fields(cls)})
         if unknown:
             raise UserError(f"options of a run: there is no {', '.join(map(repr, unknown))}")
-        return cls(**values)
+        options = cls(**values)
+        for part in (options, options.sched_args, options.augment_args):
+            check_field_types(part)
+        return options
 
 
 def preset(

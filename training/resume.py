@@ -252,7 +252,9 @@ def _read_options(path: str) -> TrainingOptions:
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
     except UserError as error:
-        raise UserError(f"{path} is of another version of this software: {error}") from error
+        raise UserError(
+            f"{path} has been changed, or is of another version of this software: {error}"
+        ) from error
     except (ValueError, TypeError, AttributeError, KeyError) as error:
         raise UserError(f"cannot read {path}: {one_line(error)}") from error
     return options

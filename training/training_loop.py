@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 from contextlib import suppress
 from typing import Any
 
@@ -48,7 +49,12 @@ def train(
     run_dir = make_run_dir(result_dir, desc)
     with locked(run_dir), log_output(os.path.join(run_dir, LOG)):
         print(f"Run directory: {run_dir}")
-        training_loop(options, run_dir, metrics=metrics)
+        try:
+            training_loop(options, run_dir, metrics=metrics)
+        except UserError:
+            if not os.path.exists(os.path.join(run_dir, OPTIONS_FILE)):  # It had not begun.
+                shutil.rmtree(run_dir)
+            raise
     return run_dir
 
 

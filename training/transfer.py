@@ -14,12 +14,39 @@ from training import snapshots
 
 _NAMES = ("G", "D", "Gs")
 _RESOLUTION = re.compile(r"(?:^|/)(\d+)x\d+/")
+_WEIGHT = re.compile(r"/(?:weight|bias)$")
 _NOISE = re.compile(r"(?:^|/)noise\d+$")
-# Networks that share only their coarsest levels have hardly learned anything from each other.
+# Networks that share no finer level have hardly learned anything from each other.
 _COARSE = 16
-_MIN_SHARE = 0.5
 # Layers that growing networks count from the finest level.
-_FROM_FINEST = re.compile(r"(?<=RGB_lod)\d+")
+_FROM_FINEST = re.compile(r"(?<=RGB_lod)-?\d+")
+_COLOUR = re.compile(r"(?:To|From)RGB$")  # Architectures but `skip` have them at the finest level.
+# The output of the discriminators of StyleGAN2 and of StyleGAN.
+_OUTPUT = re.compile(r"^(?:Output|4x4/Dense1)/(?:weight|bias)$")
+_LABELS = re.compile(r"(?:^|/)(?:LabelConcat|LabelEmbed)/")
+# Layers whose existence or size depends on labels, on the shape of images, on a --cmethod.
+_ADAPTABLE = re.compile(
+    r"(?:^|/)(?:LabelConcat|LabelEmbed|Mapping\d+|Output|4x4/Const|4x4/Dense0|FromRGB/Bits)$"
+)
+_MAX_NAMED = 4  # variables in a list
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The weights of a network, and what they do not tell of themselves.
+
+    Attributes:
+        values: {name: array}.
+        score_max: scores of a discriminator, see `training.networks.D_main`.
+    """
+
+    values: Mapping[str, np.ndarray]
+    score_max: int = 1
+
+    @classmethod
+    def of(cls, network: Network) -> Weights:
+        """Those that a network has in the current session."""
+        return cls(tflib.run(network.vars), network.static_kwargs.get("score_max", 1))
 
 
 @dataclass
@@ -31,27 +58,20 @@ class Transfer:
         adapted: names of those that had another shape.
         new: names of those that the snapshot does not have, or in a shape that does not fit.
         unused: names that only the snapshot has.
+        misfits: layers that are new or unused though neither labels nor the resolution are why.
         share: part of the parameters that was copied or adapted, 0 to 1; noise does not count.
-        variable_share: the same of the variables up to the snapshot's resolution: kernels are most
-            of the parameters, but without the styles between them they are of no use.
     """
 
     values: dict[str, np.ndarray] = field(default_factory=dict)
     adapted: list[str] = field(default_factory=list)
     new: list[str] = field(default_factory=list)
     unused: list[str] = field(default_factory=list)
+    misfits: list[str] = field(default_factory=list)
     share: float = 0.0
-    variable_share: float = 0.0
-
-    @property
-    def is_coarse_only(self) -> bool:
-        """Whether there are levels above 16×16, and nothing was copied there."""
-        above = [n for n in (*self.values, *self.new) if _level(n) > _COARSE]
-        return bool(above) and not any(_level(name) > _COARSE for name in self.values)
 
 
-def read_weights(path: str) -> dict[str, dict[str, np.ndarray]]:
-    """The variables of a snapshot, {"G": …, "D": …, "Gs": …}; of a single generator "Gs" alone.
+def read_weights(path: str) -> dict[str, Weights]:
+    """The weights of a snapshot, {"G": …, "D": …, "Gs": …}; of a single generator "Gs" alone.
 
     Args:
         path: file, URL or name, see `snapshots.load`.
@@ -65,67 +85,60 @@ def read_weights(path: str) -> dict[str, dict[str, np.ndarray]]:
             networks = dict(zip(_NAMES, loaded, strict=True))
         else:
             networks = {"Gs": snapshots.load_generator(path)}
-        return {name: tflib.run(network.vars) for name, network in networks.items()}
+        return {name: Weights.of(network) for name, network in networks.items()}
 
 
 def transfer(
-    weights: Mapping[str, Mapping[str, np.ndarray]],
+    weights: Mapping[str, Weights],
     networks: Mapping[str, Network],
     allow_partial: bool = False,
 ) -> None:
     """Sets the variables of networks to those of a snapshot as far as they fit; prints a table.
 
-    Variables that differ in size because of labels are adapted: inputs that are new keep their
-    initial weights, and the output of StyleGAN2's discriminator is shared by all classes. That of
-    ADA's is of another kind with labels, and starts anew.
+    Variables that differ in size because of labels are adapted: what the generator makes of a
+    latent does not depend on labels that are new until it has learned them, and the output of
+    StyleGAN2's discriminator is shared by all classes. That of ADA's is of another kind with
+    labels, and starts anew.
 
     Args:
         weights: as from `read_weights`.
         networks: {"G": …, "D": …, "Gs": …} of the run.
-        allow_partial: go on even if hardly anything fits.
+        allow_partial: go on whatever fits.
 
     Raises:
-        UserError: hardly anything fits, so that the run would start from scratch unnoticed.
+        UserError: the networks are of another architecture or size, so that what is left of the
+            snapshot would be of no use.
     """
     sources = {**weights, "G": weights.get("G", weights["Gs"])}
     results = {}
     for name, network in networks.items():
-        results[name] = match(sources.get(name, {}), tflib.run(network.vars))
+        results[name] = match(sources.get(name, Weights({})), Weights.of(network))
     _print_table(results)
+    if "D" in networks and (frozen := _frozen(networks["D"], results["D"])):
+        print(f"Warning: --freezed: {frozen} is not in the snapshot, and stays random as it is")
     for name, result in results.items():
-        if allow_partial or (name == "D" and name not in sources):
-            continue
-        share, what = result.share, "parameters"
-        if name != "D":  # Which has new layers for labels, and nothing between its kernels.
-            share, what = min((share, what), (result.variable_share, "variables"))
-        if result.is_coarse_only or share < _MIN_SHARE:
-            raise UserError(
-                f"--resume: only {share:.0%} of the {what} of {name} fit, "
-                f"{'nothing above 16x16, ' if result.is_coarse_only else ''}as in networks of "
-                "another architecture or size: choose the snapshot's own --config, --fmap-base and "
-                "so on, or go on with --resume-partial"
-            )
+        if name in sources and not allow_partial:
+            _check(name, sources[name], result)
     for name, network in networks.items():
         tflib.set_vars({network.vars[n]: v for n, v in results[name].values.items()})
 
 
-def match(source: Mapping[str, np.ndarray], target: Mapping[str, np.ndarray]) -> Transfer:
+def match(source: Weights, target: Weights) -> Transfer:
     """What a network can take from another one.
 
     Args:
-        source: variables of the snapshot.
-        target: variables of the network, as they are initialised.
+        source: of the snapshot.
+        target: of the network, as it is initialised.
     """
     source = _align_levels(source, target)
-    result = Transfer(unused=[name for name in source if name not in target])
+    result = Transfer(unused=[name for name in source.values if name not in target.values])
     total = copied = 0
-    finest = max(map(_level, source), default=0)
-    counted = [n for n in target if not _NOISE.search(n) and _level(n) <= finest]
-    for name, initial in target.items():
+    for name, initial in target.values.items():
         size = 0 if _NOISE.search(name) else initial.size
         total += size
-        value = source.get(name)
-        if value is not None and value.shape != initial.shape:
+        value = source.values.get(name)
+        scores = (w.score_max if _OUTPUT.search(name) else 1 for w in (source, target))
+        if value is not None and (value.shape != initial.shape or len(set(scores)) > 1):
             value = _adapt(name, source, target)
             if value is not None:
                 result.adapted.append(name)
@@ -135,51 +148,109 @@ def match(source: Mapping[str, np.ndarray], target: Mapping[str, np.ndarray]) ->
             result.values[name] = value.astype(initial.dtype)
             copied += size
     result.share = copied / max(total, 1)
-    result.variable_share = sum(name in result.values for name in counted) / max(len(counted), 1)
+    result.misfits = _misfits(source, target, result)
     return result
 
 
-def _align_levels(
-    source: Mapping[str, np.ndarray], target: Mapping[str, np.ndarray]
-) -> dict[str, np.ndarray]:
+def _check(name: str, source: Weights, result: Transfer) -> None:
+    """Raises a UserError if what a network takes from a snapshot is of no use to it."""
+    if result.misfits:
+        more = f" and {len(result.misfits) - 2} more" if len(result.misfits) > 2 else ""
+        raise UserError(
+            f"--resume: {name} of the snapshot is of another architecture or size: "
+            f"{', '.join(result.misfits[:2])}{more}; choose the snapshot's own --config, "
+            "--mapping-layers, --fmap-base and so on, or go on with --resume-partial"
+        )
+    # One more level is what networks that grow get too.
+    known, wanted = _finest(source), max(map(_level, (*result.values, *result.new)), default=0)
+    if known <= _COARSE and wanted > 2 * known:
+        raise UserError(
+            f"--resume: {name} of the snapshot ends at {known}x{known}, {wanted}x{wanted} would be "
+            "learned almost from scratch: take a finer snapshot, or go on with --resume-partial"
+        )
+
+
+def _frozen(D: Network, result: Transfer) -> str | None:
+    """A layer that is neither copied nor learned."""
+    return next(
+        (_layer(n) for n in result.new if n not in D.trainables and _WEIGHT.search(n)), None
+    )
+
+
+def _misfits(source: Weights, target: Weights, result: Transfer) -> list[str]:
+    """What is new or unused though neither labels nor the resolution are why, in words."""
+    finest = {True: _finest(source), False: _finest(target)}
+    known, here = ({_layer(name) for name in weights.values} for weights in (source, target))
+    found = {}
+    for name in (*result.unused, *result.new):
+        layer, is_unused = _layer(name), name in result.unused
+        level = _level(name)
+        if counted := _FROM_FINEST.search(name):
+            level = int(finest[False] * 2.0 ** -int(counted[0]))
+        is_edge = level == finest[is_unused] and _COLOUR.search(layer)
+        if level > min(finest.values()) or (is_edge and len(set(finest.values())) > 1):
+            continue
+        if not layer or _ADAPTABLE.search(layer) or _NOISE.search(name):
+            continue
+        if layer not in here:
+            found.setdefault(layer, f"only the snapshot has {layer}")
+        elif layer not in known:
+            found.setdefault(layer, f"the snapshot lacks {layer}")
+        elif name in source.values and name in target.values:
+            sizes = ("x".join(map(str, w.values[name].shape)) for w in (source, target))
+            found.setdefault(layer, f"{name} is {', not '.join(sizes)}")
+    return list(found.values())
+
+
+def _align_levels(source: Weights, target: Weights) -> Weights:
     """`source` with the layers that are counted from the finest level named as in `target`."""
-    finest, wanted = (max(map(_level, names), default=0) for names in (source, target))
+    finest, wanted = _finest(source), _finest(target)
     if not finest or not wanted:
-        return dict(source)
+        return source
     shift = wanted.bit_length() - finest.bit_length()
     aligned = {}
-    for name, value in source.items():
+    for name, value in source.values.items():
         found = _FROM_FINEST.search(name)
         number = int(found[0]) + shift if found else 0
         aligned[_FROM_FINEST.sub(str(number), name)] = value  # Below 0: levels the target lacks.
-    return aligned
+    return Weights(aligned, source.score_max)
 
 
-def _adapt(
-    name: str,
-    source: Mapping[str, np.ndarray],
-    target: Mapping[str, np.ndarray],
-) -> np.ndarray | None:
-    """A variable for another number of labels; None if it is none of those that depend on it."""
-    value, initial = source[name], target[name]
-    layer = "/".join(name.split("/")[-2:])
-    if layer == "Dense0/weight" and "mapping" in name and value.shape[1] == initial.shape[1]:
+def _adapt(name: str, source: Weights, target: Weights) -> np.ndarray | None:
+    """A variable for another number of labels or scores; None if it does not depend on them."""
+    value, initial = source.values[name], target.values[name]
+    labels = [any(map(_LABELS.search, weights.values)) for weights in (source, target)]
+    if name == "G_mapping/Dense0/weight" and value.shape[1] == initial.shape[1]:
+        if labels[0] == labels[1]:
+            return None  # The latents differ.
         # Latents come first, then labels. Weights are scaled by the number of inputs when used.
         rows = min(len(value), len(initial))
         scale = np.sqrt(len(initial) / len(value), dtype=value.dtype)
-        return np.concatenate([value[:rows] * scale, initial[rows:]])
-    by_class = not any("LabelEmbed" in other for other in (*source, *target))
-    sizes = value.shape[-1], initial.shape[-1]
-    fits = value.shape[:-1] == initial.shape[:-1] and 1 in sizes
-    if layer in ("Output/weight", "Output/bias") and by_class and fits:
-        # A score for each class, or one for all. ADA's output is something else.
-        return np.repeat(value.mean(axis=-1, keepdims=True), sizes[1], axis=-1)
-    return None
+        return np.concatenate([value[:rows] * scale, np.zeros_like(initial[rows:])])
+    if not _OUTPUT.search(name) or value.shape[:-1] != initial.shape[:-1]:
+        return None
+    # The scores of comparison methods are the last.
+    score, more = np.split(value, [value.shape[-1] - source.score_max + 1], axis=-1)
+    wanted, others = np.split(initial, [initial.shape[-1] - target.score_max + 1], axis=-1)
+    if score.shape != wanted.shape:
+        if any(labels):
+            return None  # No scores, but what ADA compares an embedded label with.
+        # A score for each class, or one for all.
+        score = np.repeat(score.mean(axis=-1, keepdims=True), wanted.shape[-1], axis=-1)
+    return np.concatenate([score, more if more.shape == others.shape else others], axis=-1)
+
+
+def _layer(name: str) -> str:
+    return name.rpartition("/")[0]
 
 
 def _level(name: str) -> int:
     found = _RESOLUTION.search(name)
     return int(found[1]) if found else 0
+
+
+def _finest(weights: Weights) -> int:
+    return max(map(_level, weights.values), default=0)
 
 
 def _print_table(results: Mapping[str, Transfer]) -> None:
@@ -195,5 +266,6 @@ def _print_table(results: Mapping[str, Transfer]) -> None:
         for what in ("adapted", "new", "unused"):
             names = getattr(result, what)
             if names:
-                more = f" and {len(names) - 4} more" if len(names) > 4 else ""
-                print(f"  {name}, {what}: {', '.join(names[:4])}{more}")
+                listed = ", ".join(names[:_MAX_NAMED])
+                more = f" and {len(names) - _MAX_NAMED} more" if len(names) > _MAX_NAMED else ""
+                print(f"  {name}, {what}: {listed}{more}")

@@ -32,6 +32,16 @@ def test_neither(text):
         cli.boolean(text)
 
 
+def test_what_a_command_line_has_is_told_from_defaults():
+    parser = cli.ArgumentParser()
+    parser.add_argument("--num-gpus", type=cli.integer(1), default=1)
+    parser.add_argument("--dry-run", action="store_true")
+    parser.add_argument("--net", action="append", default=[])
+    assert parser.given([]) == []
+    assert parser.given(["--num-gpus=1", "--dry-run"]) == ["dry_run", "num_gpus"]
+    assert parser.given(["--net=a", "--net=b"]) == ["net"]
+
+
 def test_integer():
     parse = cli.integer(1, 8)
     assert [parse(t) for t in ("1", "8", " 5 ", "+3")] == [1, 8, 5, 3]

@@ -255,6 +255,16 @@ def test_output_goes_to_the_screen_and_the_log(tmp_path, capsys):
     assert capsys.readouterr().out == "tick 0\nafter\n"
 
 
+def test_the_log_has_a_traceback_of_defects_only(tmp_path):
+    path = tmp_path / "log.txt"
+    path.write_text("tick 0\ntick")  # Killed while it was written.
+    for error in (UserError("no such file"), KeyboardInterrupt(), SystemExit(143)):
+        with pytest.raises(type(error)), log_output(str(path)):
+            raise error
+    lines = ["tick 0", "tick", "dnnlib.util.UserError: no such file", "KeyboardInterrupt"]
+    assert path.read_text().splitlines() == [*lines, "SystemExit: 143"]
+
+
 def test_a_full_disk_ends_the_log_and_nothing_else(capsys):
     with log_output("/dev/full"):
         for i in range(3):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
@@ -211,6 +213,25 @@ def test_easy_dict():
 )
 def test_format_time(seconds, text):
     assert util.format_time(seconds) == text
+
+
+def test_fields_have_the_types_of_their_annotations():
+    @dataclasses.dataclass
+    class Options:
+        steps: int = 1
+        rate: float | None = None
+        names: dict[str, int] = dataclasses.field(default_factory=dict)
+
+    for good in (Options(), Options(5, 1, {"x": 1}), Options(rate=0.5)):
+        util.check_field_types(good)
+    for bad, words in (
+        (Options(True), "steps is True, expected int"),
+        (Options(1.0), "steps is 1.0, expected int"),
+        (Options(rate="1"), "rate is '1', expected NoneType or float"),
+        (Options(names=[1]), r"names is \[1\], expected dict"),
+    ):
+        with pytest.raises(util.UserError, match=words):
+            util.check_field_types(bad)
 
 
 def test_one_line():

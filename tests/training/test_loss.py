@@ -293,6 +293,15 @@ def test_D_wgan(setup):
     np.testing.assert_allclose(value, fake - real + 0.1 * real**2, rtol=1e-4, atol=1e-6)
 
 
+def test_D_wgan_gp_of_a_flat_discriminator_has_finite_gradients(setup):
+    reals, labels = (tf.constant(array) for array in reals_and_labels())
+    _, penalty = loss.D_wgan_gp(**setup.args, reals=reals, labels=labels)
+    gradient = tf.gradients(penalty, setup.D.vars["a"])
+    setup.D.set_var("a", np.zeros(IMAGE))
+    values = evaluate(setup, [penalty, gradient])
+    assert all(np.isfinite(value).all() for value in values)
+
+
 def test_D_wgan_gp(setup):
     options = {"wgan_lambda": 5.0, "wgan_epsilon": 0.1, "wgan_target": 2.0}
     reals, labels = reals_and_labels()

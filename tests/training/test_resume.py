@@ -219,16 +219,18 @@ def errors_of(commands, cwd):
 
 
 def test_what_cannot_be_resumed_is_one_line(tmp_path, data, whole_run):
-    for name in ("empty", "stateless", "only-log", "no-options", "broken", "newer"):
+    for name in ("empty", "stateless", "only-log", "no-options", "broken", "newer", "edited"):
         (tmp_path / name).mkdir()
     for path in whole_run.glob("*.pkl"):
         shutil.copy(path, tmp_path / "stateless")
     (tmp_path / "only-log/log.txt").write_text("Run directory\n")
-    for name in ("no-options", "broken", "newer"):
+    for name in ("no-options", "broken", "newer", "edited"):
         make_state(tmp_path / name / "training-state-000001.npz")
     stored = json.loads((whole_run / "training_options.json").read_text())
     (tmp_path / "broken/training_options.json").write_text(json.dumps(stored)[:100])
     (tmp_path / "newer/training_options.json").write_text(json.dumps({**stored, "x_args": {}}))
+    edited = {**stored, "total_kimg": "9"}
+    (tmp_path / "edited/training_options.json").write_text(json.dumps(edited))
     whole, results = f"--resume={whole_run}", whole_run.parent
     cases = [
         (["--resume=latest"], "no run in results has a training-state"),
@@ -240,9 +242,12 @@ def test_what_cannot_be_resumed_is_one_line(tmp_path, data, whole_run):
         ([f"--resume={results}"], f"give --resume=latest --result-dir={results}"),
         (["--resume=no-options"], "cannot read no-options/training_options.json: No such file"),
         (["--resume=broken"], "cannot read broken/training_options.json"),
-        (["--resume=newer"], "newer/training_options.json is of another version of this software"),
+        (["--resume=newer"], "is of another version of this software: options of a run: there is"),
+        (["--resume=edited"], "edited/training_options.json has been changed, or is of another"),
+        (["--resume=edited"], "total_kimg is '9', expected float"),
         (["--resume=latest", "--gamma=5"], "leave out --gamma"),
         ([whole, "--config=config-a"], "leave out --config"),
+        ([whole, "--cond=true", "--num-gpus=1"], "leave out --cond, --num-gpus"),  # The defaults.
         ([f"{whole}/training-state-000001.npz"], f"name the run directory, {whole}"),
         ([*data, "--resume-partial"], "new runs from the weights of --resume=SNAPSHOT"),
         ([*data, whole, "--resume-partial"], "new runs from the weights of --resume=SNAPSHOT"),

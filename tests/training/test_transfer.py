@@ -10,18 +10,19 @@ from dnnlib.tflib import Network
 from training import snapshots
 from training.datasets.build import Output
 from training.datasets.demo_dataset import create_demo
-from training.transfer import match, read_weights, transfer
+from training.transfer import Weights, match, read_weights, transfer
 
 SIZE = {"fmap_base": 64, "fmap_max": 8}
 STYLE = {"latent_size": 8, "dlatent_size": 8, "mapping_fmaps": 8, "mapping_layers": 2}
 STYLEGAN2 = ("training.networks_stylegan2.G_main", "training.networks_stylegan2.D_stylegan2")
 ADA = ("training.networks.G_main", "training.networks.D_main")
+STYLEGAN = ("training.networks_stylegan.G_style", "training.networks_stylegan.D_basic")
 
 
-def networks(functions=STYLEGAN2, resolution=32, label_size=0, size=SIZE, **kwargs):
-    shape = {"resolution": resolution, "label_size": label_size, **size}
-    G = Network("G", functions[0], **shape, **STYLE, **kwargs)
-    D = Network("D", functions[1], **shape)
+def networks(functions=STYLEGAN2, resolution=32, label_size=0, G_args=(), D_args=()):
+    shape = {"resolution": resolution, "label_size": label_size, **SIZE}
+    G = Network("G", functions[0], **{**shape, **STYLE, **dict(G_args)})
+    D = Network("D", functions[1], **{**shape, **dict(D_args)})
     return {"G": G, "D": D, "Gs": G.clone("Gs")}
 
 
@@ -58,10 +59,6 @@ def test_another_resolution_and_labels_are_adapted(snapshot, session, capsys):
         np.testing.assert_array_equal(G[name], values["G"][name])
     name = "G_synthesis/64x64/Conv1/weight"
     np.testing.assert_array_equal(G[name], before["G"][name])
-    dense = G["G_mapping/Dense0/weight"]  # [z, embedded label] to w, scaled by twice the inputs
-    expected = values["G"]["G_mapping/Dense0/weight"] * np.sqrt(2)
-    np.testing.assert_allclose(dense[:8], expected, rtol=1e-6)
-    np.testing.assert_array_equal(dense[8:], before["G"]["G_mapping/Dense0/weight"][8:])
     output = values["D"]["Output/weight"]
     np.testing.assert_array_equal(D["Output/weight"], np.repeat(output, 3, axis=1))
     np.testing.assert_array_equal(D["Output/bias"], np.repeat(values["D"]["Output/bias"], 3))
@@ -70,19 +67,57 @@ def test_another_resolution_and_labels_are_adapted(snapshot, session, capsys):
     assert "G, new: " in text and "64x64" in text
 
 
-def test_labels_may_be_given_up(snapshot):
+@pytest.mark.parametrize("functions", [STYLEGAN2, ADA], ids=["stylegan2", "ada"])
+def test_labels_that_are_new_change_no_picture(functions, session):
+    """Of a latent; in StyleGAN2 the label makes it longer or shorter in the common norm."""
+    plain, labelled = networks(functions), networks(functions, label_size=3)
+    transfer({name: Weights.of(net) for name, net in plain.items()}, labelled)
+    latents = np.random.default_rng(0).standard_normal([6, 8], dtype=np.float32)
+    ws = [
+        nets["Gs"].components.mapping.run(latents, labels)
+        for nets, labels in ((plain, None), (labelled, np.eye(3, dtype=np.float32)[[0, 1, 2] * 2]))
+    ]
+    cosines = np.sum(ws[0] * ws[1], axis=-1) / np.prod(np.linalg.norm(ws, axis=-1), axis=0)
+    np.testing.assert_allclose(cosines, 1, atol=1e-5)
+    if functions == ADA:
+        np.testing.assert_allclose(ws[0], ws[1], rtol=1e-5, atol=1e-6)
+
+
+def test_labels_may_be_given_up():
+    def match_arrays(source, target, *score_max):
+        return match(*(Weights(w, *score_max) for w in (source, target)))
+
     scores = np.arange(6, dtype=np.float32).reshape(2, 3)
-    result = match({"Output/weight": scores}, {"Output/weight": np.zeros([2, 1], np.float32)})
+    result = match_arrays({"Output/weight": scores}, {"Output/weight": np.zeros([2, 1], "f4")})
     np.testing.assert_array_equal(result.values["Output/weight"], [[1], [4]])
-    result = match({"w": scores}, {"w": np.zeros([3, 2], np.float32), "x": np.zeros(2)})
+    # Other classes: what they have in common.
+    result = match_arrays({"4x4/Dense1/weight": scores}, {"4x4/Dense1/weight": np.zeros([2, 2])})
+    np.testing.assert_array_equal(result.values["4x4/Dense1/weight"], [[1, 1], [4, 4]])
+    result = match_arrays({"w": scores}, {"w": np.zeros([3, 2], np.float32), "x": np.zeros(2)})
     assert result.new == ["w", "x"] and result.share == 0
-    result = match({"4x4/Dense0/weight": scores}, {"4x4/Dense0/weight": np.zeros([5, 3], "f4")})
+    result = match_arrays({"4x4/Dense0/weight": scores}, {"4x4/Dense0/weight": np.zeros([5, 3])})
     assert result.new == ["4x4/Dense0/weight"]  # another size, not another number of labels
     embedded = {"Output/weight": np.zeros([2, 3], "f4"), "LabelEmbed/weight": scores}
-    result = match({"Output/weight": np.ones([2, 1], "f4")}, embedded)
-    assert result.new == ["Output/weight", "LabelEmbed/weight"]
-    result = match({"w": scores, "y": scores}, {"w": np.float64(scores)})
+    result = match_arrays({"Output/weight": np.ones([2, 1], "f4")}, embedded)
+    assert result.new == ["Output/weight", "LabelEmbed/weight"] and not result.misfits
+    result = match_arrays({"w": scores, "y": scores}, {"w": np.float64(scores)})
     assert result.unused == ["y"] and result.values["w"].dtype == np.float64
+
+
+def test_scores_of_rotations_are_no_scores_of_being_real():
+    rows = np.arange(10, dtype=np.float32).reshape(2, 5)  # The score, and one for each turn.
+    initial = -np.ones([2, 5], np.float32)
+
+    def output(source, target):
+        weights = (Weights({"Output/weight": w}, score_max=n) for w, n in (source, target))
+        return match(*weights).values["Output/weight"]
+
+    np.testing.assert_array_equal(output((rows, 5), (initial[:, :1], 1)), rows[:, :1])
+    expected = np.concatenate([rows[:, :1], initial[:, 1:]], axis=1)
+    np.testing.assert_array_equal(output((rows[:, :1], 1), (initial, 5)), expected)
+    np.testing.assert_array_equal(output((rows, 5), (initial, 5)), rows)
+    # Five classes: StyleGAN2 has a score for each, of as many as there are.
+    np.testing.assert_array_equal(output((rows, 5), (initial, 1)), np.repeat(rows[:, :1], 5, 1))
 
 
 def test_levels_of_growing_networks_are_those_of_the_same_resolution():
@@ -97,26 +132,91 @@ def test_levels_of_growing_networks_are_those_of_the_same_resolution():
         }
         return convolutions | colours
 
+    def fit(source, target):
+        result = match(Weights(source), Weights(target))
+        assert not result.misfits
+        return result
+
     small, large = levels(8.0, 4.0), levels(16.0, 8.0, 4.0)
     for source, target in ((small, large), (large, small)):
-        result = match(source, {name: np.zeros(1) for name in target})
+        result = fit(source, {name: np.zeros(1) for name in target})
         for name in small if target is small else list(target)[4:]:
             if "lod" in name and name not in result.new:
                 assert result.values[name] == target[name], name
-    result = match(small, {name: np.zeros(1) for name in large})
+    result = fit(small, {name: np.zeros(1) for name in large})
     assert [n for n in result.new if "lod" in n] == [
         "G_synthesis/ToRGB_lod0/weight",
         "FromRGB_lod0/weight",
     ]
-    assert len([n for n in match(large, small).unused if "lod-1" in n]) == 2
+    assert len([n for n in fit(large, small).unused if "lod-1" in n]) == 2
 
 
-def test_kernels_without_their_styles_are_refused(session):
-    """Kernels are most of the parameters of StyleGAN and StyleGAN2, but not the network."""
-    stylegan = ("training.networks_stylegan.G_style", "training.networks_stylegan.D_basic")
-    weights = {name: tflib.run(net.vars) for name, net in networks(stylegan).items()}
-    with pytest.raises(UserError, match=r"only \d+% of the variables of G fit"):
-        transfer(weights, networks())
+OTHERS = {
+    "stylegan": (STYLEGAN, {}, "only the snapshot has G_synthesis/4x4/ToRGB"),
+    "D-skip": (ADA, {"D_args": {"architecture": "skip"}}, "D of .* has 32x32/Skip"),
+    "D-orig": (ADA, {"D_args": {"architecture": "orig"}}, "D of .* has 32x32/Skip"),
+    "G-orig": (ADA, {"G_args": {"architecture": "orig"}}, "G of .* has G_synthesis/4x4/ToRGB"),
+    "mapping": (ADA, {"G_args": {"mapping_layers": 1}}, "only the snapshot has G_mapping/Dense1"),
+    "latents": (ADA, {"G_args": {"latent_size": 6}}, "Dense0/weight is 8x8, not 6x8"),
+    "maps": (
+        ADA,
+        {"D_args": {"fmap_base": 32}},
+        "D of .*32x32/FromRGB/weight is 1x1x3x4, not 1x1x3x2",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", OTHERS)
+def test_other_architectures_are_refused(what, session):
+    """Most of the parameters fit all of them."""
+    functions, changes, words = OTHERS[what]
+    weights = {name: Weights.of(net) for name, net in networks(ADA).items()}
+    nets = networks(functions, **changes)
+    before = tflib.run(nets["G"].vars)
+    with pytest.raises(UserError, match=f"{words}.*--resume-partial"):
+        transfer(weights, nets)
+    for name, value in tflib.run(nets["G"].vars).items():
+        np.testing.assert_array_equal(value, before[name])
+    transfer(weights, nets, allow_partial=True)
+
+
+@pytest.mark.parametrize("functions", [STYLEGAN2, ADA, STYLEGAN], ids=["2", "ada", "1"])
+def test_resolution_and_labels_are_no_other_architecture(functions, session):
+    """In any direction, and with the architectures that have colours at the finest level only."""
+    ends = [(16, 0, "resnet"), (32, 3, "resnet"), (32, 0, "orig"), (64, 2, "orig")]
+    nets = {
+        end: networks(functions, end[0], end[1], *[architecture(functions, end[2])] * 2)
+        for end in ends
+    }
+    for pair in (ends[:2], ends[2:]):
+        for source, target in (pair, pair[::-1]):
+            transfer({name: Weights.of(net) for name, net in nets[source].items()}, nets[target])
+
+
+def architecture(functions, name):
+    return {} if functions == STYLEGAN else {"architecture": name}
+
+
+def test_a_snapshot_can_be_too_coarse(session):
+    weights = {name: Weights.of(net) for name, net in networks(resolution=16).items()}
+    with pytest.raises(UserError, match="ends at 16x16, 64x64 would be learned almost"):
+        transfer(weights, networks(resolution=64))
+
+
+def test_layers_that_are_frozen_come_from_the_snapshot(session, capsys):
+    weights = {name: Weights.of(net) for name, net in networks(ADA).items()}
+    frozen = {"freeze_layers": 1}
+    transfer(weights, networks(ADA, D_args=frozen))
+    assert "Warning" not in capsys.readouterr().out
+    transfer(weights, networks(ADA, resolution=64, D_args=frozen))
+    assert "Warning: --freezed: 64x64/FromRGB is not in the snapshot" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("method", ["use_pagan", "use_spectral_norm"])
+def test_comparison_methods_can_follow_each_other(method, session):
+    plain, other = networks(ADA), networks(ADA, D_args={method: True})
+    for source, target in ((plain, other), (other, plain)):
+        transfer({name: Weights.of(net) for name, net in source.items()}, target)
 
 
 def test_the_other_family_can_be_the_source(snapshot, session):
@@ -128,11 +228,11 @@ def test_the_other_family_can_be_the_source(snapshot, session):
     np.testing.assert_array_equal(tflib.run(nets["Gs"].vars[name]), values["Gs"][name])
 
 
-def test_networks_that_do_not_fit_are_refused(snapshot, session):
+def test_as_much_as_fits_on_request(snapshot, session):
     path, values = snapshot
-    nets = networks(size={"fmap_base": 32, "fmap_max": 4})
+    nets = networks(G_args={"fmap_max": 4}, D_args={"fmap_max": 4})
     weights = read_weights(path)
-    with pytest.raises(UserError, match=r"parameters of G fit.*--resume-partial"):
+    with pytest.raises(UserError, match=r"G of the snapshot is of another .*--resume-partial"):
         transfer(weights, nets)
     before = tflib.run(nets["G"].vars)
     transfer(weights, nets, allow_partial=True)
@@ -150,7 +250,7 @@ def test_a_single_generator_is_enough(snapshot, session, tmp_path):
     tflib.set_vars({v: tflib.run(v) + 1 for v in nets["G"].vars.values()})
     transfer(weights, nets)
     name = "G_synthesis/8x8/Conv1/weight"
-    np.testing.assert_array_equal(tflib.run(nets["G"].vars[name]), weights["Gs"][name])
+    np.testing.assert_array_equal(tflib.run(nets["G"].vars[name]), weights["Gs"].values[name])
 
 
 def test_from_the_command_line(tmp_path, run_script):
@@ -180,6 +280,7 @@ def test_from_the_command_line(tmp_path, run_script):
         (["--resume=nowhere.pkl"], "cannot read snapshot nowhere.pkl: No such file"),
         (["--resume=afhqcot"], "did you mean the published network afhqcat"),
         (["--config=config-e", f"--resume={final}", "--freezed=1"], "has no layers to freeze"),
+        (["--config=auto", "--mapping-layers=2", f"--resume={final}"], "lacks G_mapping/Dense1"),
     ]:
         done, folder = train("wrong", *args)
         assert done.returncode == 2 and words in done.stderr, done.stderr
