@@ -85,7 +85,7 @@ def log_output(path: str) -> Iterator[None]:
     sys.stdout = tee
     try:
         yield
-    except (UserError, KeyboardInterrupt, SystemExit) as error:
+    except (UserError, KeyboardInterrupt, SystemExit, BrokenPipeError) as error:
         tee.log("".join(traceback.format_exception_only(error)))
         raise
     except BaseException:  # A defect of ours.

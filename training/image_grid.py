@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
+
 import numpy as np
 from PIL import Image
 
 from dnnlib import UserError
 from dnnlib.files import atomic_write
+from dnnlib.tflib import Network, tfutil
 from training.dataset import TFRecordDataset
 
 # Pixels of a grid by the official names of its sizes.
 GRID_SIZES = {"1080p": (1920, 1080), "4k": (3840, 2160), "8k": (7680, 4320)}
+# Deviation: fakes in a grid without a GPU, where the official thousand would take minutes.
+_CPU_IMAGES = 96
+# Fakes that are made at once: bounded by pixels, so that high resolutions fit in memory.
+_MINIBATCH_PIXELS = 1 << 20
+_LATENTS_COUNTER = [0, 0, 0, 2]  # Above those of the data set's own streams.
 
 
 def adjust_dynamic_range(
@@ -97,6 +106,48 @@ def setup_snapshot_image_grid(
     else:
         chosen = np.resize(order, grid_w * grid_h)
     return (grid_w, grid_h), training_set.read_images(chosen), training_set.labels[chosen]
+
+
+class RunGrid:
+    """The images that a run shows at every snapshot, beside reals.
+
+    Args:
+        training_set: where reals and labels come from.
+        size: a name in `GRID_SIZES`.
+        latent_shape: shape of one latent.
+        seed: fixes the latents.
+        reals_png: file that the reals are written to, unless it is there.
+
+    Raises:
+        UserError: the reals cannot be written.
+    """
+
+    def __init__(
+        self,
+        training_set: TFRecordDataset,
+        size: str,
+        latent_shape: Sequence[int],
+        seed: int,
+        reals_png: str,
+    ):
+        limit = None if tfutil.gpu_devices() else _CPU_IMAGES
+        self._size, reals, self._labels = setup_snapshot_image_grid(training_set, size, limit)
+        if not os.path.exists(reals_png):
+            save_image_grid(reals, reals_png, (0, 255), self._size)
+        rng = np.random.Generator(np.random.Philox(key=[seed, 0], counter=_LATENTS_COUNTER))
+        self._latents = rng.standard_normal([len(reals), *latent_shape], dtype=np.float32)
+
+    def save_fakes(self, Gs: Network, filename: str) -> None:
+        """Writes what a generator makes as a PNG; raises a UserError if it cannot."""
+        pixels = int(np.prod(Gs.output_shape[2:]))
+        images = Gs.run(
+            self._latents,
+            self._labels,
+            is_validation=True,
+            randomize_noise=False,
+            minibatch_size=int(np.clip(_MINIBATCH_PIXELS // pixels, 1, 32)),
+        )
+        save_image_grid(images, filename, (-1, 1), self._size)
 
 
 def _row_per_class(labels: np.ndarray, grid_w: int, grid_h: int) -> list[int]:

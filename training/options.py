@@ -10,7 +10,7 @@ from typing import Any
 
 from dnnlib import UserError
 from dnnlib.tensorflow_loader import load_tensorflow
-from dnnlib.util import check_field_types
+from dnnlib.util import dataclass_from_json
 from training.augment_presets import TARGETS, AugmentOptions, augment_preset
 from training.comparison.methods import apply_method, set_capacity
 from training.presets import ADA_NAMES, PRESETS, ada_overrides
@@ -65,15 +65,12 @@ class TrainingOptions:
         Raises:
             UserError: an option that there is not, as from another version; a wrong type.
         """
-        values = {**values, "sched_args": ScheduleOptions.from_json(values.get("sched_args", {}))}
-        values["augment_args"] = AugmentOptions(**values.get("augment_args", {}))
-        unknown = sorted(set(values) - {field.name for field in dataclasses.fields(cls)})
-        if unknown:
-            raise UserError(f"options of a run: there is no {', '.join(map(repr, unknown))}")
-        options = cls(**values)
-        for part in (options, options.sched_args, options.augment_args):
-            check_field_types(part)
-        return options
+        if isinstance(values, dict):
+            schedule = ScheduleOptions.from_json(values.get("sched_args", {}))
+            augmentation = values.get("augment_args", {})
+            augmentation = dataclass_from_json(AugmentOptions, augmentation, "augment_args.")
+            values = {**values, "sched_args": schedule, "augment_args": augmentation}
+        return dataclass_from_json(cls, values)
 
 
 def preset(

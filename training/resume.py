@@ -247,7 +247,7 @@ def _read_options(path: str) -> TrainingOptions:
     try:
         with open(path, encoding="utf-8") as file:
             options = TrainingOptions.from_json(json.load(file))
-            if not isinstance(options.dataset_args["tfrecord_dir"], str):
+            if not isinstance(options.dataset_args.get("tfrecord_dir"), str):
                 raise ValueError("it names no data set")
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import time
-from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,8 +15,9 @@ from dnnlib import UserError, tflib
 from dnnlib.tflib import Network, autosummary, tfutil
 from dnnlib.util import format_time
 from training import snapshots
+from training.adapt_weights import Weights
 from training.dataset import TFRecordDataset
-from training.image_grid import save_image_grid, setup_snapshot_image_grid
+from training.image_grid import RunGrid
 from training.interrupts import Interrupts
 from training.options import TrainingOptions
 from training.precision import use_mixed_precision
@@ -26,18 +26,14 @@ from training.resume import state_path
 from training.schedule import MIN_TICKS, Schedule, is_new_lod, training_schedule
 from training.train_graph import TrainGraph
 from training.training_state import load_state, save_state
+from training.transfer import transfer
 
 FINAL = "network-final.pkl"
-_GRID_STREAM = [0, 0, 0, 2]
 # What a run counts, by attributes of `Run`.
 _COUNTERS = ("cur_nimg", "last_nimg", "minibatch", "cur_tick", "tick_start_nimg")
-# Deviation: fakes in a grid without a GPU, where the official thousand would take minutes.
-_CPU_GRID_IMAGES = 96
 # Snapshots may be hours apart, and with them states: no more than this is lost by a SIGKILL, and a
 # tick.
 _STATE_SECONDS = 15 * 60
-# Fakes that are made at once: bounded by pixels, so that high resolutions fit in memory.
-_GRID_MINIBATCH_PIXELS = 1 << 20
 
 
 class Metrics(Protocol):
@@ -56,15 +52,6 @@ class Metrics(Protocol):
         """The results by name."""
 
 
-@dataclass
-class _Grid:
-    """The images that a run shows at every snapshot."""
-
-    size: tuple[int, int]
-    latents: np.ndarray
-    labels: np.ndarray
-
-
 class Run:
     """One training run in the current graph and session.
 
@@ -74,9 +61,13 @@ class Run:
         training_set: what it trains on.
         devices: one a replica.
         metrics: measured on every snapshot.
+        weights: of a snapshot that the networks start from.
 
     Attributes:
         G, D, Gs: the networks.
+
+    Raises:
+        UserError: the weights do not fit.
     """
 
     def __init__(
@@ -86,6 +77,7 @@ class Run:
         training_set: TFRecordDataset,
         devices: list[str],
         metrics: Metrics | None,
+        weights: Mapping[str, Weights] | None = None,
     ):
         self.options = options
         self.metrics = metrics
@@ -111,11 +103,16 @@ class Run:
         self.Gs = self.G.clone("Gs")
         self.G.print_layers()
         self.D.print_layers()
+        if weights is not None:
+            networks = {"G": self.G, "D": self.D, "Gs": self.Gs}
+            transfer(weights, networks, options.resume_partial)
         print(f"Building TensorFlow graph on {', '.join(devices)}...")
         self.graph = TrainGraph(self.G, self.D, self.Gs, training_set, options, devices)
         tflib.init_uninitialized_vars()
         autosummary.init_autosummaries()
-        self.grid = self._setup_grid()
+        reals_png = os.path.join(run_dir, "reals.png")
+        latent_shape = self.G.input_shape[1:]
+        self.grid = RunGrid(training_set, options.grid_size, latent_shape, options.seed, reals_png)
         self.is_resumed = False
         self.cur_nimg = 0
         self.last_nimg = 0  # Before the last minibatch.
@@ -302,32 +299,9 @@ class Run:
         values = {name: m.mean for name, m in moments.items()}
         return {**values, "pl_mean": float(tflib.run(self.graph.pl_mean.var))}
 
-    def _setup_grid(self) -> _Grid:
-        limit = None if tfutil.gpu_devices() else _CPU_GRID_IMAGES
-        size, reals, labels = setup_snapshot_image_grid(
-            self.training_set, self.options.grid_size, limit
-        )
-        reals_png = os.path.join(self.run_dir, "reals.png")
-        if not os.path.exists(reals_png):  # A resumed run has it.
-            save_image_grid(reals, reals_png, (0, 255), size)
-        # Counters above those of the data set's own streams.
-        rng = np.random.Generator(
-            np.random.Philox(key=[self.options.seed, 0], counter=_GRID_STREAM)
-        )
-        latents = rng.standard_normal([len(reals), *self.G.input_shape[1:]], dtype=np.float32)
-        return _Grid(size, latents, labels)
-
     def _save_fakes(self, name: str) -> None:
-        pixels = int(np.prod(self.training_set.shape[1:]))
-        images = self.Gs.run(
-            self.grid.latents,
-            self.grid.labels,
-            is_validation=True,
-            randomize_noise=False,
-            minibatch_size=int(np.clip(_GRID_MINIBATCH_PIXELS // pixels, 1, 32)),
-        )
         try:
-            save_image_grid(images, os.path.join(self.run_dir, name), (-1, 1), self.grid.size)
+            self.grid.save_fakes(self.Gs, os.path.join(self.run_dir, name))
         except UserError as error:
             print(f"Warning: {error}")
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from dnnlib import UserError
+from dnnlib.util import dataclass_from_json
 
 # Deviation: short runs have shorter ticks, so that there is something to see while one waits.
 MIN_TICKS = 25
@@ -39,17 +39,16 @@ class ScheduleOptions:
         """The options that `dataclasses.asdict` gave; JSON made text of numbers that were keys.
 
         Raises:
-            UserError: an option that there is not.
+            UserError: as `dnnlib.util.dataclass_from_json`.
         """
-        unknown = sorted(set(values) - {field.name for field in dataclasses.fields(cls)})
-        if unknown:
-            raise UserError(f"options of a schedule: there is no {', '.join(map(repr, unknown))}")
-        tables = {
-            name: {int(key): entry for key, entry in value.items()}
-            for name, value in values.items()
-            if isinstance(value, dict)
-        }
-        return cls(**values | tables)
+        if isinstance(values, dict):
+            tables = {
+                name: {int(key): entry for key, entry in value.items()}
+                for name, value in values.items()
+                if isinstance(value, dict)
+            }
+            values = values | tables
+        return dataclass_from_json(cls, values, "sched_args.")
 
     @property
     def is_constant(self) -> bool:

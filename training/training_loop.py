@@ -21,7 +21,7 @@ from training.options import TrainingOptions
 from training.resume import OPTIONS_FILE, check_data, newest_state, read_meta
 from training.run import FINAL, Metrics, Run
 from training.schedule import check_schedule
-from training.transfer import read_weights, transfer
+from training.transfer import read_weights
 
 
 def train(
@@ -47,14 +47,14 @@ def train(
     if options.resume_pkl is not None:
         snapshots.load(options.resume_pkl)
     run_dir = make_run_dir(result_dir, desc)
-    with locked(run_dir), log_output(os.path.join(run_dir, LOG)):
-        print(f"Run directory: {run_dir}")
-        try:
+    try:
+        with locked(run_dir), log_output(os.path.join(run_dir, LOG)):
+            print(f"Run directory: {run_dir}")
             training_loop(options, run_dir, metrics=metrics)
-        except UserError:
-            if not os.path.exists(os.path.join(run_dir, OPTIONS_FILE)):  # It had not begun.
-                shutil.rmtree(run_dir)
-            raise
+    except UserError:
+        if not os.path.exists(os.path.join(run_dir, OPTIONS_FILE)):  # It had not begun.
+            shutil.rmtree(run_dir, ignore_errors=True)
+        raise
     return run_dir
 
 
@@ -122,12 +122,9 @@ def training_loop(
     weights = None if start is None else read_weights(start)
     with tflib.graph_session(options.seed):
         try:
-            run = Run(options, run_dir, training_set, devices, metrics)
+            run = Run(options, run_dir, training_set, devices, metrics, weights)
             if state is not None:
                 run.restore(state)
-            if weights is not None:
-                networks = {"G": run.G, "D": run.D, "Gs": run.Gs}
-                transfer(weights, networks, options.resume_partial)
             _write_options(options, run_dir)
             # Of a run that is being made longer: until the end it is of no use, and would say that
             # the run is over.

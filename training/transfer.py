@@ -11,6 +11,7 @@ import numpy as np
 from dnnlib import UserError, tflib
 from dnnlib.tflib import Network
 from training import snapshots
+from training.adapt_weights import Weights, adapt
 
 _NAMES = ("G", "D", "Gs")
 _RESOLUTION = re.compile(r"(?:^|/)(\d+)x\d+/")
@@ -21,32 +22,13 @@ _COARSE = 16
 # Layers that growing networks count from the finest level.
 _FROM_FINEST = re.compile(r"(?<=RGB_lod)-?\d+")
 _COLOUR = re.compile(r"(?:To|From)RGB$")  # Architectures but `skip` have them at the finest level.
-# The output of the discriminators of StyleGAN2 and of StyleGAN.
-_OUTPUT = re.compile(r"^(?:Output|4x4/Dense1)/(?:weight|bias)$")
-_LABELS = re.compile(r"(?:^|/)(?:LabelConcat|LabelEmbed)/")
-# Layers whose existence or size depends on labels, on the shape of images, on a --cmethod.
-_ADAPTABLE = re.compile(
-    r"(?:^|/)(?:LabelConcat|LabelEmbed|Mapping\d+|Output|4x4/Const|4x4/Dense0|FromRGB/Bits)$"
-)
+_OF_LABELS = re.compile(r"(?:^|/)(?:LabelConcat|LabelEmbed|Mapping\d+|Output)$")
+_OF_METHODS = re.compile(r"/Bits$")  # Without effect where a run begins.
+_NORM = re.compile(r"/sn$")  # Weights that are normalised mean something else.
+# Keyword arguments that decide about layers, and what they are where a network does not say.
+_DECISIVE = {"fmap_base": 16 << 10, "fmap_max": 512, "latent_size": 512, "mapping_layers": 8}
+_DECISIVE |= {"architecture": None, "use_spectral_norm": False}
 _MAX_NAMED = 4  # variables in a list
-
-
-@dataclass(frozen=True)
-class Weights:
-    """The weights of a network, and what they do not tell of themselves.
-
-    Attributes:
-        values: {name: array}.
-        score_max: scores of a discriminator, see `training.networks.D_main`.
-    """
-
-    values: Mapping[str, np.ndarray]
-    score_max: int = 1
-
-    @classmethod
-    def of(cls, network: Network) -> Weights:
-        """Those that a network has in the current session."""
-        return cls(tflib.run(network.vars), network.static_kwargs.get("score_max", 1))
 
 
 @dataclass
@@ -95,10 +77,8 @@ def transfer(
 ) -> None:
     """Sets the variables of networks to those of a snapshot as far as they fit; prints a table.
 
-    Variables that differ in size because of labels are adapted: what the generator makes of a
-    latent does not depend on labels that are new until it has learned them, and the output of
-    StyleGAN2's discriminator is shared by all classes. That of ADA's is of another kind with
-    labels, and starts anew.
+    Variables that differ because of labels or the shape of images are adapted, see
+    `adapt_weights.adapt`, or start anew, as levels do that the snapshot does not have.
 
     Args:
         weights: as from `read_weights`.
@@ -110,15 +90,14 @@ def transfer(
             snapshot would be of no use.
     """
     sources = {**weights, "G": weights.get("G", weights["Gs"])}
-    results = {}
-    for name, network in networks.items():
-        results[name] = match(sources.get(name, Weights({})), Weights.of(network))
+    targets = {name: Weights.of(network) for name, network in networks.items()}
+    results = {name: match(sources.get(name, Weights({})), targets[name]) for name in targets}
     _print_table(results)
     if "D" in networks and (frozen := _frozen(networks["D"], results["D"])):
         print(f"Warning: --freezed: {frozen} is not in the snapshot, and stays random as it is")
     for name, result in results.items():
         if name in sources and not allow_partial:
-            _check(name, sources[name], result)
+            _check(name, sources[name], targets[name], result)
     for name, network in networks.items():
         tflib.set_vars({network.vars[n]: v for n, v in results[name].values.items()})
 
@@ -137,10 +116,9 @@ def match(source: Weights, target: Weights) -> Transfer:
         size = 0 if _NOISE.search(name) else initial.size
         total += size
         value = source.values.get(name)
-        scores = (w.score_max if _OUTPUT.search(name) else 1 for w in (source, target))
-        if value is not None and (value.shape != initial.shape or len(set(scores)) > 1):
-            value = _adapt(name, source, target)
-            if value is not None:
+        if value is not None:
+            known, value = value, adapt(name, source, target)
+            if value is not None and value is not known:
                 result.adapted.append(name)
         if value is None:
             result.new.append(name)
@@ -152,21 +130,31 @@ def match(source: Weights, target: Weights) -> Transfer:
     return result
 
 
-def _check(name: str, source: Weights, result: Transfer) -> None:
+def _check(name: str, source: Weights, target: Weights, result: Transfer) -> None:
     """Raises a UserError if what a network takes from a snapshot is of no use to it."""
     if result.misfits:
         more = f" and {len(result.misfits) - 2} more" if len(result.misfits) > 2 else ""
+        pairs = {
+            key: [w.kwargs.get(key, default) for w in (source, target)]
+            for key, default in _DECISIVE.items()
+        }
+        different = {
+            k: pair for k, pair in pairs.items() if None not in pair and len(set(pair)) > 1
+        }
+        options = [f"{key} {was}, not {now}" for key, (was, now) in different.items()]
         raise UserError(
-            f"--resume: {name} of the snapshot is of another architecture or size: "
+            f"--resume: {name} of the snapshot is of another architecture or size"
+            f"{' (' + ', '.join(options) + ')' if options else ''}: "
             f"{', '.join(result.misfits[:2])}{more}; choose the snapshot's own --config, "
             "--mapping-layers, --fmap-base and so on, or go on with --resume-partial"
         )
     # One more level is what networks that grow get too.
-    known, wanted = _finest(source), max(map(_level, (*result.values, *result.new)), default=0)
+    known, wanted = _finest(source), _finest(target)
     if known <= _COARSE and wanted > 2 * known:
         raise UserError(
-            f"--resume: {name} of the snapshot ends at {known}x{known}, {wanted}x{wanted} would be "
-            "learned almost from scratch: take a finer snapshot, or go on with --resume-partial"
+            f"--resume: the finest level of {name} is {known}x{known} in the snapshot and "
+            f"{wanted}x{wanted} in this run, which would be learned almost from scratch: take a "
+            "snapshot of a higher resolution, or go on with --resume-partial"
         )
 
 
@@ -180,7 +168,7 @@ def _frozen(D: Network, result: Transfer) -> str | None:
 def _misfits(source: Weights, target: Weights, result: Transfer) -> list[str]:
     """What is new or unused though neither labels nor the resolution are why, in words."""
     finest = {True: _finest(source), False: _finest(target)}
-    known, here = ({_layer(name) for name in weights.values} for weights in (source, target))
+    known, here = (set(map(_layer, weights.values)) for weights in (source, target))
     found = {}
     for name in (*result.unused, *result.new):
         layer, is_unused = _layer(name), name in result.unused
@@ -190,7 +178,9 @@ def _misfits(source: Weights, target: Weights, result: Transfer) -> list[str]:
         is_edge = level == finest[is_unused] and _COLOUR.search(layer)
         if level > min(finest.values()) or (is_edge and len(set(finest.values())) > 1):
             continue
-        if not layer or _ADAPTABLE.search(layer) or _NOISE.search(name):
+        if not layer or _NOISE.search(name) or _OF_METHODS.search(layer):
+            continue
+        if _OF_LABELS.search(layer) and source.embeds_labels != target.embeds_labels:
             continue
         if layer not in here:
             found.setdefault(layer, f"only the snapshot has {layer}")
@@ -213,35 +203,12 @@ def _align_levels(source: Weights, target: Weights) -> Weights:
         found = _FROM_FINEST.search(name)
         number = int(found[0]) + shift if found else 0
         aligned[_FROM_FINEST.sub(str(number), name)] = value  # Below 0: levels the target lacks.
-    return Weights(aligned, source.score_max)
-
-
-def _adapt(name: str, source: Weights, target: Weights) -> np.ndarray | None:
-    """A variable for another number of labels or scores; None if it does not depend on them."""
-    value, initial = source.values[name], target.values[name]
-    labels = [any(map(_LABELS.search, weights.values)) for weights in (source, target)]
-    if name == "G_mapping/Dense0/weight" and value.shape[1] == initial.shape[1]:
-        if labels[0] == labels[1]:
-            return None  # The latents differ.
-        # Latents come first, then labels. Weights are scaled by the number of inputs when used.
-        rows = min(len(value), len(initial))
-        scale = np.sqrt(len(initial) / len(value), dtype=value.dtype)
-        return np.concatenate([value[:rows] * scale, np.zeros_like(initial[rows:])])
-    if not _OUTPUT.search(name) or value.shape[:-1] != initial.shape[:-1]:
-        return None
-    # The scores of comparison methods are the last.
-    score, more = np.split(value, [value.shape[-1] - source.score_max + 1], axis=-1)
-    wanted, others = np.split(initial, [initial.shape[-1] - target.score_max + 1], axis=-1)
-    if score.shape != wanted.shape:
-        if any(labels):
-            return None  # No scores, but what ADA compares an embedded label with.
-        # A score for each class, or one for all.
-        score = np.repeat(score.mean(axis=-1, keepdims=True), wanted.shape[-1], axis=-1)
-    return np.concatenate([score, more if more.shape == others.shape else others], axis=-1)
+    return Weights(aligned, source.kwargs)
 
 
 def _layer(name: str) -> str:
-    return name.rpartition("/")[0]
+    """The layer of a variable; normalisation counts as one."""
+    return name if _NORM.search(name) else name.rpartition("/")[0]
 
 
 def _level(name: str) -> int:

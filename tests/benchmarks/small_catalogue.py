@@ -45,8 +45,7 @@ ROOT = Path(__file__).resolve().parents[2]
 TRAINING_PHOTOS = 1000
 DATA_OPTIONS = "--resolution=32 --transform=pad-white"
 NETWORK_OPTIONS = (
-    "--cfg=cifar --fmap-base=512 --fmap-max=64 --latent-size=64 --batch=32 --ema-kimg=5"
-    " --precision=mixed"
+    "--cfg=cifar --fmap-base=512 --fmap-max=64 --latent-size=64 --ema-kimg=5 --precision=mixed"
 )
 GRID = "12x3"
 
@@ -62,8 +61,10 @@ class Run(NamedTuple):
     label: str
 
 
-_CATALOGUE = "--dataset=train --cond=false --dcap=2 --kimg=560 --snap=5"
-_SINGLE = "--mirror=true --aug=ada --snap=2"
+# Small minibatches: a discriminator of this size needs tens of thousands of steps, rather than of
+# images, to learn the photos by heart.
+_CATALOGUE = "--dataset=train --cond=false --batch=8 --kimg=700 --snap=5"
+_SINGLE = "--mirror=true --aug=ada --batch=32 --snap=2"
 # A weight average of 5 thousand images would show more of the shoes than of what was learned since.
 _DRESSES = f"--dataset=dresses {_SINGLE} --ema-kimg=1"
 # Runs of a row are trained at the same time, each on a core of its own.
@@ -235,23 +236,24 @@ def draw_curves(curves: dict[str, np.ndarray], floor: float, work: Path) -> None
     left.axhline(floor, color="grey", linestyle=":")
     left.set_title(f"{TRAINING_PHOTOS:,} photos: distance to held-out photos", fontsize=10)
     right.set_title("dresses: distance to photos", fontsize=10)
-    draw_strength(middle, run_dir("ada", work) / "stats.jsonl")
+    draw_overfitting(middle, work)
     figure.tight_layout()
     figure.savefig(work / "curves.png", dpi=90)
 
 
-def draw_strength(axes: plt.Axes, stats: Path) -> None:
-    """p, and r_t beside its target on an axis of its own, from a run's stats.jsonl."""
-    ticks = [json.loads(line) for line in stats.read_text(encoding="utf-8").splitlines()]
-    kimg = [tick["kimg"] for tick in ticks]
-    axes.plot(kimg, [tick["augment"] for tick in ticks], label="p (left)")
-    axes.set(xlabel="thousands of images")
-    axes.set_title("ADA: strength and overfitting", fontsize=10)
-    right = axes.twinx()
-    right.plot(kimg, [tick["Loss/signs/real"] for tick in ticks], "C1", label="$r_t$ (right)")
-    right.axhline(0.6, color="grey", linestyle=":")
-    right.set_ylim(0, 1)
-    right.legend(handles=[*axes.get_lines(), right.get_lines()[0]], loc="lower right")
+def draw_overfitting(axes: plt.Axes, work: Path) -> None:
+    """r_t of both runs beside its target, and p, from stats.jsonl."""
+    for name in ("noaug", "ada"):
+        stats = (run_dir(name, work) / "stats.jsonl").read_text(encoding="utf-8")
+        ticks = [json.loads(line) for line in stats.splitlines()]
+        kimg = [tick["kimg"] for tick in ticks]
+        signs = [tick["Loss/signs/real"] for tick in ticks]
+        axes.plot(kimg, signs, label=f"$r_t$, {RUNS[name].label}")
+    axes.plot(kimg, [tick["augment"] for tick in ticks], label="p, ADA")
+    axes.axhline(0.6, color="grey", linestyle=":")
+    axes.set(xlabel="thousands of images", ylim=(0, 1))
+    axes.set_title("overfitting and strength of augmentation", fontsize=10)
+    axes.legend()
 
 
 def draw_fakes(work: Path) -> None:

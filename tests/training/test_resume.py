@@ -229,7 +229,7 @@ def test_what_cannot_be_resumed_is_one_line(tmp_path, data, whole_run):
     stored = json.loads((whole_run / "training_options.json").read_text())
     (tmp_path / "broken/training_options.json").write_text(json.dumps(stored)[:100])
     (tmp_path / "newer/training_options.json").write_text(json.dumps({**stored, "x_args": {}}))
-    edited = {**stored, "total_kimg": "9"}
+    edited = {**stored, "augment_args": {"p": "9"}}
     (tmp_path / "edited/training_options.json").write_text(json.dumps(edited))
     whole, results = f"--resume={whole_run}", whole_run.parent
     cases = [
@@ -242,9 +242,9 @@ def test_what_cannot_be_resumed_is_one_line(tmp_path, data, whole_run):
         ([f"--resume={results}"], f"give --resume=latest --result-dir={results}"),
         (["--resume=no-options"], "cannot read no-options/training_options.json: No such file"),
         (["--resume=broken"], "cannot read broken/training_options.json"),
-        (["--resume=newer"], "is of another version of this software: options of a run: there is"),
+        (["--resume=newer"], "is of another version of this software: there is no option x_args"),
         (["--resume=edited"], "edited/training_options.json has been changed, or is of another"),
-        (["--resume=edited"], "total_kimg is '9', expected float"),
+        (["--resume=edited"], "augment_args.p is '9', expected a number"),
         (["--resume=latest", "--gamma=5"], "leave out --gamma"),
         ([whole, "--config=config-a"], "leave out --config"),
         ([whole, "--cond=true", "--num-gpus=1"], "leave out --cond, --num-gpus"),  # The defaults.
