@@ -234,6 +234,7 @@ def draw_curves(curves: dict[str, np.ndarray], floor: float, work: Path) -> None
         axes.set(xlabel="thousands of images", yscale="log")
         axes.legend()
     left.axhline(floor, color="grey", linestyle=":")
+    left.set_ylim(top=20)  # What the first snapshots are at says nothing.
     left.set_title(f"{TRAINING_PHOTOS:,} photos: distance to held-out photos", fontsize=10)
     right.set_title("dresses: distance to photos", fontsize=10)
     draw_overfitting(middle, work)
@@ -253,7 +254,7 @@ def draw_overfitting(axes: plt.Axes, work: Path) -> None:
     axes.axhline(0.6, color="grey", linestyle=":")
     axes.set(xlabel="thousands of images", ylim=(0, 1))
     axes.set_title("overfitting and strength of augmentation", fontsize=10)
-    axes.legend()
+    axes.legend(loc="center right", bbox_to_anchor=(1, 0.37))
 
 
 def draw_fakes(work: Path) -> None:
