@@ -251,12 +251,11 @@ def _read_options(path: str) -> TrainingOptions:
                 raise ValueError("it names no data set")
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
-    except UserError as error:
+    except (UserError, ValueError, TypeError, AttributeError, KeyError) as error:
         raise UserError(
-            f"{path} has been changed, or is of another version of this software: {error}"
+            f"cannot read {path}: {one_line(error)}; it has been changed, or is of another version "
+            "of this software"
         ) from error
-    except (ValueError, TypeError, AttributeError, KeyError) as error:
-        raise UserError(f"cannot read {path}: {one_line(error)}") from error
     return options
 
 
