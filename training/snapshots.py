@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from dnnlib import EasyDict, UserError, restricted_pickle
+from dnnlib import EasyDict, UserError, restricted_pickle, urls
 from dnnlib.files import atomic_write
 from dnnlib.tflib import Network
 from dnnlib.tflib.build_functions import BUILD_MODULES
