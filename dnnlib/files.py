@@ -45,7 +45,7 @@ def atomic_write(path: str, mode: str = "wb") -> Iterator[IO]:
 
 
 @contextmanager
-def staged_directory(path: str) -> Iterator[str]:
+def staged_directory(path: str, mode: int = 0o777) -> Iterator[str]:
     """Yields a hidden folder beside `path` that is renamed to `path` when the block ends well.
 
     An exception (Ctrl-C included) removes it. What a killed process left behind is removed by the
@@ -70,7 +70,7 @@ def staged_directory(path: str) -> Iterator[str]:
         try:
             for entry in os.scandir(staging):
                 _sync_file(entry.path)
-            os.chmod(staging, 0o777 & ~_umask())
+            os.chmod(staging, mode & ~_umask())
             os.replace(staging, path)
             _sync_folder(parent)
         except OSError as error:
