@@ -12,10 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from dnnlib.file_kind_table import KINDS, FileKind
-from dnnlib.file_kinds import recognize
+from dnnlib.file_kinds import KINDS, FileKind, recognize
 from dnnlib.files import open_regular
-from dnnlib.util import UserError, one_line
+from dnnlib.util import one_line
 from training.datasets.colors import MAX_PROFILE_BYTES, to_srgb
 from training.datasets.items import Box
 from training.datasets.picture_checks import PNG_MAGIC, without_long_text
@@ -74,10 +73,9 @@ class Fitted:
 
 
 def picture_suffixes() -> set[str]:
-    """Suffixes of pictures that Pillow reads, in lower case with a dot."""
-    known = Image.registered_extensions()  # this loads the plugins, which fill Image.OPEN
-    kinds = set(Image.OPEN) - set(_PROGRAMS)
-    return {suffix for suffix, kind in known.items() if kind in kinds}
+    """Suffixes of pictures, in lower case with a dot, whether Pillow reads them or not."""
+    unknown = (kind.suffixes for kind in KINDS.values() if kind.group in ("picture", "raw"))
+    return _readable_suffixes().union(*unknown, KINDS["svg"].suffixes)
 
 
 class Unreadable(Exception):
@@ -97,6 +95,8 @@ def open_image(source: str | bytes) -> Iterator[Image.Image]:
             file, profile = without_long_text(file, MAX_PROFILE_BYTES)
         file.seek(0)
         with Image.open(file, formats=_formats()) as image:
+            if image.format == "TIFF" and (kind := recognize(source)).group == "raw":
+                raise Unreadable(kind.said)  # Pillow would read the small preview in it
             if profile is not None:
                 image.info["icc_profile"] = profile
             yield image
@@ -192,28 +192,28 @@ def _formats() -> list[str]:
     return [name for name in Image.ID if name not in _PROGRAMS]
 
 
-def what_it_is(source: str | bytes, name: str = "") -> str:
-    """Why a file is no picture that can be read.
-
-    Args:
-        source: its path or bytes.
-        name: its name, if `source` is bytes.
-    """
-    try:
-        kind = recognize(source, name)
-    except (OSError, UserError) as error:
-        return one_line(error)
-    if kind is KINDS["empty"]:
-        return "the file is empty"
-    if kind.group in ("text", "other", "network", "array", "table"):
-        return f"not an image but {kind.said}"
-    return f"{kind.name}, but damaged" if is_readable_kind(kind) else kind.said
+def _readable_suffixes() -> set[str]:
+    known = Image.registered_extensions()  # this loads the plugins, which fill Image.OPEN
+    return {suffix for suffix, kind in known.items() if kind in Image.OPEN}
 
 
 def is_readable_kind(kind: FileKind) -> bool:
     """Whether Pillow reads files of this kind."""
-    known = picture_suffixes()
-    return kind.group == "picture" and any(suffix in known for suffix in kind.suffixes)
+    return kind.group == "picture" and not _readable_suffixes().isdisjoint(kind.suffixes)
+
+
+def what_it_is(source: str | bytes) -> str:
+    """Why Pillow does not know a file as a picture."""
+    kind = recognize(source)
+    if kind is KINDS["empty"]:
+        return "the file is empty"
+    if kind in (KINDS["text"], KINDS["unknown"]):
+        return "not an image"
+    if kind.group not in ("picture", "raw", "drawing"):
+        return f"not an image but {kind.said}"
+    if is_readable_kind(kind):
+        return f"not an image, although it begins like {kind.name}"
+    return kind.said
 
 
 def _area(size: tuple[int, int], box: Box | None, margin: float) -> tuple[float, ...]:
