@@ -17,9 +17,12 @@ from contextlib import contextmanager
 from typing import IO, Any
 
 from dnnlib import UserError
+from dnnlib.file_kinds import KINDS, by_suffix, recognize
 from dnnlib.util import one_line
 from training.datasets.folders import is_picture
 from training.datasets.items import Item, Lookup, Seen
+from training.datasets.names import is_hidden, plain_name
+from training.datasets.passed_over import is_missed
 from training.datasets.pictures import Unreadable, picture_suffixes
 
 MAX_ENTRY_BYTES = 1 << 29  # what an entry may hold: a bomb promises more
@@ -67,6 +70,10 @@ class Archive:
         """Whether there is a file besides the pictures."""
         return name in self._entries
 
+    def paths(self) -> Iterator[str]:
+        """Names of all files."""
+        return iter(self._entries)
+
     @contextmanager
     def file(self, name: str) -> Iterator[str]:
         """The path of a copy of a file besides the pictures, for the time of the block."""
@@ -82,7 +89,7 @@ class Archive:
     def _usable(self, entries: Iterable[tuple[str, list | str]]) -> Iterator[tuple[str, list]]:
         seen = Seen()
         for name, place in entries:
-            if _is_hidden(name):
+            if is_hidden(name):
                 continue
             if not seen.add(os.fsencode(name)):
                 place = "a second entry of the same name"
@@ -93,7 +100,12 @@ class Archive:
 
     def _is_picture(self, name: str) -> bool:
         if os.path.splitext(name)[1]:
-            return os.path.splitext(name)[1].lower() in self._suffixes
+            if os.path.splitext(name)[1].lower() in self._suffixes:
+                return True
+            kind = by_suffix(name)
+            if kind and is_missed(kind):
+                self.skipped.append({"file": name, "reason": kind.said})
+            return False
         try:
             return is_picture(self.read(Item(name)))
         except Unreadable:
@@ -107,8 +119,9 @@ def open_archive(path: str) -> Archive:
         UserError: There is no such file, or it is another kind of file, or broken.
     """
     try:
-        with open(path, "rb") as file:
-            head = file.read(2)
+        kind = recognize(path)
+        if kind.group == "special":  # to open a pipe would wait for ever
+            raise UserError(f"{path} is {kind.said}; expected a zip or tar file")
         if zipfile.is_zipfile(path):
             return _open_zip(path)
         if tarfile.is_tarfile(path):
@@ -117,9 +130,9 @@ def open_archive(path: str) -> Archive:
         raise UserError(f"cannot open {path}: {error.strerror or one_line(error)}") from error
     except (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError) as error:
         raise UserError(f"archive {path} is broken: {one_line(error)}") from error
-    if head == b"PK":  # the table of contents is at the end
+    if kind is KINDS["zip"]:  # the table of contents is at the end
         raise UserError(f"zip file {path} is broken, as if its end were missing: copy it again")
-    raise UserError(f"{path} is neither a folder nor a zip or tar file")
+    raise UserError(f"{path} is neither a folder nor a zip or tar file, but {kind.said}")
 
 
 def _open_zip(path: str) -> Archive:
@@ -127,9 +140,9 @@ def _open_zip(path: str) -> Archive:
     listed = archive.infolist()
     # The place is the number, since several entries may have the same name.
     entries = (
-        (_plain(entry.filename), [entry.file_size, number])
+        (plain_name(entry.filename), [entry.file_size, number])
         for number, entry in enumerate(listed)
-        if not entry.is_dir()
+        if not entry.filename.endswith(("/", "\\"))  # Windows writes "folder\" into zip files
     )
     return Archive(path, entries, lambda number: archive.read(listed[number]))
 
@@ -151,7 +164,7 @@ def _open_tar(path: str) -> Archive:
         for member in members():
             has_links = has_links or member.islnk()
             if member.isreg() and not member.sparse:
-                yield _plain(member.name), [member.size, [member.offset_data, member.size]]
+                yield plain_name(member.name), [member.size, [member.offset_data, member.size]]
 
     def links() -> Iterator[tuple[str, list | str]]:
         if not has_links:
@@ -161,7 +174,7 @@ def _open_tar(path: str) -> Archive:
         for member in members():
             if member.islnk():
                 missing = f"a hard link to {one_line(member.linkname)}, which is not in the archive"
-                yield _plain(member.name), targets.get(_plain(member.linkname), missing)
+                yield plain_name(member.name), targets.get(plain_name(member.linkname), missing)
 
     def load(place: list[int]) -> bytes:
         offset, size = place
@@ -188,18 +201,9 @@ def _decompressed(path: str) -> IO[bytes]:
     return open(path, "rb")
 
 
-def _is_hidden(name: str) -> bool:
-    return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
-
-
 def _without_outer_folder(entries: Lookup) -> Lookup:
     folders = {name.partition("/")[0] if "/" in name else None for name in entries}
     if len(folders) != 1 or None in folders:
         return entries
     start = len(folders.pop()) + 1
     return Lookup((name[start:], entries.get(name)) for name in entries)
-
-
-def _plain(name: str) -> str:
-    """A name without `./` in front, as some programs write it."""
-    return name.removeprefix("./")
