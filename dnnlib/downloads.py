@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 import requests
-from tqdm import tqdm
 
 from dnnlib.files import atomic_write
+from dnnlib.output import tqdm
 from dnnlib.util import UserError, one_line
 
 _CHUNK = 1 << 20

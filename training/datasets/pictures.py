@@ -120,13 +120,6 @@ def fit_image(
     return np.ascontiguousarray(_fit(rgb, height, width, transform))
 
 
-def printable(text: str) -> str:
-    """`text` with line breaks, terminal controls and undecodable bytes written as escapes."""
-    return "".join(
-        c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text
-    )
-
-
 @functools.cache
 def _formats() -> list[str]:
     Image.init()
