@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from dnnlib import cli
+from dnnlib import cli, output
 from dnnlib.tensorflow_loader import load_tensorflow
 from metrics import METRICS
 from metrics.feature_networks.sources import FeatureSources, parse_feature_net
@@ -282,6 +282,7 @@ def main() -> None:
     if args.metricdata is not None:
         metric_folder = dataset_folder("--metricdata", args.metricdata, args.data_dir)
     if args.dry_run:
+        output.printing_is_the_work()
         print(json.dumps(options.to_json(), indent=2))
         return
     load_tensorflow()

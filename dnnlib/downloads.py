@@ -15,9 +15,8 @@ from dataclasses import dataclass
 from typing import IO
 from urllib.parse import urlsplit
 
-from tqdm import tqdm
-
 from dnnlib.files import atomic_write, open_regular
+from dnnlib.output import tqdm
 from dnnlib.public_web import Passing, PublicWeb, Refused
 from dnnlib.urls import show
 from dnnlib.util import UserError

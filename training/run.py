@@ -9,9 +9,9 @@ from collections.abc import Generator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
-from tqdm import tqdm
 
 from dnnlib import UserError, tflib
+from dnnlib.output import tqdm
 from dnnlib.tflib import Network, autosummary, tfutil
 from dnnlib.tflib.build_functions import find_for_options
 from dnnlib.util import format_time

@@ -183,8 +183,9 @@ def test_run_leaves_the_signal_as_it_was(capsys):
 def test_run_ends_quietly_where_nobody_reads(tmp_path):
     """As in `tool.py | head -1`."""
     code = (
-        "from dnnlib import cli\n"
+        "from dnnlib import cli, output\n"
         "def main():\n"
+        "    output.printing_is_the_work()\n"
         "    for i in range(100000):\n"
         "        print('line', i)\n"
         "cli.run(main)\n"

@@ -19,17 +19,16 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
 import numpy as np
-from tqdm import tqdm
-
 from dnnlib import UserError
 from dnnlib.files import check_free, staged_directory
-from dnnlib.util import one_line
+from dnnlib.output import tqdm
+from dnnlib.util import one_line, printable
 from training.datasets.colors import DESCRIPTION
 from training.datasets.contact_sheet import ContactSheet
 from training.datasets.items import Item, ItemList, Seen, Source
 from training.datasets.levels import BASE_LOG2, finest_log2, image_levels, level_count
 from training.datasets.picture_reader import PictureReader
-from training.datasets.pictures import TRANSFORMS, Fit, Fitted, Unreadable, fit_picture, printable
+from training.datasets.pictures import TRANSFORMS, Fit, Fitted, Unreadable, fit_picture
 from training.datasets.records import (
     RecordWriter,
     Shard,

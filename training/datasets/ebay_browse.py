@@ -18,11 +18,10 @@ from contextlib import closing, contextmanager
 from datetime import datetime, timezone
 from typing import Any
 
-from tqdm import tqdm
-
 from dnnlib import UserError
 from dnnlib.bulk_downloads import DownloadOptions, download_all, file_of
 from dnnlib.files import atomic_write
+from dnnlib.output import tqdm
 from dnnlib.util import one_line
 from training.datasets import ebay_api
 from training.datasets.ebay_api import BrowseApi, QuotaUsedUp, Search

@@ -13,10 +13,9 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
-from tqdm import tqdm
-
 from dnnlib import UserError, urls
 from dnnlib.bulk_downloads import DownloadOptions, download_all, file_of
+from dnnlib.output import tqdm
 from dnnlib.util import one_line
 from training.datasets.folders import inside
 from training.datasets.items import Item, Lookup, Seen, Source

@@ -11,10 +11,10 @@ from itertools import islice
 
 import numpy as np
 from PIL import ImageShow
-from tqdm import tqdm
 
 from dnnlib import UserError
 from dnnlib.files import staged_directory
+from dnnlib.output import tqdm
 from dnnlib.util import one_line
 from training.datasets.build import map_in_order
 from training.datasets.contact_sheet import COLUMNS, ROWS, ContactSheet
