@@ -57,6 +57,7 @@ class SavedState:
     build_module_src: str
     variables: dict[str, np.ndarray] = field(repr=False)
     shapes: dict[str, Any] = field(default_factory=dict)  # Those of SHAPE_FIELDS that are known.
+    metadata: dict[str, Any] = field(default_factory=dict)  # What official readers ignore.
     num_networks: int = 1  # This one and all components.
 
 
@@ -100,6 +101,7 @@ def parse_state(state: Any, network_class: type) -> SavedState:
         build_module_src=source if isinstance(source, str) else "",
         variables=variables,
         shapes=_shapes(name, state),
+        metadata=_metadata(name, state.get("metadata") or {}),
         num_networks=1 + sum(c.origin.num_networks if c.origin else 1 for c in components.values()),
     )
 
@@ -184,6 +186,15 @@ def _shapes(name: str, state: Mapping[str, Any]) -> dict[str, Any]:
         return plain_values({f: state[f] for f in SHAPE_FIELDS if state.get(f) is not None})
     except ValueError as error:
         raise UserError(f"network {name} in snapshot: {error}") from error
+
+
+def _metadata(name: str, metadata: Any) -> dict[str, Any]:
+    if not isinstance(metadata, Mapping):
+        raise UserError(f"network {name} in snapshot has metadata that are no dict")
+    try:
+        return plain_values(metadata)
+    except ValueError as error:
+        raise UserError(f"network {name} in snapshot: metadata {error}") from error
 
 
 def plain_values(kwargs: Mapping[str, Any]) -> dict[str, Any]:
