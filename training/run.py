@@ -16,6 +16,7 @@ from dnnlib.tflib import Network, autosummary, tfutil
 from dnnlib.util import format_time
 from training import snapshots
 from training.adapt_weights import Weights
+from training.class_names import set_label_names
 from training.dataset import TFRecordDataset
 from training.image_grid import RunGrid
 from training.interrupts import Interrupts
@@ -100,6 +101,7 @@ class Run:
         print("Constructing networks...")
         self.G = Network("G", **options.G_args)
         self.D = Network("D", **options.D_args)
+        set_label_names(self.G, training_set.label_names)
         self.Gs = self.G.clone("Gs")
         self.G.print_layers()
         self.D.print_layers()

@@ -19,7 +19,6 @@ from tqdm import tqdm
 
 from dnnlib.tflib import build_functions, layer_table, network_state, run_graph, tfutil
 from dnnlib.tflib.build_functions import parameter_names, unknown_keyword
-from dnnlib.tflib.network_state import plain_values
 from dnnlib.tflib.network_variables import NetworkVariables
 from dnnlib.tflib.pickled_code import run_pickled_code
 from dnnlib.util import EasyDict, UserError
@@ -331,7 +330,7 @@ class Network(NetworkVariables):
             tqdm(
                 total=count,
                 desc=self.name,
-                unit="row",
+                unit="sample",
                 disable=None if print_progress else True,  # None: where stderr is a screen.
             ) as progress,
         ):
@@ -398,8 +397,7 @@ class Network(NetworkVariables):
             "build_func_name": self.build_func_name,
             "variables": [(name, np.asarray(value)) for name, value in values.items()],
             **shapes,
-            # Official readers ignore what they do not know here, unlike a keyword argument.
-            **({"metadata": plain_values(self.metadata)} if self.metadata else {}),
+            **network_state.official_metadata(self.name, self.metadata),
         }
 
     def __setstate__(self, state: Any) -> None:

@@ -29,6 +29,7 @@ _REQUIRED = ("version", "name", "static_kwargs", "build_func_name", "variables")
 _MAX_NETWORKS = 64  # Components within components.
 _MAX_VALUES = 10_000  # Numbers and texts in all keyword arguments of a network.
 _MAX_DEPTH = 8
+_MAX_METADATA = 1 << 20  # The same in metadata: names of many classes.
 _MAX_INT = 1 << 20
 _MAX_OF = {"mapping_layers": 256, "resolution": 1 << 14}
 
@@ -192,13 +193,17 @@ def _metadata(name: str, metadata: Any) -> dict[str, Any]:
     if not isinstance(metadata, Mapping):
         raise UserError(f"network {name} in snapshot has metadata that are no dict")
     try:
-        return plain_values(metadata)
+        return plain_values(metadata, _MAX_METADATA)
     except ValueError as error:
-        raise UserError(f"network {name} in snapshot: metadata {error}") from error
+        raise UserError(f"network {name}: metadata {error}") from error
 
 
-def plain_values(kwargs: Mapping[str, Any]) -> dict[str, Any]:
+def plain_values(kwargs: Mapping[str, Any], max_values: int = _MAX_VALUES) -> dict[str, Any]:
     """A copy of keyword arguments that consists of Python's own types, lists in place of tuples.
+
+    Args:
+        kwargs: {name: value}.
+        max_values: numbers and texts in all of them.
 
     Raises:
         ValueError: something else, or too much of it. The message names the keyword argument.
@@ -208,10 +213,10 @@ def plain_values(kwargs: Mapping[str, Any]) -> dict[str, Any]:
     def plain(value: Any, depth: int) -> Any:
         nonlocal count
         count += 1
-        if count > _MAX_VALUES or depth > _MAX_DEPTH:
+        if count > max_values or depth > _MAX_DEPTH:
             raise ValueError("holds too much")
         if isinstance(value, np.ndarray):
-            if value.size > _MAX_VALUES:
+            if value.size > max_values:
                 raise ValueError("holds too much")
             value = value.tolist()
         if isinstance(value, np.generic):
@@ -249,6 +254,16 @@ def official_kwargs(network: str, kwargs: Mapping[str, Any]) -> dict[str, Any]:
         return plain_values(kwargs)
     except ValueError as error:
         raise UserError(f"network {network} cannot be saved: keyword argument {error}") from error
+
+
+def official_metadata(network: str, metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """The field `metadata` of a state. Official readers ignore fields that they do not know, and
+    refuse keyword arguments. Networks that have none do not have the field.
+
+    Raises:
+        UserError: a value that is not plain.
+    """
+    return {"metadata": _metadata(network, metadata)} if metadata else {}
 
 
 def check_values(
