@@ -17,6 +17,7 @@ from dnnlib.tflib.build_functions import find_for_options
 from dnnlib.util import format_time
 from training import snapshots
 from training.adapt_weights import Weights
+from training.class_names import set_label_names
 from training.dataset import TFRecordDataset
 from training.image_grid import RunGrid
 from training.interrupts import Interrupts
@@ -101,6 +102,7 @@ class Run:
         print("Constructing networks...")
         self.G = Network("G", **find_for_options(options.G_args, "G_args"))
         self.D = Network("D", **find_for_options(options.D_args, "D_args"))
+        set_label_names(self.G, training_set.label_names)
         self.Gs = self.G.clone("Gs")
         self.G.print_layers()
         self.D.print_layers()

@@ -11,6 +11,7 @@ from dnnlib.tflib import Network
 from dnnlib.tflib.build_functions import module_source
 from dnnlib.tflib.layer_table import count_parameters, format_layers
 from training import families, pretrained, snapshots, weights_file
+from training.class_names import label_names
 
 
 def describe(path: str, allow_pickled_code: bool = False) -> str:
@@ -45,6 +46,7 @@ def _describe_network(role: str, network: Network) -> list[str]:
         "format": f"version {origin.version}, {_source(network)}",
         "resolution": f"{images[3]}×{images[2]}, {images[1]} channels" if images else "-",
         "labels": (labels[1] or "none") if labels else "-",
+        **_describe_classes(network),
         "inputs": _shapes(network.input_names, network.input_shapes),
         "outputs": _shapes(network.output_names, network.output_shapes),
         "components": ", ".join(
@@ -56,6 +58,11 @@ def _describe_network(role: str, network: Network) -> list[str]:
         f"{count_parameters(network.vars.values()):,} numbers in all",
     }
     return [role, *(f"  {key:<11}{value}" for key, value in rows.items())]
+
+
+def _describe_classes(network: Network) -> dict[str, str]:
+    names = label_names(network)
+    return {"classes": ", ".join(f"{i} {n}" for i, n in enumerate(names))} if names else {}
 
 
 def _source(network: Network) -> str:

@@ -82,7 +82,7 @@ def _describe(network: Network, prefix: str, arrays: dict[str, np.ndarray]) -> d
         raise UserError(f"network {network.name} needs code, which an .npz does not hold")
     arrays.update({prefix + name: value for name, value in state["variables"]})
     return {
-        **{key: state[key] for key in (*_FIELDS, *SHAPE_FIELDS) if key in state},
+        **{key: state[key] for key in (*_FIELDS, *SHAPE_FIELDS, "metadata") if key in state},
         "variables": [name for name, _ in state["variables"]],
         "components": {
             key: _describe(component, f"{prefix}{component.name}/", arrays)

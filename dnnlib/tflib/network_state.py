@@ -29,6 +29,7 @@ _REQUIRED = ("version", "name", "static_kwargs", "build_func_name", "variables")
 _MAX_NETWORKS = 64  # Components within components.
 _MAX_VALUES = 10_000  # Numbers and texts in all keyword arguments of a network.
 _MAX_DEPTH = 8
+_MAX_METADATA = 1 << 20  # The same in metadata: names of many classes.
 _MAX_INT = 1 << 20
 
 # Keyword arguments that some official snapshots hold and that say nothing: these values of them are
@@ -56,6 +57,7 @@ class SavedState:
     build_module_src: str
     variables: dict[str, np.ndarray] = field(repr=False)
     shapes: dict[str, Any] = field(default_factory=dict)  # Those of SHAPE_FIELDS that are known.
+    metadata: dict[str, Any] = field(default_factory=dict)  # What official readers ignore.
     num_networks: int = 1  # This one and all components.
 
 
@@ -99,6 +101,7 @@ def parse_state(state: Any, network_class: type) -> SavedState:
         build_module_src=source if isinstance(source, str) else "",
         variables=variables,
         shapes=_shapes(name, state),
+        metadata=_metadata(name, state.get("metadata") or {}),
         num_networks=1 + sum(c.origin.num_networks if c.origin else 1 for c in components.values()),
     )
 
@@ -184,8 +187,21 @@ def _shapes(name: str, state: Mapping[str, Any]) -> dict[str, Any]:
         raise UserError(f"network {name} in snapshot: {error}") from error
 
 
-def plain_values(kwargs: Mapping[str, Any]) -> dict[str, Any]:
+def _metadata(name: str, metadata: Any) -> dict[str, Any]:
+    if not isinstance(metadata, Mapping):
+        raise UserError(f"network {name} in snapshot has metadata that are no dict")
+    try:
+        return plain_values(metadata, _MAX_METADATA)
+    except ValueError as error:
+        raise UserError(f"network {name}: metadata {error}") from error
+
+
+def plain_values(kwargs: Mapping[str, Any], max_values: int = _MAX_VALUES) -> dict[str, Any]:
     """A copy of keyword arguments that consists of Python's own types, lists in place of tuples.
+
+    Args:
+        kwargs: {name: value}.
+        max_values: numbers and texts in all of them.
 
     Raises:
         ValueError: something else, or too much of it. The message names the keyword argument.
@@ -195,10 +211,10 @@ def plain_values(kwargs: Mapping[str, Any]) -> dict[str, Any]:
     def plain(value: Any, depth: int) -> Any:
         nonlocal count
         count += 1
-        if count > _MAX_VALUES or depth > _MAX_DEPTH:
+        if count > max_values or depth > _MAX_DEPTH:
             raise ValueError("holds too much")
         if isinstance(value, np.ndarray):
-            if value.size > _MAX_VALUES:
+            if value.size > max_values:
                 raise ValueError("holds too much")
             value = value.tolist()
         if isinstance(value, np.generic):
@@ -236,6 +252,16 @@ def official_kwargs(network: str, kwargs: Mapping[str, Any]) -> dict[str, Any]:
         return plain_values(kwargs)
     except ValueError as error:
         raise UserError(f"network {network} cannot be saved: keyword argument {error}") from error
+
+
+def official_metadata(network: str, metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """The field `metadata` of a state. Official readers ignore fields that they do not know, and
+    refuse keyword arguments. Networks that have none do not have the field.
+
+    Raises:
+        UserError: a value that is not plain.
+    """
+    return {"metadata": _metadata(network, metadata)} if metadata else {}
 
 
 def check_values(
