@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from dnnlib import UserError
 from training.datasets.items import Item, Lookup
+from training.datasets.names import is_hidden
 from training.datasets.pictures import Unreadable, open_image, picture_suffixes
 
 
@@ -92,7 +93,7 @@ def _walk(root: str, skipped: list[dict[str, str]]) -> Iterator[str]:
             seen.add((status.st_dev, status.st_ino))
             with os.scandir(path) as entries:
                 for entry in entries:
-                    if entry.name.startswith("."):
+                    if is_hidden(entry.name):
                         continue
                     name = os.path.join(folder, entry.name)
                     try:
