@@ -90,7 +90,7 @@ def test_labels_that_cannot_be_used(tmp_path, photos):
     for content, reason in [
         (None, r"no\.json: No such file.*none, folders, or"),
         (b"{", "not readable"),
-        (b'{"labels": null}', r'expected \{"labels"'),
+        (b'{"labels": 3}', r'expected \{"labels"'),
         (b'{"labels": [["a.png"]]}', "is no pair"),
         (b'{"labels": [["a.png", true]]}', "is no pair"),
         (b'{"labels": [["a.png", [1, 2]], ["b.png", [1]]]}', "is no pair"),
