@@ -68,11 +68,9 @@ def _add_images(command: Callable) -> None:
     add(
         "--file-column",
         metavar="NAME",
-        help="column of files in a table of labels (default: known)",
+        help="column of files of a table (default: a known one)",
     )
-    add(
-        "--label-column", metavar="NAME", help="column of labels (default: known, or the other one)"
-    )
+    add("--label-column", metavar="NAME", help="column of labels (default: a known one)")
     add_table_options(sub)
     add_output_options(sub)
 
