@@ -263,20 +263,16 @@ class _LabelFile:
         return any(self._names.find(cell) for cell in cells)
 
     def _file_column(self, table: Table) -> str:
-        """The known column, or the only one, whose cells are names of pictures that are there."""
+        """The known column that names the most pictures, or else the only one that names most."""
         sample = table.sample()
         known = table.known(FILE_COLUMNS)
-        others = [column for column in table.columns if column not in known]
-        hits = {c: sum(map(self._is_picture, (row.get(c) for row in sample))) for c in known}
-        if any(hits.values()):
-            return max(known, key=hits.get)
-        hits = {c: sum(map(self._is_picture, (row.get(c) for row in sample))) for c in others}
+        columns = known or table.columns
+        hits = {c: sum(self._is_picture(row.get(c)) for row in sample) for c in columns}
         most = max(hits.values(), default=0)
-        found = [column for column in others if hits[column] == most > 0]
-        if len(found) == 1:
+        found = [column for column in columns if hits[column] == most]
+        # Numbers of classes may be names of pictures too: a column that is not known must be clear.
+        if known or (len(found) == 1 and most * 2 > len(sample)):
             return found[0]
-        if known and not found:
-            return known[0]
         raise UserError(
             f"{self._title}: no column of files is known: name it with --file-column; "
             f"{table.listing}"
