@@ -19,6 +19,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
 import numpy as np
+
 from dnnlib import UserError
 from dnnlib.files import check_free, staged_directory
 from dnnlib.output import tqdm
@@ -175,7 +176,8 @@ class _Build:
         self.source, self.output, self.reader = source, output, reader
         self.items, self.order, self.folder = items, order, folder
         self.skipped = source.skipped
-        self.found = len(items) + len(source.skipped)
+        self.more_skipped = getattr(source.skipped, "unnamed", 0)  # than there is room to name
+        self.found = len(items) + len(source.skipped) + self.more_skipped
         self.count = self.duplicates = 0
         self.profiles: Counter[str] = Counter()
         self.height, self.width = output.size or _common_size(source, items, order, reader)
@@ -278,7 +280,8 @@ class _Build:
             print(f"skipped {skipped - MAX_NAMED} more: see {path}", file=sys.stderr)
         text = f"{output.tfrecord_dir}: {self.count} images of {self.width}x{self.height}, "
         if self.labels.classes:
-            text += f"{len(self.labels.classes)} classes, "
+            count = len(self.labels.classes)
+            text += f"{count} {'class' if count == 1 else 'classes'}, "
         if output.dedupe:
             text += f"{self.duplicates} duplicates left out, "
         print(f"{text}{skipped} files skipped")
@@ -334,7 +337,9 @@ class _Labels:
 
     def __init__(self, source: Source, items: ItemList):
         in_use = items.classes
-        self.classes = list(source.classes) if in_use and source.classes else in_use
+        # Rows of ones and zeros have classes too, where pictures are in several.
+        is_named = source.classes and (in_use or len(source.classes) == items.row_size)
+        self.classes = list(source.classes) if is_named else in_use
         self._names = [str(source.label_names.get(label, label)) for label in self.classes]
         self._dense = {label: i for i, label in enumerate(self.classes)}
         self._row_size = items.row_size

@@ -22,6 +22,7 @@ import numpy as np
 
 from dnnlib import UserError
 
+MAX_NAMED = 5000  # entries of what an importer leaves out; more are counted
 Label = int | str | tuple[float, ...]
 Box = tuple[float, float, float, float]
 
@@ -40,6 +41,24 @@ class Item:
     name: str
     label: Label | None = None
     box: Box | None = None
+
+
+class Skipped(list):
+    """[{"file", "reason"}] of what is left out; the first are named, the others counted.
+
+    Attributes:
+        unnamed: how many are only counted.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unnamed = 0
+
+    def append(self, entry: dict[str, str]) -> None:
+        if len(self) < MAX_NAMED:
+            super().append(entry)
+        else:
+            self.unnamed += 1
 
 
 @dataclass
@@ -66,7 +85,7 @@ class Source:
     facts: dict[str, Any]
     label_names: Mapping[int | str, str] = field(default_factory=dict)
     channels: int = 3
-    skipped: list[dict[str, str]] = field(default_factory=list)
+    skipped: list[dict[str, str]] = field(default_factory=Skipped)
     classes: Sequence[int | str] | None = None
 
 
@@ -128,7 +147,7 @@ class Lookup:
 
     Args:
         rows: (key, value) pairs.
-        merge: makes one value of what is there and another for the same key; None: the first counts.
+        merge: makes one value of an old and a new one for a key; None: the first counts.
 
     Iterating gives the keys in ascending order of their bytes.
     """
@@ -166,6 +185,12 @@ class Lookup:
         """The value of a key, or `default`."""
         row = self._find(key)
         return default if row is None else json.loads(row[0])
+
+    def add(self, key: str, value: Any) -> None:
+        """Adds a row, unless there is one for the key."""
+        query = "INSERT OR IGNORE INTO t VALUES (?, ?)"
+        with self._lock:
+            self._database.execute(query, (_key(key), json.dumps(value)))
 
     def items(self) -> Iterator[tuple[str, Any]]:
         """Keys and values, in the order of the keys."""

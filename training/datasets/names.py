@@ -1,4 +1,4 @@
-"""Names of pictures in one form, wherever they come from, and which picture a table means by one."""
+"""Names of pictures in one form, and which picture a table means by a name."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ def plain_name(name: str) -> str:
 
 def is_hidden(name: str) -> bool:
     """Whether a plain name is that of a hidden file, or lies in a hidden folder."""
-    return any(part.startswith(".") or part.lower() in _JUNK for part in name.split("/"))
+    return not name or any(
+        part.startswith(".") or part.lower() in _JUNK for part in name.split("/")
+    )
 
 
 class PictureNames:

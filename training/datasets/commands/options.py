@@ -88,6 +88,20 @@ def add_output_options(
     add_record_options(sub)
 
 
+def add_table_options(sub: argparse.ArgumentParser) -> None:
+    """Options of commands that read tables of pictures."""
+    sub.add_argument(
+        "--table-encoding",
+        metavar="NAME",
+        help="of the table's text, like cp1252, mac_roman, shift_jis, gb18030 (default: found out)",
+    )
+    sub.add_argument(
+        "--allow-missing",
+        action="store_true",
+        help="go on although most of the pictures that the table names are missing",
+    )
+
+
 def add_shuffle(group, default: bool = True) -> None:
     group.add_argument(
         "--shuffle",
