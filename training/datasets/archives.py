@@ -17,9 +17,11 @@ from contextlib import contextmanager
 from typing import IO, Any
 
 from dnnlib import UserError
+from dnnlib.file_kinds import KINDS, by_suffix, recognize
 from dnnlib.util import one_line
 from training.datasets.folders import is_picture
 from training.datasets.items import Item, Lookup, Seen
+from training.datasets.passed_over import is_missed
 from training.datasets.pictures import Unreadable, picture_suffixes
 
 MAX_ENTRY_BYTES = 1 << 29  # what an entry may hold: a bomb promises more
@@ -67,6 +69,10 @@ class Archive:
         """Whether there is a file besides the pictures."""
         return name in self._entries
 
+    def paths(self) -> Iterator[str]:
+        """Names of all files."""
+        return iter(self._entries)
+
     @contextmanager
     def file(self, name: str) -> Iterator[str]:
         """The path of a copy of a file besides the pictures, for the time of the block."""
@@ -93,7 +99,12 @@ class Archive:
 
     def _is_picture(self, name: str) -> bool:
         if os.path.splitext(name)[1]:
-            return os.path.splitext(name)[1].lower() in self._suffixes
+            if os.path.splitext(name)[1].lower() in self._suffixes:
+                return True
+            kind = by_suffix(name)
+            if kind and is_missed(kind):
+                self.skipped.append({"file": name, "reason": kind.said})
+            return False
         try:
             return is_picture(self.read(Item(name)))
         except Unreadable:
@@ -107,8 +118,9 @@ def open_archive(path: str) -> Archive:
         UserError: There is no such file, or it is another kind of file, or broken.
     """
     try:
-        with open(path, "rb") as file:
-            head = file.read(2)
+        kind = recognize(path)
+        if kind.group == "special":  # to open a pipe would wait for ever
+            raise UserError(f"{path} is {kind.said}; expected a zip or tar file")
         if zipfile.is_zipfile(path):
             return _open_zip(path)
         if tarfile.is_tarfile(path):
@@ -117,9 +129,9 @@ def open_archive(path: str) -> Archive:
         raise UserError(f"cannot open {path}: {error.strerror or one_line(error)}") from error
     except (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError) as error:
         raise UserError(f"archive {path} is broken: {one_line(error)}") from error
-    if head == b"PK":  # the table of contents is at the end
+    if kind is KINDS["zip"]:  # the table of contents is at the end
         raise UserError(f"zip file {path} is broken, as if its end were missing: copy it again")
-    raise UserError(f"{path} is neither a folder nor a zip or tar file")
+    raise UserError(f"{path} is neither a folder nor a zip or tar file, but {kind.said}")
 
 
 def _open_zip(path: str) -> Archive:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 import numpy as np
 from PIL import Image
 
+from dnnlib.file_kinds import KINDS, recognize
 from dnnlib.util import one_line
 from training.datasets.items import Box
 from training.datasets.resize import resize
@@ -28,27 +29,12 @@ _ORIENTATIONS = {  # EXIF tag 0x0112 -> what turns the picture upright
 }
 # PostScript is a program, which Pillow would have Ghostscript run.
 _PROGRAMS = ("EPS",)
-# Pictures that Pillow does not know: telephones', cameras' and drawings.
-_UNKNOWN_SUFFIXES = {
-    ".heic",
-    ".heif",
-    ".svg",
-    ".dng",
-    ".cr2",
-    ".cr3",
-    ".nef",
-    ".arw",
-    ".orf",
-    ".rw2",
-}
-# Brands of ISO media files with HEVC or AV1 pictures, as telephones save them.
-_HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"avif")
 
 
 def picture_suffixes() -> set[str]:
     """Suffixes of pictures, in lower case with a dot, whether Pillow reads them or not."""
-    known = Image.registered_extensions()  # this loads the plugins, which fill Image.OPEN
-    return {suffix for suffix, kind in known.items() if kind in Image.OPEN} | _UNKNOWN_SUFFIXES
+    unknown = (kind.suffixes for kind in KINDS.values() if kind.group in ("picture", "raw"))
+    return _readable_suffixes().union(*unknown, KINDS["svg"].suffixes)
 
 
 class Unreadable(Exception):
@@ -67,6 +53,8 @@ def open_image(source: str | bytes) -> Iterator[Image.Image]:
             raise Unreadable("not a regular file")  # reading a pipe would wait for ever
         file = source if isinstance(source, str) else io.BytesIO(source)
         with Image.open(file, formats=_formats()) as image:
+            if image.format == "TIFF" and (kind := recognize(source)).group == "raw":
+                raise Unreadable(kind.said)  # Pillow would read the small preview in it
             yield image
     except Unreadable:
         raise
@@ -133,22 +121,23 @@ def _formats() -> list[str]:
     return [name for name in Image.ID if name not in _PROGRAMS]
 
 
+def _readable_suffixes() -> set[str]:
+    known = Image.registered_extensions()  # this loads the plugins, which fill Image.OPEN
+    return {suffix for suffix, kind in known.items() if kind in Image.OPEN}
+
+
 def _what_it_is(source: str | bytes) -> str:
-    """Why a file is no picture."""
-    if isinstance(source, str):
-        with open(source, "rb") as file:
-            head = file.read(64)
-    else:
-        head = source[:64]
-    if not head:
+    """Why Pillow does not know a file as a picture."""
+    kind = recognize(source)
+    if kind is KINDS["empty"]:
         return "the file is empty"
-    if head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS:
-        return "a HEIC or AVIF picture that this Pillow cannot read: save it as JPEG"
-    if head.startswith(b"%!PS"):
-        return "PostScript, which is a program and is not run: save it as PNG"
-    if head.lstrip()[:1] == b"<":
-        return "not an image but text like HTML or SVG"
-    return "not an image"
+    if kind in (KINDS["text"], KINDS["unknown"]):
+        return "not an image"
+    if kind.group not in ("picture", "raw", "drawing"):
+        return f"not an image but {kind.said}"
+    if _readable_suffixes().intersection(kind.suffixes) and kind.group == "picture":
+        return f"not an image, although it begins like {kind.name}"
+    return kind.said
 
 
 def _area(size: tuple[int, int], box: Box | None, margin: float) -> tuple[float, ...]:
