@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shutil
+import stat
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -81,6 +83,23 @@ def staged_directory(path: str) -> Iterator[str]:
         raise
     finally:
         os.close(lock)
+
+
+def open_regular(path: str) -> IO[bytes]:
+    """Opens a file for reading, unless it is something that could go on or wait for ever.
+
+    Raises:
+        OSError: it cannot be opened, or is a pipe, a device or a folder.
+    """
+
+    def open_at_once(name: str, flags: int) -> int:
+        return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))  # A pipe waits for a writer.
+
+    file = open(path, "rb", opener=open_at_once)
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "it is a pipe or a device, not a regular file", path)
+    return file
 
 
 def _make_locked(parent: str, name: str) -> tuple[str, int]:
