@@ -21,6 +21,7 @@ from dnnlib.file_kinds import KINDS, by_suffix, recognize
 from dnnlib.util import one_line
 from training.datasets.folders import is_picture
 from training.datasets.items import Item, Lookup, Seen
+from training.datasets.names import is_hidden, plain_name
 from training.datasets.passed_over import is_missed
 from training.datasets.pictures import Unreadable, picture_suffixes
 
@@ -88,7 +89,7 @@ class Archive:
     def _usable(self, entries: Iterable[tuple[str, list | str]]) -> Iterator[tuple[str, list]]:
         seen = Seen()
         for name, place in entries:
-            if _is_hidden(name):
+            if is_hidden(name):
                 continue
             if not seen.add(os.fsencode(name)):
                 place = "a second entry of the same name"
@@ -139,9 +140,9 @@ def _open_zip(path: str) -> Archive:
     listed = archive.infolist()
     # The place is the number, since several entries may have the same name.
     entries = (
-        (_plain(entry.filename), [entry.file_size, number])
+        (plain_name(entry.filename), [entry.file_size, number])
         for number, entry in enumerate(listed)
-        if not entry.is_dir()
+        if not entry.filename.endswith(("/", "\\"))  # Windows writes "folder\" into zip files
     )
     return Archive(path, entries, lambda number: archive.read(listed[number]))
 
@@ -163,7 +164,7 @@ def _open_tar(path: str) -> Archive:
         for member in members():
             has_links = has_links or member.islnk()
             if member.isreg() and not member.sparse:
-                yield _plain(member.name), [member.size, [member.offset_data, member.size]]
+                yield plain_name(member.name), [member.size, [member.offset_data, member.size]]
 
     def links() -> Iterator[tuple[str, list | str]]:
         if not has_links:
@@ -173,7 +174,7 @@ def _open_tar(path: str) -> Archive:
         for member in members():
             if member.islnk():
                 missing = f"a hard link to {one_line(member.linkname)}, which is not in the archive"
-                yield _plain(member.name), targets.get(_plain(member.linkname), missing)
+                yield plain_name(member.name), targets.get(plain_name(member.linkname), missing)
 
     def load(place: list[int]) -> bytes:
         offset, size = place
@@ -200,18 +201,9 @@ def _decompressed(path: str) -> IO[bytes]:
     return open(path, "rb")
 
 
-def _is_hidden(name: str) -> bool:
-    return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
-
-
 def _without_outer_folder(entries: Lookup) -> Lookup:
     folders = {name.partition("/")[0] if "/" in name else None for name in entries}
     if len(folders) != 1 or None in folders:
         return entries
     start = len(folders.pop()) + 1
     return Lookup((name[start:], entries.get(name)) for name in entries)
-
-
-def _plain(name: str) -> str:
-    """A name without `./` in front, as some programs write it."""
-    return name.removeprefix("./")

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from dnnlib import UserError
 from dnnlib.file_kinds import KINDS
 from training.datasets.items import Item, Lookup
+from training.datasets.names import is_hidden
 from training.datasets.passed_over import paths_below, reason_to_name
 from training.datasets.pictures import Unreadable, open_image, picture_suffixes
 
@@ -99,7 +100,7 @@ def _walk(root: str, skipped: list[dict[str, str]]) -> Iterator[str]:
             with os.scandir(path) as entries:
                 for entry in entries:
                     name = os.path.join(folder, entry.name)
-                    if entry.name.startswith("."):
+                    if is_hidden(entry.name):
                         if entry.name.endswith(".icloud"):
                             skipped.append({"file": name, "reason": KINDS["icloud"].said})
                         continue
