@@ -11,7 +11,6 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from dnnlib import UserError
 from dnnlib.file_kinds import KINDS, FileKind, by_suffix, recognize
 
 # Text and tables beside pictures describe them; these may hold pictures that someone misses.
@@ -127,7 +126,7 @@ def reason_to_name(source: str | bytes, name: str = "") -> str | None:
     """
     try:
         kind = recognize(source, name)
-    except (OSError, UserError):
+    except OSError:
         return None  # a broken link, or somebody else's file
     if is_missed(kind) or kind.group == "special":
         return kind.said
