@@ -61,8 +61,8 @@ class Entry:
     Attributes:
         name: as in the annotation file.
         values: what is known of it, None or no key where nothing is: category, type, view,
-            attribute (by original number), gender, item, partition (text), and group, which is the
-            folder above the category.
+            attribute, style (by original number), gender, gender/category, color, source, item,
+            partition (text), and group, which is the folder above the category.
         box: x1, y1, x2, y2 in pixels.
     """
 
