@@ -9,16 +9,14 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from tqdm import tqdm
-
 from dnnlib import UserError
-from dnnlib.util import one_line
+from dnnlib.output import tqdm
+from dnnlib.util import one_line, printable
 from training.datasets.cells import class_of, classes_in, holds_several
 from training.datasets.columns import FILE_COLUMNS, LABEL_COLUMNS, LABEL_NUMBERS, label_column
 from training.datasets.items import Item, Label, Lookup, Source
 from training.datasets.json_values import JsonReader
 from training.datasets.names import AMBIGUOUS, PictureNames
-from training.datasets.pictures import printable
 from training.datasets.table_text import TableText, open_text
 from training.datasets.tables import Table, is_parquet, parquet_table, plain, text_table
 
