@@ -33,6 +33,10 @@ _NOT_GIVEN = "none"
 _STATISTICS = "Autosummary/"
 
 
+class _NewerError(UserError):
+    """A state of a newer format, which an older state is no substitute for."""
+
+
 @dataclass(frozen=True)
 class _Meta:
     """What a state says of itself; a run has counted no further than its numbers can."""
@@ -130,7 +134,7 @@ def newest_state(run_dir: str) -> str:
             for _ in read_variables(path):
                 pass
         except UserError as error:
-            if path == states[0]:
+            if path == states[0] or isinstance(error, _NewerError):
                 raise
             print(f"Warning: {error}: going on from the state before it")
         else:
@@ -183,7 +187,7 @@ def read_meta(path: str) -> dict[str, Any]:
     except (OSError, UserError) as error:
         raise _unreadable(path, error) from error
     if meta is None:
-        raise UserError(
+        raise _NewerError(
             f"state {path} has format {version}, this version reads {STATE_FORMAT}: "
             "update this software"
         )
