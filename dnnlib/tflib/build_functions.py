@@ -133,8 +133,14 @@ def _checked(module: str, state: SavedState) -> Callable:
     unknown = sorted(set(state.static_kwargs) - _keywords(module))
     if unknown:
         raise unknown_keyword(f"{module}.{state.build_func_name}", unknown, where)
-    static_kwargs.check(table.values(), state.static_kwargs, where)
-    return table[state.build_func_name]
+    function = table[state.build_func_name]
+    kwargs, functions = state.static_kwargs, table.values()
+    if not any(p.kind == p.VAR_KEYWORD for p in inspect.signature(function).parameters.values()):
+        # What only its siblings have is refused when it is built: others may be used without it.
+        kwargs = {key: kwargs[key] for key in kwargs.keys() & parameter_names([function])}
+        functions = [function]
+    static_kwargs.check(functions, kwargs, where)
+    return function
 
 
 def _infer_module(state: SavedState) -> str:
