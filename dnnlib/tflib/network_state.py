@@ -30,7 +30,6 @@ _MAX_NETWORKS = 64  # Components within components.
 _MAX_VALUES = 10_000  # Numbers and texts in all keyword arguments of a network.
 _MAX_DEPTH = 8
 _MAX_INT = 1 << 20
-_MAX_OF = {"mapping_layers": 256, "resolution": 1 << 14}
 
 # Keyword arguments that some official snapshots hold and that say nothing: these values of them are
 # left out. `structure` only where the network does not grow, see `_grows`.
@@ -143,12 +142,11 @@ def _static_kwargs(name: str, kwargs: Any) -> EasyDict:
     except ValueError as error:
         raise UserError(f"network {name} in snapshot: keyword argument {error}") from error
     for key, value in kwargs.items():
-        limit = _MAX_OF.get(key, _MAX_INT)
-        if isinstance(value, int) and abs(value) > limit:
+        if isinstance(value, int) and abs(value) > _MAX_INT:
             shown = one_line(hex(value) if abs(value) > 1 << 99 else value, 40)
             raise UserError(
                 f"network {name} in snapshot: keyword argument {key!r} is {shown}, "
-                f"more than {limit}"
+                f"more than {_MAX_INT}"
             )
     return kwargs
 
