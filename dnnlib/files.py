@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shutil
+import stat
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -43,7 +45,7 @@ def atomic_write(path: str, mode: str = "wb") -> Iterator[IO]:
 
 
 @contextmanager
-def staged_directory(path: str) -> Iterator[str]:
+def staged_directory(path: str, mode: int = 0o777) -> Iterator[str]:
     """Yields a hidden folder beside `path` that is renamed to `path` when the block ends well.
 
     An exception (Ctrl-C included) removes it. What a killed process left behind is removed by the
@@ -68,7 +70,7 @@ def staged_directory(path: str) -> Iterator[str]:
         try:
             for entry in os.scandir(staging):
                 _sync_file(entry.path)
-            os.chmod(staging, 0o777 & ~_umask())
+            os.chmod(staging, mode & ~_umask())
             os.replace(staging, path)
             _sync_folder(parent)
         except OSError as error:
@@ -81,6 +83,23 @@ def staged_directory(path: str) -> Iterator[str]:
         raise
     finally:
         os.close(lock)
+
+
+def open_regular(path: str) -> IO[bytes]:
+    """Opens a file for reading, unless it is something that could go on or wait for ever.
+
+    Raises:
+        OSError: it cannot be opened, or is a pipe, a device or a folder.
+    """
+
+    def open_at_once(name: str, flags: int) -> int:
+        return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))  # A pipe waits for a writer.
+
+    file = open(path, "rb", opener=open_at_once)
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "it is a pipe or a device, not a regular file", path)
+    return file
 
 
 def _make_locked(parent: str, name: str) -> tuple[str, int]:

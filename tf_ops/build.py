@@ -5,18 +5,22 @@
 
 A library lies in a folder named after everything that it depends on: sources, compilers,
 TensorFlow, flags and the processor, whose instructions it uses. Other versions lie beside it.
+
+A library is code. So it is built and loaded only where nobody but this user and root can write: in
+the cache, or else in the cache of this user's home.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
+import functools
 import hashlib
 import json
 import os
 import platform
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -25,6 +29,7 @@ from pathlib import Path
 from dnnlib import UserError, cli
 from dnnlib.downloads import cache_folder
 from dnnlib.files import atomic_write, staged_directory
+from dnnlib.ownership import exposure, make_folders
 from dnnlib.tensorflow_loader import load_tensorflow
 from dnnlib.util import one_line
 from tf_ops.compilers import (
@@ -73,7 +78,10 @@ class Recipe:
 
     @property
     def folder(self) -> str:
-        return os.path.join(folder(), self.key)
+        """Of those in the list, the first whose library nobody else can have made."""
+        candidates = [os.path.join(folder, self.key) for folder in folders()]
+        safe = [f for f in candidates if exposure(os.path.join(f, LIBRARY)) is None]
+        return (safe or candidates)[0]
 
     @property
     def library(self) -> str:
@@ -85,9 +93,10 @@ class Recipe:
         return self.folder + ".log"
 
 
-def folder() -> str:
-    """Where libraries are kept."""
-    return os.path.join(cache_folder(), "tf_ops")
+def folders() -> list[str]:
+    """Where libraries are kept: in the cache, or in that of the home if others can write there."""
+    caches = [cache_folder(), os.path.expanduser(os.path.join("~", ".cache", "dnnlib"))]
+    return [os.path.join(cache, "tf_ops") for cache in dict.fromkeys(caches)]
 
 
 def library(with_cuda: bool, timeout: float = _COMPILE_SECONDS) -> str:
@@ -111,21 +120,46 @@ def plain_library(source: str, timeout: float = _COMPILE_SECONDS) -> str:
 
 
 def _library(recipe: Recipe, timeout: float) -> str:
-    if os.path.isfile(recipe.library):
-        return recipe.library
+    path = recipe.library
+    folder = os.path.dirname(recipe.folder)
+    _check(path)
+    if folder != folders()[0]:
+        _say_once(f"{_problem_of_cache(recipe)}: native operations are kept in {folder}")
+    if os.path.isfile(path):
+        return path
     try:
-        os.makedirs(folder(), exist_ok=True)
+        make_folders(folder)
+        _check(path)
         with _locked(recipe.folder + ".lock", 2 * timeout):
-            if not os.path.isfile(recipe.library):
+            if not os.path.isfile(path):
                 _build(recipe, timeout)
     except BuildError:
         raise
     except (UserError, OSError) as error:
-        if not os.path.isfile(recipe.library):  # Where files have no locks, another was faster.
+        if not os.path.isfile(path):  # Where files have no locks, another was faster.
             reason = error.strerror if isinstance(error, OSError) else None
-            what = f"cannot write in {folder()}: {reason}" if reason else str(error)
+            what = f"cannot write in {folder}: {reason}" if reason else str(error)
             raise BuildError(what) from error
-    return recipe.library
+    _check(path)
+    return path
+
+
+def _check(path: str) -> None:
+    """Raises a BuildError if others could have put a library there: to load it is to run it."""
+    if problem := exposure(path):
+        raise BuildError(
+            f"{path} is not loaded: {problem}; name a folder in DNNLIB_CACHE_DIR that only you can "
+            "write"
+        )
+
+
+def _problem_of_cache(recipe: Recipe) -> str:
+    return exposure(os.path.join(folders()[0], recipe.key, LIBRARY)) or folders()[0]
+
+
+@functools.cache
+def _say_once(line: str) -> None:
+    print(f"Warning: {line}", file=sys.stderr)
 
 
 def find_recipe(with_cuda: bool) -> Recipe:
@@ -173,7 +207,7 @@ def _plain_recipe(*files: str) -> Recipe:
 def _build(recipe: Recipe, timeout: float) -> None:
     """Compiles and links in a folder beside the target that takes its place when all is well."""
     start = time.monotonic()
-    with staged_directory(recipe.folder) as staging:
+    with staged_directory(recipe.folder, mode=0o755) as staging:
         try:
             objects = _compile(recipe, staging, timeout)
             linker = [recipe.nvcc] if recipe.nvcc else [*recipe.compiler]
@@ -186,6 +220,7 @@ def _build(recipe: Recipe, timeout: float) -> None:
             raise
         for path in objects:
             os.unlink(path)
+        os.chmod(target, 0o755)  # Whatever the umask is.
         with atomic_write(os.path.join(staging, "build.json"), "w") as file:
             seconds = round(time.monotonic() - start, 1)
             json.dump({**asdict(recipe), "seconds": seconds}, file, indent=1)
@@ -262,7 +297,12 @@ def _first_error(log: str, code: int) -> str:
 @contextlib.contextmanager
 def _locked(path: str, patience: float) -> Iterator[None]:
     """Holds a lock that dies with this process; waits for others no longer than they may take."""
-    handle = os.open(path, os.O_CREAT | os.O_RDWR, 0o666)
+    try:
+        import fcntl
+    except ImportError:  # Windows: the rename alone keeps the library whole.
+        yield
+        return
+    handle = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
     try:
         deadline = time.monotonic() + patience
         while True:

@@ -8,9 +8,8 @@ import os
 from dataclasses import dataclass, field
 from typing import Any
 
-from dnnlib import UserError
+from dnnlib import UserError, schema
 from dnnlib.tensorflow_loader import load_tensorflow
-from dnnlib.util import dataclass_from_json
 from training.augment_presets import TARGETS, AugmentOptions, augment_preset
 from training.comparison.methods import apply_method, set_capacity
 from training.presets import ADA_NAMES, PRESETS, ada_overrides
@@ -65,12 +64,7 @@ class TrainingOptions:
         Raises:
             UserError: an option that there is not, as from another version; a wrong type.
         """
-        if isinstance(values, dict):
-            schedule = ScheduleOptions.from_json(values.get("sched_args", {}))
-            augmentation = values.get("augment_args", {})
-            augmentation = dataclass_from_json(AugmentOptions, augmentation, "augment_args.")
-            values = {**values, "sched_args": schedule, "augment_args": augmentation}
-        return dataclass_from_json(cls, values)
+        return schema.parse(cls, values)
 
 
 def preset(

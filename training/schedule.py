@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
 from dnnlib import UserError
-from dnnlib.util import dataclass_from_json
 
 # Deviation: short runs have shorter ticks, so that there is something to see while one waits.
 MIN_TICKS = 25
@@ -33,22 +31,6 @@ class ScheduleOptions:
     tick_kimg_dict: dict[int, float] = field(
         default_factory=lambda: {8: 28, 16: 24, 32: 20, 64: 16, 128: 12, 256: 8, 512: 6, 1024: 4}
     )
-
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> ScheduleOptions:
-        """The options that `dataclasses.asdict` gave; JSON made text of numbers that were keys.
-
-        Raises:
-            UserError: as `dnnlib.util.dataclass_from_json`.
-        """
-        if isinstance(values, dict):
-            tables = {
-                name: {int(key): entry for key, entry in value.items()}
-                for name, value in values.items()
-                if isinstance(value, dict)
-            }
-            values = values | tables
-        return dataclass_from_json(cls, values, "sched_args.")
 
     @property
     def is_constant(self) -> bool:

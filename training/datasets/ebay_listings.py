@@ -13,7 +13,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
-from dnnlib import UserError, downloads
+from dnnlib import UserError, urls
 from dnnlib.bulk_downloads import DownloadOptions, download_all, file_of
 from dnnlib.output import tqdm
 from dnnlib.util import one_line
@@ -135,7 +135,7 @@ def show_picture(picture: str) -> str:
     if not _is_url(picture):
         return one_line(picture)
     try:
-        return downloads.show(picture)
+        return urls.show(picture)
     except UserError:
         return "a URL"
 
@@ -232,7 +232,7 @@ def _split_paths(text: str, folder: str, separators: str) -> list[str]:
 
 def _is_url(picture: str) -> bool:
     # Whatever the scheme: the downloader says which it takes.
-    return downloads.is_url(picture)
+    return urls.is_url(picture)
 
 
 def _download(listings: _Listings, options: DownloadOptions) -> Lookup:
