@@ -24,6 +24,7 @@ from PIL import Image
 from dnnlib import UserError
 from dnnlib.files import check_free, staged_directory
 from dnnlib.output import tqdm
+from dnnlib.system import processor_count
 from dnnlib.util import one_line, printable
 from training.datasets.contact_sheet import ContactSheet
 from training.datasets.items import Item, ItemList, Seen, Source
@@ -154,7 +155,9 @@ def build(source: Source, output: Output) -> None:
         np.random.RandomState(123).shuffle(order)
     order = order[: output.max_images]
     with _pillow_warnings_off(), staged_directory(output.tfrecord_dir) as folder:
-        _Build(source, output, items, order, folder).run()
+        conversion = _Build(source, output, items, order, folder)
+        conversion.run()
+    conversion.print_summary()
 
 
 class _Build:
@@ -194,7 +197,6 @@ class _Build:
         self.labels.write(os.path.join(self.folder, f"{output.name}-rxx.labels"))
         self.sheet.save(os.path.join(self.folder, f"{output.name}-contact-sheet.png"))
         self._write_manifest(counts)
-        self._print_summary()
 
     def _write_shard(self, shard: Shard, size: int, results: Iterator[_Converted]) -> int:
         encoding = Encoding(self.output.encoding, self.output.quality)
@@ -248,7 +250,7 @@ class _Build:
             manifest["more_skipped"] = self.more_skipped
         write_manifest(self.folder, output.name, manifest)
 
-    def _print_summary(self) -> None:
+    def print_summary(self) -> None:
         output = self.output
         for entry in self.skipped[:MAX_NAMED]:
             print(f"skipped {printable(entry['file'])}: {entry['reason']}", file=sys.stderr)
@@ -379,8 +381,7 @@ def map_in_order(function: Callable, items: Iterable, workers: int | None = None
         The results, in the order of `items`.
     """
     if workers is None:
-        limited = hasattr(os, "sched_getaffinity")
-        workers = len(os.sched_getaffinity(0)) if limited else os.cpu_count() or 1
+        workers = processor_count()
     with ThreadPoolExecutor(workers) as pool:
         pending: deque = deque()
         try:
