@@ -6,11 +6,11 @@ import contextlib
 import hashlib
 import ipaddress
 import json
+import math
 import os
 import re
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO
 from urllib.parse import urlsplit
@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from dnnlib.files import atomic_write, open_regular
 from dnnlib.output import tqdm
 from dnnlib.public_web import Passing, PublicWeb, Refused
+from dnnlib.system import locked_file, user_cache
 from dnnlib.urls import show
 from dnnlib.util import UserError
 
@@ -47,9 +48,9 @@ class _Entry:
 
 
 def cache_folder() -> str:
-    """`$DNNLIB_CACHE_DIR`, or `~/.cache/dnnlib`."""
+    """`$DNNLIB_CACHE_DIR`, or the user's own, see `user_cache`."""
     folder = os.environ.get("DNNLIB_CACHE_DIR")
-    return os.path.abspath(folder or os.path.expanduser("~/.cache/dnnlib"))
+    return os.path.abspath(folder) if folder else user_cache()
 
 
 def cached(url: str, cache_dir: str | None = None) -> str | None:
@@ -92,11 +93,13 @@ def fetch(
     _check_scheme(url, allow_http)
     entry = _entry(url, cache_dir)
     try:
-        os.makedirs(os.path.dirname(entry.path), exist_ok=True)
-        with _locked(entry):
-            known = _checksum_if_whole(entry)
-            if known is None:
-                known = _download(url, entry, sha256, pauses)
+        known = _checksum_if_whole(entry)  # Also where the cache cannot be written.
+        if known is None:
+            os.makedirs(os.path.dirname(entry.path), exist_ok=True)
+            with locked_file(entry.lock, math.inf, _say_that_it_waits):
+                known = _checksum_if_whole(entry)  # Another process may have been faster.
+                if known is None:
+                    known = _download(url, entry, sha256, pauses)
     except OSError as error:
         folder = os.path.dirname(entry.path)
         raise UserError(f"cannot write in the cache {folder}: {error.strerror or error}") from error
@@ -138,25 +141,8 @@ def _is_this_machine(host: str) -> bool:
         return host == "localhost"
 
 
-@contextlib.contextmanager
-def _locked(entry: _Entry) -> Iterator[None]:
-    """Holds a lock that dies with this process, where the system and the file system have them."""
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        yield
-        return
-    handle = os.open(entry.lock, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o666)
-    try:
-        with contextlib.suppress(OSError):
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                print("Waiting for another process that downloads the same file", file=sys.stderr)
-                fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
+def _say_that_it_waits() -> None:
+    print("Waiting for another process that downloads the same file", file=sys.stderr)
 
 
 def _checksum_if_whole(entry: _Entry) -> str | None:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TextIO
 
 from dnnlib.output import SafeStream
+from dnnlib.system import Busy, locked_file, read_at
 from dnnlib.util import UserError, printable
 
 LOG = "log.txt"
@@ -52,26 +52,16 @@ def locked(run_dir: str) -> Iterator[None]:
         UserError: another process has the lock, or the folder cannot be written.
     """
     path = os.path.join(run_dir, LOG)
-    try:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}") from error
-    try:
-        _lock(handle, run_dir)
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locked_file(os.path.realpath(path)))
+        except OSError as error:
+            raise UserError(f"cannot write {path}: {error.strerror}") from error
+        except Busy:
+            raise UserError(
+                f"another process is working in {run_dir}: wait until it has ended, or end it first"
+            ) from None
         yield
-    finally:
-        os.close(handle)
-
-
-def _lock(handle: int, run_dir: str) -> None:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise UserError(
-            f"another process is working in {run_dir}: wait until it has ended, or end it first"
-        ) from None
-    except OSError:
-        pass  # No locks on this file system.
 
 
 @contextmanager
@@ -106,7 +96,7 @@ class _Tee(SafeStream):
         # Unbuffered: nothing is left to be written when a run is killed or a disk is full.
         self._file: int | None = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
         size = os.fstat(self._file).st_size
-        if size and os.pread(self._file, 1, size - 1) != b"\n":
+        if size and read_at(self._file, 1, size - 1) != b"\n":
             self.log("\n")  # What was written last was cut off.
 
     def write(self, text: str) -> int:

@@ -199,11 +199,11 @@ class MetricGroup:
                 try:
                     report = self._ready[name].run(evaluation, options.repeats)
                     self.reports.append(report)
+                    if run_dir is not None:
+                        results.write(report, run_dir)
                     print(results.result_line(report), flush=True)
                     for note in report.notes:
                         print(f"  {report.metric}: {note}", flush=True)
-                    if run_dir is not None:
-                        results.write(report, run_dir)
                 except FeatureNetworkMissing as error:
                     del self._ready[name]
                     self._failed(name, error)

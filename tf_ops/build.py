@@ -22,7 +22,7 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -30,6 +30,7 @@ from dnnlib import UserError, cli
 from dnnlib.downloads import cache_folder
 from dnnlib.files import atomic_write, staged_directory
 from dnnlib.ownership import exposure, make_folders
+from dnnlib.system import Busy, locked_file, user_cache
 from dnnlib.tensorflow_loader import load_tensorflow
 from dnnlib.util import one_line
 from tf_ops.compilers import (
@@ -51,7 +52,6 @@ _CXX_FLAGS = ("-std=c++17", "-fPIC", "-w")
 # Floating-point exceptions and errno would keep loops from being vectorised; nothing reads them.
 _KERNEL_FLAGS = ("-O3", "-fno-math-errno", "-fno-trapping-math")
 _COMPILE_SECONDS = 600.0
-_POLL_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class Recipe:
 
 def folders() -> list[str]:
     """Where libraries are kept: in the cache, or in that of the home if others can write there."""
-    caches = [cache_folder(), os.path.expanduser(os.path.join("~", ".cache", "dnnlib"))]
+    caches = [cache_folder(), user_cache()]
     return [os.path.join(cache, "tf_ops") for cache in dict.fromkeys(caches)]
 
 
@@ -130,11 +130,14 @@ def _library(recipe: Recipe, timeout: float) -> str:
     try:
         make_folders(folder)
         _check(path)
-        with _locked(recipe.folder + ".lock", 2 * timeout):
+        lock = recipe.folder + ".lock"
+        with locked_file(lock, 2 * timeout):
             if not os.path.isfile(path):
                 _build(recipe, timeout)
     except BuildError:
         raise
+    except Busy:
+        raise BuildError(f"another process holds {lock} for more than {2 * timeout:g} s") from None
     except (UserError, OSError) as error:
         if not os.path.isfile(path):  # Where files have no locks, another was faster.
             reason = error.strerror if isinstance(error, OSError) else None
@@ -292,34 +295,6 @@ def _first_error(log: str, code: int) -> str:
     lines = [line for line in Path(log).read_text(errors="replace").splitlines() if line.strip()]
     errors = [line for line in lines if "error" in line.lower()]
     return one_line((errors or lines[-1:] or [f"exit code {code}"])[0], 300)
-
-
-@contextlib.contextmanager
-def _locked(path: str, patience: float) -> Iterator[None]:
-    """Holds a lock that dies with this process; waits for others no longer than they may take."""
-    try:
-        import fcntl
-    except ImportError:  # Windows: the rename alone keeps the library whole.
-        yield
-        return
-    handle = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
-    try:
-        deadline = time.monotonic() + patience
-        while True:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise BuildError(
-                        f"another process holds {path} for more than {patience:g} s"
-                    ) from None
-                time.sleep(_POLL_SECONDS)
-            except OSError:
-                break  # No locks on this file system: the rename alone keeps the library whole.
-        yield
-    finally:
-        os.close(handle)
 
 
 def _digest(files: Sequence[Path]) -> str:

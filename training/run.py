@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import time
 from collections.abc import Generator, Mapping, Sequence
 from typing import Any, Protocol
@@ -12,6 +11,7 @@ import numpy as np
 
 from dnnlib import UserError, tflib
 from dnnlib.output import tqdm
+from dnnlib.system import peak_memory_gb
 from dnnlib.tflib import Network, autosummary, tfutil
 from dnnlib.tflib.build_functions import find_for_options
 from dnnlib.util import format_time
@@ -156,11 +156,11 @@ class Run:
                     self._measure_again()
                 self._steps(interrupts)
             except BaseException as error:  # Whatever ends the run, what it learned is saved.
-                print(f"Ended by {type(error).__name__} at {self.cur_nimg / 1000:g} kimg")
                 if self._is_whole:
                     self._save_end()
                 else:
                     self._save_snapshot()
+                print(f"Ended by {type(error).__name__} at {self.cur_nimg / 1000:g} kimg")
                 raise
             finally:
                 self.reports.close()
@@ -259,7 +259,7 @@ class Run:
             "lod": sched.lod,
             "minibatch": sched.minibatch_size,
             "augment": float(tflib.run(self.graph.augment.strength)),
-            "peak_memory_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+            "peak_memory_gb": peak_memory_gb(),
         }
         self.reports.tick(stats, self._values(), self.cur_nimg)
         options = self.options

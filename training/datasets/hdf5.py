@@ -25,7 +25,7 @@ from training.datasets.inspect import read_images
 from training.datasets.items import Item, Source
 from training.datasets.levels import image_levels
 from training.datasets.pictures import Unreadable
-from training.datasets.records import LevelReader, find_dataset, read_labels
+from training.datasets.records import LevelReader, find_dataset, load_array, read_labels
 
 CHUNK_BYTES = 1 << 17  # of images that are stored and read together
 
@@ -147,7 +147,7 @@ def _labels(path: str, count: int) -> np.ndarray | None:
     if not os.path.lexists(path):
         return None
     try:
-        labels = np.load(path, allow_pickle=False, mmap_mode="r")
+        labels = load_array(path)
     except (OSError, ValueError, EOFError, OverflowError) as error:
         raise UserError(f"cannot read labels {path}: {one_line(error)}") from error
     is_array = isinstance(labels, np.ndarray) and labels.dtype.kind in "fiub"

@@ -12,7 +12,9 @@ square (`levels`).
 
 from __future__ import annotations
 
+import io
 import json
+import mmap
 import os
 import re
 from collections.abc import Iterator
@@ -21,9 +23,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from dnnlib import UserError
+from dnnlib.system import open_for_reading, read_at
 from dnnlib.util import one_line
 from training.datasets.levels import BASE_LOG2, image_levels
-from training.datasets.tfrecords import RAW, Encoding, frame, index_records, serialize_image
+from training.datasets.tfrecords import RAW, Encoding, frame, index_records, mapped, serialize_image
 
 TOOL_VERSION = "1.1"
 _LEVEL_FILE = re.compile(r"(?s)(.*?)-r(0[2-9]|[1-9]\d)(?:-(\d{5})-of-(\d{5}))?\.tfrecords")
@@ -253,7 +256,7 @@ class LevelReader:
         self._index = np.concatenate(indexes)
         try:
             for path in paths:
-                self._descriptors.append(os.open(path, os.O_RDONLY))
+                self._descriptors.append(open_for_reading(path))
         except OSError as error:
             raise UserError(f"cannot read TFRecord file {path}: {error.strerror}") from error
 
@@ -264,7 +267,7 @@ class LevelReader:
         """The bytes of a record."""
         file = int(np.searchsorted(self._starts, number, side="right")) - 1
         offset, length = self._index[number].tolist()
-        return os.pread(self._descriptors[file], length, offset)
+        return read_at(self._descriptors[file], length, offset)
 
     def where(self, number: int) -> str:
         """Names a record in messages."""
@@ -318,13 +321,26 @@ def read_labels(dataset: DatasetFiles, path: str | None = None) -> np.ndarray | 
     elif not os.path.exists(path):
         path = os.path.join(dataset.folder, path)
     try:
-        # Mapped, so that a damaged header cannot ask for more memory than the file has.
-        labels = np.load(path, allow_pickle=False, mmap_mode="r")
+        labels = load_array(path)
     except (OSError, ValueError, EOFError, OverflowError) as error:
         raise UserError(f"cannot read labels {path}: {one_line(error)}") from error
     if not isinstance(labels, np.ndarray) or labels.ndim != 2 or labels.dtype.kind not in "fiub":
         raise UserError(f"labels {path} are not a matrix of numbers, one row per image")
     return np.asarray(labels, dtype=np.float32).copy()
+
+
+def load_array(path: str) -> np.ndarray:
+    """The array in an .npy file, mapped where the file system can do that.
+
+    A damaged header cannot ask for more memory than the file has.
+
+    Raises:
+        OSError, ValueError, EOFError, OverflowError: the file cannot be read.
+    """
+    with open(path, "rb") as file, mapped(file) as content:
+        if isinstance(content, mmap.mmap):
+            return np.load(path, allow_pickle=False, mmap_mode="r")
+        return np.load(io.BytesIO(content[:]), allow_pickle=False)
 
 
 def write_manifest(folder: str, name: str, manifest: dict) -> None:
