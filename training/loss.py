@@ -336,7 +336,7 @@ class PathLengthMean:
         return moved
 
     def apply(self) -> tf.Operation:
-        """An op that stores the average over the replicas; one that is not finite leaves the mean."""
+        """An op that stores the average over the replicas, unless it is not finite."""
         if not self._replicas:
             return tf.no_op()
         mean = tf.add_n(self._replicas) / len(self._replicas)

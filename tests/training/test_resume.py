@@ -89,7 +89,9 @@ def test_a_run_can_be_made_longer(run_dir, whole_run):
             resume(run_dir, **limit)
     resume(run_dir, total_kimg=2.1, keep_states=1)
     assert rows_of(run_dir)[-1]["kimg"] == 2.112
-    assert [os.path.basename(p) for p in find_states(str(run_dir))] == ["training-state-000002.npz"]
+    assert [os.path.basename(p) for p in find_states(str(run_dir))] == [
+        "training-state-000002.112.npz"
+    ]
 
 
 def test_an_older_state_serves_if_the_newest_is_broken(run_dir, whole_run, capsys):
@@ -98,7 +100,7 @@ def test_an_older_state_serves_if_the_newest_is_broken(run_dir, whole_run, capsy
     Path(newest).write_bytes(content[:5000])
     resume(run_dir)
     out = capsys.readouterr().out
-    assert f"Warning: {newest} is broken" in out and "from training-state-000000" in out
+    assert f"Warning: {newest} is broken" in out and "from training-state-000001.088" in out
     assert out.replace("\r", "").split("Warning:")[1] in (run_dir / "log.txt").read_text()
     assert final(run_dir) == final(whole_run)
     assert len(rows_of(run_dir)) == len(rows_of(whole_run))
@@ -174,8 +176,9 @@ def test_states_are_saved_between_snapshots_that_are_far_apart(run_dir, whole_ru
 def test_what_was_not_measured_is_measured(run_dir):
     """A run that is ended while metrics are measured has the state of that moment already."""
     # Ended between two metrics, and after both.
-    (run_dir / "metric-a.jsonl").write_text('{"snapshot": "network-snapshot-000001"}\n')
-    for expected in (["network-snapshot-000001.pkl"], []):
+    row = '{"snapshot": "network-snapshot-000001.600"}\n'
+    (run_dir / "metric-a.jsonl").write_text(row)
+    for expected in (["network-snapshot-000001.600.pkl"], []):
         metrics = Metrics()
         resume(run_dir, metrics)
         assert metrics.measured == expected
