@@ -7,6 +7,7 @@ import argparse
 import re
 
 from dnnlib import cli
+from training import pretrained
 
 _EXAMPLES = """examples:
   # 26 pictures, one file each:
@@ -52,7 +53,7 @@ def _parse_args() -> argparse.Namespace:
         )
         sub.add_argument(
             "--network",
-            type=cli.path,
+            type=cli.checked(pretrained.existing),
             required=True,
             help="snapshot: a .pkl file, its https URL, the name of a published network, "
             "or an .npz of weights",

@@ -148,7 +148,7 @@ def test_an_error_between_steps_loses_nothing(run_dir, whole_run, monkeypatch):
         broken.setattr(TFRecordDataset, "minibatches", fail)
         with pytest.raises(OSError, match="the disk is gone"):
             resume(run_dir)
-    assert read_meta(newest_state(str(run_dir)))["counters"]["cur_nimg"] == 576 + 5 * 64
+    assert read_meta(newest_state(str(run_dir)))["counters"]["cur_nimg"] == 1088 + 5 * 64
     assert (run_dir / "network-snapshot-000000.pkl").read_bytes() == snapshot  # of its own tick
     resume(run_dir)
     assert final(run_dir) == final(whole_run)
@@ -169,7 +169,7 @@ def test_states_are_saved_between_snapshots_that_are_far_apart(run_dir, whole_ru
     monkeypatch.setattr(training.run, "save_state", save)
     monkeypatch.setattr(training.run, "_STATE_SECONDS", 0)
     resume(run_dir)
-    assert saved == list(range(640, 1601, 64))  # every tick
+    assert saved == list(range(1152, 1601, 64))  # every tick
     assert final(run_dir) == final(whole_run)
 
 
@@ -302,7 +302,7 @@ def test_a_run_that_does_not_fit_is_one_line(tmp_path, whole_run):
             options["dataset_args"] |= {"max_label_size": 0}
         path.write_text(json.dumps(options))
     words = {
-        "broken": "cannot read state broken/training-state-000000.npz",
+        "broken": "cannot read state broken/training-state-000001.088.npz",
         "newer": "training-state-000002.npz has format 9, this version reads 1: update",
         "other-size": "larger is not what the run was started with: resolution is 16, not 4",
         "other-count": "label_size is 0, not 6; num_images is 21, not 20",
