@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from dnnlib import UserError, cli
+from dnnlib.run_dir import next_run_dir
 from dnnlib.tensorflow_loader import load_tensorflow
 from metrics import METRICS
 from metrics.feature_networks.sources import FeatureSources, find_feature_net
@@ -103,7 +104,12 @@ def _add_basics(add: Callable) -> None:
         "discriminator scores them is reported as r_v (default: none)",
     )
     add("--cond", type=cli.boolean, default=True, help="use the data set's labels (true)")
-    add("--dry-run", "-n", action="store_true", help="print the options and stop")
+    add(
+        "--dry-run",
+        "-n",
+        action="store_true",
+        help="print the options, and on stderr what the run would be and take, and stop",
+    )
     add(
         "--demo",
         action="store_true",
@@ -297,7 +303,8 @@ def main() -> None:
     if args.metricdata is not None and not held_out:
         metric_folder = dataset_folder("--metricdata", args.metricdata, args.data_dir)
     if args.dry_run:
-        print(json.dumps(options.to_json(), indent=2))
+        print(json.dumps(options.to_json(), indent=2), flush=True)
+        _print_plan(args, options, run_dir)
         return
     load_tensorflow()
     if args.demo:
@@ -316,6 +323,23 @@ def main() -> None:
     except Diverged as error:
         print(f"run_training.py: error: {error}", file=sys.stderr)
         raise SystemExit(1) from error
+
+
+def _print_plan(args: argparse.Namespace, options: TrainingOptions, run_dir: str | None) -> None:
+    """What the run would be, on stderr: stdout has the options for programs."""
+    if run_dir is None:
+        desc = "stylegan2-demo-1gpu" if args.demo else _description(args)
+        run_dir = next_run_dir(args.result_dir, desc)
+    print(f"Run directory: {run_dir}", file=sys.stderr)
+    if args.demo and not os.path.isdir(options.dataset_args["tfrecord_dir"]):
+        return  # It is drawn first.
+    load_tensorflow()
+    from training import plan
+
+    try:
+        print(plan.describe(options), file=sys.stderr)
+    except UserError as error:
+        print(f"No more can be said: {error}", file=sys.stderr)
 
 
 def _metrics(
