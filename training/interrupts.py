@@ -5,10 +5,16 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
 _NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal came within `Interrupts.raised`."""
 
 
 class Interrupts:
@@ -23,6 +29,7 @@ class Interrupts:
 
     def __init__(self) -> None:
         self.received: int | None = None
+        self._raises = False
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> Interrupts:
@@ -42,13 +49,27 @@ class Interrupts:
             return SystemExit(128 + signal.SIGTERM)
         return KeyboardInterrupt()
 
+    @contextmanager
+    def raised(self) -> Iterator[None]:
+        """A block of work that can be repeated: the first signal ends it by `Interrupted`."""
+        self._raises = True
+        try:
+            if self.received is not None:
+                raise Interrupted
+            yield
+        finally:
+            self._raises = False
+
     def _note(self, number: int, _frame: FrameType | None) -> None:
         is_first = self.received is None
         if is_first:
             self.received = number
-            text = f"\n{_NAMES[number]}: finishing the step, then saving; once more stops at once\n"
+            doing = "stopping what is measured" if self._raises else "finishing the step"
+            text = f"\n{_NAMES[number]}: {doing}, then saving; once more stops at once\n"
             os.write(2, text.encode())  # print is not for signal handlers
         for other in self._previous:
             signal.signal(other, signal.SIG_DFL)
         if not is_first:  # It came while the first one was being noted.
             os.kill(os.getpid(), number)
+        elif self._raises:
+            raise Interrupted
