@@ -146,9 +146,9 @@ def build(source: Source, output: Output) -> None:
     check_free(output.tfrecord_dir)  # before a million items are listed
     items = ItemList(tqdm(source.items, unit=" items", desc="listing", disable=None, leave=False))
     if not items:
-        raise UserError(f"no pictures to convert: {_first_reason(source) or 'nothing is left'}")
+        raise UserError(f"no pictures to convert: {_first_reason(source.skipped) or 'nothing is left'}")
     if output.strict and source.skipped:
-        raise UserError(_first_reason(source))
+        raise UserError(_first_reason(source.skipped))
     order = np.arange(len(items))
     if output.shuffle:
         np.random.RandomState(123).shuffle(order)
@@ -175,8 +175,10 @@ class _Build:
     ):
         self.source, self.output, self.reader = source, output, reader
         self.items, self.order, self.folder = items, order, folder
-        self.skipped = source.skipped
-        self.found = len(items) + len(source.skipped)
+        self.skipped = [*source.skipped]
+        self.more_skipped = getattr(source.skipped, "unnamed", 0)  # than there is room to name
+        self.listing_skipped = len(source.skipped) + self.more_skipped
+        self.found = len(items) + self.listing_skipped
         self.count = self.duplicates = 0
         self.profiles: Counter[str] = Counter()
         self.height, self.width = output.size or _common_size(source, items, order, reader)
@@ -208,7 +210,7 @@ class _Build:
                 size = int(ends[shard + 1] - ends[shard])
                 counts.append(self._write_shard(Shard(shard, output.shards), size, results))
         if not self.count and not output.only_shards:
-            raise UserError(f"no picture is readable: {_first_reason(self.source)}")
+            raise UserError(f"no picture is readable: {_first_reason(self.skipped)}")
         self.labels.write(os.path.join(self.folder, f"{output.name}-rxx.labels"))
         self.sheet.save(os.path.join(self.folder, f"{output.name}-contact-sheet.png"))
         self._write_manifest(counts)
@@ -260,6 +262,7 @@ class _Build:
             manifest["items_sha256"] = self.items.digest  # parts of one dataset list the same
         if output.only_shards:
             manifest["only_shards"] = list(output.only_shards)
+            manifest["listing_skipped"] = self.listing_skipped  # all parts have these in common
         if output.dedupe:
             manifest["duplicates"] = self.duplicates
         manifest |= self.labels.describe()
@@ -282,6 +285,9 @@ class _Build:
             text += f"{len(self.labels.classes)} classes, "
         if output.dedupe:
             text += f"{self.duplicates} duplicates left out, "
+        ignored = self.profiles.total() - self.profiles["converted"]
+        if ignored:
+            text += f"{ignored} color profiles ignored, "
         print(f"{text}{skipped} files skipped")
         if output.only_shards:
             print("This is a part: join all parts with dataset_tool.py merge")
@@ -442,8 +448,8 @@ def _pillow_warnings_off() -> Iterator[None]:
         yield
 
 
-def _first_reason(source: Source) -> str:
-    if not source.skipped:
+def _first_reason(skipped: list[dict[str, str]]) -> str:
+    if not skipped:
         return ""
-    entry = source.skipped[0]
+    entry = skipped[0]
     return f"cannot read {printable(entry['file'])}: {one_line(entry['reason'])}"
