@@ -1,7 +1,7 @@
 """What JPEG and PNG files ask of whoever decodes them, from their headers alone.
 
 Both formats are decoded in a time that grows with the number of pixels, if nothing in the file is
-out of the common: tens of thousands of scans over the same pixels, or of parts with nothing in them.
+out of the common, like tens of thousands of scans over the same pixels, or of empty parts.
 """
 
 from __future__ import annotations

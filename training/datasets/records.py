@@ -28,7 +28,14 @@ from dnnlib.files import open_regular
 from dnnlib.schema import Range
 from dnnlib.util import one_line
 from training.datasets.levels import BASE_LOG2, image_levels
-from training.datasets.tfrecords import RAW, Encoding, frame, index_records, serialize_image
+from training.datasets.tfrecords import (
+    RAW,
+    Encoding,
+    frame,
+    index_records,
+    parse_image,
+    serialize_image,
+)
 
 MAX_LABEL_SIZE = 1_000_000
 TOOL_VERSION = "1.1"
@@ -247,6 +254,7 @@ def _check_complete(
     for log2 in (*needed, dataset.finest):
         for shard in present:
             if shard not in levels.get(log2, {}):
+                _check_first_record(dataset.levels[dataset.finest][0])
                 path = level_path(dataset.folder, dataset.name, log2, Shard(shard, count))
                 raise UserError(f"dataset {dataset.folder} is incomplete: {path} is missing")
     _check_files(dataset)
@@ -255,6 +263,18 @@ def _check_complete(
             f"{dataset.folder} holds {len(present)} of {count} shards of a dataset: "
             "join all parts with dataset_tool.py merge"
         )
+
+
+def _check_first_record(path: str) -> None:
+    """Raises a UserError if a file holds records of another kind, like those of other programs."""
+    index = index_records(path, may_be_empty=True)
+    try:
+        for offset, length in index[:1].tolist():
+            with open_regular(path) as file:
+                file.seek(offset)
+                parse_image(file.read(length))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is no level of a dataset: record 0: {error}") from error
 
 
 def _check_files(dataset: DatasetFiles) -> None:
