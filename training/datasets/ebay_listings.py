@@ -21,6 +21,7 @@ from dnnlib.util import one_line
 from training.datasets.folders import inside
 from training.datasets.items import Item, Lookup, Seen, Source
 from training.datasets.picture_reader import PictureReader
+from training.datasets.pictures import Unreadable
 from training.datasets.tables import LeftOut, Table, class_of, open_table
 
 # Usual names of columns in small letters without blanks and punctuation, the best first.
