@@ -43,6 +43,7 @@ from training.datasets.tfrecords import ENCODINGS, Encoding, to_picture
 MAX_NAMED = 20  # skipped files named on the screen; the manifest names all
 MAX_SKIPPED = 10_000  # skipped files that the manifest names
 MAX_SHARDS = 99_999
+_LARGEST_NUMBER = float(np.finfo(np.float32).max)  # of labels, which are stored as float32
 _LABEL_BYTES = 1 << 20  # of labels that are written at once
 
 
@@ -147,9 +148,11 @@ def build(source: Source, output: Output) -> None:
     check_free(output.tfrecord_dir)  # before a million items are listed
     items = ItemList(tqdm(source.items, unit=" items", desc="listing", disable=None, leave=False))
     if not items:
-        raise UserError(f"no pictures to convert: {_first_reason(source) or 'nothing is left'}")
+        raise UserError(
+            f"no pictures to convert: {_first_reason(source.skipped) or 'nothing is left'}"
+        )
     if output.strict and source.skipped:
-        raise UserError(_first_reason(source))
+        raise UserError(_first_reason(source.skipped))
     order = np.arange(len(items))
     if output.shuffle:
         np.random.RandomState(123).shuffle(order)
@@ -178,9 +181,10 @@ class _Build:
     ):
         self.source, self.output, self.reader = source, output, reader
         self.items, self.order, self.folder = items, order, folder
-        self.skipped = source.skipped
+        self.skipped = [*source.skipped]
         self.more_skipped = getattr(source.skipped, "unnamed", 0)  # than there is room to name
-        self.found = len(items) + len(source.skipped) + self.more_skipped
+        self.listing_skipped = len(source.skipped) + self.more_skipped
+        self.found = len(items) + self.listing_skipped
         self.count = self.duplicates = 0
         self.profiles: Counter[str] = Counter()
         self.height, self.width = output.size or _common_size(source, items, order, reader)
@@ -212,7 +216,7 @@ class _Build:
                 size = int(ends[shard + 1] - ends[shard])
                 counts.append(self._write_shard(Shard(shard, output.shards), size, results))
         if not self.count and not output.only_shards:
-            raise UserError(f"no picture is readable: {_first_reason(self.source)}")
+            raise UserError(f"no picture is readable: {_first_reason(self.skipped)}")
         self.labels.write(os.path.join(self.folder, f"{output.name}-rxx.labels"))
         self.sheet.save(os.path.join(self.folder, f"{output.name}-contact-sheet.png"))
         self._write_manifest(counts)
@@ -263,6 +267,7 @@ class _Build:
             manifest["items_sha256"] = self.items.digest  # parts of one dataset list the same
         if output.only_shards:
             manifest["only_shards"] = list(output.only_shards)
+            manifest["listing_skipped"] = self.listing_skipped  # all parts have these in common
         if output.dedupe:
             manifest["duplicates"] = self.duplicates
         manifest |= self.labels.describe()
@@ -286,6 +291,9 @@ class _Build:
             text += f"{count} {'class' if count == 1 else 'classes'}, "
         if output.dedupe:
             text += f"{self.duplicates} duplicates left out, "
+        ignored = self.profiles.total() - self.profiles["converted"]
+        if ignored:
+            text += f"{ignored} color profiles ignored, "
         print(f"{text}{skipped} files skipped")
         if output.only_shards:
             print("This is a part: join all parts with dataset_tool.py merge")
@@ -353,6 +361,11 @@ class _Labels:
         if self._row_size:
             if not isinstance(item.label, tuple) or len(item.label) != self._row_size:
                 raise UserError(f"{printable(item.name)} has no label of {self._row_size} numbers")
+            if not all(-_LARGEST_NUMBER <= value <= _LARGEST_NUMBER for value in item.label):
+                raise UserError(
+                    f"{printable(item.name)} has a label that is not finite, {list(item.label)}: "
+                    "leave it out, or fill the gap in its labels"
+                )
             self._values.extend(item.label)
         elif self.classes:
             if item.label is None or isinstance(item.label, tuple):
@@ -447,8 +460,8 @@ def _pillow_warnings_off() -> Iterator[None]:
         yield
 
 
-def _first_reason(source: Source) -> str:
-    if not source.skipped:
+def _first_reason(skipped: list[dict[str, str]]) -> str:
+    if not skipped:
         return ""
-    entry = source.skipped[0]
+    entry = skipped[0]
     return f"cannot read {printable(entry['file'])}: {one_line(entry['reason'])}"

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Iterator
 
@@ -104,7 +105,7 @@ def subset(source: Source, items: ItemList, order: np.ndarray, mirror: bool = Fa
         source.label_names,
         classes=source.classes or items.classes,
         channels=source.channels,
-        skipped=[*source.skipped],
+        skipped=copy.copy(source.skipped),
     )
 
 
