@@ -13,15 +13,10 @@ from dataclasses import replace
 from dnnlib import UserError
 from training.datasets.archives import open_archive
 from training.datasets.build import Output, build
+from training.datasets.classes import check_missing, split_mode, with_counts
 from training.datasets.folders import open_folder
 from training.datasets.items import Item, Lookup, Source
-from training.datasets.labels import (
-    LabelOptions,
-    add_labels,
-    check_missing,
-    split_mode,
-    with_counts,
-)
+from training.datasets.labels import LabelOptions, add_labels
 
 # The first that is there counts: NVIDIA's, and Hugging Face's.
 LABEL_FILES = ("dataset.json", "metadata.jsonl", "metadata.csv", "metadata.parquet")
@@ -72,7 +67,7 @@ def images_source(
         return source
     facts["labels"] = labels
     if labels == "folders":
-        source.items = with_counts(_items_by_folder(pictures.names, source), "folders")
+        source.items = with_counts(_items_by_folder(pictures.names, source), source, labels)
         return source
     where = pictures.file(labels) if pictures.has(labels) else nullcontext(labels)
     with where as path:
