@@ -253,7 +253,9 @@ class _LabelFile:
             self._an_unknown = self._an_unknown or name
             several = picture == AMBIGUOUS and picture is not None
             reason = "could be several pictures" if several else "is not among the pictures"
-            self._source.skipped.append({"file": where, "reason": f"{name} {reason}"})
+            self._source.skipped.append(
+                {"file": where, "reason": f"{one_line(name, 200)} {reason}"}
+            )
 
     def _labels(self, cell: object) -> list[Label] | None:
         if isinstance(cell, tuple):
@@ -280,7 +282,7 @@ class _LabelFile:
         if not len(table):
             raise UserError(
                 f"no picture is in the labels: {self._title} names "
-                f"'{printable(self._an_unknown)}', {source.facts['source']} holds "
+                f"'{printable(one_line(self._an_unknown, 200))}', {source.facts['source']} holds "
                 f"'{printable(next(iter(names)))}'"
             )
         source.facts |= {"rows": self._rows, "missing": self._missing}
@@ -300,13 +302,13 @@ class _LabelFile:
             if labels and len(labels) > 1:
                 count += 1
                 if len(examples) < _NAMED:
-                    examples.append(f"{name} ({', '.join(map(str, labels))})")
+                    examples.append(f"{name} ({one_line(', '.join(map(str, labels)), 90)})")
             texts.update(label for label in labels or () if isinstance(label, str))
         if count:
             raise UserError(
                 f"{self._title} gives {count_of(count, 'picture')} several labels that "
-                f"contradict each other: {one_line(printable('; '.join(examples)), 300)}; leave one row for a picture, or "
-                f"use --labels={self._title}:multi for pictures in several classes"
+                f"contradict each other: {one_line('; '.join(examples))}; leave one row for a "
+                f"picture, or use --labels={self._title}:multi for pictures in several classes"
             )
         for text in texts:
             parts.update(set(text.split(", ")))
@@ -314,7 +316,7 @@ class _LabelFile:
         if several and self._options.mode is None:
             raise UserError(
                 f"{self._title}: {count_of(len(several), 'text')} may be several labels, like "
-                f"'{printable(sorted(several)[0])}': use --labels={self._title}:multi for pictures "
+                f"'{printable(one_line(sorted(several)[0], 200))}': use --labels={self._title}:multi for pictures "
                 "in several classes, or :single if each text is one class"
             )
 
