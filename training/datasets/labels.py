@@ -314,10 +314,11 @@ class _LabelFile:
             parts.update(set(text.split(", ")))
         several = [t for t in texts if ", " in t and all(parts[p] > 1 for p in t.split(", "))]
         if several and self._options.mode is None:
+            example = printable(one_line(sorted(several)[0], 200))
             raise UserError(
                 f"{self._title}: {count_of(len(several), 'text')} may be several labels, like "
-                f"'{printable(one_line(sorted(several)[0], 200))}': use --labels={self._title}:multi for pictures "
-                "in several classes, or :single if each text is one class"
+                f"'{example}': use --labels={self._title}:multi for pictures in several classes, "
+                "or :single if each text is one class"
             )
 
     def set_classes(self, classes: list[int | str]) -> None:
