@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 _WAYS_ON = {
-    "picture": "convert it to JPEG or PNG",
+    "picture": "save it as JPEG or PNG",
     "raw": "develop it to JPEG, with the program of the camera, darktable or RawTherapee",
     "drawing": "export it as PNG or JPEG",
     "video": "save its frames as pictures first: ffmpeg -i VIDEO %06d.png",
@@ -24,7 +24,7 @@ class FileKind:
             records (pictures in one file), text, placeholder (for a file that is elsewhere),
             special (what is no regular file), other.
         suffixes: in small letters with a dot; they decide where the bytes leave it open.
-        way_on: what to do with such a file, as in `convert it to JPEG`, or "".
+        way_on: what to do with such a file, as in `save it as JPEG`, or "".
     """
 
     name: str
@@ -176,7 +176,7 @@ KINDS = {
     ),
     "bplist": _kind("a property list of macOS", "other"),
     "program": _kind("a program", "other"),
-    "empty": _kind("empty", "placeholder", "", "download the file itself again"),
+    "empty": _kind("an empty file", "placeholder", "", "download the file itself again"),
     "zeros": _kind(
         "nothing but zero bytes, as if a copy had broken off",
         "placeholder",

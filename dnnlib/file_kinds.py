@@ -14,7 +14,7 @@ import struct
 import zlib
 
 from dnnlib.file_kind_table import KINDS, MAGIC, FileKind
-from dnnlib.util import UserError
+from dnnlib.files import open_regular
 
 HEAD_BYTES, TAIL_BYTES = 4096, 1 << 16
 _UNPACKED_BYTES = 4096  # of what is compressed
@@ -46,11 +46,9 @@ def read_ends(path: str) -> tuple[bytes, bytes]:
     """The first HEAD_BYTES and the last TAIL_BYTES of a regular file; they may overlap.
 
     Raises:
-        OSError: it cannot be read.
-        UserError: it is no regular file; nothing is read of it then, since a pipe might wait for
-            ever.
+        OSError: it cannot be read, or is no regular file.
     """
-    with os.fdopen(_open_regular(path), "rb", buffering=0) as file:
+    with open_regular(path) as file:
         head = file.read(HEAD_BYTES)
         size = os.fstat(file.fileno()).st_size
         file.seek(max(0, size - TAIL_BYTES))
@@ -79,25 +77,6 @@ def by_suffix(name: str) -> FileKind | None:
     """What a file of this name should be, or None."""
     suffix = os.path.splitext(name)[1].lower()
     return next((kind for kind in KINDS.values() if suffix and suffix in kind.suffixes), None)
-
-
-def _open_regular(path: str) -> int:
-    """A descriptor of a regular file.
-
-    Raises:
-        OSError, UserError: as `read_ends` does.
-    """
-    # The second look is at what was opened, which may have become something else in between;
-    # without blocking, since to open a pipe would wait for somebody who writes.
-    special = _special(os.stat(path).st_mode)
-    if special is None:
-        flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-        handle = os.open(path, flags)
-        special = _special(os.fstat(handle).st_mode)
-        if special is None:
-            return handle
-        os.close(handle)
-    raise UserError(f"{path} is {KINDS[special].name}, expected a file")
 
 
 def _special(mode: int) -> str | None:

@@ -34,7 +34,8 @@ from training.datasets.columns import (
 from training.datasets.embedded import EmbeddedPictures
 from training.datasets.items import Item, Lookup, Seen, Source
 from training.datasets.local_pictures import LocalPictures
-from training.datasets.pictures import Unreadable, open_image
+from training.datasets.picture_reader import PictureReader
+from training.datasets.pictures import Unreadable
 from training.datasets.tables import LeftOut, Table, open_table
 
 LABELS = ("category", "none")
@@ -172,14 +173,8 @@ def larger(url: str) -> str:
 
 def picture_problem(picture: str | bytes) -> str | None:
     """Why a path or the content of a file is no whole picture; None if it is one."""
-    try:
-        with open_image(picture) as image:
-            if image.format in ("JPEG", "MPO"):
-                image.draft(None, (1, 1))  # An eighth of the size is quick, and reads to the end.
-            image.load()
-    except Unreadable as error:
-        return str(error)
-    return None
+    with PictureReader() as reader:
+        return reader.problem(picture)
 
 
 def show_picture(picture: str) -> str:

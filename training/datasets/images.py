@@ -5,6 +5,7 @@ them: folder names, or a file, see `labels`.
 from __future__ import annotations
 
 import os
+import sys
 import unicodedata
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -17,6 +18,8 @@ from training.datasets.classes import check_missing, split_mode, with_counts
 from training.datasets.folders import open_folder
 from training.datasets.items import Item, Lookup, Source
 from training.datasets.labels import LabelOptions, add_labels
+from training.datasets.passed_over import OtherDataset, other_dataset
+from training.datasets.pictures import printable
 
 # The first that is there counts: NVIDIA's, and Hugging Face's.
 LABEL_FILES = ("dataset.json", "metadata.jsonl", "metadata.csv", "metadata.parquet")
@@ -52,8 +55,12 @@ def images_source(
 ) -> Source:
     """The pictures of a folder or an archive in the order of their names; see above."""
     pictures = open_folder(image_dir) if os.path.isdir(image_dir) else open_archive(image_dir)
+    other = other_dataset(pictures.paths())
     if not len(pictures.names):
-        raise UserError(f"no image files in {image_dir}{' or its folders' * pictures.is_folder}")
+        where = f"{image_dir}{' or its folders' * pictures.is_folder}"
+        raise UserError(f"no image files in {where}{_instead(other, pictures.skipped)}")
+    if other and labels == "auto" and not any(map(pictures.has, LABEL_FILES)):
+        print(f"note: {image_dir} is like {other.said}", file=sys.stderr)
     options = options or LabelOptions()
     facts = {"source": os.path.abspath(image_dir)}
     source = Source((), pictures.read, facts, skipped=pictures.skipped)
@@ -100,6 +107,17 @@ def _check_readable(path: str, labels: str) -> None:
         raise UserError(
             f"--labels={labels}: {error.strerror}; use none, folders, or a JSON file or a table"
         ) from error
+
+
+def _instead(other: OtherDataset | None, skipped: list[dict[str, str]]) -> str:
+    """What there is in the place of pictures."""
+    if other:
+        return f", but {other.name}: {other.way_on}"
+    if not skipped:
+        return ""
+    return f", but {printable(skipped[0]['file'])}, which is {skipped[0]['reason']}" + (
+        f"; {len(skipped) - 1} other files are no pictures either" if skipped[1:] else ""
+    )
 
 
 def _items_by_folder(names: Lookup, source: Source) -> Iterator[Item]:

@@ -187,6 +187,8 @@ def _readable(title: str) -> Iterator[None]:
 def _check_kind(path: str, title: str) -> None:
     """Refuses what is no text, by name."""
     kind = recognize(path)
+    if kind is KINDS["empty"]:
+        raise UserError(f"the table {title} is empty: expected names of columns in the first line")
     is_text = kind.group in ("text", "other") and kind not in (KINDS["html"], KINDS["xml"])
     if not (is_text or _is_packed_text(kind.name)):
         raise UserError(f"the table {title} is {kind.said}; expected CSV, TSV or JSON")
