@@ -9,10 +9,10 @@ from dnnlib import UserError
 from dnnlib.bulk_downloads import DownloadOptions
 from dnnlib.files import check_free
 from training.datasets.build import Output, build
+from training.datasets.classes import check_missing
 from training.datasets.ebay_listings import ListingOptions, listings_source
 from training.datasets.ebay_products import find_products, products_source
 from training.datasets.items import Item, Source
-from training.datasets.labels import check_missing
 from training.datasets.pictures import Unreadable
 
 

@@ -22,6 +22,7 @@ from training.datasets.cells import (
     classes_in,
     split_images,
 )
+from training.datasets.classes import multi_hot, sorted_classes, split_mode, with_counts
 from training.datasets.columns import (
     CATEGORY_COLUMNS,
     ID_COLUMNS,
@@ -31,7 +32,6 @@ from training.datasets.columns import (
 )
 from training.datasets.embedded import EmbeddedPictures
 from training.datasets.items import Item, Lookup, Seen, Source
-from training.datasets.labels import multi_hot, sorted_classes, split_mode, with_counts
 from training.datasets.local_pictures import LocalPictures
 from training.datasets.picture_reader import PictureReader
 from training.datasets.pictures import Unreadable
@@ -119,7 +119,8 @@ def listings_source(
     }
     source = Source((), listings.read, facts)
     items = _items(listings, failures, source, mode)
-    source.items = with_counts(_multi(items, source) if mode == "multi" else items, "categories")
+    items = _multi(items, source) if mode == "multi" else items
+    source.items = with_counts(items, source, "categories", mode == "multi")
     return source
 
 

@@ -15,15 +15,10 @@ from dnnlib import UserError
 from dnnlib.util import printable
 from training.datasets.archives import open_archive
 from training.datasets.build import Output, build
+from training.datasets.classes import check_missing, split_mode, with_counts
 from training.datasets.folders import open_folder
 from training.datasets.items import Item, Lookup, Source
-from training.datasets.labels import (
-    LabelOptions,
-    add_labels,
-    check_missing,
-    split_mode,
-    with_counts,
-)
+from training.datasets.labels import LabelOptions, add_labels
 from training.datasets.passed_over import OtherDataset, other_dataset
 
 # The first that is there counts: NVIDIA's, and Hugging Face's.
@@ -64,9 +59,9 @@ def images_source(
     if not len(pictures.names):
         where = f"{image_dir}{' or its folders' * pictures.is_folder}"
         raise UserError(f"no image files in {where}{_instead(other, pictures.skipped)}")
-    options = options or LabelOptions()
-    if other and labels == "auto" and not any(pictures.has(name) for name in LABEL_FILES):
+    if other and labels == "auto" and not any(map(pictures.has, LABEL_FILES)):
         print(f"note: {image_dir} is like {other.said}", file=sys.stderr)
+    options = options or LabelOptions()
     facts = {"source": os.path.abspath(image_dir)}
     source = Source((), pictures.read, facts, skipped=pictures.skipped)
     if labels == "auto":
@@ -79,7 +74,7 @@ def images_source(
         return source
     facts["labels"] = labels
     if labels == "folders":
-        source.items = with_counts(_items_by_folder(pictures.names, source), "folders")
+        source.items = with_counts(_items_by_folder(pictures.names, source), source, labels)
         return source
     where = pictures.file(labels) if pictures.has(labels) else nullcontext(labels)
     with where as path:
@@ -89,17 +84,6 @@ def images_source(
             facts["label_mode"] = mode
         add_labels(source, pictures.names, path, labels, options)
     return source
-
-
-def _instead(other: OtherDataset | None, skipped: list[dict[str, str]]) -> str:
-    """What there is in the place of pictures."""
-    if other:
-        return f", but {other.name}: {other.way_on}"
-    if not skipped:
-        return ""
-    return f", but {printable(skipped[0]['file'])}, which is {skipped[0]['reason']}" + (
-        f"; {len(skipped) - 1} other files are no pictures either" if skipped[1:] else ""
-    )
 
 
 def _refuse_options(labels: str, mode: str | None, options: LabelOptions) -> None:
@@ -123,6 +107,17 @@ def _check_readable(path: str, labels: str) -> None:
         raise UserError(
             f"--labels={labels}: {error.strerror}; use none, folders, or a JSON file or a table"
         ) from error
+
+
+def _instead(other: OtherDataset | None, skipped: list[dict[str, str]]) -> str:
+    """What there is in the place of pictures."""
+    if other:
+        return f", but {other.name}: {other.way_on}"
+    if not skipped:
+        return ""
+    return f", but {printable(skipped[0]['file'])}, which is {skipped[0]['reason']}" + (
+        f"; {len(skipped) - 1} other files are no pictures either" if skipped[1:] else ""
+    )
 
 
 def _items_by_folder(names: Lookup, source: Source) -> Iterator[Item]:

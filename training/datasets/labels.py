@@ -6,13 +6,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from dnnlib import UserError
-from dnnlib.output import tqdm
 from dnnlib.util import one_line, printable
 from training.datasets.cells import class_of, classes_in, holds_several
+from training.datasets.classes import count_of, multi_hot, sorted_classes, with_counts
 from training.datasets.columns import FILE_COLUMNS, LABEL_COLUMNS, LABEL_NUMBERS, label_column
 from training.datasets.items import Item, Label, Lookup, Source
 from training.datasets.json_values import JsonReader
@@ -22,7 +22,6 @@ from training.datasets.tables import Table, is_parquet, parquet_table, plain, te
 
 LARGEST_NUMBER = 3.4e38  # labels are stored as float32
 _NAMED = 3  # examples in a message
-_NAMED_CLASSES = 20
 
 
 @dataclass(frozen=True)
@@ -42,12 +41,6 @@ class LabelOptions:
     encoding: str | None = None
     mode: str | None = None
     allow_missing: bool = False
-
-
-def split_mode(labels: str) -> tuple[str, str | None]:
-    """`labels.csv:multi` is ("labels.csv", "multi")."""
-    what, colon, mode = labels.rpartition(":")
-    return (what, mode) if colon and mode in ("multi", "single") else (labels, None)
 
 
 def add_labels(source: Source, names: Lookup, path: str, title: str, options: LabelOptions) -> None:
@@ -81,42 +74,6 @@ def add_labels(source: Source, names: Lookup, path: str, title: str, options: La
     if options.mode == "multi":
         labels.set_classes(sorted_classes(c for _, found in table.items() for c in found or ()))
     source.items = labels.items(names, table)
-
-
-def sorted_classes(classes: Iterable[int | str]) -> list[int | str]:
-    """Each class once: numbers ascending, then texts."""
-    return sorted(set(classes), key=lambda label: (isinstance(label, str), label))
-
-
-def multi_hot(found: Iterable[int | str], classes: Sequence[int | str]) -> tuple[float, ...]:
-    """1 for each class that a picture is in, else 0."""
-    wanted = set(found)
-    return tuple(float(label in wanted) for label in classes)
-
-
-def with_counts(items: Iterable[Item], what: str) -> Iterator[Item]:
-    """Passes items on, and prints which classes they have at the end."""
-    counts: Counter = Counter()
-    for item in items:
-        if not isinstance(item.label, tuple):
-            counts[item.label] += 1
-        yield item
-    counts.pop(None, None)
-    if counts:
-        named = [f"{label} ({counts[label]})" for label in sorted_classes(counts)]
-        more = ", ..." if len(named) > _NAMED_CLASSES else ""
-        noun = "class" if len(named) == 1 else "classes"
-        text = f"{what}: {len(named)} {noun}, {', '.join(named[:_NAMED_CLASSES])}{more}"
-        tqdm.write(one_line(text, 2000))
-
-
-def check_missing(missing: int, total: int, where: str, allowed: bool) -> None:
-    """Raises a UserError if most pictures that a file names are missing."""
-    if missing * 2 > total and not allowed:
-        raise UserError(
-            f"{missing} of {total} pictures that {where} names are missing: check its paths and "
-            "the folder, or use --allow-missing"
-        )
 
 
 class _LabelFile:
@@ -295,7 +252,9 @@ class _LabelFile:
             self._an_unknown = self._an_unknown or name
             several = picture == AMBIGUOUS and picture is not None
             reason = "could be several pictures" if several else "is not among the pictures"
-            self._source.skipped.append({"file": where, "reason": f"{name} {reason}"})
+            self._source.skipped.append(
+                {"file": where, "reason": f"{one_line(name, 200)} {reason}"}
+            )
 
     def _labels(self, cell: object) -> list[Label] | None:
         if isinstance(cell, tuple):
@@ -310,7 +269,9 @@ class _LabelFile:
             found = classes_in(cell) if isinstance(cell, list) else []
             return found[:1] or None
         label = class_of(cell)
-        return None if label is None else [label]
+        if label is None:
+            return [] if cell is not None and str(cell).strip() else None
+        return [label]
 
     def check(self, table: Lookup, names: Lookup) -> None:
         """Raises a UserError unless there are labels, and one for a picture."""
@@ -320,13 +281,13 @@ class _LabelFile:
         if not len(table):
             raise UserError(
                 f"no picture is in the labels: {self._title} names "
-                f"'{printable(self._an_unknown)}', {source.facts['source']} holds "
+                f"'{printable(one_line(self._an_unknown, 200))}', {source.facts['source']} holds "
                 f"'{printable(next(iter(names)))}'"
             )
         source.facts |= {"rows": self._rows, "missing": self._missing}
         if self._several_count:
             raise UserError(
-                f"{self._title}: {self._several_count} cells hold several labels, like "
+                f"{self._title}: {count_of(self._several_count, 'cell')} with several labels, like "
                 f"{', '.join(self._several)}: use --labels={self._title}:multi for pictures in "
                 "several classes, or :single if each text is one class"
             )
@@ -340,22 +301,23 @@ class _LabelFile:
             if labels and len(labels) > 1:
                 count += 1
                 if len(examples) < _NAMED:
-                    examples.append(f"{name} ({', '.join(map(str, labels))})")
+                    examples.append(f"{name} ({one_line(', '.join(map(str, labels)), 90)})")
             texts.update(label for label in labels or () if isinstance(label, str))
         if count:
             raise UserError(
-                f"{self._title} gives {count} pictures several labels that contradict each other: "
-                f"{one_line(printable('; '.join(examples)), 300)}; leave one row for a picture, or "
-                f"use --labels={self._title}:multi for pictures in several classes"
+                f"{self._title} gives {count_of(count, 'picture')} several labels that "
+                f"contradict each other: {one_line('; '.join(examples))}; leave one row for a "
+                f"picture, or use --labels={self._title}:multi for pictures in several classes"
             )
         for text in texts:
             parts.update(set(text.split(", ")))
         several = [t for t in texts if ", " in t and all(parts[p] > 1 for p in t.split(", "))]
         if several and self._options.mode is None:
+            example = printable(one_line(sorted(several)[0], 200))
             raise UserError(
-                f"{self._title}: {len(several)} texts look like several labels, like "
-                f"'{printable(sorted(several)[0])}': use --labels={self._title}:multi for pictures "
-                "in several classes, or :single if each text is one class"
+                f"{self._title}: {count_of(len(several), 'text')} may be several labels, like "
+                f"'{example}': use --labels={self._title}:multi for pictures in several classes, "
+                "or :single if each text is one class"
             )
 
     def set_classes(self, classes: list[int | str]) -> None:
@@ -372,14 +334,14 @@ class _LabelFile:
             source.label_names = dict(enumerate(self._label_names))
             source.classes = range(len(self._label_names))
         items = self._labelled(names, table)
-        return with_counts(items, self._title)
+        return with_counts(items, source, self._title, self._options.mode == "multi")
 
     def _labelled(self, names: Lookup, table: Lookup) -> Iterator[Item]:
         for name in names:
             labels = table.get(name)
-            if labels is None:
-                there = name in table
-                reason = "its label in {} is empty" if there else "it is not in {}"
+            if not labels:
+                reason = "its label in {} is empty" if name in table else "it is not in {}"
+                reason = "its label in {} is no finite number" if labels == [] else reason
                 reason = f"{reason.format(self._title)}, so has no label"
                 self._source.skipped.append({"file": name, "reason": reason})
             elif self._options.mode == "multi":
@@ -432,7 +394,7 @@ def _merged(old: list | None, new: list | None) -> list | None:
     """The different labels of a picture that several rows name."""
     known = old or []
     new = [list(label) if isinstance(label, tuple) else label for label in new or []]
-    return [*known, *(label for label in new if label not in known)] or None
+    return [*known, *(label for label in new if label not in known)] or old
 
 
 def _is_number(value: object) -> bool:

@@ -48,7 +48,7 @@ class LocalPictures:
             # Of another machine: its end may be a path from here on.
             parts = [part for part in re.split(r"[\\/]", path) if part not in ("", ".", "..")]
             ends = ("/".join(parts[i:]) for i in range(1, min(len(parts), 32)))
-            found = next((e for e in ends if "\0" not in e and self._is_file(e)), None)
+            found = next(filter(None, map(self._find_below, ends)), None)
         if found is None:
             inside(self._folder, path)
         return found or _without_dots(path)

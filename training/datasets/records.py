@@ -455,7 +455,7 @@ def map_matrix(path: str) -> np.ndarray:
     """
     try:
         with open_regular(path) as file:
-            if file.read(6) != b"\\x93NUMPY":
+            if file.read(6) != b"\x93NUMPY":
                 raise UserError(f"cannot read labels {path}: not a NumPy array")
         labels = load_array(path)
     except UserError as error:

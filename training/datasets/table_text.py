@@ -24,8 +24,8 @@ from dnnlib.util import one_line
 
 LONGEST_LINE = 1 << 24  # characters; more is no table
 _PACKED = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
-# What is unpacked: a table gets 200 times smaller at best, a bomb 1000 times.
-_UNPACKED_BYTES, _UNPACKED_RATIO = 1 << 28, 200
+# What is unpacked: a table gets 100 times smaller at best, a bomb 1000 times.
+UNPACKED_BYTES, UNPACKED_RATIO = 1 << 26, 100
 _SAMPLE_BYTES = 1 << 13
 _BOMS = (
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -112,15 +112,16 @@ def open_text(path: str, title: str, encoding: str | None = None) -> TableText:
     """
     with _readable(title):
         if encoding is not None:
-            text = TableText(path, title, known_encoding(encoding))
+            text, is_whole = TableText(path, title, known_encoding(encoding)), False
         else:
             _check_kind(path, title)
             with open_bytes(path, title) as file:
-                found = _encoding(file, title)
+                found, is_whole = _encoding(file, title)
             text = TableText(path, title, found)
             if not found.startswith("utf"):
                 print(f"{title}: read as {found}; --table-encoding names another", file=sys.stderr)
-    _report_damage(text)
+    if not is_whole:
+        _report_damage(text)
     return text
 
 
@@ -147,7 +148,7 @@ def open_bytes(path: str, title: str) -> Iterator[IO[bytes]]:
         if opener is None:
             yield file
             return
-        limit = _UNPACKED_BYTES + _UNPACKED_RATIO * os.fstat(file.fileno()).st_size
+        limit = UNPACKED_BYTES + UNPACKED_RATIO * os.fstat(file.fileno()).st_size
         with opener(file, "rb") as unpacked:
             yield io.BufferedReader(_Bounded(unpacked, limit, title))
 
@@ -186,6 +187,8 @@ def _readable(title: str) -> Iterator[None]:
 def _check_kind(path: str, title: str) -> None:
     """Refuses what is no text, by name."""
     kind = recognize(path)
+    if kind is KINDS["empty"]:
+        raise UserError(f"the table {title} is empty: expected names of columns in the first line")
     is_text = kind.group in ("text", "other") and kind not in (KINDS["html"], KINDS["xml"])
     if not (is_text or _is_packed_text(kind.name)):
         raise UserError(f"the table {title} is {kind.said}; expected CSV, TSV or JSON")
@@ -197,18 +200,19 @@ def _is_packed_text(name: str) -> bool:
     return is_packed and (not inside or "text" in inside or "JSON" in inside)
 
 
-def _encoding(file: IO[bytes], title: str) -> str:
+def _encoding(file: IO[bytes], title: str) -> tuple[str, bool]:
+    """The encoding, and whether no character is damaged for certain."""
     head = file.read(4096)
     for bom, encoding in _BOMS:
         if head.startswith(bom):
-            return encoding
+            return encoding, False
     if b"\0" in head and (wide := _wide_encoding(head)):
-        return wide
-    decoder, is_utf8 = codecs.getincrementaldecoder("utf-8")(), True
+        return wide, False
+    decoder, is_utf8, is_whole = codecs.getincrementaldecoder("utf-8")(), True, True
     sample, chunk = b"", head
     while chunk and (is_utf8 or len(sample) < _SAMPLE_BYTES):
         try:
-            decoder.decode(chunk)
+            is_whole = "\ufffd" not in decoder.decode(chunk) and is_whole
         except UnicodeDecodeError:
             is_utf8 = False
             decoder.reset()
@@ -219,7 +223,9 @@ def _encoding(file: IO[bytes], title: str) -> str:
         decoder.decode(b"", final=True)
     except UnicodeDecodeError:
         is_utf8 = False
-    return "utf-8" if is_utf8 else _by_plausibility(sample[:_SAMPLE_BYTES], title)
+    if is_utf8:
+        return "utf-8", is_whole
+    return _by_plausibility(sample[:_SAMPLE_BYTES], title), False
 
 
 def _wide_encoding(head: bytes) -> str | None:
