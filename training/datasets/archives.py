@@ -20,7 +20,7 @@ from dnnlib import UserError
 from dnnlib.file_kinds import KINDS, by_suffix, recognize
 from dnnlib.util import one_line
 from training.datasets.folders import is_picture
-from training.datasets.items import Item, Lookup, Seen
+from training.datasets.items import Item, Lookup, Seen, Skipped
 from training.datasets.names import is_hidden, plain_name
 from training.datasets.passed_over import is_missed
 from training.datasets.pictures import Unreadable, picture_suffixes
@@ -51,7 +51,7 @@ class Archive:
         self, path: str, entries: Iterable[tuple[str, list | str]], load: Callable[[Any], bytes]
     ):
         self.path, self._load = path, load
-        self.skipped: list[dict[str, str]] = []
+        self.skipped = Skipped()
         self._entries = _without_outer_folder(Lookup(self._usable(entries)))
         self._suffixes = picture_suffixes()
         self.names = Lookup((name, None) for name in self._entries if self._is_picture(name))

@@ -12,7 +12,7 @@ from training.datasets.arrays import note_count
 from training.datasets.build import Output, build
 from training.datasets.folders import open_folder
 from training.datasets.items import Item, Source
-from training.datasets.pictures import Unreadable, fit_image, open_image
+from training.datasets.pictures import Unreadable, fit_image, open_image, upright_size
 
 FOLDERS = {"img_align_celeba_png": ".png", "img_align_celeba": ".jpg"}  # the first that is there
 PUBLISHED = 202_599
@@ -60,10 +60,9 @@ def celeba(celeba_dir: str, cx: int = 89, cy: int = 121) -> Source:
 
     def read(item: Item) -> np.ndarray:
         with open_image(os.path.join(folder, item.name)) as image:
-            if image.size != (WIDTH, HEIGHT):
-                raise Unreadable(
-                    f"it is {image.width}x{image.height}, not one of CelebA's {WIDTH}x{HEIGHT}"
-                )
+            width, height = upright_size(image)
+            if (width, height) != (WIDTH, HEIGHT):
+                raise Unreadable(f"it is {width}x{height}, not one of CelebA's {WIDTH}x{HEIGHT}")
             pixels = fit_image(image, HEIGHT, WIDTH, "stretch")
         return pixels[:, cy - HALF : cy + HALF, cx - HALF : cx + HALF]
 

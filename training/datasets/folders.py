@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from dnnlib import UserError
 from dnnlib.file_kinds import KINDS
-from training.datasets.items import Item, Lookup
+from training.datasets.items import Item, Lookup, Skipped
 from training.datasets.names import is_hidden
 from training.datasets.passed_over import paths_below, reason_to_name
 from training.datasets.pictures import Unreadable, open_image, picture_suffixes
@@ -61,7 +61,7 @@ def open_folder(root: str) -> Folder:
         os.listdir(root)
     except OSError as error:
         raise UserError(f"cannot open image folder {root}: {error.strerror}") from error
-    skipped: list[dict[str, str]] = []
+    skipped = Skipped()
     return Folder(root, Lookup((name, None) for name in _walk(root, skipped)), skipped)
 
 

@@ -22,6 +22,7 @@ from training.datasets.levels import finest_log2, level_count
 from training.datasets.records import (
     DatasetFiles,
     LevelReader,
+    count_skipped,
     find_dataset,
     read_labels,
     read_manifest,
@@ -57,10 +58,8 @@ def extract(tfrecord_dir: str, output_dir: str) -> None:
         UserError: No dataset, or it is damaged, or `output_dir` exists or cannot be written.
     """
     dataset = find_dataset(tfrecord_dir)
-    count = len(_finest(dataset))
-    labels = read_labels(dataset)
-    if labels is not None and len(labels) != count:
-        raise UserError(f"{tfrecord_dir} has {count} images and {len(labels)} labels")
+    count = _count(dataset, dataset.finest)
+    labels = read_labels(dataset, count=count)
     with staged_directory(output_dir) as folder:
         save = functools.partial(_save_png, folder)
         with closing(map_in_order(save, enumerate(read_images(dataset)))) as results:
@@ -94,7 +93,11 @@ def compare(tfrecord_dir_a: str, tfrecord_dir_b: str, ignore_labels: bool = Fals
         print("one of the datasets holds the finest level only")
     for log2 in shared:
         size = _size((0, shape_a[1] >> a.finest - log2, shape_a[2] >> a.finest - log2))
-        same &= _compare_level(size, LevelReader(a.levels[log2]), LevelReader(b.levels[log2]))
+        with (
+            closing(LevelReader(a.levels[log2])) as reader_a,
+            closing(LevelReader(b.levels[log2])) as reader_b,
+        ):
+            same &= _compare_level(size, reader_a, reader_b)
     if not ignore_labels:
         same &= _compare_labels(read_labels(a), read_labels(b))
     print("the datasets are identical" if same else "the datasets differ")
@@ -108,37 +111,39 @@ def info(tfrecord_dir: str) -> None:
         UserError: No dataset, or it is damaged; says where.
     """
     dataset = find_dataset(tfrecord_dir, allow_part=True)
-    readers = {log2: LevelReader(paths) for log2, paths in dataset.levels.items()}
-    labels, manifest = read_labels(dataset), read_manifest(dataset) or {}
-    count = len(readers[dataset.finest])
+    counts = {log2: _count(dataset, log2) for log2 in dataset.levels}
+    count = counts[dataset.finest]
+    labels, manifest = read_labels(dataset, count=count), read_manifest(dataset) or {}
     shape = next(read_images(dataset)).shape
     size = sum(entry.stat().st_size for entry in os.scandir(tfrecord_dir) if entry.is_file())
     print(f"dataset:    {tfrecord_dir}")
     print(f"resolution: {_size(shape)}")
     print(f"channels:   {shape[0]}")
     print(f"images:     {count}")
-    print(f"levels:     {len(readers)} ({_span(dataset)})")
+    print(f"levels:     {len(counts)} ({_span(dataset)})")
     if dataset.shards[1] > 1:
         print(f"shards:     {len(dataset.shards[0])} of {dataset.shards[1]}")
     if manifest.get("encoding", "raw") != "raw":
         print(f"encoding:   {one_line(manifest['encoding'])}")
     print(f"bytes:      {size} ({size / 1e6:.1f} MB)")
     if manifest:
-        source, skipped = manifest.get("source", "unknown"), manifest.get("skipped") or []
-        print(f"source:     {one_line(source)}, {len(skipped)} files skipped")
+        source = one_line(manifest.get("source", "unknown"))
+        print(f"source:     {source}, {count_skipped(manifest)} files skipped")
+        if profiles := manifest.get("profiles"):
+            converted = profiles.get("converted", 0)
+            ignored = sum(profiles.values()) - converted
+            print(f"profiles:   {converted} converted to sRGB, {ignored} ignored")
     _print_labels(labels, manifest)
-    for log2, reader in readers.items():
-        if len(reader) != count:
+    for log2, images in counts.items():
+        if images != count:
             where = dataset.levels[log2][0]
-            raise UserError(f"{where} has {len(reader)} images, the finest level has {count}")
-    if labels is not None and len(labels) != count:
-        raise UserError(f"{tfrecord_dir} has {count} images and {len(labels)} labels")
+            raise UserError(f"{where} has {images} images, the finest level has {count}")
     _check_manifest(dataset, manifest, count, shape)
     for log2, paths in dataset.levels.items():
         k = dataset.finest - log2
         for path in paths:
             _check_file(path, (shape[0], shape[1] >> k, shape[2] >> k), len(paths) > 1)
-    print(f"check:      passed, all {count * len(readers)} records read")
+    print(f"check:      passed, all {count * len(counts)} records read")
 
 
 def read_images(dataset: DatasetFiles, log2: int | None = None) -> Iterator[np.ndarray]:
@@ -173,8 +178,9 @@ def is_one_hot(labels: np.ndarray) -> bool:
     return bool(np.isin(labels, (0, 1)).all() and (labels.sum(axis=1) == 1).all())
 
 
-def _finest(dataset: DatasetFiles) -> LevelReader:
-    return LevelReader(dataset.levels[dataset.finest])
+def _count(dataset: DatasetFiles, log2: int) -> int:
+    with closing(LevelReader(dataset.levels[log2])) as reader:
+        return len(reader)
 
 
 def _size(shape: tuple[int, ...]) -> str:

@@ -22,6 +22,7 @@ import numpy as np
 
 from dnnlib import UserError
 
+MAX_NAMED = 5000  # entries of what an importer leaves out; more are counted
 Label = int | str | tuple[float, ...]
 Box = tuple[float, float, float, float]
 
@@ -40,6 +41,24 @@ class Item:
     name: str
     label: Label | None = None
     box: Box | None = None
+
+
+class Skipped(list):
+    """[{"file", "reason"}] of what is left out; the first are named, the others counted.
+
+    Attributes:
+        unnamed: how many are only counted.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unnamed = 0
+
+    def append(self, entry: dict[str, str]) -> None:
+        if len(self) < MAX_NAMED:
+            super().append(entry)
+        else:
+            self.unnamed += 1
 
 
 @dataclass
@@ -66,7 +85,7 @@ class Source:
     facts: dict[str, Any]
     label_names: Mapping[int | str, str] = field(default_factory=dict)
     channels: int = 3
-    skipped: list[dict[str, str]] = field(default_factory=list)
+    skipped: list[dict[str, str]] = field(default_factory=Skipped)
     classes: Sequence[int | str] | None = None
 
 

@@ -18,7 +18,7 @@ from dnnlib.util import one_line
 from training.datasets.build import Output, build
 from training.datasets.items import Item, Source
 from training.datasets.levels import is_resolution
-from training.datasets.pictures import Unreadable, fit_image, open_image
+from training.datasets.pictures import Unreadable, fit_image, open_image, upright_size
 
 RESOLUTION = 256  # the official one
 
@@ -169,7 +169,7 @@ def _fits(database: Any, item: Item, width: int, height: int) -> bool:
     try:
         with open_image(_value(database, item)) as image:
             # Deviation: the official tool tears pictures that are too wide; they are left out here.
-            cut = round(height * image.width / width)
-            return image.width >= width and height <= cut <= image.height
+            wide, high = upright_size(image)
+            return wide >= width and height <= round(height * wide / width) <= high
     except Unreadable:
         return True

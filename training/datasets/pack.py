@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Iterator
 
@@ -15,7 +16,7 @@ from dnnlib.files import check_free
 from training.datasets.build import Output, build
 from training.datasets.images import images_source
 from training.datasets.items import Item, ItemList, Source
-from training.datasets.pictures import Unreadable, fit_image, open_image
+from training.datasets.pictures import Unreadable, fit_image, open_image, upright_size
 
 VALIDATION = "-validation"  # appended to the name of the dataset
 _MIRRORED = "//mirrored"  # at the end of a picture's name; no path of a picture has two slashes
@@ -92,7 +93,8 @@ def subset(source: Source, items: ItemList, order: np.ndarray, mirror: bool = Fa
         if not item.name.endswith(_MIRRORED):
             return source.read(item)
         with open_image(source.read(Item(item.name.removesuffix(_MIRRORED)))) as image:
-            pixels = fit_image(image, image.height, image.width, "stretch", source.channels)
+            width, height = upright_size(image)
+            pixels = fit_image(image, height, width, "stretch", source.channels)
         return pixels[:, :, ::-1]
 
     facts = source.facts | {"mirror": mirror}
@@ -103,7 +105,7 @@ def subset(source: Source, items: ItemList, order: np.ndarray, mirror: bool = Fa
         source.label_names,
         classes=source.classes or items.classes,
         channels=source.channels,
-        skipped=[*source.skipped],
+        skipped=copy.copy(source.skipped),
     )
 
 
