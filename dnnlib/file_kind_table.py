@@ -138,7 +138,7 @@ KINDS = {
     "graph": _kind("a TensorFlow graph", "network", ".pb"),
     "tfrecord": _kind("TFRecords", "records", ".tfrecords .tfrecord"),
     "tfrecord-files": _kind(
-        "TFRecords that hold picture files (JPEG, PNG), as other tools write them",
+        "TFRecords of picture files (JPEG, PNG; features like img), as other tools write them",
         "records",
         "",
         "build the data set again from the pictures",

@@ -165,7 +165,8 @@ def _binary(head: bytes) -> str | None:
         return "safetensors"
     # A length, its checksum (which whoever reads the file checks), a tf.train.Example.
     if 8 < length < 1 << 34 and head[8:12] != bytes(4) and head[12] == 0x0A:
-        is_file = b"\xff\xd8\xff" in head or b"\x89PNG" in head
+        # Raw pixels, which are called data, may look like anything.
+        is_file = (b"\xff\xd8\xff" in head or b"\x89PNG" in head) and b"\4data" not in head
         return "tfrecord-files" if is_file else "tfrecord"
     return None
 

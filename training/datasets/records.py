@@ -25,7 +25,7 @@ from typing import Annotated, Any
 import numpy as np
 
 from dnnlib import UserError, schema
-from dnnlib.file_kinds import recognize
+from dnnlib.file_kinds import KINDS, recognize
 from dnnlib.files import open_regular
 from dnnlib.schema import Range
 from dnnlib.system import open_for_reading, read_at
@@ -244,8 +244,23 @@ def find_dataset(tfrecord_dir: str, allow_part: bool = False) -> DatasetFiles:
         {log2: [paths[s] for s in sorted(paths)] for log2, paths in sorted(levels.items())},
         (shards, counts.pop()),
     )
+    _check_kind(dataset)
     _check_complete(dataset, levels, allow_part)
     return dataset
+
+
+def _check_kind(dataset: DatasetFiles) -> None:
+    """Raises a UserError for files that other tools have written under names like ours."""
+    if read_manifest(dataset) is not None:
+        return
+    path = dataset.levels[dataset.finest][0]
+    try:
+        kind = recognize(path)
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from error
+    others = ("archive", "special", "text")
+    if kind.group in others or kind in (KINDS["tfrecord-files"], KINDS["lfs"]):
+        raise UserError(f"{path} is no level of a dataset but {kind.said}")
 
 
 def _check_complete(

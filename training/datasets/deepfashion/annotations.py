@@ -272,13 +272,33 @@ def scan(folder: str, pattern: re.Pattern) -> list[os.DirEntry]:
     return sorted(fitting, key=lambda entry: entry.name)
 
 
-def subfolders(root: str, pattern: re.Pattern, depth: int = _DEPTH) -> Iterator[str]:
-    """Folders below `root` whose name fits, and those in them that fit, and so on."""
+def subfolders(root: str, pattern: re.Pattern) -> Iterator[str]:
+    """Folders below `root` whose name fits, and those in them that fit, and so on; each once."""
+    seen: set[tuple[int, int]] = set()
+    yield from _subfolders(root, pattern, _DEPTH, seen)
+
+
+def is_new(folder: str, seen: set[tuple[int, int]]) -> bool:
+    """Whether a folder is none of those seen, which links may lead back to; it is one then."""
+    try:
+        status = os.stat(folder)
+    except OSError:
+        return False
+    key = status.st_dev, status.st_ino
+    if key in seen:
+        return False
+    seen.add(key)
+    return True
+
+
+def _subfolders(
+    root: str, pattern: re.Pattern, depth: int, seen: set[tuple[int, int]]
+) -> Iterator[str]:
     for entry in scan(root, pattern):
-        if entry.is_dir():
+        if os.path.isdir(entry.path) and is_new(entry.path, seen):
             yield entry.path
             if depth > 1:
-                yield from subfolders(entry.path, pattern, depth - 1)
+                yield from _subfolders(entry.path, pattern, depth - 1, seen)
 
 
 def partition_columns(files: AnnotationFiles) -> int:

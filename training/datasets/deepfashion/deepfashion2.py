@@ -68,8 +68,12 @@ def _parts(root: str) -> dict[str, _Part]:
         for entry in scan(root, pattern):
             # Unpacked in a folder of its name, train.zip becomes train/train.
             for folder in (entry.path, *(inner.path for inner in scan(entry.path, pattern))):
-                pictures = next((e.path for e in scan(folder, _PICTURES) if e.is_dir()), None)
-                annotations = next((e.path for e in scan(folder, _ANNOTATIONS) if e.is_dir()), None)
+                pictures = next(
+                    (e.path for e in scan(folder, _PICTURES) if os.path.isdir(e.path)), None
+                )
+                annotations = next(
+                    (e.path for e in scan(folder, _ANNOTATIONS) if os.path.isdir(e.path)), None
+                )
                 if pictures:
                     annotated = os.path.relpath(annotations, root) if annotations else ""
                     parts.setdefault(part, _Part(os.path.relpath(pictures, root), annotated))

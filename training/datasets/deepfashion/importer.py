@@ -15,6 +15,7 @@ from training.datasets.deepfashion.annotations import (
     PICTURE_FOLDER,
     AnnotationFiles,
     LeftOut,
+    is_new,
     scan,
 )
 from training.datasets.deepfashion.selection import Benchmark, Selection, select
@@ -159,15 +160,21 @@ def find_benchmark(root: str, benchmark: str = "auto") -> tuple[str, AnnotationF
 
 
 def _fitting(
-    folder: str, benchmarks: dict[str, Benchmark], levels: int
+    folder: str,
+    benchmarks: dict[str, Benchmark],
+    levels: int,
+    seen: set[tuple[int, int]] | None = None,
 ) -> Iterator[tuple[str, AnnotationFiles]]:
+    seen = set() if seen is None else seen
+    if not is_new(folder, seen):
+        return
     files = AnnotationFiles(folder)
     fitting = [name for name, benchmark in benchmarks.items() if benchmark.fits(files)]
     yield from ((name, files) for name in fitting)
     if levels and not fitting:
         for entry in scan(folder, _FOLDER):
-            if entry.is_dir():
-                yield from _fitting(entry.path, benchmarks, levels - 1)
+            if os.path.isdir(entry.path):
+                yield from _fitting(entry.path, benchmarks, levels - 1, seen)
 
 
 def _part_of_another(root: str, benchmarks: dict[str, Benchmark]) -> UserError | None:
