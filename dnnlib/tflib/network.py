@@ -109,7 +109,7 @@ class Network(NetworkVariables):
         if current is None or current is home or current.graph is not home.graph:
             return home
         with current.as_default():
-            return current if all(tfutil.are_initialized(self.own_vars.values())) else home
+            return current if all(tfutil.are_initialized(self.vars.values())) else home
 
     def _is_built(self) -> bool:
         return "scope" in self.__dict__
