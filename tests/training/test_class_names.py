@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import pickle
 
-import numpy as np
 import pytest
 import snapshot_writers as others
 
-from dnnlib import UserError, tflib
+from dnnlib import UserError
 from dnnlib.tflib import Network
 from training import class_names, snapshot_tools, snapshots
 
@@ -133,9 +132,9 @@ def test_places_of_classes(session):
 
 def test_a_run_keeps_the_names_of_its_data(tmp_path):
     """And a transfer to other labels those of the new data."""
+    from training.dataset import TFRecordDataset
     from training.datasets.build import Output
     from training.datasets.demo_dataset import create_demo
-    from training.dataset import TFRecordDataset
 
     create_demo(Output(str(tmp_path / "demo"), resolution=8), num_images=12)
     names = TFRecordDataset(str(tmp_path / "demo")).label_names
