@@ -28,6 +28,7 @@ from dnnlib.files import open_regular
 from dnnlib.schema import Range
 from dnnlib.util import one_line
 from training.datasets.levels import BASE_LOG2, image_levels
+from training.datasets.passed_over import other_dataset, paths_below
 from training.datasets.tfrecords import RAW, Encoding, frame, index_records, serialize_image
 
 MAX_LABEL_SIZE = 1_000_000
@@ -209,13 +210,18 @@ def find_dataset(tfrecord_dir: str, allow_part: bool = False) -> DatasetFiles:
     try:
         files = sorted(os.listdir(tfrecord_dir))
     except OSError as error:
-        raise UserError(f"cannot open dataset folder {tfrecord_dir}: {error.strerror}") from error
+        reason = error.strerror
+        with contextlib.suppress(OSError):
+            kind = recognize(tfrecord_dir)
+            if kind is not KINDS["folder"]:
+                reason = (
+                    f"it is {kind.name}; give the folder of a dataset, or make one with "
+                    "dataset_tool.py create_from_images"
+                )
+        raise UserError(f"cannot open dataset folder {tfrecord_dir}: {reason}") from error
     found = [match for match in map(_LEVEL_FILE.fullmatch, files) if match]
     if not found:
-        raise UserError(
-            f"{tfrecord_dir} is no dataset: it holds no NAME-rNN.tfrecords files; "
-            "make one with dataset_tool.py create_from_images"
-        )
+        raise UserError(f"{tfrecord_dir} is no dataset: {_instead(tfrecord_dir)}")
     names = sorted({match[1] for match in found})
     if len(names) > 1:
         raise UserError(f"{tfrecord_dir} holds more than one dataset: {', '.join(names)}")
@@ -236,6 +242,18 @@ def find_dataset(tfrecord_dir: str, allow_part: bool = False) -> DatasetFiles:
     _check_kind(dataset)
     _check_complete(dataset, levels, allow_part)
     return dataset
+
+
+def _instead(folder: str) -> str:
+    """What a folder holds that has no files of a dataset, and what to do."""
+    paths = list(paths_below(folder))
+    for path in paths:
+        if os.path.dirname(path) and _LEVEL_FILE.fullmatch(os.path.basename(path)):
+            return f"give the folder of one, like {os.path.join(folder, os.path.dirname(path))}"
+    other = other_dataset(paths)
+    if other and not other.has_photos:
+        return f"it holds {other.name}: {other.way_on}"
+    return "it holds no NAME-rNN.tfrecords files; make one with dataset_tool.py create_from_images"
 
 
 def _check_kind(dataset: DatasetFiles) -> None:
