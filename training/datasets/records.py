@@ -283,7 +283,8 @@ def _check_files(dataset: DatasetFiles) -> None:
     for entry in manifest.get("levels", ()):
         file = entry["file"]
         if not _LEVEL_FILE.fullmatch(file) or os.path.basename(file) != file:
-            raise UserError(f"manifest {dataset.path('.json')}: {file!r} is no file of a level")
+            what = one_line(file, 100)
+            raise UserError(f"manifest {dataset.path('.json')}: {what} is no file of a level")
         path = os.path.join(dataset.folder, file)
         size = os.path.getsize(path) if os.path.isfile(path) else None
         if size is None:
