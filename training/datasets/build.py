@@ -42,6 +42,7 @@ from training.datasets.tfrecords import ENCODINGS, Encoding, to_picture
 MAX_NAMED = 20  # skipped files named on the screen; the manifest names all
 MAX_SKIPPED = 10_000  # skipped files that the manifest names
 MAX_SHARDS = 99_999
+_LARGEST_NUMBER = float(np.finfo(np.float32).max)  # of labels, which are stored as float32
 _LABEL_BYTES = 1 << 20  # of labels that are written at once
 
 
@@ -355,6 +356,11 @@ class _Labels:
         if self._row_size:
             if not isinstance(item.label, tuple) or len(item.label) != self._row_size:
                 raise UserError(f"{printable(item.name)} has no label of {self._row_size} numbers")
+            if not all(-_LARGEST_NUMBER <= value <= _LARGEST_NUMBER for value in item.label):
+                raise UserError(
+                    f"{printable(item.name)} has a label that is not finite, {list(item.label)}: "
+                    "leave it out, or fill the gap in its labels"
+                )
             self._values.extend(item.label)
         elif self.classes:
             if item.label is None or isinstance(item.label, tuple):

@@ -147,7 +147,7 @@ class Lookup:
 
     Args:
         rows: (key, value) pairs.
-        merge: makes one value of what is there and another for the same key; None: the first counts.
+        merge: makes one value of an old and a new one for a key; None: the first counts.
 
     Iterating gives the keys in ascending order of their bytes.
     """

@@ -1,4 +1,4 @@
-"""Names of pictures in one form, wherever they come from, and which picture a table means by one."""
+"""Names of pictures in one form, and which picture a table means by a name."""
 
 from __future__ import annotations
 

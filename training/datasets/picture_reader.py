@@ -13,10 +13,9 @@ import threading
 from dataclasses import asdict
 from typing import Any
 
-import numpy as np
+from PIL import Image
 
 from dnnlib.child_process import ChildProcess, ChildStopped
-from dnnlib.file_kinds import recognize
 from dnnlib.util import UserError
 from training.datasets.picture_checks import (
     JPEG_MAGIC,
@@ -29,17 +28,17 @@ from training.datasets.pictures import (
     Fitted,
     Unreadable,
     fit_picture,
-    is_readable_kind,
     open_file,
     open_image,
     readable,
     upright_size,
-    what_it_is,
 )
 
 SECONDS = 20.0  # for one picture; a TIFF of 100 megapixels takes 3
 _MEMORY = 3 << 30  # of a process; Pillow refuses more than 179 megapixels
 _BIG_PICTURE = 25_000_000  # pixels; such are decoded one at a time, which bounds the memory
+
+_SIZE, _CHECK = "size", "check"  # what a process may be asked for, beside an image
 
 
 class PictureReader:
@@ -65,10 +64,10 @@ class PictureReader:
         """
         data = _plain_data(source)
         if data is None:
-            reply = self._ask(source, asdict(fit), False)
+            reply = self._ask(source, asdict(fit))
             if "big" in reply:
                 with self._one_big_picture:
-                    reply = self._ask(source, asdict(fit), True)
+                    reply = self._ask(source, asdict(fit), big=True)
             return Fitted(reply["pixels"], reply["profile"])
         with open_image(data) as image:
             if image.width * image.height < _BIG_PICTURE:
@@ -80,12 +79,25 @@ class PictureReader:
         """Width and height of a picture as it is seen. Raises `Unreadable`."""
         data = _plain_data(source)
         if data is None:
-            width, height = self._ask(source, None, True)["size"]
+            width, height = self._ask(source, _SIZE)["size"]
             return width, height
         with open_image(data) as image:
             return upright_size(image)
 
-    def _ask(self, source: str | bytes, fit: dict | None, big: bool) -> dict[str, Any]:
+    def problem(self, source: str | bytes) -> str | None:
+        """Why a path or the content of a file is no whole picture; None if it is one."""
+        try:
+            data = _plain_data(source)
+            if data is None:
+                self._ask(source, _CHECK)
+            else:
+                with open_image(data) as image:
+                    _check(image)
+        except Unreadable as error:
+            return str(error)
+        return None
+
+    def _ask(self, source: str | bytes, task: dict | str, big: bool = False) -> dict[str, Any]:
         """What `_answer` says in one of the processes."""
         try:
             child = self._idle.get_nowait()
@@ -95,7 +107,7 @@ class PictureReader:
         # As the process has a working folder of its own, should this one go elsewhere.
         source = os.path.abspath(source) if isinstance(source, str) else source
         try:
-            reply = child.call(source, fit, big, seconds=SECONDS, what="decoding it")
+            reply = child.call(source, task, big, seconds=SECONDS, what="decoding it")
         except ChildStopped as error:
             raise Unreadable(str(error)) from error
         except UserError as error:
@@ -105,25 +117,6 @@ class PictureReader:
         if "unreadable" in reply:
             raise Unreadable(reply["unreadable"])
         return reply
-
-
-def is_damaged(source: str | bytes) -> str | None:
-    """Why a path or the content of a file is no whole picture; None if it seems to be one.
-
-    Of a picture that is out of the common only the first bytes are looked at.
-    """
-    try:
-        data = _plain_data(source)
-        if data is None:
-            with readable(source):
-                return None if is_readable_kind(recognize(source)) else what_it_is(source)
-        with open_image(data) as image:
-            if image.format in ("JPEG", "MPO"):
-                image.draft(None, (1, 1))  # an eighth of the size is quick, and reads to the end
-            image.load()
-    except Unreadable as error:
-        return str(error)
-    return None
 
 
 def _plain_data(source: str | bytes) -> bytes | None:
@@ -138,21 +131,31 @@ def _plain_data(source: str | bytes) -> bytes | None:
         return data if is_plain(data) else None
 
 
-def _answer(source: str | bytes, fit: dict | None, big: bool) -> dict[str, Any]:
+def _check(image: Image.Image) -> None:
+    """Reads a picture to its end."""
+    if image.format in ("JPEG", "MPO"):
+        image.draft(None, (1, 1))  # an eighth of the size is quick
+    image.load()
+
+
+def _answer(source: str | bytes, task: dict | str, big: bool) -> dict[str, Any]:
     """Runs in the process: an image, the size of the picture, or that it is a big one.
 
     Args:
         source: a path or bytes.
-        fit: fields of a `Fit`; None asks for the size.
+        task: fields of a `Fit`, _SIZE or _CHECK.
         big: whether to decode a big picture.
     """
     try:
         with open_image(source) as image:
-            if fit is None:
+            if task == _SIZE:
                 return {"size": list(upright_size(image))}
+            if task == _CHECK:
+                _check(image)
+                return {}
             if not big and image.width * image.height >= _BIG_PICTURE:
                 return {"big": True}
-            fitted = fit_picture(image, Fit(**fit))
-            return {"pixels": np.asarray(fitted.pixels), "profile": fitted.profile}
+            fitted = fit_picture(image, Fit(**task))
+            return {"pixels": fitted.pixels, "profile": fitted.profile}
     except Unreadable as error:
         return {"unreadable": str(error)}

@@ -29,7 +29,14 @@ from dnnlib.schema import Range
 from dnnlib.util import one_line
 from training.datasets.levels import BASE_LOG2, image_levels
 from training.datasets.passed_over import other_dataset, paths_below
-from training.datasets.tfrecords import RAW, Encoding, frame, index_records, serialize_image
+from training.datasets.tfrecords import (
+    RAW,
+    Encoding,
+    frame,
+    index_records,
+    parse_image,
+    serialize_image,
+)
 
 MAX_LABEL_SIZE = 1_000_000
 TOOL_VERSION = "1.1"
@@ -257,7 +264,7 @@ def _instead(folder: str) -> str:
 
 
 def _check_kind(dataset: DatasetFiles) -> None:
-    """Raises a UserError for files that other tools have written under names like ours."""
+    """Raises a UserError for a file that has the name of a level and is something else."""
     if read_manifest(dataset) is not None:
         return
     path = dataset.levels[dataset.finest][0]
@@ -265,8 +272,7 @@ def _check_kind(dataset: DatasetFiles) -> None:
         kind = recognize(path)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
-    others = ("archive", "special", "text")
-    if kind.group in others or kind in (KINDS["tfrecord-files"], KINDS["lfs"]):
+    if kind.group in ("archive", "special", "text") or kind is KINDS["lfs"]:
         raise UserError(f"{path} is no level of a dataset but {kind.said}")
 
 
@@ -280,6 +286,7 @@ def _check_complete(
     for log2 in (*needed, dataset.finest):
         for shard in present:
             if shard not in levels.get(log2, {}):
+                _check_first_record(dataset.levels[dataset.finest][0])
                 path = level_path(dataset.folder, dataset.name, log2, Shard(shard, count))
                 raise UserError(f"dataset {dataset.folder} is incomplete: {path} is missing")
     _check_files(dataset)
@@ -290,13 +297,26 @@ def _check_complete(
         )
 
 
+def _check_first_record(path: str) -> None:
+    """Raises a UserError if a file holds records of another kind, like those of other programs."""
+    index = index_records(path, may_be_empty=True)
+    try:
+        for offset, length in index[:1].tolist():
+            with open_regular(path) as file:
+                file.seek(offset)
+                parse_image(file.read(length))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is no level of a dataset: record 0: {error}") from error
+
+
 def _check_files(dataset: DatasetFiles) -> None:
     """Raises a UserError unless all files are there that the manifest lists, of their size."""
     manifest = read_manifest(dataset) or {}
     for entry in manifest.get("levels", ()):
         file = entry["file"]
         if not _LEVEL_FILE.fullmatch(file) or os.path.basename(file) != file:
-            raise UserError(f"manifest {dataset.path('.json')}: {file!r} is no file of a level")
+            what = one_line(file, 100)
+            raise UserError(f"manifest {dataset.path('.json')}: {what} is no file of a level")
         path = os.path.join(dataset.folder, file)
         size = os.path.getsize(path) if os.path.isfile(path) else None
         if size is None:
