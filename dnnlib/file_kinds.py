@@ -26,8 +26,8 @@ _COMPRESSED = {
         data, _UNPACKED_BYTES
     ),
 }
-_BY_SUFFIX_ALONE = (KINDS["onnx"], KINDS["graph"])
-_TEXTUAL = ("lfs", "rtf", "pdf", "postscript", "hdr")  # kinds that begin with text
+_BY_SUFFIX_ALONE = tuple(KINDS[key] for key in ("onnx", "graph", "disk"))
+_TEXTUAL = ("lfs", "shortcut", "rtf", "pdf", "postscript", "hdr")  # kinds that begin with text
 _CONTROLS = frozenset(range(32)) - frozenset(b"\t\n\r\f\x1b")  # are in no text; escapes are
 # What the table of contents of a zip file names -> kind; the special one first.
 _IN_ZIP = (
@@ -101,7 +101,9 @@ def _recognize(head: bytes, tail: bytes, name: str) -> FileKind:
         return named if named and named.group == "raw" else KINDS["dng" if _is_raw(head) else key]
     if key in ("pdf", "postscript") and named is KINDS["illustrator"]:
         return named
-    if key == "bplist" and named is KINDS["icloud"]:
+    if key == "bplist" and named in (KINDS["icloud"], KINDS["shortcut"]):
+        return named
+    if named is KINDS["unfinished"]:
         return named
     key = key or _binary(head) if text is None else key or _textual(text)
     if key in ("text", "xml") and named is KINDS["svg"]:

@@ -303,7 +303,7 @@ def test_files_of_other_tools_under_such_names_are_named(tmp_path):
         writer.write(pixels.SerializeToString())
     plain = path.read_bytes()
     for content, words in (
-        (plain, "features like img"),
+        (plain, "record 0: .*img"),
         (gzip.compress(plain), "gunzip"),
         (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
         (b"<!DOCTYPE html><html>", "web page"),
@@ -315,3 +315,17 @@ def test_files_of_other_tools_under_such_names_are_named(tmp_path):
     os.mkfifo(path)
     with pytest.raises(UserError, match="pipe"):
         records.find_dataset(str(tmp_path))
+
+
+def test_folders_that_are_no_dataset_are_named(tmp_path):
+    (tmp_path / "lmdb").mkdir()
+    (tmp_path / "lmdb/data.mdb").touch()
+    (tmp_path / "a.zip").write_bytes(b"PK\5\6" + bytes(18))
+    write(tmp_path / "datasets/foo", [picture(8)])
+    for name, words in (
+        ("lmdb", "create_lsun"),
+        ("a.zip", "it is a zip file; give the folder of a dataset"),
+        ("datasets", "give the folder of one, like .*datasets/foo"),
+    ):
+        with pytest.raises(UserError, match=words):
+            records.find_dataset(str(tmp_path / name))
