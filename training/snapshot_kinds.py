@@ -40,6 +40,7 @@ _MAGIC = (
 # `torch.save` begins with this number as a pickle, by old protocols and by new ones.
 _TORCH = struct.pack("<Q", 0x1950A86A20F9469CFC6C & (1 << 64) - 1)
 _TORCH_NAMES = re.compile(rb"torch_utils\.|torch\._utils|torch\.storage|ctorch[.\n]|\x8c\x05torch")
+_BOM = b"\xef\xbb\xbf"
 # The end of a table of LevelDB, which the index of a TensorFlow checkpoint is.
 _TABLE_END = b"\x57\xfb\x80\x8b\x24\x75\x47\xdb"
 
@@ -48,7 +49,7 @@ def describe_other(content: bytes) -> str | None:
     """What a file is if it is certainly no snapshot, to follow its name; None if it may be one."""
     if not content:
         return "is not a snapshot: it is empty, a download or copy that did not finish"
-    if content[:512].lstrip()[:1] == b"<":
+    if content[:512].removeprefix(_BOM).lstrip()[:1] == b"<":
         return "is an HTML page, not a snapshot: download the file itself"
     for magic, what in _MAGIC:
         if content.startswith(magic):
@@ -95,7 +96,7 @@ def _describe_zip(content: bytes) -> str | None:
 
 def _describe_text(content: bytes) -> str | None:
     """Pages and messages that were saved in place of a file."""
-    start = content[:200].removeprefix(b"\xef\xbb\xbf")
+    start = content[:200].removeprefix(_BOM)
     # Protocol 0 of pickles is text too: it begins with a mark, a global name or a number.
     if not re.fullmatch(rb"[\t\r\n -~\x80-\xff]+", start) or b"\x00" in content[:4096]:
         return None
