@@ -13,9 +13,8 @@ square (`levels`).
 from __future__ import annotations
 
 import contextlib
-import io
 import json
-import mmap
+import math
 import os
 import re
 from collections.abc import Iterator
@@ -37,7 +36,6 @@ from training.datasets.tfrecords import (
     Encoding,
     frame,
     index_records,
-    mapped,
     parse_image,
     serialize_image,
 )
@@ -513,10 +511,18 @@ def load_array(path: str) -> np.ndarray:
     Raises:
         OSError, ValueError, EOFError, OverflowError: the file cannot be read.
     """
-    with open(path, "rb") as file, mapped(file) as content:
-        if isinstance(content, mmap.mmap):
-            return np.load(path, allow_pickle=False, mmap_mode="r")
-        return np.load(io.BytesIO(content[:]), allow_pickle=False)
+    with open_regular(path) as file:
+        if np.lib.format.read_magic(file) != (1, 0):
+            raise ValueError("its format is newer than what np.save writes for numbers")
+        shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(file)
+        begin, order = file.tell(), "F" if is_fortran else "C"
+        size = os.fstat(file.fileno()).st_size - begin
+        if dtype.hasobject or not size or math.prod(shape) * dtype.itemsize != size:
+            raise ValueError(f"it has {size} bytes of data, which are no array {shape} of {dtype}")
+        try:
+            return np.memmap(file, dtype, "r", begin, shape, order)
+        except OSError:  # Some shares have no mappings.
+            return np.frombuffer(file.read(size), dtype).reshape(shape, order=order)
 
 
 def write_manifest(folder: str, name: str, manifest: dict) -> None:
