@@ -40,6 +40,8 @@ _IN_ZIP = (
     (b"/data.pkl", "pytorch"),
     (b".npyPK", "npz"),
 )
+_HTML = ("<!doctype html", "<html", "<head", "<body", "<table", "<script", "<title", "<meta")
+_HTML += ("<h1", "<h2", "<p>", "<p ", "<div", "<center", "<a ")
 
 
 def read_ends(path: str) -> tuple[bytes, bytes]:
@@ -172,7 +174,7 @@ def _textual(text: str) -> str:
     start = text.lstrip("\ufeff \t\r\n").lower()
     if "<svg" in start:
         return "svg"
-    if start.startswith(("<!doctype html", "<html", "<head", "<body", "<table", "<script")):
+    if start.startswith(_HTML):
         return "html"
     if start.startswith("<?xml"):
         return "html" if "<html" in start else "xml"

@@ -235,9 +235,17 @@ def test_extract_compare_info_and_display(tmp_path, tool, monkeypatch):
     code, out, _ = tool("compare", "again", "edited")
     assert code == 1 and "16x16: 10 images identical, 1 different (3); 12 and 11 images" in out
 
+    before = sorted(os.listdir())
     code, out, _ = tool("display", "demo")
-    assert code == 0 and "demo-contact-sheet.png" in out
-    with Image.open("demo-contact-sheet.png") as sheet:
+    assert code == 0 and os.path.join("demo", "demo-contact-sheet.png") in out
+    os.remove("demo/demo-contact-sheet.png")
+    code, _, err = tool("display", "demo")
+    assert code == 2 and "--output=FILE.png" in err
+    assert sorted(os.listdir()) == before  # nothing is written unasked
+    assert tool("display", "demo", "--output=sheet.png")[0] == 0
+    code, _, err = tool("display", "demo", "--output=sheet.png")
+    assert code == 2 and "sheet.png exists already" in err
+    with Image.open("sheet.png") as sheet:
         assert sheet.size == (12 * 66, 66)
         first = np.asarray(sheet)[1:65:4, 67:131:4]
     with Image.open("png/img00000001.png") as second:

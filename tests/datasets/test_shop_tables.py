@@ -214,6 +214,19 @@ def test_most_pictures_missing(tmp_path):
     assert manifest["images"] == 2 and len(manifest["skipped"]) == 3
 
 
+def test_tiny_pictures_are_left_out(tmp_path, run_script):
+    text = "image,category\n" + "".join(f"{i}.png,x\n" for i in range(3))
+    folder = shop(tmp_path / "s", "l.csv", text)
+    for i, size in enumerate(((1, 1), (20, 30), (40, 50))):
+        Image.new("RGB", size).save(folder / f"{i}.png")
+    command = ["dataset_tool.py", "create_from_ebay", tmp_path / "a", folder, "--resolution=16"]
+    done = run_script(command)
+    assert done.returncode == 0 and "2 images of 16x16" in done.stdout
+    assert "1x1 is smaller than --min-size=2" in done.stderr
+    create_from_ebay(Output(str(tmp_path / "b"), resolution=16, min_size=21), str(folder))
+    assert records.read_manifest(records.find_dataset(str(tmp_path / "b")))["images"] == 1
+
+
 def test_sizes_of_pictures_on_ebay():
     base = "https://i.ebayimg.com/images/g/abc"
     assert larger(f"{base}/s-l140.jpg") == f"{base}/s-l1600.jpg"

@@ -14,7 +14,7 @@ from PIL import ImageShow
 from tqdm import tqdm
 
 from dnnlib import UserError
-from dnnlib.files import staged_directory
+from dnnlib.files import check_free, staged_directory
 from dnnlib.util import one_line
 from training.datasets.build import map_in_order
 from training.datasets.contact_sheet import COLUMNS, ROWS, ContactSheet
@@ -32,20 +32,33 @@ from training.datasets.tfrecords import parse_image, read_payloads, to_picture
 MAX_LISTED = 10  # indexes of different images that compare prints
 
 
-def display(tfrecord_dir: str) -> None:
-    """Shows the first images as a contact sheet, in a window or else as a PNG file.
+def display(tfrecord_dir: str, output: str | None = None) -> None:
+    """Shows the first images as a contact sheet, in a window, or writes it to a PNG file.
+
+    Args:
+        tfrecord_dir: the dataset.
+        output: the file to write; None: show them, or say where the dataset has such a sheet.
 
     Raises:
-        UserError: No dataset, or it is damaged, or the file cannot be written.
+        UserError: No dataset, or it is damaged, or the file cannot be written, or there is neither
+            a screen nor a sheet.
     """
     dataset = find_dataset(tfrecord_dir, allow_part=True)
     sheet = first_images(dataset)
+    if output is not None:
+        check_free(output)
+        sheet.save(os.path.abspath(output))
+        print(f"the first {len(sheet.pictures)} images are in {output}")
+        return
     on_screen = os.name == "nt" or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
     if on_screen and ImageShow.show(sheet.image(), title=tfrecord_dir):
         return
-    name = f"{dataset.name}-contact-sheet.png"
-    sheet.save(os.path.abspath(name))
-    print(f"no screen to show them on: the first {len(sheet.pictures)} images are in {name}")
+    path = dataset.path("-contact-sheet.png")
+    if not os.path.isfile(path):
+        raise UserError(
+            "no screen to show images on: --output=FILE.png writes them to a file instead"
+        )
+    print(f"no screen to show them on: the first {len(sheet.pictures)} images are in {path}")
 
 
 def extract(tfrecord_dir: str, output_dir: str) -> None:

@@ -82,14 +82,18 @@ def without_long_text(file: IO[bytes], max_profile: int) -> tuple[IO[bytes], byt
         ValueError: It has more than MAX_CHUNKS parts.
     """
     left_out: set[int] = set()
-    texts, profile = 0, None
+    kept = unpacked = 0  # bytes of texts
+    profile = None
     for kind, start, length in _chunks(file):
         if kind in _TEXTS:
-            # Where there are many, the rest is left out unseen.
-            size = 0 if texts > _MAX_TEXTS else _text_size(file, kind, start, length)
-            texts += size
-            if size > _MAX_TEXT or texts > _MAX_TEXTS:
+            # Where there are many, compressed ones are left out unseen.
+            is_unseen = kind != b"tEXt" and unpacked > _MAX_TEXTS
+            size = _MAX_TEXT + 1 if is_unseen else _text_size(file, kind, start, length)
+            unpacked += size
+            if size > _MAX_TEXT or kept + size > _MAX_TEXTS:
                 left_out.add(start)
+            else:
+                kept += size
         elif kind == b"iCCP":
             body = _body(file, start, length)
             content = _unpack(body[body.find(b"\0") + 2 :], max_profile + 1)
