@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 
 import pytest
 from http_server import Server, picture
@@ -16,6 +17,7 @@ from training.datasets import records, table_text
 from training.datasets.build import Output
 from training.datasets.ebay import create_from_ebay
 from training.datasets.ebay_listings import ListingOptions, larger, listings_source
+from training.datasets.images import images_source
 from training.datasets.items import Item
 from training.datasets.tables import open_table
 
@@ -214,6 +216,19 @@ def test_most_pictures_missing(tmp_path):
     assert manifest["images"] == 2 and len(manifest["skipped"]) == 3
 
 
+def test_tiny_pictures_are_left_out(tmp_path, run_script):
+    text = "image,category\n" + "".join(f"{i}.png,x\n" for i in range(3))
+    folder = shop(tmp_path / "s", "l.csv", text)
+    for i, size in enumerate(((1, 1), (20, 30), (40, 50))):
+        Image.new("RGB", size).save(folder / f"{i}.png")
+    command = ["dataset_tool.py", "create_from_ebay", tmp_path / "a", folder, "--resolution=16"]
+    done = run_script(command)
+    assert done.returncode == 0 and "2 images of 16x16" in done.stdout
+    assert "1x1 is smaller than --min-size=2" in done.stderr
+    create_from_ebay(Output(str(tmp_path / "b"), resolution=16, min_size=21), str(folder))
+    assert records.read_manifest(records.find_dataset(str(tmp_path / "b")))["images"] == 1
+
+
 def test_sizes_of_pictures_on_ebay():
     base = "https://i.ebayimg.com/images/g/abc"
     assert larger(f"{base}/s-l140.jpg") == f"{base}/s-l1600.jpg"
@@ -249,7 +264,7 @@ def test_small_pictures_are_fetched_large_if_there_are(server, tmp_path):
         ("t.parquet", b"PAR1" + bytes(300) + b"PAR1", "Parquet"),
         ("t.csv.gz", b"\x1f\x8b\x08\0broken", "is broken|damaged"),
         ("t.csv.gz", gzip.compress(b"image\n" + bytes(1 << 20))[:-20], "broken|more than"),
-        ("t.csv", b"\0" * 5000, ""),
+        ("t.csv", b"\0" * 5000, "t.csv"),
         ("t.csv", b"image,category\n" + b"a" * (1 << 25), "a line has more than 16777216"),
         ("t.json", b"[" * 100_000, "JSON"),
     ],
@@ -258,6 +273,16 @@ def test_what_is_no_table_is_named(tmp_path, name, content, words):
     folder = shop(tmp_path / "s", name, content)
     with pytest.raises(UserError, match=words):
         listed(folder / name)
+
+
+def test_pipes_are_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "t.csv")
+    for encoding in (None, "utf-8"):
+        with pytest.raises(UserError, match="pipe"):
+            listed(tmp_path / "t.csv", encoding=encoding)
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    with pytest.raises(UserError, match="not a regular file"):
+        images_source(str(tmp_path), str(tmp_path / "t.csv"))
 
 
 def test_a_bomb_is_not_unpacked(tmp_path, monkeypatch):

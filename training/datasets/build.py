@@ -59,6 +59,7 @@ class Output:
             pictures, which must then all be the same.
         transform: how a picture is fitted to the size: one of TRANSFORMS.
         margin: added to boxes on each side, as a fraction of their size.
+        min_size: leave out pictures whose shorter side is smaller.
         strict: stop at the first picture that cannot be read, rather than skip it.
         max_images: use at most so many of the pictures, in the stored order.
         dedupe: leave out pictures that look like an earlier one to the last bit.
@@ -78,6 +79,7 @@ class Output:
     height: int | None = None
     transform: str = "center-crop"
     margin: float = 0.0
+    min_size: int = 1
     strict: bool = False
     max_images: int | None = None
     dedupe: bool = False
@@ -208,6 +210,7 @@ class _Build:
             self.source.channels,
             margin=output.margin,
             exact=output.size is None,
+            min_size=output.min_size,
         )
         convert = _Converter(self.source, output, fit, len(self.levels), self.reader)
         with closing(map_in_order(convert, (self.items[i] for i in part), output.workers)) as done:

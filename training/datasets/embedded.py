@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
+import threading
 
 from training.datasets.items import Lookup
 
@@ -12,14 +12,17 @@ class EmbeddedPictures:
     """Bytes of pictures in a temporary file, by name. Threads may read at once."""
 
     def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile(buffering=0)
+        self._file = tempfile.TemporaryFile()
         self._places = Lookup(())
         self._end = 0
+        self._lock = threading.Lock()
 
     def add(self, name: str, content: bytes) -> str:
         """Keeps a picture, once. Returns its name."""
         if name not in self._places:
-            self._file.write(content)
+            with self._lock:
+                self._file.seek(self._end)
+                self._file.write(content)
             self._places.add(name, [self._end, len(content)])
             self._end += len(content)
         return name
@@ -31,4 +34,6 @@ class EmbeddedPictures:
     def read(self, name: str) -> bytes:
         """The bytes of a picture."""
         begin, size = self._places.get(name)
-        return os.pread(self._file.fileno(), size, begin)
+        with self._lock:
+            self._file.seek(begin)
+            return self._file.read(size)

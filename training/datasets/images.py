@@ -5,6 +5,7 @@ them: folder names, or a file, see `labels`.
 from __future__ import annotations
 
 import os
+import stat
 import sys
 import unicodedata
 from collections.abc import Iterator
@@ -100,13 +101,23 @@ def _refuse_options(labels: str, mode: str | None, options: LabelOptions) -> Non
 
 
 def _check_readable(path: str, labels: str) -> None:
+    """Refuses a file of labels that is not there, or that one might wait for."""
+    reason = None
     try:
-        with open(path, "rb"):
-            pass
+        mode = os.stat(path).st_mode
+        if not stat.S_ISREG(mode):
+            reason = "Is a directory" if stat.S_ISDIR(mode) else "not a regular file"
+        else:
+            with open(path, "rb"):
+                pass
     except OSError as error:
+        reason = error.strerror or str(error)
+    except ValueError as error:
+        reason = str(error)
+    if reason is not None:
         raise UserError(
-            f"--labels={labels}: {error.strerror}; use none, folders, or a JSON file or a table"
-        ) from error
+            f"--labels={labels}: {reason}; use none, folders, or a JSON file or a table"
+        )
 
 
 def _instead(other: OtherDataset | None, skipped: list[dict[str, str]]) -> str:

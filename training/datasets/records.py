@@ -228,6 +228,8 @@ def find_dataset(tfrecord_dir: str, allow_part: bool = False) -> DatasetFiles:
                     "dataset_tool.py create_from_images"
                 )
         raise UserError(f"cannot open dataset folder {tfrecord_dir}: {reason}") from error
+    # macOS puts ._NAME beside each file on disks of others.
+    files = [name for name in files if not name.startswith(".")]
     found = [match for match in map(_LEVEL_FILE.fullmatch, files) if match]
     if not found:
         raise UserError(f"{tfrecord_dir} is no dataset: {_instead(tfrecord_dir)}")

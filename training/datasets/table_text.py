@@ -111,10 +111,10 @@ def open_text(path: str, title: str, encoding: str | None = None) -> TableText:
         UserError: It cannot be read, is no text, or its encoding cannot be told.
     """
     with _readable(title):
+        _check_kind(path, title, encoding is not None)
         if encoding is not None:
             text, is_whole = TableText(path, title, known_encoding(encoding)), False
         else:
-            _check_kind(path, title)
             with open_bytes(path, title) as file:
                 found, is_whole = _encoding(file, title)
             text = TableText(path, title, found)
@@ -184,9 +184,11 @@ def _readable(title: str) -> Iterator[None]:
         ) from error
 
 
-def _check_kind(path: str, title: str) -> None:
-    """Refuses what is no text, by name."""
+def _check_kind(path: str, title: str, is_text: bool) -> None:
+    """Refuses what is no text, by name; what the user says is text, only if it is no file."""
     kind = recognize(path)
+    if is_text and kind.group != "special":
+        return
     if kind is KINDS["empty"]:
         raise UserError(f"the table {title} is empty: expected names of columns in the first line")
     is_text = kind.group in ("text", "other") and kind not in (KINDS["html"], KINDS["xml"])

@@ -81,6 +81,14 @@ def add_output_options(
         default="center-crop",
         help="how pictures get the proportions of the dataset (default: center-crop)",
     )
+    add(
+        "--min-size",
+        type=cli.integer(1),
+        default=1,
+        metavar="N",
+        help="leave out pictures whose shorter side has fewer pixels (default: 1; for tables of "
+        "listings 2, since shops have single pixels in place of pictures)",
+    )
     add("--strict", action="store_true", help="stop at a picture that is unreadable")
     add(
         "--dedupe", action="store_true", help="leave out pictures that are the same to the last bit"

@@ -204,6 +204,7 @@ def _add_ebay(command: Callable) -> None:
     )
     _add_download_options(sub)
     add_output_options(sub)
+    sub.set_defaults(min_size=2)
     sub = command(
         fetch_ebay,
         "Fetch the pictures of listings that eBay's Browse API finds, for create_from_ebay. Needs "
