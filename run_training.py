@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from dnnlib import UserError, cli, output
 from dnnlib.run_dir import next_run_dir
 from dnnlib.tensorflow_loader import load_tensorflow
+from dnnlib.util import did_you_mean
 from metrics import METRICS
 from metrics.feature_networks.sources import FeatureSources, find_feature_net
 from training import pretrained
@@ -248,7 +249,8 @@ def _check(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
     # Deviation: the official default is fid50k.
     unknown = [name for name in args.metrics.split(",") if name not in ("none", *METRICS)]
     if unknown:
-        parser.error(f"--metrics={unknown[0]}: use {', '.join(('none', *METRICS))}")
+        hint = did_you_mean(unknown[0], METRICS)
+        parser.error(f"--metrics={unknown[0]}: {hint}use {', '.join(('none', *METRICS))}")
     if args.metrics == "none":
         if args.metricdata is not None:
             parser.error("--metricdata is what metrics compare with: add --metrics")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import os
 import re
 import signal
@@ -15,7 +14,7 @@ from types import FrameType
 from typing import NoReturn, TypeVar
 
 from dnnlib import output
-from dnnlib.util import UserError, one_line
+from dnnlib.util import UserError, did_you_mean, one_line
 
 T = TypeVar("T")
 
@@ -29,12 +28,11 @@ class ArgumentParser(argparse.ArgumentParser):
         super().__init__(*args, **kwargs)
 
     def parse_args(self, args=None, namespace=None):
+        args = sys.argv[1:] if args is None else list(args)
         parsed, unknown = self.parse_known_args(args, namespace)
         if unknown:
             name = unknown[0].partition("=")[0]
-            near = difflib.get_close_matches(name, set(self._option_names()), n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            self.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{self._hint(name, args)}")
         return parsed
 
     def given(self, args: Sequence[str] | None = None) -> list[str]:
@@ -44,15 +42,35 @@ class ArgumentParser(argparse.ArgumentParser):
         return sorted(name for name, mark in marks.items() if parsed[name] is not mark)
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: error: {one_line(message)} (see {self.prog} --help)\n")
+        commands = self._commands()
+        if commands is not None and message.endswith(f"required: {commands.metavar}"):
+            message = f"{commands.metavar} is missing: use {', '.join(commands.choices)}"
+        self.exit(2, f"{self.prog}: error: {one_line(message, 2000)} (see {self.prog} --help)\n")
 
-    def _option_names(self) -> Iterator[str]:
-        """All options, those of commands too."""
-        for action in self._actions:
-            yield from action.option_strings
-            if isinstance(action, argparse._SubParsersAction):
-                for parser in action.choices.values():
-                    yield from parser._option_names()
+    def _check_value(self, action: argparse.Action, value: object) -> None:
+        if action.choices is not None and value not in action.choices:
+            choices = [str(choice) for choice in action.choices]
+            hint = did_you_mean(str(value), choices)
+            text = f"invalid choice: {value!r}{hint and '; '}{hint}"
+            raise argparse.ArgumentError(action, f"{text.strip()} (use {', '.join(choices)})")
+
+    def _commands(self) -> argparse._SubParsersAction | None:
+        found = [a for a in self._actions if isinstance(a, argparse._SubParsersAction)]
+        return found[0] if found else None
+
+    def _hint(self, name: str, args: Sequence[str]) -> str:
+        """What may have been meant by an argument that is none, with `; ` before it."""
+        own = {option for action in self._actions for option in action.option_strings}
+        commands = self._commands()
+        parsers = {} if commands is None else commands.choices
+        chosen = next((arg for arg in args if arg in parsers), None)
+        options = {n: set(p._option_string_actions) for n, p in parsers.items()}
+        if name in options.get(chosen, ()):
+            return f"; {name} comes after the {commands.metavar.lower()}, {chosen}"
+        if others := [command for command, names in options.items() if name in names]:
+            return f"; {name} is an option of {', '.join(others)}, not of {chosen}"
+        hint = did_you_mean(name, sorted(own | options.get(chosen, set())))
+        return f"; {hint}".rstrip() if hint else ""
 
 
 def run(main: Callable[[], None]) -> NoReturn:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import re
+from collections.abc import Iterable
 from typing import Any
 
 # What controls a terminal, hides, changes the order of what is shown, or cannot be encoded: C0 and
@@ -69,3 +71,13 @@ def one_line(text: object, limit: int = 300) -> str:
     """`text` in one printable line of at most `limit` characters, for messages."""
     flat = printable(" ".join(str(text).split()))
     return flat if len(flat) <= limit else flat[: limit - 1] + "…"
+
+
+def did_you_mean(text: str, known: Iterable[str]) -> str:
+    """`did you mean NAME? ` if one of the known names is close to what was typed, else nothing."""
+    names: dict[str, str] = {}
+    for name in known:
+        if name != text:
+            names.setdefault(name.lower(), name)
+    close = difflib.get_close_matches(text.lower(), names, n=1)
+    return f"did you mean {names[close[0]]}? " if close else ""
