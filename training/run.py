@@ -360,7 +360,7 @@ class Run:
     def _write_snapshot(self, path: str) -> None:
         """Raises `Diverged` if a weight is not finite: the run cannot recover from that."""
         networks = (self.G, self.D, self.Gs)
-        variables = {v.name: v for network in networks for v in network.vars.values()}
+        variables = {f"{net.name}/{name}": v for net in networks for name, v in net.vars.items()}
         if bad := non_finite(tflib.run(variables)):
             raise Diverged(
                 f"{bad[0]} is not finite at {kimg_text(self.cur_nimg)} kimg, so that nothing is "

@@ -8,8 +8,10 @@ import itertools
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -183,6 +185,34 @@ def test_what_was_not_measured_is_measured(run_dir):
         resume(run_dir, metrics)
         assert metrics.measured == expected
         (run_dir / "network-final.pkl").unlink()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, None)])
+def test_a_signal_ends_a_metric_which_is_measured_again(run_dir, whole_run, number, code, capfd):
+    """Between two minibatches of it, of which there may be hours."""
+
+    class Slow(Metrics):
+        def run(self, network_pkl, run_dir):
+            self.measured.append(os.path.basename(network_pkl))
+            os.kill(os.getpid(), number)
+            for _ in range(600):
+                time.sleep(0.1)
+
+    os.unlink(find_states(str(run_dir))[1])
+    os.unlink(run_dir / "network-snapshot-000001.600.pkl")
+    slow, start = Slow(), time.monotonic()
+    with pytest.raises(KeyboardInterrupt if code is None else SystemExit) as ended:
+        resume(run_dir, slow)
+    assert time.monotonic() - start < 50 and getattr(ended.value, "code", None) == code
+    assert "stopping what is measured, then saving" in capfd.readouterr().err
+    assert slow.measured == ["network-snapshot-000001.088.pkl"]
+    metrics = Metrics()
+    resume(run_dir, metrics)
+    assert metrics.measured == [
+        "network-snapshot-000001.088.pkl",
+        "network-snapshot-000001.600.pkl",
+    ]
+    assert final(run_dir) == final(whole_run)
 
 
 def test_time_is_carried_on(run_dir):
