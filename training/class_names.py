@@ -88,11 +88,11 @@ def find_classes(network: Network, text: str) -> list[int]:
     count, names = count_classes(network), label_names(network)
     if not count:
         raise UserError(f"--class={text}: the network has no classes")
-    if names and text in names:
+    if _plain(text) in map(_plain, names or []):
         parts = [text]
     else:
-        rows = list(csv.reader([text], skipinitialspace=True))
-        parts = [part.strip() for part in rows[0]] if rows else [""]
+        (row,) = csv.reader([text], skipinitialspace=True)
+        parts = [part.strip() for part in row] or [""]
     classes = []
     for part in parts:
         numbers = re.fullmatch(r"(\d{1,9})(?:-(\d{1,9}))?", part, re.ASCII)

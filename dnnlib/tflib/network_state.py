@@ -29,7 +29,7 @@ _REQUIRED = ("version", "name", "static_kwargs", "build_func_name", "variables")
 _MAX_NETWORKS = 64  # Components within components.
 _MAX_VALUES = 10_000  # Numbers and texts in all keyword arguments of a network.
 _MAX_DEPTH = 8
-_MAX_METADATA = 1 << 20  # The same in metadata: names of many classes.
+_MAX_METADATA = 1 << 18  # The same in metadata: names of many classes.
 _MAX_SOURCE = 1 << 20  # Characters.
 _MAX_INT = 1 << 20
 
