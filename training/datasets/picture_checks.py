@@ -37,22 +37,26 @@ def is_plain(data: bytes) -> bool:
 
 def is_plain_jpeg(data: bytes) -> bool:
     """Whether a JPEG has few segments, no large profile, and few scans for its size."""
-    position, pixels, profile = 2, 0, 0
+    position, pixels, components, profile = 2, 0, 0, 0
+    is_progressive = False
     for _ in range(_MAX_PLAIN_PARTS):
         if data[position] != 0xFF:
             return False
         marker = data[position + 1]
-        if marker == 0xDA:
-            # Within the data of a scan, FF is followed by 00 or a restart marker.
-            scans = data.count(b"\xff\xda", position)
-            return scans * pixels <= _MAX_SCANNED_PIXELS and profile <= _MAX_PLAIN_PROFILE
         if marker == 0xFF:  # filling
             position += 1
             continue
         (length,) = struct.unpack_from(">H", data, position + 2)
+        if marker == 0xDA:
+            # If one scan holds everything, no other one is looked at.
+            has_more = is_progressive or data[position + 4] != components
+            # Within the data of a scan, FF is followed by 00 or a restart marker.
+            scans = data.count(b"\xff\xda", position) if has_more else 1
+            return scans * pixels <= _MAX_SCANNED_PIXELS and profile <= _MAX_PLAIN_PROFILE
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            height, width = struct.unpack_from(">HH", data, position + 5)
+            height, width, components = struct.unpack_from(">HHB", data, position + 5)
             pixels = height * width
+            is_progressive = marker not in (0xC0, 0xC1)
         elif data.startswith(b"ICC_PROFILE", position + 4):
             profile += length
         position += 2 + length

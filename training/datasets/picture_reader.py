@@ -16,6 +16,7 @@ from typing import Any
 from PIL import Image
 
 from dnnlib.child_process import ChildProcess, ChildStopped
+from dnnlib.files import open_regular
 from dnnlib.util import UserError
 from training.datasets.picture_checks import (
     JPEG_MAGIC,
@@ -28,7 +29,6 @@ from training.datasets.pictures import (
     Fitted,
     Unreadable,
     fit_picture,
-    open_file,
     open_image,
     readable,
     upright_size,
@@ -123,11 +123,11 @@ def _plain_data(source: str | bytes) -> bytes | None:
     """The content of a file that may be decoded in this process; None for others."""
     if isinstance(source, bytes):
         return source if is_plain(source) else None
-    with readable(source), open_file(source) as file:
-        head = file.read(16)
+    with readable(source), open_regular(source) as file:
+        head = file.read(len(PNG_MAGIC))
         if not head.startswith((JPEG_MAGIC, PNG_MAGIC)):
             return None
-        data = head + file.read(MAX_PLAIN_BYTES + 1 - len(head))
+        data = head + file.read(MAX_PLAIN_BYTES + 1)
         return data if is_plain(data) else None
 
 
