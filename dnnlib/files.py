@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import IO
 
-from dnnlib.system import try_lock
+from dnnlib.system import LOCKS_OUTLIVE_FILES, try_lock
 from dnnlib.util import UserError
 
 _UMASK_LOCK = threading.Lock()
@@ -41,8 +41,7 @@ def atomic_write(path: str, mode: str = "wb") -> Iterator[IO]:
     lock = None
     try:
         with os.fdopen(handle, mode, encoding=None if "b" in mode else "utf-8") as file:
-            # Keeps the lock when the file is closed; Windows renames no file that is open.
-            lock = None if os.name == "nt" else os.dup(handle)
+            lock = os.dup(handle) if LOCKS_OUTLIVE_FILES else None
             try_lock(handle)
             yield file
             file.flush()

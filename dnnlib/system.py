@@ -31,6 +31,9 @@ class Busy(Exception):
     """Another process holds a lock."""
 
 
+LOCKS_OUTLIVE_FILES = fcntl is not None  # By a duplicate; Windows renames nothing that is open.
+
+
 def try_lock(handle: int) -> bool | None:
     """Locks an open file or folder until it is closed, by this process or with its end.
 
