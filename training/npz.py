@@ -32,7 +32,8 @@ def read_arrays(file: IO[bytes]) -> Iterator[tuple[str, np.ndarray]]:
         file: at its beginning, and seekable.
 
     Raises:
-        UserError: it is no such archive, or a broken one; an array is not what it claims to be.
+        ValueError: it is no archive, or a broken one.
+        UserError: an array is not what it claims to be, or the archive is none of ours.
     """
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
@@ -43,7 +44,7 @@ def read_arrays(file: IO[bytes]) -> Iterator[tuple[str, np.ndarray]]:
     except UserError:
         raise
     except Exception as error:  # A damaged archive can fail in any way while it is read.
-        raise UserError(f"it is broken: {one_line(error) or 'it ends early'}") from error
+        raise ValueError(one_line(error) or "it ends early") from error
 
 
 def _members(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:

@@ -182,7 +182,7 @@ def read_variables(path: str) -> Iterator[tuple[str, np.ndarray]]:
                 yield name, value
         if names:
             raise UserError(f"it lacks {one_line(', '.join(names.values()), 100)}")
-    except (OSError, UserError) as error:
+    except (OSError, UserError, ValueError) as error:
         raise _unreadable(path, error) from error
 
 
@@ -200,7 +200,7 @@ def read_meta(path: str) -> dict[str, Any]:
         version = schema.parse_json(content.tobytes(), dict[str, Any]).get("format")
         is_newer = type(version) is int and version > STATE_FORMAT
         meta = None if is_newer else schema.parse_json(content.tobytes(), _Meta)
-    except (OSError, UserError) as error:
+    except (OSError, UserError, ValueError) as error:
         raise _unreadable(path, error) from error
     if meta is None:
         raise _NewerError(
@@ -210,7 +210,7 @@ def read_meta(path: str) -> dict[str, Any]:
     return vars(meta)
 
 
-def _unreadable(path: str, error: OSError | UserError) -> UserError:
+def _unreadable(path: str, error: Exception) -> UserError:
     return UserError(f"cannot read state {path}: {getattr(error, 'strerror', None) or error}")
 
 
