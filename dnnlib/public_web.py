@@ -214,8 +214,10 @@ class PublicWeb:
         received = 0
         for chunk in chunks:
             if received == 0 and is_page(response, chunk):
-                raise Refused("the server answered with an HTML page, not with a file (it may ask "
-                              "to log in, or have refused a large download)")  # fmt: skip
+                raise Refused(
+                    "the server answered with an HTML page, not with a file: it may ask to log in, "
+                    "or refuse large downloads"
+                )
             received += len(chunk)
             self._check_size(received)
             yield chunk

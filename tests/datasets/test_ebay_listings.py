@@ -376,7 +376,7 @@ def test_a_dataset_of_pictures_from_the_web(server, shop, tmp_path, capsys):
     reasons = {entry["file"]: entry["reason"] for entry in manifest["skipped"]}
     assert reasons == {
         f"list.csv:8 {server.url}/page.jpg": "the server answered with an HTML page, not with a "
-        "file",
+        "file: it may ask to log in, or refuse large downloads",
         f"list.csv:9 {server.url}/short.jpg": "the connection broke off, 3 times",
         f"list.csv:10 {server.url}/cut.jpg": reasons[f"list.csv:10 {server.url}/cut.jpg"],
         f"list.csv:13 {server.url}/loop.jpg": "more than 5 redirects",

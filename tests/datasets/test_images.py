@@ -105,7 +105,7 @@ def test_labels_that_cannot_be_used(tmp_path, photos):
         (b'{"labels": [["a.png", 2]], "label_names": ["x", "y"]}', "label_names must be"),
         (b'{"labels": [["a.png", "x"]], "label_names": ["x", "y"]}', "label_names must be"),
         (b"file,label\n", "hold no labels"),
-        (b"", r"labels\.json is an empty file"),
+        (b"", r"labels\.json is empty"),
         (b"PK\x03\x04", r"labels\.json is a zip file: unpack it"),
     ]:
         path = tmp_path / ("labels.json" if content is not None else "no.json")

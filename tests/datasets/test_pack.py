@@ -91,6 +91,7 @@ def test_from_the_command_line(tmp_path, unpacked, run_script):
     done = tool("pack", "--unpacked_dir=again", "--tfrecord_dir=sub/new/", *options)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [
+        "dataset.json: 4 classes: 0 (3), 1 (3), 2 (3), 3 (3)",
         "sub/new/: 8 images of 8x8, 4 classes, 0 files skipped",
         "sub/new-validation: 2 images of 8x8, 4 classes, 0 files skipped",
     ]
