@@ -21,6 +21,7 @@ import importlib
 import json
 import multiprocessing.spawn
 import os
+import re
 import signal
 import struct
 import subprocess
@@ -65,7 +66,7 @@ class ChildProcess:
         self._arguments = [module, name, str(memory or 0)]
         self._lock = threading.Lock()
         self._process: subprocess.Popen | None = None
-        self._stderr: deque[bytes] = deque(maxlen=20)
+        self._stderr: deque[bytes] = deque(maxlen=200)
         self._drain: threading.Thread | None = None
 
     def __enter__(self) -> ChildProcess:
@@ -174,7 +175,8 @@ def _keep_end(stderr: IO[bytes], lines: deque[bytes]) -> None:
 def _reason(code: int, stderr: deque[bytes]) -> str:
     """Why a process ended that was not asked to."""
     lines = [line.decode(errors="replace") for line in stderr if line.strip()]
-    says = f": {one_line(lines[-1], 200)}" if lines else ""
+    telling = [line for line in lines if re.search(r"check failed|terminate|what\(\)", line, re.I)]
+    says = f": {one_line((telling or lines)[-1], 200)}" if lines else ""
     if code >= 0:
         return f"ended the process that read it (exit code {code}{says})"
     try:

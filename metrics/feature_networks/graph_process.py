@@ -24,7 +24,7 @@ from dnnlib.child_process import ChildProcess, limit_memory
 from dnnlib.util import one_line
 from metrics.feature_networks import frozen_graph
 
-_READ_SECONDS = 60.0
+_READ_SECONDS = 30.0
 _TRIAL_SECONDS = 30.0
 _IMAGE_SECONDS = 30.0  # On a busy CPU, VGG16 takes seconds for an image of 1024×1024.
 _MEMORY = 3 << 29
@@ -224,5 +224,7 @@ class _Loaded:
             arrays = session.run(outputs, {x: images.astype(x.dtype.as_numpy_dtype)})
             return {name: np.asarray(array).astype(np.float32) for name, array in arrays.items()}
         except (tf.errors.OpError, ValueError, TypeError) as error:
-            text = one_line(str(error).split("\n\n")[0].split("\n\t")[0])
+            # What went wrong stands between the names of nodes and a trace.
+            text = str(getattr(error, "message", error)).split("\n\t [[")[0].strip()
+            text = one_line(text.splitlines()[-1] if text else type(error).__name__)
             raise UserError(f"{self.program.where} does not run: {text}") from error

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import random
 import time
 from collections import Counter
 
 import fuzzing
 import numpy as np
-import pytest
 import tensorflow.compat.v1 as tf
 
 from dnnlib import UserError
-from metrics import reals
 from metrics.feature_networks.own_graph import OwnNetwork
 
-import os
 COUNT = int(os.environ.get("COUNT", 2000))
 _OPS = ("Identity", "Reshape", "Fill", "Tile", "Conv2D", "Pad", "Range", "Split", "Pack", "While")
 _OPS += ("ReadFile", "MatMul", "Switch", "Merge", "TopKV2", "GatherV2", "If", "BroadcastTo", "xyz")
@@ -34,7 +32,9 @@ def colours():
     x = tf.cast(tf.placeholder(tf.uint8, [1, None, None, 3], "image"), tf.float32)
     x = tf.reduce_mean(x, axis=[1, 2]) * tf.constant(0.5, shape=[3])
     first, second = tf.split(tf.nn.softmax(x[:, :2]), 2, axis=1)
-    return tf.matmul(tf.concat([x, first, second], 1), tf.eye(5)) + tf.cast(tf.range(5), tf.float32)
+    return tf.matmul(tf.concat([x, first, second], 1), np.eye(5, dtype=np.float32)) + tf.cast(
+        tf.range(5), tf.float32
+    )
 
 
 def graphs():
@@ -139,13 +139,16 @@ def test_damaged_graphs_are_one_line_each(tmp_path):
         begin = time.monotonic()
         try:
             network = OwnNetwork(str(path))
-            network._graph.widths([*(s if s > 0 else 8 for s in network._graph.shape[1:])] or [8, 8, 3])
+            network._graph.widths(
+                [*(s if s > 0 else 8 for s in network._graph.shape[1:])] or [8, 8, 3]
+            )
             outcome = "taken"
         except UserError as error:
             assert number >= 0, error
             assert "\n" not in str(error) and len(str(error)) < 1000
             outcome = type(error).__name__
-            if outcome == "ChildStopped": print(number, error)
+            if outcome == "ChildStopped":
+                print(number, error)
         outcomes[outcome] += 1
         slowest = max(slowest, time.monotonic() - begin)
     print(outcomes, slowest)
