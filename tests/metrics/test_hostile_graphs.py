@@ -6,27 +6,18 @@ import os
 import random
 import time
 from collections import Counter
-<<<<<<< HEAD
-=======
 from pathlib import Path
->>>>>>> w-net
 
 import fuzzing
 import numpy as np
 import tensorflow.compat.v1 as tf
 
 from dnnlib import UserError
-<<<<<<< HEAD
-from metrics.feature_networks.own_graph import OwnNetwork
-
-COUNT = int(os.environ.get("COUNT", 2000))
-=======
 from metrics import reals
 from metrics.feature_networks import FeatureNetwork
 from metrics.feature_networks.own_graph import OwnNetwork
 
 COUNT = 2000
->>>>>>> w-net
 _OPS = ("Identity", "Reshape", "Fill", "Tile", "Conv2D", "Pad", "Range", "Split", "Pack", "While")
 _OPS += ("ReadFile", "MatMul", "Switch", "Merge", "TopKV2", "GatherV2", "If", "BroadcastTo", "xyz")
 _NUMBERS = (0, 1, -1, 3, 1 << 20, 1 << 31, (1 << 31) - 1, 1 << 40, (1 << 63) - 1, -(1 << 63))
@@ -150,28 +141,13 @@ def test_damaged_graphs_are_one_line_each(tmp_path):
         path.write_bytes(content)
         begin = time.monotonic()
         try:
-<<<<<<< HEAD
-            network = OwnNetwork(str(path))
-            network._graph.widths(
-                [*(s if s > 0 else 8 for s in network._graph.shape[1:])] or [8, 8, 3]
-            )
-=======
             graph = OwnNetwork(str(path))._graph
             graph.widths([size if size > 0 else 8 for size in graph.shape[1:]] or [8, 8, 3])
->>>>>>> w-net
             outcome = "taken"
         except UserError as error:
             assert number >= 0, error
             assert "\n" not in str(error) and len(str(error)) < 1000
             outcome = type(error).__name__
-<<<<<<< HEAD
-            if outcome == "ChildStopped":
-                print(number, error)
-        outcomes[outcome] += 1
-        slowest = max(slowest, time.monotonic() - begin)
-    print(outcomes, slowest)
-    assert slowest < 30 and outcomes["taken"] > 3
-=======
         outcomes[outcome] += 1
         slowest = max(slowest, time.monotonic() - begin)
     print(outcomes)
@@ -213,4 +189,3 @@ def test_damaged_statistics_are_made_anew(monkeypatch, tmp_path):
         path.unlink()
         os.mkfifo(path)
         np.testing.assert_array_equal(list(read().values())[-1], list(expected.values())[-1])
->>>>>>> w-net
