@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from dnnlib import UserError, tflib
 from dnnlib.tflib import Network, autosummary, tfutil
+from dnnlib.tflib.build_functions import find_for_options
 from dnnlib.util import format_time
 from training import snapshots
 from training.adapt_weights import Weights
@@ -99,8 +100,8 @@ class Run:
             lower = f"in {dtype.name}" if dtype else "not at all: this machine has none faster"
             print(f"Mixed precision: the highest resolutions are computed {lower}")
         print("Constructing networks...")
-        self.G = Network("G", **options.G_args)
-        self.D = Network("D", **options.D_args)
+        self.G = Network("G", **find_for_options(options.G_args, "G_args"))
+        self.D = Network("D", **find_for_options(options.D_args, "D_args"))
         set_label_names(self.G, training_set.label_names)
         self.Gs = self.G.clone("Gs")
         self.G.print_layers()
