@@ -45,6 +45,7 @@ class _Described:
     output_shapes: Any = None
     input_names: Any = None
     output_names: Any = None
+    metadata: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
