@@ -5,67 +5,33 @@ from __future__ import annotations
 import io
 import json
 import re
-import struct
 import zipfile
 
+from dnnlib.file_kinds import KINDS, recognize
 from dnnlib.util import one_line
 
-_UNPACK = "unpack it first and give the file that is in it"
 _TENSORFLOW = (
     "this software reads snapshots of the TensorFlow repositories stylegan, stylegan2 and "
     "stylegan2-ada; use the TensorFlow snapshot that it was made from"
 )
-# First bytes of files, and what they are.
-_MAGIC = (
-    (b"\x1f\x8b", f"is compressed with gzip: {_UNPACK} (gunzip)"),
-    (b"BZh", f"is compressed with bzip2: {_UNPACK} (bunzip2)"),
-    (b"\xfd7zXZ\x00", f"is compressed with xz: {_UNPACK} (unxz)"),
-    (b"\x28\xb5\x2f\xfd", f"is compressed with Zstandard: {_UNPACK} (unzstd)"),
-    (b"\x04\x22\x4d\x18", f"is compressed with LZ4: {_UNPACK} (unlz4)"),
-    (b"7z\xbc\xaf\x27\x1c", f"is a 7-Zip archive: {_UNPACK}"),
-    (b"Rar!", f"is a RAR archive: {_UNPACK}"),
-    (b"\x89HDF\r\n", f"is an HDF5 file, as Keras writes its weights: {_TENSORFLOW}"),
-    (
-        b"version https://git-lfs.github.com/",
-        "is a pointer of Git LFS, not the file itself: fetch it with `git lfs pull`",
-    ),
-    (b"model_checkpoint_path:", f"is the index of a TensorFlow checkpoint: {_TENSORFLOW}"),
-    (b"\x89PNG", "is a PNG picture, not a snapshot"),
-    (b"\xff\xd8\xff", "is a JPEG picture, not a snapshot"),
-    (b"%PDF", "is a PDF document, not a snapshot"),
-    (b"\x7fELF", "is a program, not a snapshot"),
-    (b"\x93NUMPY", "is a single NumPy array (.npy), not a snapshot"),
-    (b"PAR1", "is a Parquet table, not a snapshot"),
-)
-# `torch.save` begins with this number as a pickle, by old protocols and by new ones.
-_TORCH = struct.pack("<Q", 0x1950A86A20F9469CFC6C & (1 << 64) - 1)
 _TORCH_NAMES = re.compile(rb"torch_utils\.|torch\._utils|torch\.storage|ctorch[.\n]|\x8c\x05torch")
-_BOM = b"\xef\xbb\xbf"
 # The end of a table of LevelDB, which the index of a TensorFlow checkpoint is.
 _TABLE_END = b"\x57\xfb\x80\x8b\x24\x75\x47\xdb"
+# Kinds that may be a snapshot after all. Protocol 0 of pickles is text too.
+_UNDECIDED = ("pickle", "npz", "zip", "unknown", "text", "json", "compress")
 
 
 def describe_other(content: bytes) -> str | None:
     """What a file is if it is certainly no snapshot, to follow its name; None if it may be one."""
-    if not content:
-        return "is not a snapshot: it is empty, a download or copy that did not finish"
-    if content[:512].removeprefix(_BOM).lstrip()[:1] == b"<":
-        return "is an HTML page, not a snapshot: download the file itself"
-    for magic, what in _MAGIC:
-        if content.startswith(magic):
-            return what
-    if content.startswith(b"PK"):
-        return _describe_zip(content)
-    if content[257:262] == b"ustar":
-        return f"is a tar archive: {_UNPACK}"
-    if content.endswith(_TABLE_END):
+    if content.endswith(_TABLE_END) or content.startswith(b"model_checkpoint_path:"):
         return f"is the index of a TensorFlow checkpoint: {_TENSORFLOW}"
-    if content[4:8] == b"TFL3":
-        return f"is a TensorFlow Lite model: {_TENSORFLOW}"
-    if content[8:10] == b'{"' and int.from_bytes(content[:8], "little") < len(content):
-        return f"holds weights of PyTorch or another framework (safetensors): {_TENSORFLOW}"
-    if _TORCH in content[:64]:
-        return f"is a file of PyTorch (torch.save): {_TENSORFLOW}"
+    kind = recognize(content)
+    if kind is KINDS["zip"]:
+        return _describe_zip(content)
+    if all(kind is not KINDS[key] for key in _UNDECIDED):
+        is_network = kind.group == "network" or kind is KINDS["hdf5"]
+        said = f"{kind.name}: {_TENSORFLOW}" if is_network else kind.said
+        return f"is not a snapshot but {said}"
     return _describe_pytorch(content) or _describe_text(content)
 
 
@@ -84,19 +50,17 @@ def _describe_zip(content: bytes) -> str | None:
             names = archive.namelist()
     except Exception:  # Damaged in any way: what reads it says so.
         return None
-    if any(name.endswith("data.pkl") for name in names):
-        return f"is a file of PyTorch (torch.save, .pt): {_TENSORFLOW}"
-    if any(name.endswith(("model.weights.h5", "variables.index")) for name in names):
+    if any(name.endswith("variables.index") for name in names):
         return f"is a Keras model: {_TENSORFLOW}"
     if not any(name.endswith(".npy") for name in names):
         shown = ", ".join(one_line(name, 40) for name in names[:3]) or "nothing"
-        return f"is a zip archive with {shown}, not a snapshot: {_UNPACK}"
+        return f"is a zip file with {shown}, not a snapshot: unpack it and give the file in it"
     return None
 
 
 def _describe_text(content: bytes) -> str | None:
     """Pages and messages that were saved in place of a file."""
-    start = content[:200].removeprefix(_BOM)
+    start = content[:200].removeprefix(b"\xef\xbb\xbf")
     # Protocol 0 of pickles is text too: it begins with a mark, a global name or a number.
     if not re.fullmatch(rb"[\t\r\n -~\x80-\xff]+", start) or b"\x00" in content[:4096]:
         return None
