@@ -236,8 +236,13 @@ def test_extract_compare_info_and_display(tmp_path, tool, monkeypatch):
     assert code == 1 and "16x16: 10 images identical, 1 different (3); 12 and 11 images" in out
 
     code, out, _ = tool("display", "demo")
-    assert code == 0 and "demo-contact-sheet.png" in out
-    with Image.open("demo-contact-sheet.png") as sheet:
+    path = os.path.join("demo", "demo-contact-sheet.png")
+    assert code == 0 and path in out and not os.path.exists("demo-contact-sheet.png")
+    content = Path(path).read_bytes()
+    os.remove(path)
+    assert tool("display", "demo")[0] == 0
+    assert Path(path).read_bytes() == content  # The one that was made with the dataset.
+    with Image.open(path) as sheet:
         assert sheet.size == (12 * 66, 66)
         first = np.asarray(sheet)[1:65:4, 67:131:4]
     with Image.open("png/img00000001.png") as second:

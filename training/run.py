@@ -153,11 +153,11 @@ class Run:
                     self._measure_again()
                 self._steps(interrupts)
             except BaseException as error:  # Whatever ends the run, what it learned is saved.
+                print(f"Ended by {type(error).__name__} at {self.cur_nimg / 1000:g} kimg")
                 if self._is_whole:
                     self._save_end()
                 else:
                     self._save_snapshot()
-                print(f"Ended by {type(error).__name__} at {self.cur_nimg / 1000:g} kimg")
                 raise
             finally:
                 self.reports.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import closing
 from itertools import islice
@@ -32,19 +33,22 @@ MAX_LISTED = 10  # indexes of different images that compare prints
 
 
 def display(tfrecord_dir: str) -> None:
-    """Shows the first images as a contact sheet, in a window or else as a PNG file.
+    """Shows the first images in a window, or else says where the contact sheet of them is.
 
     Raises:
-        UserError: No dataset, or it is damaged, or the file cannot be written.
+        UserError: No dataset, or it is damaged, or no contact sheet can be written.
     """
     dataset = find_dataset(tfrecord_dir, allow_part=True)
     sheet = first_images(dataset)
     on_screen = os.name == "nt" or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
     if on_screen and ImageShow.show(sheet.image(), title=tfrecord_dir):
         return
-    name = f"{dataset.name}-contact-sheet.png"
-    sheet.save(os.path.abspath(name))
-    print(f"no screen to show them on: the first {len(sheet.pictures)} images are in {name}")
+    path = dataset.path("-contact-sheet.png")
+    if not os.path.exists(path):  # As in datasets of the official tools.
+        if not os.access(tfrecord_dir, os.W_OK):
+            path = os.path.join(tempfile.mkdtemp(), os.path.basename(path))
+        sheet.save(path)
+    print(f"no screen to show them on: the first {len(sheet.pictures)} images are in {path}")
 
 
 def extract(tfrecord_dir: str, output_dir: str) -> None:
