@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 import re
 
-from dnnlib import cli
+from dnnlib import cli, output
 
 _EXAMPLES = """examples:
   # 26 pictures, one file each:
@@ -127,6 +127,7 @@ def main() -> None:
     network, trusted = args.network, args.allow_pickled_code
     with tflib.graph_session():
         if args.command == "info":
+            output.printing_is_the_work()
             print(snapshot_tools.describe(network, trusted))
             return
         if args.command == "convert":

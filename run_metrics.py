@@ -8,6 +8,7 @@ import os
 
 from dnnlib import cli
 from dnnlib.tensorflow_loader import load_tensorflow
+from dnnlib.util import did_you_mean
 from metrics import METRICS
 from metrics.feature_networks.sources import ROLES, FeatureSources, parse_feature_net
 
@@ -31,7 +32,9 @@ _EXAMPLES = """examples:
 def _metric_names(text: str) -> list[str]:
     names = text.split(",")
     if unknown := [name for name in names if name not in METRICS]:
-        raise argparse.ArgumentTypeError(f"no metric {unknown[0]!r}: use {', '.join(METRICS)}")
+        hint = did_you_mean(unknown[0], METRICS)
+        text = f"no metric {unknown[0]!r}: {hint}use {', '.join(METRICS)}"
+        raise argparse.ArgumentTypeError(text)
     return list(dict.fromkeys(names))
 
 

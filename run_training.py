@@ -8,8 +8,9 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from dnnlib import cli
+from dnnlib import cli, output
 from dnnlib.tensorflow_loader import load_tensorflow
+from dnnlib.util import did_you_mean
 from metrics import METRICS
 from metrics.feature_networks.sources import FeatureSources, parse_feature_net
 from training.augment_presets import AUGMENT_PRESETS
@@ -236,7 +237,8 @@ def _check(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
     # Deviation: the official default is fid50k.
     unknown = [name for name in args.metrics.split(",") if name not in ("none", *METRICS)]
     if unknown:
-        parser.error(f"--metrics={unknown[0]}: use {', '.join(('none', *METRICS))}")
+        hint = did_you_mean(unknown[0], METRICS)
+        parser.error(f"--metrics={unknown[0]}: {hint}use {', '.join(('none', *METRICS))}")
     if args.metricdata is not None and args.metrics == "none":
         parser.error("--metricdata is what metrics compare with: add --metrics")
     if args.demo:
@@ -282,6 +284,7 @@ def main() -> None:
     if args.metricdata is not None:
         metric_folder = dataset_folder("--metricdata", args.metricdata, args.data_dir)
     if args.dry_run:
+        output.printing_is_the_work()
         print(json.dumps(options.to_json(), indent=2))
         return
     load_tensorflow()

@@ -136,12 +136,12 @@ class _Downloader:
         raise Refused(f"{reason}, {self._backoff.attempts} times")
 
     def _attempt(self, url: str) -> bytes:
-        content, has_length = self._web.get(url)
+        content, has_end = self._web.get(url)
         reason = self._problem(content)
         if reason is None:
             return content
-        # Where no length was announced, a connection that broke off looks like the end of the file.
-        raise Refused(reason) if has_length else Passing(reason)
+        # A connection that broke off may look like the end of the file.
+        raise Refused(reason) if has_end else Passing(reason)
 
 
 class _Slots:

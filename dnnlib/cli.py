@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import os
 import re
 import signal
@@ -14,7 +13,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn, TypeVar
 
-from dnnlib.util import UserError, one_line
+from dnnlib import output
+from dnnlib.util import UserError, did_you_mean, one_line
 
 T = TypeVar("T")
 
@@ -28,12 +28,11 @@ class ArgumentParser(argparse.ArgumentParser):
         super().__init__(*args, **kwargs)
 
     def parse_args(self, args=None, namespace=None):
+        args = sys.argv[1:] if args is None else list(args)
         parsed, unknown = self.parse_known_args(args, namespace)
         if unknown:
             name = unknown[0].partition("=")[0]
-            near = difflib.get_close_matches(name, set(self._option_names()), n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            self.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{self._hint(name, args)}")
         return parsed
 
     def given(self, args: Sequence[str] | None = None) -> list[str]:
@@ -43,69 +42,117 @@ class ArgumentParser(argparse.ArgumentParser):
         return sorted(name for name, mark in marks.items() if parsed[name] is not mark)
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: error: {one_line(message)} (see {self.prog} --help)\n")
+        commands = self._commands()
+        if commands is not None and message.endswith(f"required: {commands.metavar}"):
+            message = f"{commands.metavar} is missing: use {', '.join(commands.choices)}"
+        self.exit(2, f"{self.prog}: error: {one_line(message, 2000)} (see {self.prog} --help)\n")
 
-    def _option_names(self) -> Iterator[str]:
-        """All options, those of commands too."""
-        for action in self._actions:
-            yield from action.option_strings
-            if isinstance(action, argparse._SubParsersAction):
-                for parser in action.choices.values():
-                    yield from parser._option_names()
+    def _check_value(self, action: argparse.Action, value: object) -> None:
+        if action.choices is not None and value not in action.choices:
+            choices = [str(choice) for choice in action.choices]
+            hint = did_you_mean(str(value), choices)
+            text = f"invalid choice: {value!r}{hint and '; '}{hint}"
+            raise argparse.ArgumentError(action, f"{text.strip()} (use {', '.join(choices)})")
+
+    def _commands(self) -> argparse._SubParsersAction | None:
+        found = [a for a in self._actions if isinstance(a, argparse._SubParsersAction)]
+        return found[0] if found else None
+
+    def _hint(self, name: str, args: Sequence[str]) -> str:
+        """What may have been meant by an argument that is none, with `; ` before it."""
+        own = {option for action in self._actions for option in action.option_strings}
+        commands = self._commands()
+        parsers = {} if commands is None else commands.choices
+        chosen = next((arg for arg in args if arg in parsers), None)
+        options = {n: set(p._option_string_actions) for n, p in parsers.items()}
+        if name in options.get(chosen, ()):
+            return f"; {name} comes after the {commands.metavar.lower()}, {chosen}"
+        if others := [command for command, names in options.items() if name in names]:
+            return f"; {name} is an option of {', '.join(others)}, not of {chosen}"
+        hint = did_you_mean(name, sorted(own | options.get(chosen, set())))
+        return f"; {hint}".rstrip() if hint else ""
 
 
 def run(main: Callable[[], None]) -> NoReturn:
-    """Runs a script's main function; errors the user can mend become one line and exit code 2.
+    """Runs a script's main function; errors the user can fix become one line and exit code 2.
 
-    Ctrl-C exits with 130, SIGTERM with 143; files and folders that were being made are removed by
-    the code that makes them. A reader that closes our output early (`| head`) ends us quietly. Any
-    other exception is a defect of ours and keeps its traceback.
+    All that is printed is printable, and stdout and stderr that fail (`| head`, a full disk, closed
+    streams, a terminal that is gone) do not end the work: when it is done the exit code is 0, and
+    what stdout could not take, a full disk say, is said on stderr. Commands that only print (see
+    `output.printing_is_the_work`) end instead, with 141 where nobody reads any more, else with 2.
+
+    A file that cannot be read or written is an error that the user can fix. Ctrl-C exits with 130,
+    SIGTERM with 143, a terminal that hangs up with 129; files and folders that were being made are
+    removed by the code that makes them. Any other exception is a defect of ours and keeps its
+    traceback.
     """
+    output.install()
     try:
-        with _sigterm_as_exception():
+        with _signals_as_exceptions():
             main()
             sys.stdout.flush()
     except UserError as error:
-        print(f"{os.path.basename(sys.argv[0])}: error: {one_line(error, 2000)}", file=sys.stderr)
+        _say(f"error: {one_line(error, 2000)}")
         sys.exit(2)
     except KeyboardInterrupt as error:
         if threading.current_thread() is threading.main_thread():
             # As an exception, another one would meet an interpreter that is being taken down.
             signal.signal(signal.SIGINT, signal.SIG_DFL)
-        ended = isinstance(error, _Terminated)
-        what = "terminated" if ended else "interrupted"
-        print(f"{os.path.basename(sys.argv[0])}: {what}", file=sys.stderr)
-        sys.exit(128 + (signal.SIGTERM if ended else signal.SIGINT))
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        number = error.number if isinstance(error, _Terminated) else signal.SIGINT
+        _say("interrupted" if number == signal.SIGINT else "terminated")
+        sys.exit(128 + number)
+    except output.NobodyReads:
         sys.exit(141)
+    except OSError as error:
+        if error.strerror is None:  # No answer of the operating system.
+            raise
+        _say(f"error: {one_line(_os_error(error), 2000)}")
+        sys.exit(2)
+    failure = getattr(sys.stdout, "failure", None)
+    if failure is not None and not isinstance(failure, BrokenPipeError):
+        _say(f"warning: not all could be printed: {output.reason(failure)}")
     sys.exit(0)
 
 
+def _say(text: str) -> None:
+    print(f"{os.path.basename(sys.argv[0])}: {text}", file=sys.stderr)
+
+
+def _os_error(error: OSError) -> str:
+    names = [str(name) for name in (error.filename, error.filename2) if name is not None]
+    return f"{' -> '.join(names)}: {error.strerror}" if names else error.strerror
+
+
 class _Terminated(KeyboardInterrupt):
-    """SIGTERM: what cleans up after Ctrl-C does so after this too."""
+    """A signal that ends us: what cleans up after Ctrl-C does so after this too."""
+
+    def __init__(self, number: int):
+        super().__init__()
+        self.number = number
 
 
 @contextmanager
-def _sigterm_as_exception() -> Iterator[None]:
-    """Raises `_Terminated` in the block for a SIGTERM; a second one ends the process at once.
+def _signals_as_exceptions() -> Iterator[None]:
+    """Raises `_Terminated` in the block for SIGTERM and SIGHUP; the second ends the process.
 
-    Whoever ignores the signal, or takes it otherwise, goes on to do so.
+    Whoever ignores a signal, as nohup does, or takes it otherwise, still does so.
     """
 
     def handle(number: int, _frame: FrameType | None) -> None:
         signal.signal(number, signal.SIG_DFL)
-        raise _Terminated
+        raise _Terminated(number)
 
     is_main = threading.current_thread() is threading.main_thread()  # Others take no signals.
-    if not is_main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
-        yield
-        return
-    signal.signal(signal.SIGTERM, handle)
+    numbers = [signal.SIGTERM]
+    numbers += [signal.SIGHUP] if hasattr(signal, "SIGHUP") else []  # Windows has none.
+    taken = [n for n in numbers if is_main and signal.getsignal(n) is signal.SIG_DFL]
+    for number in taken:
+        signal.signal(number, handle)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for number in taken:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def checked(parse: Callable[[str], T]) -> Callable[[str], T]:

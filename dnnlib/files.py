@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-import fcntl
+import hashlib
 import os
 import shutil
 import stat
@@ -13,9 +13,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import IO
 
+from dnnlib.system import LOCKS_OUTLIVE_FILES, try_lock
 from dnnlib.util import UserError
 
 _UMASK_LOCK = threading.Lock()
+_SUFFIX = ".partial"
+_LONGEST_NAME = 200  # bytes; more is added to it, and 255 is what most file systems take.
+# A share says so if it cannot sync, or not this kind of file; the write itself is whole.
+_CANNOT_SYNC = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EROFS}
+_CANNOT_SYNC |= {errno.EBADF, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTTY}
+# What some shares, and Windows, say of a rename to a name that is taken.
+_NOT_OVER = {errno.EEXIST, errno.ENOTEMPTY, errno.EACCES, errno.EPERM, errno.EBUSY, errno.ETXTBSY}
+_NOT_OVER |= {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP}
 
 
 @contextmanager
@@ -24,28 +33,33 @@ def atomic_write(path: str, mode: str = "wb") -> Iterator[IO]:
 
     The data is on disk (fsync) before the rename, so after a crash `path` holds either what it held
     before or everything that was written. An exception leaves `path` as it was. What a killed
-    process left of the same name is removed.
+    process left of the same name is removed. Text is UTF-8.
     """
     folder, name = os.path.split(os.path.abspath(path))
     _remove_abandoned(folder, name)
-    handle, temporary = tempfile.mkstemp(prefix=f".{name}.", suffix=".partial", dir=folder)
+    handle, temporary = tempfile.mkstemp(prefix=_prefix(name), suffix=_SUFFIX, dir=folder)
+    lock = None
     try:
-        with os.fdopen(handle, mode) as file:
-            _lock(handle)
+        with os.fdopen(handle, mode, encoding=None if "b" in mode else "utf-8") as file:
+            lock = os.dup(handle) if LOCKS_OUTLIVE_FILES else None
+            try_lock(handle)
             yield file
             file.flush()
-            os.fsync(file.fileno())
-            os.chmod(temporary, 0o666 & ~_umask())
-            os.replace(temporary, path)
+            sync(file.fileno())
+        _set_mode(temporary, 0o666)
+        _replace(temporary, path)
     except BaseException:
-        with suppress(FileNotFoundError):
+        with suppress(OSError):
             os.unlink(temporary)
         raise
+    finally:
+        if lock is not None:
+            os.close(lock)
     _sync_folder(folder)
 
 
 @contextmanager
-def staged_directory(path: str) -> Iterator[str]:
+def staged_directory(path: str, mode: int = 0o777) -> Iterator[str]:
     """Yields a hidden folder beside `path` that is renamed to `path` when the block ends well.
 
     An exception (Ctrl-C included) removes it. What a killed process left behind is removed by the
@@ -70,19 +84,20 @@ def staged_directory(path: str) -> Iterator[str]:
         try:
             for entry in os.scandir(staging):
                 _sync_file(entry.path)
-            os.chmod(staging, 0o777 & ~_umask())
-            os.replace(staging, path)
-            _sync_folder(parent)
+            _set_mode(staging, mode)
+            _publish(staging, path, lock)
         except OSError as error:
             raise UserError(f"cannot write {path}: {error.strerror or error}") from error
     except BaseException:
+        lock.close()
         shutil.rmtree(staging, ignore_errors=True)
         if is_new_parent:
             with suppress(OSError):  # Somebody else has put something there.
                 os.rmdir(parent)
         raise
     finally:
-        os.close(lock)
+        lock.close()
+    _sync_folder(parent)
 
 
 def open_regular(path: str) -> IO[bytes]:
@@ -102,15 +117,29 @@ def open_regular(path: str) -> IO[bytes]:
     return file
 
 
-def _make_locked(parent: str, name: str) -> tuple[str, int]:
-    """A new folder and the descriptor that holds its lock."""
+class _FolderLock:
+    """Keeps a folder from being taken for abandoned, where folders can be opened and locked."""
+
+    def __init__(self, folder: str):
+        self._handle: int | None = None
+        with suppress(OSError):  # On Windows
+            self._handle = os.open(folder, os.O_RDONLY)
+            try_lock(self._handle)
+
+    def close(self) -> None:
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None
+
+
+def _make_locked(parent: str, name: str) -> tuple[str, _FolderLock]:
+    """A new folder and its lock."""
     while True:
-        staging = tempfile.mkdtemp(prefix=f".{name}.", suffix=".partial", dir=parent)
-        lock = os.open(staging, os.O_RDONLY)
-        _lock(lock)
+        staging = tempfile.mkdtemp(prefix=_prefix(name), suffix=_SUFFIX, dir=parent)
+        lock = _FolderLock(staging)
         if os.path.isdir(staging):
             return staging, lock
-        os.close(lock)  # Another process took it for abandoned before it was locked.
+        lock.close()  # Another process took it for abandoned before it was locked.
 
 
 def check_free(path: str) -> None:
@@ -119,48 +148,107 @@ def check_free(path: str) -> None:
         raise UserError(f"{path} exists already: choose another name, or remove it first")
 
 
+def _prefix(name: str) -> str:
+    """What the temporary names for `name` begin with."""
+    encoded = os.fsencode(name)
+    if len(encoded) > _LONGEST_NAME:
+        name = hashlib.sha256(encoded).hexdigest()[:32]
+    return f".{name}."
+
+
 def _remove_abandoned(parent: str, name: str) -> None:
     """Removes what processes that were killed left of `name`; their locks died with them."""
+    prefix = _prefix(name)
     for entry in list(os.scandir(parent)):
-        if not (entry.name.startswith(f".{name}.") and entry.name.endswith(".partial")):
+        if not (entry.name.startswith(prefix) and entry.name.endswith(_SUFFIX)):
             continue
         try:
-            lock = os.open(entry.path, os.O_RDONLY | os.O_NOFOLLOW)
+            lock = os.open(entry.path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
         except OSError:
             continue  # Gone already, or not ours.
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not try_lock(lock):
+                continue  # Another process is writing it right now, or nobody can tell.
             if entry.is_dir(follow_symlinks=False):
                 shutil.rmtree(entry.path, ignore_errors=True)
             else:
                 with suppress(OSError):
                     os.unlink(entry.path)
-        except OSError:
-            pass  # Another process is writing it right now, or nobody can tell.
         finally:
             os.close(lock)
 
 
-def _lock(handle: int) -> None:
-    """Marks a file as being written. Where the file system has no locks, nothing is removed."""
+def _publish(staging: str, path: str, lock: _FolderLock) -> None:
+    try:
+        os.replace(staging, path)
+    except OSError as error:
+        if error.errno not in _NOT_OVER:
+            raise
+        lock.close()  # Some shares of Windows rename no folder that is open.
+        _replace(staging, path)
+
+
+def _replace(source: str, target: str) -> None:
+    """Renames a file or folder to a name that may be taken, if by a folder, by an empty one.
+
+    File systems that do not rename over what is there get it moved aside first, and back if the
+    rename fails all the same.
+    """
+    try:
+        os.replace(source, target)
+        return
+    except OSError as error:
+        if error.errno not in _NOT_OVER or not os.path.lexists(target):
+            raise
+        first = error
+    aside = source.removesuffix(_SUFFIX) + ".old"
+    try:
+        os.rename(target, aside)
+    except OSError:
+        raise first from None
+    try:
+        os.rename(source, target)
+    except OSError:
+        os.rename(aside, target)
+        raise
     with suppress(OSError):
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        (os.rmdir if os.path.isdir(aside) else os.unlink)(aside)
+
+
+def sync(handle: int) -> None:
+    """Waits until a file is on disk, where the file system can do that."""
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in _CANNOT_SYNC:
+            raise
 
 
 def _sync_file(path: str) -> None:
-    handle = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(handle)
+        handle = os.open(path, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        sync(handle)
     finally:
         os.close(handle)
 
 
-# Syncing a folder makes the rename in it durable; it is the same call as for a file.
-_sync_folder = _sync_file
+def _sync_folder(path: str) -> None:
+    """Makes a rename in a folder last; whatever goes wrong, it has happened."""
+    with suppress(OSError):
+        _sync_file(path)
+
+
+def _set_mode(path: str, mode: int) -> None:
+    # mkstemp and mkdtemp make private entries; what we publish gets the user's usual permissions,
+    # where the file system has any.
+    with suppress(OSError):
+        os.chmod(path, mode & ~_umask())
 
 
 def _umask() -> int:
-    # mkstemp and mkdtemp make private entries; what we publish gets the user's usual permissions.
     # To read the mask is to set it for a moment, in which no other thread must do the same.
     with _UMASK_LOCK:
         value = os.umask(0o077)

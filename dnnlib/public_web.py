@@ -5,6 +5,8 @@ on this machine. So each host is resolved here, its addresses are checked, and t
 to an address that was checked: no later answer of the DNS can change it. Redirects are followed one
 by one under the same rules.
 
+Other rules hold for an URL that the user gives, see `allowed_hosts` and `check`.
+
 With a proxy in the environment (`HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`), the proxy resolves names
 and connects. Then only URLs that name an address or localhost can be refused here, and what else
 may be reached is for the proxy to say.
@@ -17,9 +19,11 @@ import http.cookiejar
 import io
 import ipaddress
 import os
+import re
 import socket
 import threading
-import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from urllib.parse import urljoin, urlsplit
 
 import requests
@@ -29,12 +33,22 @@ from requests.adapters import HTTPAdapter
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError, ReadTimeoutError
 from urllib3.util.connection import create_connection
 
-from dnnlib.downloads import is_page
 from dnnlib.retries import retry_after
 from dnnlib.util import one_line
+from dnnlib.web_answers import (
+    SILENCE,
+    Body,
+    Passing,
+    Patience,
+    Refused,
+    TimedReader,
+    is_page,
+    unpack,
+)
 
-_TIMEOUT = (15, 30)  # Seconds to connect, and without any data.
+_TIMEOUT = (15, SILENCE)  # Seconds to connect, and without any data.
 _CHUNK = 1 << 16
+_LENGTH = re.compile("[0-9]{1,18}")  # As it is announced.
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
 _HEADERS = {
@@ -43,22 +57,6 @@ _HEADERS = {
     "Accept": "image/*,*/*;q=0.5",
     "User-Agent": "dnnlib",
 }
-
-
-class Refused(Exception):
-    """An URL that gives nothing, however often it is tried; the message says why."""
-
-
-class Passing(Exception):
-    """A failure that may not happen again.
-
-    Attributes:
-        retry_after: seconds for which the server asks to be left alone, or None.
-    """
-
-    def __init__(self, reason: str, retry_after: float | None = None):
-        super().__init__(reason)
-        self.retry_after = retry_after
 
 
 class PublicWeb:
@@ -70,6 +68,8 @@ class PublicWeb:
         max_bytes: how large an answer may be.
         max_redirects: how many redirects are followed for one URL.
         connections: how many connections to a host are kept.
+        allowed_hosts: names that need no public address, since the user has given them.
+        slowest: (bytes, seconds): that many must come in that time of waiting; None: any number.
     """
 
     def __init__(
@@ -79,8 +79,10 @@ class PublicWeb:
         max_bytes: int = 32 << 20,
         max_redirects: int = 5,
         connections: int = 8,
+        allowed_hosts: frozenset[str] = frozenset(),
+        slowest: tuple[int, float] | None = None,
     ):
-        self._allow_private = allow_private
+        self._allow_private, self._allowed_hosts = allow_private, allowed_hosts
         self._max_bytes, self._max_redirects = max_bytes, max_redirects
         self._stop = threading.Event()
         self._session = requests.Session()
@@ -91,7 +93,8 @@ class PublicWeb:
         self._session.headers.update(_HEADERS)
         policy = http.cookiejar.DefaultCookiePolicy(allowed_domains=[])
         self._session.cookies.set_policy(policy)
-        pools = _pool_classes(allow_private, seconds, self._stop)
+        is_free = (lambda host: True) if allow_private else allowed_hosts.__contains__
+        pools = _pool_classes(is_free, Patience(seconds, slowest, self._stop))
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, _Adapter(pools, pool_maxsize=connections))
 
@@ -103,31 +106,55 @@ class PublicWeb:
         """What an URL gives.
 
         Returns:
-            The content, and whether the server has announced this length for it.
+            The content, and whether the server has said where it ends.
 
         Raises:
             Refused: The URL, where it leads, or what comes is not acceptable.
             Passing: The connection or the server failed.
         """
+        with self.open(url) as body:
+            content = bytearray()
+            for chunk in body.chunks:
+                content += chunk
+            return bytes(content), body.has_end
+
+    @contextmanager
+    def open(self, url: str, check: Callable[[str], None] | None = None) -> Iterator[Body]:
+        """The answer to an URL, to be read inside the `with` block.
+
+        Args:
+            check: called with every URL that a redirect leads to, before it is asked for.
+
+        Raises:
+            Refused, Passing: see `get`; also while it is read.
+        """
+        with _described(), self._follow(url, check) as response:
+            yield self._body(response)
+
+    @contextmanager
+    def _follow(self, url: str, check: Callable | None) -> Iterator[requests.Response]:
+        response = None
         try:
             for _ in range(self._max_redirects + 1):
-                self._check_url(url)
-                with self._open(url) as response:
+                try:
+                    self._check_url(url)
+                    response = self._open(url)
                     location = self._session.get_redirect_target(response)
-                    if location is None:
-                        return self._content(response)
-                    url = urljoin(url, location)
-        except requests.exceptions.SSLError as error:
-            what = "the server's certificate is not valid or the connection is not secure"
-            raise Refused(what) from error
-        except requests.RequestException as error:
-            if isinstance(error, ValueError):  # InvalidURL, InvalidSchema and the like
-                raise Refused("not a valid URL") from error
-            # The text of the error may have the whole URL in it, with secrets.
-            raise Passing(_describe(error)) from error
-        except ValueError as error:  # host names that cannot be encoded
-            raise Refused("not a valid URL") from error
-        raise Refused(f"more than {self._max_redirects} redirects")
+                except requests.exceptions.InvalidHeader:
+                    raise
+                except ValueError as error:  # Also RequestExceptions such as InvalidURL.
+                    raise Refused("not a valid URL") from error
+                if location is None:
+                    yield response
+                    return
+                response.close()
+                url = _join(url, location)
+                if check is not None:
+                    check(url)
+            raise Refused(f"more than {self._max_redirects} redirects")
+        finally:
+            if response is not None:
+                response.close()
 
     def _check_url(self, url: str) -> None:
         """Refuses what can be refused without asking the DNS."""
@@ -137,15 +164,13 @@ class PublicWeb:
         host = (parts.hostname or "").rstrip(".")
         if not host:
             raise Refused("not a valid URL")
-        if self._allow_private:
+        if self._allow_private or host in self._allowed_hosts:
             return
         if host == "localhost" or host.endswith(".localhost"):
             raise Refused(f"{host} is this machine, not a public address")
-        try:
+        with suppress(OSError):
             # Takes all spellings that a resolver takes: 127.1, 0x7f.0.0.1, 017700000001, 2130706433
             host = socket.inet_ntoa(socket.inet_aton(host))
-        except OSError:
-            pass
         try:
             address = ipaddress.ip_address(host)
         except ValueError:
@@ -158,32 +183,55 @@ class PublicWeb:
             url, stream=True, allow_redirects=False, timeout=_TIMEOUT, proxies=proxies
         )
 
-    def _content(self, response: requests.Response) -> tuple[bytes, bool]:
+    def _body(self, response: requests.Response) -> Body:
         code = response.status_code
-        answer = f"the server answered {code} {one_line(response.reason, 60)}".rstrip()
+        # The usual words, not the server's own.
+        answer = f"the server answered {code} {http.client.responses.get(code, '')}".rstrip()
         if code >= 500 or code in (408, 429):
             raise Passing(answer, retry_after(response.headers))
         if code != 200:
             raise Refused(answer)
-        text = response.headers.get("Content-Length", "")
-        encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
-        length = int(text) if text.isdecimal() and encoding == "identity" else None
+        text = response.headers.get("Content-Length")
+        if text is not None and not _LENGTH.fullmatch(text.strip()):
+            raise Refused(f"the server announces a length of {one_line(text, 60)!r}")
+        encoding = response.headers.get("Content-Encoding", "").strip().lower()
+        if encoding not in ("", "identity", "gzip", "x-gzip"):
+            raise Refused(f"the server sends it encoded as {one_line(encoding, 60)!r}")
+        # A server may take the format of an archive for its encoding.
+        is_archive = re.search(r"\.(t?gz|gzip)$", urlsplit(response.url).path)
+        is_packed = "gzip" in encoding and not is_archive
+        length = None if text is None or is_packed else int(text)
         self._check_size(length or 0)
-        received = bytearray()
-        for chunk in response.iter_content(_CHUNK):
-            if not received and is_page(response, chunk):
-                raise Refused("the server answered with an HTML page, not with a file")
-            received += chunk
-            self._check_size(len(received))
-        if length is not None and len(received) != length:
-            raise Passing(f"short file: got {len(received)} of {length} bytes")
-        if not received:
+        # Chunks have an end, and so has gzip; without them and a length, a connection that broke
+        # off looks like the end of the file. What is announced is counted by urllib3.
+        is_chunked = "chunked" in response.headers.get("Transfer-Encoding", "").lower()
+        has_end = text is not None or is_chunked or is_packed
+        chunks = response.raw.stream(_CHUNK, decode_content=False)
+        chunks = unpack(chunks) if is_packed else chunks
+        return Body(length, has_end, self._checked(response, chunks))
+
+    def _checked(self, response: requests.Response, chunks: Iterator[bytes]) -> Iterator[bytes]:
+        received = 0
+        for chunk in chunks:
+            if received == 0 and is_page(response, chunk):
+                raise Refused("the server answered with an HTML page, not with a file (it may ask "
+                              "to log in, or have refused a large download)")  # fmt: skip
+            received += len(chunk)
+            self._check_size(received)
+            yield chunk
+        if received == 0:
             raise Passing("the server sent an empty file")
-        return bytes(received), length is not None
 
     def _check_size(self, size: int) -> None:
         if size > self._max_bytes:
             raise Refused(f"larger than the {self._max_bytes} bytes that are allowed")
+
+
+def _join(url: str, location: str) -> str:
+    try:
+        return urljoin(url, location)
+    except ValueError as error:
+        raise Refused("a redirect to what is no valid URL") from error
 
 
 def is_public(address: str) -> bool:
@@ -240,19 +288,23 @@ class _Adapter(HTTPAdapter):
         return manager
 
 
-def _pool_classes(allow_private: bool, seconds: float, stop: threading.Event) -> dict[str, type]:
-    """Connection pools of urllib3 by scheme, whose connections keep the rules of this module."""
+def _pool_classes(is_free: Callable[[str], bool], patience: Patience) -> dict[str, type]:
+    """Connection pools of urllib3 by scheme, whose connections keep the rules of this module.
+
+    Args:
+        is_free: whether a host needs no public address.
+    """
 
     class Response(http.client.HTTPResponse):
         def __init__(self, sock: socket.socket, *args, **options):
             super().__init__(sock, *args, **options)
-            self.fp = io.BufferedReader(_TimedReader(self.fp.detach(), sock, seconds, stop))
+            self.fp = io.BufferedReader(TimedReader(self.fp.detach(), sock, patience))
 
     class Guarded:
         response_class = Response
 
         def _new_conn(self) -> socket.socket:
-            if allow_private or self.proxy is not None:
+            if self.proxy is not None or is_free(self.host.rstrip(".").lower()):
                 return super()._new_conn()
             return _connect(self)
 
@@ -292,44 +344,20 @@ def _connect(connection: urllib3.connection.HTTPConnection) -> socket.socket:
         raise NewConnectionError(connection, str(error)) from error
 
 
-class _TimedReader(io.RawIOBase):
-    """Reads from a socket for a limited time in all.
-
-    A timeout of the socket alone starts anew with every byte, so a server could hold us for ever.
-    """
-
-    def __init__(
-        self, raw: io.RawIOBase, sock: socket.socket, seconds: float, stop: threading.Event
-    ):
-        self._raw, self._sock, self._stop = raw, sock, stop
-        self._seconds, self._end = seconds, time.monotonic() + seconds
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer) -> int | None:
-        left = self._end - time.monotonic()
-        if self._stop.is_set():
-            raise Refused("interrupted")
-        if left <= 0:
-            raise Refused(f"it takes longer than the {self._seconds:g} s that are allowed")
-        self._sock.settimeout(min(left, _TIMEOUT[1]))
-        try:
-            return self._raw.readinto(buffer)
-        except TimeoutError:
-            if left > _TIMEOUT[1]:
-                raise
-            what = f"it takes longer than the {self._seconds:g} s that are allowed"
-            raise Refused(what) from None
-
-    def close(self) -> None:
-        self._raw.close()
-        super().close()
-
-
-def _describe(error: requests.RequestException) -> str:
-    """A failed request in a few words without the URL."""
-    if isinstance(error, requests.exceptions.ChunkedEncodingError):
-        return "the connection broke off"
-    silent = error.args and isinstance(error.args[0], ReadTimeoutError)
-    return "timed out" if silent or isinstance(error, requests.Timeout) else "the connection failed"
+@contextmanager
+def _described() -> Iterator[None]:
+    """Failed requests in a few words: the text of an error may have the whole URL, with secrets."""
+    try:
+        yield
+    except (requests.exceptions.SSLError, urllib3.exceptions.SSLError) as error:
+        what = "the server's certificate is not valid or the connection is not secure"
+        raise Refused(what) from error
+    except requests.exceptions.InvalidHeader as error:
+        raise Refused("the server's answer has headers that contradict each other") from error
+    except (requests.Timeout, ReadTimeoutError) as error:
+        raise Passing("timed out") from error
+    except urllib3.exceptions.ProtocolError as error:
+        raise Passing("the connection broke off") from error
+    except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+        silent = error.args and isinstance(error.args[0], ReadTimeoutError)
+        raise Passing("timed out" if silent else "the connection failed") from error

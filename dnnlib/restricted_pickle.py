@@ -341,4 +341,4 @@ def _text(value: Any) -> str:
     if isinstance(value, _DType):
         return str(value.dtype)
     text = value[:200] if isinstance(value, str) else type(value).__name__
-    return one_line("".join(c if c.isprintable() else "?" for c in text))
+    return one_line(text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import email.utils
 import random
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -37,12 +38,12 @@ class Backoff:
 def retry_after(headers: Mapping[str, str]) -> float | None:
     """Seconds of the header Retry-After, which holds seconds or a date; None if it says nothing."""
     text = headers.get("Retry-After", "").strip()
-    if text.isdecimal() and len(text) < 10:
+    if re.fullmatch("[0-9]{1,9}", text):
         return float(text)
     try:
         date = email.utils.parsedate_to_datetime(text)
-    except (TypeError, ValueError, OverflowError):
+        if date.tzinfo is None:
+            date = date.replace(tzinfo=timezone.utc)
+        return max(0.0, (date - datetime.now(timezone.utc)).total_seconds())
+    except (TypeError, ValueError, OverflowError, IndexError):  # Odd dates fail in any of these.
         return None
-    if date.tzinfo is None:
-        date = date.replace(tzinfo=timezone.utc)
-    return max(0.0, (date - datetime.now(timezone.utc)).total_seconds())

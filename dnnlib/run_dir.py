@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TextIO
 
-from dnnlib.util import UserError
+from dnnlib.output import SafeStream
+from dnnlib.system import Busy, locked_file, read_at
+from dnnlib.util import UserError, printable
 
 LOG = "log.txt"
 
@@ -51,41 +52,31 @@ def locked(run_dir: str) -> Iterator[None]:
         UserError: another process has the lock, or the folder cannot be written.
     """
     path = os.path.join(run_dir, LOG)
-    try:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}") from error
-    try:
-        _lock(handle, run_dir)
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locked_file(os.path.realpath(path)))
+        except OSError as error:
+            raise UserError(f"cannot write {path}: {error.strerror}") from error
+        except Busy:
+            raise UserError(
+                f"another process is working in {run_dir}: wait until it has ended, or end it first"
+            ) from None
         yield
-    finally:
-        os.close(handle)
-
-
-def _lock(handle: int, run_dir: str) -> None:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise UserError(
-            f"another process is working in {run_dir}: wait until it has ended, or end it first"
-        ) from None
-    except OSError:
-        pass  # No locks on this file system.
 
 
 @contextmanager
 def log_output(path: str) -> Iterator[None]:
     """Appends what the block prints, and the exception that ends it, to a file too.
 
-    A file that cannot be written any more (a full disk) is given up with one warning; what the
-    block does goes on (DESIGN D8).
+    Where file or screen cannot be written any more (a full disk), what the block does goes on
+    (DESIGN D8); the file is given up with one warning.
     """
     stdout = sys.stdout
     tee = _Tee(stdout, path)
     sys.stdout = tee
     try:
         yield
-    except (UserError, KeyboardInterrupt, SystemExit, BrokenPipeError) as error:
+    except (UserError, KeyboardInterrupt, SystemExit) as error:
         tee.log("".join(traceback.format_exception_only(error)))
         raise
     except BaseException:  # A defect of ours.
@@ -96,38 +87,32 @@ def log_output(path: str) -> Iterator[None]:
         tee.close()
 
 
-class _Tee:
+class _Tee(SafeStream):
     """A text stream that writes to another one and to a file."""
 
-    def __init__(self, screen: TextIO, path: str):
-        self._screen = screen
+    def __init__(self, screen: TextIO | None, path: str):
+        super().__init__(screen)
         self._path = path
         # Unbuffered: nothing is left to be written when a run is killed or a disk is full.
         self._file: int | None = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
         size = os.fstat(self._file).st_size
-        if size and os.pread(self._file, 1, size - 1) != b"\n":
+        if size and read_at(self._file, 1, size - 1) != b"\n":
             self.log("\n")  # What was written last was cut off.
 
     def write(self, text: str) -> int:
         self.log(text)
-        return self._screen.write(text)
-
-    def flush(self) -> None:
-        self._screen.flush()
+        return super().write(text)
 
     def log(self, text: str) -> None:
         if self._file is None:
             return
         try:
-            os.write(self._file, text.encode())
+            os.write(self._file, printable(text, keep="\n\t").encode())
         except OSError as error:
             self.close()
-            self._screen.write(f"Warning: no log any more in {self._path}: {error.strerror}\n")
+            super().write(f"Warning: no log any more in {self._path}: {error.strerror}\n")
 
     def close(self) -> None:
         if self._file is not None:
             os.close(self._file)
             self._file = None
-
-    def __getattr__(self, name: str):
-        return getattr(self._screen, name)

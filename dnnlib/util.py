@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
+import difflib
+import re
+from collections.abc import Iterable
 from typing import Any
+
+# What controls a terminal, hides, changes the order of what is shown, or cannot be encoded: C0 and
+# C1 controls, marks of direction, invisible characters, line separators, surrogates. Joiners (200c,
+# 200d) are part of words and emoji.
+_NOT_PRINTABLE = re.compile(
+    "[\\x00-\\x1f\\x7f-\\x9f\\xad\\u061c\\u180e\\u200b\\u200e\\u200f\\u2028-\\u202e\\u2060-\\u206f"
+    "\\ufeff\\ufff9-\\ufffb\\ud800-\\udfff\\U000e0000-\\U000e007f]"
+)
 
 
 class UserError(Exception):
@@ -44,7 +55,29 @@ def format_time(seconds: float) -> str:
     return f"{s // 86400}d {s // 3600 % 24:02}h {s // 60 % 60:02}m"
 
 
+def printable(text: str, keep: str = "") -> str:
+    """`text` with line breaks, what controls a terminal, and undecodable bytes as escapes.
+
+    Args:
+        text: anything.
+        keep: characters that stay as they are.
+    """
+    return _NOT_PRINTABLE.sub(
+        lambda m: m[0] if m[0] in keep else m[0].encode("unicode_escape").decode("ascii"), text
+    )
+
+
 def one_line(text: object, limit: int = 300) -> str:
-    """`text` without line breaks and not longer than `limit` characters, for error messages."""
-    flat = " ".join(str(text).split())
+    """`text` in one printable line of at most `limit` characters, for messages."""
+    flat = printable(" ".join(str(text).split()))
     return flat if len(flat) <= limit else flat[: limit - 1] + "…"
+
+
+def did_you_mean(text: str, known: Iterable[str]) -> str:
+    """`did you mean NAME? ` if one of the known names is close to what was typed, else nothing."""
+    names: dict[str, str] = {}
+    for name in known:
+        if name != text:
+            names.setdefault(name.lower(), name)
+    close = difflib.get_close_matches(text.lower(), names, n=1)
+    return f"did you mean {names[close[0]]}? " if close else ""

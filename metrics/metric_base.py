@@ -15,7 +15,7 @@ import tensorflow.compat.v1 as tf
 
 from dnnlib import UserError, tflib
 from dnnlib.tflib import Network
-from dnnlib.util import one_line
+from dnnlib.util import did_you_mean, one_line
 from metrics import results
 from metrics.evaluation import Evaluation, MetricOptions
 from metrics.feature_networks import FeatureNetworkMissing, FeatureSources
@@ -133,7 +133,9 @@ def create(name: str) -> MetricBase:
         UserError: there is none.
     """
     if name not in metric_defaults:
-        raise UserError(f"--metrics: no metric {name!r}: use {', '.join(metric_defaults)}")
+        hint = did_you_mean(name, metric_defaults)
+        names = ", ".join(metric_defaults)
+        raise UserError(f"--metrics: no metric {name!r}: {hint}use {names}")
     arguments = dict(metric_defaults[name])
     module, _, function = arguments.pop("func_name").rpartition(".")
     return getattr(importlib.import_module(module), function)(**arguments)
@@ -199,11 +201,11 @@ class MetricGroup:
                 try:
                     report = self._ready[name].run(evaluation, options.repeats)
                     self.reports.append(report)
+                    if run_dir is not None:
+                        results.write(report, run_dir)
                     print(results.result_line(report), flush=True)
                     for note in report.notes:
                         print(f"  {report.metric}: {note}", flush=True)
-                    if run_dir is not None:
-                        results.write(report, run_dir)
                 except FeatureNetworkMissing as error:
                     del self._ready[name]
                     self._failed(name, error)

@@ -111,7 +111,7 @@ class RealImages:
 
     def _map(self, path: str) -> np.ndarray | None:
         try:
-            array = np.load(path, mmap_mode="r", allow_pickle=False)
+            array = records.load_array(path)
         except (OSError, ValueError, EOFError):
             return None
         return array if array.ndim == 2 and len(array) == len(self.index) else None

@@ -5,26 +5,32 @@
 
 A library lies in a folder named after everything that it depends on: sources, compilers,
 TensorFlow, flags and the processor, whose instructions it uses. Other versions lie beside it.
+
+A library is code. So it is built and loaded only where nobody but this user and root can write: in
+the cache, or else in the cache of this user's home.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
+import functools
 import hashlib
 import json
 import os
 import platform
 import subprocess
+import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from dnnlib import UserError, cli
 from dnnlib.downloads import cache_folder
 from dnnlib.files import atomic_write, staged_directory
+from dnnlib.ownership import exposure, make_folders
+from dnnlib.system import Busy, locked_file, user_cache
 from dnnlib.tensorflow_loader import load_tensorflow
 from dnnlib.util import one_line
 from tf_ops.compilers import (
@@ -46,7 +52,6 @@ _CXX_FLAGS = ("-std=c++17", "-fPIC", "-w")
 # Floating-point exceptions and errno would keep loops from being vectorised; nothing reads them.
 _KERNEL_FLAGS = ("-O3", "-fno-math-errno", "-fno-trapping-math")
 _COMPILE_SECONDS = 600.0
-_POLL_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,10 @@ class Recipe:
 
     @property
     def folder(self) -> str:
-        return os.path.join(folder(), self.key)
+        """Of those in the list, the first whose library nobody else can have made."""
+        candidates = [os.path.join(folder, self.key) for folder in folders()]
+        safe = [f for f in candidates if exposure(os.path.join(f, LIBRARY)) is None]
+        return (safe or candidates)[0]
 
     @property
     def library(self) -> str:
@@ -85,9 +93,10 @@ class Recipe:
         return self.folder + ".log"
 
 
-def folder() -> str:
-    """Where libraries are kept."""
-    return os.path.join(cache_folder(), "tf_ops")
+def folders() -> list[str]:
+    """Where libraries are kept: in the cache, or in that of the home if others can write there."""
+    caches = [cache_folder(), user_cache()]
+    return [os.path.join(cache, "tf_ops") for cache in dict.fromkeys(caches)]
 
 
 def library(with_cuda: bool, timeout: float = _COMPILE_SECONDS) -> str:
@@ -111,21 +120,49 @@ def plain_library(source: str, timeout: float = _COMPILE_SECONDS) -> str:
 
 
 def _library(recipe: Recipe, timeout: float) -> str:
-    if os.path.isfile(recipe.library):
-        return recipe.library
+    path = recipe.library
+    folder = os.path.dirname(recipe.folder)
+    _check(path)
+    if folder != folders()[0]:
+        _say_once(f"{_problem_of_cache(recipe)}: native operations are kept in {folder}")
+    if os.path.isfile(path):
+        return path
     try:
-        os.makedirs(folder(), exist_ok=True)
-        with _locked(recipe.folder + ".lock", 2 * timeout):
-            if not os.path.isfile(recipe.library):
+        make_folders(folder)
+        _check(path)
+        lock = recipe.folder + ".lock"
+        with locked_file(lock, 2 * timeout):
+            if not os.path.isfile(path):
                 _build(recipe, timeout)
     except BuildError:
         raise
+    except Busy:
+        raise BuildError(f"another process holds {lock} for more than {2 * timeout:g} s") from None
     except (UserError, OSError) as error:
-        if not os.path.isfile(recipe.library):  # Where files have no locks, another was faster.
+        if not os.path.isfile(path):  # Where files have no locks, another was faster.
             reason = error.strerror if isinstance(error, OSError) else None
-            what = f"cannot write in {folder()}: {reason}" if reason else str(error)
+            what = f"cannot write in {folder}: {reason}" if reason else str(error)
             raise BuildError(what) from error
-    return recipe.library
+    _check(path)
+    return path
+
+
+def _check(path: str) -> None:
+    """Raises a BuildError if others could have put a library there: to load it is to run it."""
+    if problem := exposure(path):
+        raise BuildError(
+            f"{path} is not loaded: {problem}; name a folder in DNNLIB_CACHE_DIR that only you can "
+            "write"
+        )
+
+
+def _problem_of_cache(recipe: Recipe) -> str:
+    return exposure(os.path.join(folders()[0], recipe.key, LIBRARY)) or folders()[0]
+
+
+@functools.cache
+def _say_once(line: str) -> None:
+    print(f"Warning: {line}", file=sys.stderr)
 
 
 def find_recipe(with_cuda: bool) -> Recipe:
@@ -173,7 +210,7 @@ def _plain_recipe(*files: str) -> Recipe:
 def _build(recipe: Recipe, timeout: float) -> None:
     """Compiles and links in a folder beside the target that takes its place when all is well."""
     start = time.monotonic()
-    with staged_directory(recipe.folder) as staging:
+    with staged_directory(recipe.folder, mode=0o755) as staging:
         try:
             objects = _compile(recipe, staging, timeout)
             linker = [recipe.nvcc] if recipe.nvcc else [*recipe.compiler]
@@ -186,6 +223,7 @@ def _build(recipe: Recipe, timeout: float) -> None:
             raise
         for path in objects:
             os.unlink(path)
+        os.chmod(target, 0o755)  # Whatever the umask is.
         with atomic_write(os.path.join(staging, "build.json"), "w") as file:
             seconds = round(time.monotonic() - start, 1)
             json.dump({**asdict(recipe), "seconds": seconds}, file, indent=1)
@@ -257,29 +295,6 @@ def _first_error(log: str, code: int) -> str:
     lines = [line for line in Path(log).read_text(errors="replace").splitlines() if line.strip()]
     errors = [line for line in lines if "error" in line.lower()]
     return one_line((errors or lines[-1:] or [f"exit code {code}"])[0], 300)
-
-
-@contextlib.contextmanager
-def _locked(path: str, patience: float) -> Iterator[None]:
-    """Holds a lock that dies with this process; waits for others no longer than they may take."""
-    handle = os.open(path, os.O_CREAT | os.O_RDWR, 0o666)
-    try:
-        deadline = time.monotonic() + patience
-        while True:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise BuildError(
-                        f"another process holds {path} for more than {patience:g} s"
-                    ) from None
-                time.sleep(_POLL_SECONDS)
-            except OSError:
-                break  # No locks on this file system: the rename alone keeps the library whole.
-        yield
-    finally:
-        os.close(handle)
 
 
 def _digest(files: Sequence[Path]) -> str:

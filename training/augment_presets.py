@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dnnlib import UserError
+from dnnlib.util import did_you_mean
 
 # ADA, section 2.4 and appendix B: six groups with 18 transformations (imgfilter counts as four).
 AUGMENT_GROUPS = {
@@ -57,5 +58,7 @@ def augment_preset(name: str) -> dict[str, float]:
         UserError: another name.
     """
     if name not in AUGMENT_PRESETS:
-        raise UserError(f"augmentation preset {name!r}: use one of {', '.join(AUGMENT_PRESETS)}")
+        hint = did_you_mean(name, AUGMENT_PRESETS)
+        names = ", ".join(AUGMENT_PRESETS)
+        raise UserError(f"augmentation preset {name!r}: {hint}use one of {names}")
     return {option: 1.0 for group in AUGMENT_PRESETS[name] for option in AUGMENT_GROUPS[group]}

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
 from dnnlib import UserError, tflib
+from dnnlib.output import tqdm
 from dnnlib.run_dir import make_run_dir
 from dnnlib.tflib import Network
 from training.image_grid import create_image_grid, save_png

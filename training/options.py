@@ -10,6 +10,7 @@ from typing import Any
 
 from dnnlib import UserError, schema
 from dnnlib.tensorflow_loader import load_tensorflow
+from dnnlib.util import did_you_mean
 from training.augment_presets import TARGETS, AugmentOptions, augment_preset
 from training.comparison.methods import apply_method, set_capacity
 from training.presets import ADA_NAMES, PRESETS, ada_overrides
@@ -85,7 +86,9 @@ def preset(
         overrides = ada_overrides(name, resolution, num_gpus, minibatch)
         return TrainingOptions(num_gpus=num_gpus, **overrides)
     if name not in PRESETS:
-        raise UserError(f"--config={name}: use one of {', '.join((*PRESETS, *ADA_NAMES))}")
+        known = (*PRESETS, *ADA_NAMES)
+        hint = did_you_mean(name, known)
+        raise UserError(f"--config={name}: {hint}use one of {', '.join(known)}")
     options = TrainingOptions(num_gpus=num_gpus, **copy.deepcopy(PRESETS[name]))
     if minibatch is not None:
         schedule = options.sched_args

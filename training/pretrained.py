@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 
-from dnnlib import UserError, downloads
+from dnnlib import UserError, downloads, urls
 
 BASE = "https://nvlabs-fi-cdn.nvidia.com/"
 STYLEGAN2 = "stylegan2/networks/"
@@ -61,10 +61,10 @@ _ADA_TRANSFER_FILES = {
 
 def names() -> Mapping[str, str]:
     """{short name: URL}. Short names are the published file names without folder and `.pkl`."""
-    urls = {os.path.basename(f)[:-4]: BASE + STYLEGAN2 + f for f in _stylegan2_files()}
-    urls |= {name: f"{BASE}{ADA}{name}.pkl" for name in _ADA_FILES}
-    urls |= {name: BASE + ADA_TRANSFER + file for name, file in _ADA_TRANSFER_FILES.items()}
-    return urls
+    result = {os.path.basename(f)[:-4]: BASE + STYLEGAN2 + f for f in _stylegan2_files()}
+    result |= {name: f"{BASE}{ADA}{name}.pkl" for name in _ADA_FILES}
+    result |= {name: BASE + ADA_TRANSFER + file for name, file in _ADA_TRANSFER_FILES.items()}
+    return result
 
 
 def url_of(spec: str) -> str | None:
@@ -76,19 +76,19 @@ def url_of(spec: str) -> str | None:
     Raises:
         UserError: a `gdrive:` name that is not on the list, or a folder that is not there.
     """
-    if downloads.is_url(spec):
+    if urls.is_url(spec):
         return spec
-    urls = names()
+    published = names()
     if spec.startswith(_GDRIVE):
         url = f"{BASE}stylegan2/{spec.removeprefix(_GDRIVE)}"
-        if url not in urls.values():
+        if url not in published.values():
             raise UserError(f"{spec} is not a published network{suggestion(spec)}")
         return url
     for root, folders in _FOLDERS.items():
         if spec.startswith(root) and spec.endswith(".pkl"):
             _check_folder(root, folders, spec)
             return BASE + spec
-    return urls.get(spec.removesuffix(".pkl"))
+    return published.get(spec.removesuffix(".pkl"))
 
 
 def local_path(spec: str) -> str:
@@ -109,8 +109,9 @@ def local_path(spec: str) -> str:
             # A scheme and a host may be written in capitals.
             if url.lower().startswith(BASE + folder):
                 print(
-                    f"NOTE: {spec} is a network by NVIDIA, under NVIDIA's own licence and not that "
-                    f"of this project: non-commercial use only. See {licence}",
+                    f"NOTE: {urls.show_source(spec)} is a network by NVIDIA, under NVIDIA's "
+                    "own licence and not that of this project: non-commercial use only. "
+                    f"See {licence}",
                     file=sys.stderr,
                 )
     return downloads.fetch(url)

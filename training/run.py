@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-import resource
 import time
 from collections.abc import Generator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
-from tqdm import tqdm
 
 from dnnlib import UserError, tflib
+from dnnlib.output import tqdm
+from dnnlib.system import peak_memory_gb
 from dnnlib.tflib import Network, autosummary, tfutil
 from dnnlib.util import format_time
 from training import snapshots
@@ -256,7 +256,7 @@ class Run:
             "lod": sched.lod,
             "minibatch": sched.minibatch_size,
             "augment": float(tflib.run(self.graph.augment.strength)),
-            "peak_memory_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+            "peak_memory_gb": peak_memory_gb(),
         }
         self.reports.tick(stats, self._values(), self.cur_nimg)
         options = self.options

@@ -6,7 +6,7 @@ import hashlib
 import os
 from typing import Any
 
-from dnnlib import UserError, downloads
+from dnnlib import UserError, urls
 from dnnlib.tflib import Network
 from dnnlib.tflib.build_functions import module_source
 from dnnlib.tflib.layer_table import count_parameters, format_layers
@@ -22,7 +22,7 @@ def describe(path: str, allow_pickled_code: bool = False) -> str:
     result = snapshots.loads(content, path, allow_pickled_code)
     lines = [f"Snapshot   {path}"]
     if (local := pretrained.local_path(path)) != path:
-        lines += [f"URL        {downloads.show(pretrained.url_of(path))}", f"File       {local}"]
+        lines += [f"URL        {urls.show(pretrained.url_of(path))}", f"File       {local}"]
     lines += [
         f"Size       {len(content):,} bytes",
         f"SHA-256    {hashlib.sha256(content).hexdigest()}",

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from dnnlib import EasyDict, UserError, restricted_pickle
+from dnnlib import EasyDict, UserError, restricted_pickle, urls
 from dnnlib.files import atomic_write
 from dnnlib.tflib import Network
 from dnnlib.tflib.build_functions import BUILD_MODULES
@@ -61,7 +61,7 @@ def load(path: str, allow_pickled_code: bool = False) -> Networks:
     Raises:
         UserError: not readable, not a snapshot, or it names a class that is not on the list.
     """
-    return loads(read(path), path, allow_pickled_code)
+    return loads(read(path), urls.show_source(path), allow_pickled_code)
 
 
 def read(path: str) -> bytes:

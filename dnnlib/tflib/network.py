@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 import tensorflow.compat.v1 as tf
-from tqdm import tqdm
 
+from dnnlib.output import tqdm
 from dnnlib.tflib import build_functions, layer_table, network_state, run_graph, tfutil
 from dnnlib.tflib.build_functions import parameter_names, unknown_keyword
 from dnnlib.tflib.network_variables import NetworkVariables

@@ -249,7 +249,7 @@ def check_values(
         UserError: names every missing, unexpected or mis-shaped variable.
     """
     problems = [f"{n} is missing" for n in variables if n not in values]
-    problems += [f"{_text(n)} is unexpected" for n in values if n not in variables]
+    problems += [f"{one_line(n, 120)} is unexpected" for n in values if n not in variables]
     for name, var in variables.items():
         shape = tfutil.shape_to_list(var.shape)
         if name in values and list(values[name].shape) != shape:
@@ -260,9 +260,4 @@ def check_values(
 
 def _show(value: Any) -> str:
     """Text of a file's value for an error message: short, in one line, quoted."""
-    return repr(_text(value)) if isinstance(value, str) else f"a {type(value).__name__}"
-
-
-def _text(value: str) -> str:
-    # No control characters: they could rewrite what the terminal shows.
-    return one_line("".join(c if c.isprintable() else "?" for c in value[:200]), 120)
+    return f"'{one_line(value, 120)}'" if isinstance(value, str) else f"a {type(value).__name__}"

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from dnnlib import UserError, downloads
 from dnnlib.files import atomic_write
+from dnnlib.util import did_you_mean
 from metrics.feature_networks.network import (
     FeatureNetwork,
     FeatureNetworkMissing,
@@ -189,7 +190,8 @@ def parse_feature_net(text: str) -> tuple[str, str]:
     if not match:
         return "own", os.path.expanduser(text)
     if match[1] not in ROLES:
-        raise UserError(f"--feature-net={text}: no role {match[1]!r}: use {', '.join(ROLES)}")
+        hint = did_you_mean(match[1], ROLES)
+        raise UserError(f"--feature-net={text}: no role {match[1]!r}: {hint}use {', '.join(ROLES)}")
     return match[1], os.path.expanduser(match[2])
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from training.datasets.pictures import Unreadable, fit_image, open_image, printable
+from training.datasets.pictures import Unreadable, fit_image, open_image
 
 ROOT = Path(__file__).parents[2]
 PHOTOS = ROOT.parent / "shared/data/clothing-small"
@@ -200,7 +200,3 @@ def test_what_cannot_be_read_has_a_reason(tmp_path):
     for name, reason in (("link.jpg", "broken link"), ("pipe.jpg", "not a regular file")):
         with pytest.raises(Unreadable, match=reason):
             fit(tmp_path / name)
-
-
-def test_printable_names():
-    assert printable("naïve 👗\n\x1b[31m\udcff") == "naïve 👗\\n\\x1b[31m\\udcff"

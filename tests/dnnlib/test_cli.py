@@ -183,8 +183,9 @@ def test_run_leaves_the_signal_as_it_was(capsys):
 def test_run_ends_quietly_where_nobody_reads(tmp_path):
     """As in `tool.py | head -1`."""
     code = (
-        "from dnnlib import cli\n"
+        "from dnnlib import cli, output\n"
         "def main():\n"
+        "    output.printing_is_the_work()\n"
         "    for i in range(100000):\n"
         "        print('line', i)\n"
         "cli.run(main)\n"
@@ -200,3 +201,53 @@ def test_run_ends_quietly_where_nobody_reads(tmp_path):
     assert tool.wait(timeout=60) == 141
     assert tool.stderr.read() == b""
     tool.stderr.close()
+
+
+def test_what_may_have_been_meant(capsys):
+    parser = cli.ArgumentParser(prog="tool.py")
+    parser.add_argument("--root")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    create = commands.add_parser("create", prog="tool.py create")
+    create.add_argument("--shuffle")
+    create.add_argument("--filter", choices=("Box", "lanczos"))
+    commands.add_parser("info", prog="tool.py info").add_argument("--labels")
+    for arguments, message in [
+        ([], "COMMAND is missing: use create, info"),
+        (["creat"], "invalid choice: 'creat'; did you mean create? (use create, info)"),
+        (["qqq"], "argument COMMAND: invalid choice: 'qqq' (use create, info)"),
+        (["create", "--filter=box"], "choice: 'box'; did you mean Box? (use Box, lanczos)"),
+        (["create", "--shufle=1"], "--shufle=1; did you mean --shuffle?"),
+        (["create", "--rot=1"], "--rot=1; did you mean --root?"),
+        (["info", "--shuffles"], "unrecognized arguments: --shuffles (see"),
+        (["info", "--shuffle=1"], "--shuffle is an option of create, not of info"),
+        (["--shuffle=1", "create"], "--shuffle comes after the command, create"),
+        (["create", "create"], "unrecognized arguments: create (see"),
+    ]:
+        with pytest.raises(SystemExit):
+            parser.parse_args(arguments)
+        error = capsys.readouterr().err
+        assert message in error and error.count("\n") == 1
+
+
+def test_an_error_of_the_operating_system_is_one_line(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["tool.py"])
+    for error, text in [
+        (OSError(122, "Disk quota exceeded"), "Disk quota exceeded"),
+        (OSError(27, "File too large", "a\x1b"), r"a\x1b: File too large"),
+        (OSError(17, "File exists", "a", None, "b"), "a -> b: File exists"),
+    ]:
+        with pytest.raises(SystemExit) as exit_:
+            cli.run(raising(error))
+        assert exit_.value.code == 2
+        assert capsys.readouterr().err == f"tool.py: error: {text}\n"
+
+
+def test_a_terminal_that_hangs_up_cleans_up_too(capsys):
+    def main():
+        os.kill(os.getpid(), signal.SIGHUP)
+        signal.pause()
+
+    with pytest.raises(SystemExit) as exit_:
+        cli.run(main)
+    assert exit_.value.code == 129
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_DFL

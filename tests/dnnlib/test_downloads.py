@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import http.server
 import json
@@ -9,9 +10,10 @@ import multiprocessing
 import os
 import threading
 
+import http_server
 import pytest
 
-from dnnlib import UserError, downloads
+from dnnlib import UserError, downloads, urls
 
 CONTENT = bytes(range(256)) * 20_000  # More than a chunk.
 FAST = (0.01, 0.01, 0.01)
@@ -99,7 +101,7 @@ def files_in(folder):
     return sorted(n.split("_", 1)[1] for n in os.listdir(folder))
 
 
-@pytest.mark.parametrize("path", ["/file.pkl", "/unknown-length", "/redirect", "/dir/file.pkl?a=1"])
+@pytest.mark.parametrize("path", ["/file.pkl", "/redirect", "/dir/file.pkl?a=1"])
 def test_a_file_arrives_whole_and_once(server, tmp_path, path):
     assert downloads.cached(server.url + path, str(tmp_path)) is None
     local = fetch(server.url + path, tmp_path)
@@ -256,3 +258,146 @@ def test_what_a_killed_download_left_is_removed(server, tmp_path):
     os.unlink(local)
     fetch(server.url + "/file.pkl", tmp_path)
     assert not left.exists()
+
+
+def test_a_file_without_an_end_is_never_taken_for_whole(server, tmp_path, capsys):
+    url = server.url + "/unknown-length"
+    for count in (1, 2):
+        assert open(fetch(url, tmp_path), "rb").read() == CONTENT
+        assert len(server.requests) == count
+        assert downloads.cached(url, str(tmp_path)) is None
+    assert "does not say how long the file is" in capsys.readouterr().err
+    digest = hashlib.sha256(CONTENT).hexdigest()
+    for _ in range(2):  # What it should be tells the whole from a part.
+        fetch(url, tmp_path, sha256=digest)
+    assert len(server.requests) == 3
+
+
+# Answers as bytes
+
+_PACKED = gzip.compress(CONTENT)
+_CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+def answer(head, body=CONTENT, status=b"200 OK"):
+    def send(request):
+        request.wfile.write(b"HTTP/1.1 " + status + b"\r\n" + head + body)
+        request.close_connection = True
+
+    return send
+
+
+def length(number=5_120_000, more=b""):
+    return b"Content-Length: %s\r\n%s\r\n" % (str(number).encode(), more)
+
+
+@pytest.mark.parametrize(
+    ("answer", "is_kept"),
+    [
+        (answer(_CHUNKED, b"%x\r\n%s\r\n0\r\n\r\n" % (len(CONTENT), CONTENT)), True),
+        (answer(length(len(_PACKED), b"Content-Encoding: gzip\r\n"), _PACKED), True),
+        (answer(b"Content-Encoding: gzip\r\n\r\n", _PACKED), True),
+        (answer(length(more=b"Content-Disposition: attachment; filename=\xff\xfe../x\r\n")), True),
+        (answer(length(more=b"X-\xe4: \xff\r\nRetry-After: nan\r\n: \r\n")), True),
+        (answer(b"\r\n"), False),
+    ],
+)
+def test_answers_of_every_form_arrive(tmp_path, answer, is_kept):
+    with http_server.Server() as server:
+        server.routes["/x"] = answer
+        assert open(fetch(server.url + "/x", tmp_path), "rb").read() == CONTENT
+        assert (downloads.cached(server.url + "/x", str(tmp_path)) is not None) == is_kept
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (answer(_CHUNKED, b"%x\r\n%s\r\n" % (len(CONTENT), CONTENT)), "connection broke off"),
+        (answer(_CHUNKED, b"%x\r\n%s" % (len(CONTENT), CONTENT[:-9])), "connection broke off"),
+        (answer(_CHUNKED, b"xyz\r\n" + CONTENT), "connection broke off"),
+        (answer(length(len(CONTENT) + 1)), "5120000 of 5120001 bytes"),
+        (answer(b"Content-Encoding: gzip\r\n\r\n", _PACKED[:-9]), "connection broke off"),
+        (answer(b"Content-Encoding: gzip\r\n\r\n", CONTENT), "compression is damaged"),
+        (answer(length(more=b"Content-Encoding: br\r\n")), "encoded as 'br'"),
+        (answer(length("abc")), "a length of 'abc'"),
+        (answer(length(-5)), "a length of '-5'"),
+        (answer(length("1e3")), "a length of '1e3'"),
+        (answer(length("9" * 5000)), "a length of '999"),
+        (answer(length(10**15)), "larger than the 8589934592 bytes"),
+        (answer(b"Content-Length: 5\r\nContent-Length: 6\r\n\r\n"), "length|contradict"),
+        (answer(length(), status=b"206 Partial Content"), "answered 206 Partial Content"),
+        (answer(length(), status=b"204 \x1b[31mtoken"), "answered 204 No Content"),
+        (answer(length(), status=b"401 Basic dXNlcjpnZWhlaW0="), "answered 401 Unauthorized$"),
+        (answer(length(), status=b"999 x"), "answered 999$"),
+        (answer(length(), status=b"abc"), "connection"),
+        (answer(b"A: b\r\n" * 500 + b"\r\n"), "connection"),
+        (answer(b"A: " + b"b" * 99_999 + b"\r\n\r\n"), "connection"),
+        (answer(b"Location: https://[::1/\r\n\r\n", b"", b"302 Found"), "not a valid URL|no valid"),
+        (answer(b"Location: \xff\xfe\r\n\r\n", b"", b"302 Found"), "not a valid URL|404"),
+        (answer(b"Location: /x\r\n\r\n", b"", b"302 Found"), "more than 5 redirects"),
+        (answer(b"Location: file:///etc/passwd\r\n\r\n", b"", b"302 Found"), "only https"),
+        (answer(b"Location: https://10.0.0.1/x\r\n\r\n", b"", b"302 Found"), "not a public addr"),
+        (answer(b"Location: https://localhost/x\r\n\r\n", b"", b"302 Found"), "this machine"),
+        (answer(b"Location: http://localhost/x\r\n\r\n", b"", b"302 Found"), "only https"),
+        (answer(b"Retry-After: 1e999\r\n\r\n", b"", b"503 Busy"), "answered 503"),
+    ],
+)
+def test_answers_that_are_wrong_are_errors_in_one_line(tmp_path, answer, message):
+    with http_server.Server() as server:
+        server.routes["/x"] = answer
+        with pytest.raises(UserError, match=message) as error:
+            downloads.fetch(server.url + "/x", str(tmp_path), pauses=(0.01,))
+        assert "\n" not in str(error.value) and "\x1b" not in str(error.value)
+        assert downloads.cached(server.url + "/x", str(tmp_path)) is None
+
+
+def test_sizes_and_speeds_have_limits(tmp_path, monkeypatch):
+    with http_server.Server() as server:
+        bomb = gzip.compress(bytes(1 << 22))
+        server.routes["/bomb"] = answer(b"Content-Encoding: gzip\r\n\r\n", bomb)
+        server.routes["/endless"] = answer(b"\r\n", bytes(1 << 22))
+        server.routes["/drip"] = http_server.drip(CONTENT[:1000])
+        server.routes["/head"] = http_server.drip(CONTENT[:1000], head=True)
+        monkeypatch.setattr(downloads, "_MAX_BYTES", 1 << 20)
+        monkeypatch.setattr(downloads, "_SLOWEST", (1000, 0.5))
+        for path in ("/bomb", "/endless"):
+            with pytest.raises(UserError, match="larger than the 1048576 bytes"):
+                fetch(server.url + path, tmp_path)
+        for path in ("/drip", "/head"):
+            with pytest.raises(UserError, match=r"only \d+ bytes came in \d s"):
+                fetch(server.url + path, tmp_path)
+        assert len(server.paths) == 4
+    assert all(name.endswith(".lock") for name in os.listdir(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://user:geheim@host/x.pkl?token=geheim",
+        "https://user%3Ageheim%40host/x.pkl",
+        "https://host/x.pkl%3Ftoken=geheim",
+        "https://host/x.pkl%253Fsig%3Dgeheim",
+        "https://host/x.pkl;X-Amz-Signature=geheim#geheim",
+        "HTTPS://geheim@host/x.pkl?X-Amz-Credential=geheim&x=y/geheim",
+    ],
+)
+def test_what_is_shown_of_an_url_holds_no_secret(url):
+    assert urls.show(url).lower() == "https://host/x.pkl"
+    assert os.path.basename(downloads._entry(url, "c").path).endswith("_x.pkl")
+
+
+def test_a_password_with_a_slash_is_not_taken_for_a_path():
+    with pytest.raises(UserError, match=r"^an URL is not valid$"):
+        urls.show("https://user:gehe/im@host/x.pkl")
+
+
+def test_a_record_that_is_no_file_does_not_wait(server, tmp_path):
+    url = server.url + "/file.pkl"
+    local = fetch(url, tmp_path)
+    for place in (local + ".json", local):
+        os.unlink(place)
+        os.mkfifo(place)
+        assert open(fetch(url, tmp_path), "rb").read() == CONTENT
+    for record in ("[" * 60_000, '{"size": 1e999, "sha256": []}', "\0"):
+        (tmp_path / (local + ".json")).write_text(record)
+        assert open(fetch(url, tmp_path), "rb").read() == CONTENT

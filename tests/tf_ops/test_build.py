@@ -39,6 +39,7 @@ def compiler(tmp_path, monkeypatch):
     def forget():
         native._load.cache_clear()
         native._warn_once.cache_clear()
+        build._say_once.cache_clear()
 
     def install(body=""):
         path = tmp_path / "fake-c++"
@@ -187,10 +188,60 @@ def test_a_library_in_a_read_only_cache_is_used(compiler, tmp_path):
     assert build.library(with_cuda=False) == path
 
 
+@pytest.mark.parametrize("how", ["owner", "mode", "parent", "link", "sticky"])
+def test_what_others_could_have_planted_is_not_loaded(compiler, tmp_path, monkeypatch, capfd, how):
+    """Neither loaded nor built upon: the cache of the home takes its place."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to give files to others")
+    compiler()
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    recipe = build.find_recipe(False)
+    planted = Path(recipe.library)
+    planted.parent.mkdir(parents=True)
+    planted.write_text("code")
+    if how == "owner":
+        os.chown(planted, 65534, 65534)
+    elif how == "mode":
+        planted.chmod(0o666)
+    elif how == "parent":
+        (tmp_path / "cache").chmod(0o777)
+    elif how == "link":
+        os.rename(tmp_path / "cache", tmp_path / "other")
+        (tmp_path / "cache").symlink_to(tmp_path / "other")
+        os.chown(tmp_path / "cache", 65534, 65534, follow_symlinks=False)
+    else:  # A folder in which others make folders of their own, as /tmp.
+        (tmp_path / "cache/tf_ops").chmod(0o1777)
+        os.chown(planted.parent, 65534, 65534)
+    for _ in range(2):
+        path = build.library(with_cuda=False)
+        assert path == str(tmp_path / f"home/.cache/dnnlib/tf_ops/{recipe.key}/ops.so")
+    assert planted.read_text() == "code" and Path(path).read_text() == "made\n"
+    warnings = capfd.readouterr().err.splitlines()
+    assert len(warnings) == 1 and "native operations are kept in" in warnings[0]
+    monkeypatch.setenv("HOME", str(tmp_path / "cache"))
+    (tmp_path / "home/.cache").rename(planted.parent.parent.parent / ".cache")
+    os.chown(planted.parent.parent.parent / ".cache", 65534, 65534)
+    with pytest.raises(build.BuildError, match=r"not loaded: .*(belongs to|others can)"):
+        build.library(with_cuda=False)
+
+
+def test_folders_like_tmp_and_own_links_serve(compiler, tmp_path):
+    compiler()
+    (tmp_path / "scratch/mine").mkdir(parents=True)
+    (tmp_path / "scratch").chmod(0o1777)
+    (tmp_path / "cache").symlink_to("scratch/../scratch/mine")
+    umask = os.umask(0)  # Not even then can others write where a library is to be.
+    try:
+        path = build.library(with_cuda=False)
+    finally:
+        os.umask(umask)
+    assert Path(path).resolve().is_relative_to(tmp_path / "scratch/mine")
+
+
 def test_waiting_has_an_end(compiler, tmp_path):
     compiler()
     recipe = build.find_recipe(False)
-    os.makedirs(build.folder())
+    os.makedirs(build.folders()[0])
     with open(recipe.folder + ".lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(compilers.BuildError, match=r"another process holds .* more than 0.4 s"):

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from dnnlib import UserError
+from dnnlib.util import did_you_mean
 from training.augment_presets import TARGETS, augment_preset
 
 if TYPE_CHECKING:
@@ -110,7 +111,8 @@ def apply_method(options: TrainingOptions, name: str, args: Any) -> None:
 def find_method(name: str) -> Method:
     """The method of a name; raises a UserError if there is none."""
     if name not in METHODS:
-        raise UserError(f"--cmethod={name}: use one of {', '.join(METHODS)}")
+        hint = did_you_mean(name, METHODS)
+        raise UserError(f"--cmethod={name}: {hint}use one of {', '.join(METHODS)}")
     return METHODS[name]
 
 

@@ -17,6 +17,7 @@ from typing import IO, Any
 
 from dnnlib import UserError
 from dnnlib.file_kinds import KINDS, by_suffix, recognize
+from dnnlib.system import read_at
 from dnnlib.util import one_line
 from training.datasets.folders import is_picture
 from training.datasets.items import Item, Lookup, Seen, Skipped
@@ -200,7 +201,7 @@ def _open_tar(path: str) -> Archive:
 
     def load(place: list[int]) -> bytes:
         offset, size = place
-        content = os.pread(data.fileno(), size, offset)
+        content = read_at(data.fileno(), size, offset)
         if len(content) < size:
             raise EOFError("it ends early")
         return content

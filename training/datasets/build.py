@@ -19,17 +19,18 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
 import numpy as np
-from tqdm import tqdm
 
 from dnnlib import UserError
 from dnnlib.files import check_free, staged_directory
-from dnnlib.util import one_line
+from dnnlib.output import tqdm
+from dnnlib.system import processor_count
+from dnnlib.util import one_line, printable
 from training.datasets.colors import DESCRIPTION
 from training.datasets.contact_sheet import ContactSheet
 from training.datasets.items import Item, ItemList, Seen, Source
 from training.datasets.levels import BASE_LOG2, finest_log2, image_levels, level_count
 from training.datasets.picture_reader import PictureReader
-from training.datasets.pictures import TRANSFORMS, Fit, Fitted, Unreadable, fit_picture, printable
+from training.datasets.pictures import TRANSFORMS, Fit, Fitted, Unreadable, fit_picture
 from training.datasets.records import (
     RecordWriter,
     Shard,
@@ -161,7 +162,9 @@ def build(source: Source, output: Output) -> None:
         PictureReader() as reader,
         staged_directory(output.tfrecord_dir) as folder,
     ):
-        _Build(source, output, items, order, folder, reader).run()
+        conversion = _Build(source, output, items, order, folder, reader)
+        conversion.run()
+    conversion.print_summary()
 
 
 class _Build:
@@ -217,7 +220,6 @@ class _Build:
         self.labels.write(os.path.join(self.folder, f"{output.name}-rxx.labels"))
         self.sheet.save(os.path.join(self.folder, f"{output.name}-contact-sheet.png"))
         self._write_manifest(counts)
-        self._print_summary()
 
     def _write_shard(self, shard: Shard, size: int, results: Iterator[_Converted]) -> int:
         encoding = Encoding(self.output.encoding, self.output.quality)
@@ -275,7 +277,7 @@ class _Build:
             manifest["more_skipped"] = self.more_skipped
         write_manifest(self.folder, output.name, manifest)
 
-    def _print_summary(self) -> None:
+    def print_summary(self) -> None:
         output = self.output
         for entry in self.skipped[:MAX_NAMED]:
             print(f"skipped {printable(entry['file'])}: {entry['reason']}", file=sys.stderr)
@@ -400,8 +402,7 @@ def map_in_order(function: Callable, items: Iterable, workers: int | None = None
         The results, in the order of `items`.
     """
     if workers is None:
-        limited = hasattr(os, "sched_getaffinity")
-        workers = len(os.sched_getaffinity(0)) if limited else os.cpu_count() or 1
+        workers = processor_count()
     with ThreadPoolExecutor(workers) as pool:
         pending: deque = deque()
         try:

@@ -36,9 +36,9 @@ def content_hash(dataset: TFRecordDataset) -> str:
 
 def _payload_checksums(path: str, index: np.ndarray) -> np.ndarray:
     """The four bytes after each payload, uint8 [records, 4]."""
-    with (
-        open(path, "rb") as file,
-        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
-    ):
-        places = index.sum(axis=1)[:, np.newaxis] + np.arange(4)
-        return np.frombuffer(data, np.uint8)[places]
+    ends = index.sum(axis=1)
+    with open(path, "rb") as file, tfrecords.mapped(file) as data:
+        if isinstance(data, mmap.mmap):
+            return np.frombuffer(data, np.uint8)[ends[:, np.newaxis] + np.arange(4)]
+        parts = b"".join(data[end : end + 4] for end in ends.tolist())
+        return np.frombuffer(parts, np.uint8).reshape(-1, 4)

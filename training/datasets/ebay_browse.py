@@ -8,7 +8,6 @@ next run downloads what is missing and goes on with the next page; no call is ma
 from __future__ import annotations
 
 import dataclasses
-import fcntl
 import json
 import os
 import re
@@ -18,11 +17,11 @@ from contextlib import closing, contextmanager
 from datetime import datetime, timezone
 from typing import Any
 
-from tqdm import tqdm
-
 from dnnlib import UserError
 from dnnlib.bulk_downloads import DownloadOptions, download_all, file_of
-from dnnlib.files import atomic_write
+from dnnlib.files import atomic_write, sync
+from dnnlib.output import tqdm
+from dnnlib.system import Busy, locked_file
 from dnnlib.util import one_line
 from training.datasets import ebay_api
 from training.datasets.ebay_api import BrowseApi, QuotaUsedUp, Search
@@ -161,7 +160,7 @@ class _Fetched:
             for row in added:
                 file.write(json.dumps(row).encode("ascii") + b"\n")
             file.flush()
-            os.fsync(file.fileno())
+            sync(file.fileno())
             self.state["table_bytes"] = file.tell()
         if not is_cut:  # Else the page is asked for again, should the limit be raised.
             self.state["offset"] = offset + page_size
@@ -182,17 +181,12 @@ def _opened(folder: str, search: Search) -> Iterator[_Fetched]:
         if not os.path.exists(os.path.join(folder, STATE)):
             if [n for n in os.listdir(folder) if not n.startswith((LOCK, f".{STATE}"))]:
                 raise UserError(f"{folder} is not empty and was not begun by fetch_ebay")
-        handle = os.open(os.path.join(folder, LOCK), os.O_CREAT | os.O_RDWR, 0o666)
-        try:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise UserError(f"another process is fetching into {folder}") from None
+        with locked_file(os.path.join(folder, LOCK)):
             state = _read_state(folder, search)
             _write_state(folder, state)
             yield _Fetched(folder, search, state)
-        finally:
-            os.close(handle)
+    except Busy:
+        raise UserError(f"another process is fetching into {folder}") from None
     except OSError as error:
         raise UserError(f"cannot write in {folder}: {error.strerror or error}") from error
 

@@ -13,10 +13,9 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
-from tqdm import tqdm
-
-from dnnlib import UserError, downloads
+from dnnlib import UserError, urls
 from dnnlib.bulk_downloads import DownloadOptions, download_all, file_of
+from dnnlib.output import tqdm
 from dnnlib.util import one_line
 from training.datasets.folders import inside
 from training.datasets.items import Item, Lookup, Seen, Source
@@ -131,7 +130,7 @@ def show_picture(picture: str) -> str:
     if not _is_url(picture):
         return one_line(picture)
     try:
-        return downloads.show(picture)
+        return urls.show(picture)
     except UserError:
         return "a URL"
 
@@ -228,7 +227,7 @@ def _split_paths(text: str, folder: str, separators: str) -> list[str]:
 
 def _is_url(picture: str) -> bool:
     # Whatever the scheme: the downloader says which it takes.
-    return downloads.is_url(picture)
+    return urls.is_url(picture)
 
 
 def _download(listings: _Listings, options: DownloadOptions) -> Lookup:

@@ -15,10 +15,10 @@ from contextlib import closing
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from dnnlib import UserError
 from dnnlib.files import atomic_write, check_free
+from dnnlib.output import tqdm
 from dnnlib.util import one_line
 from training.datasets.build import Output, build
 from training.datasets.inspect import read_images

@@ -11,13 +11,12 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 
 from dnnlib import UserError
-from dnnlib.util import one_line
+from dnnlib.util import one_line, printable
 from training.datasets.archives import open_archive
 from training.datasets.build import Output, build
 from training.datasets.folders import open_folder
 from training.datasets.items import Item, Label, Lookup, Source
 from training.datasets.passed_over import OtherDataset, other_dataset
-from training.datasets.pictures import printable
 from training.datasets.tables import class_of, first_character, open_table
 
 DATASET_JSON = "dataset.json"

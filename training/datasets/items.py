@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from dnnlib import UserError
+from dnnlib.system import read_at
 
 MAX_NAMED = 5000  # entries of what an importer leaves out; more are counted
 Label = int | str | tuple[float, ...]
@@ -102,15 +103,13 @@ class ItemList:
     """
 
     def __init__(self, items: Iterable[Item]):
-        self._file = tempfile.TemporaryFile()
+        try:
+            self._file = tempfile.TemporaryFile()
+        except OSError as error:
+            raise _temporary_full(error) from error
         self._ends = array("q", [0])
         self.row_size = 0
-        try:
-            self._fill(items)
-        except OSError as error:
-            if error.errno != errno.ENOSPC:
-                raise
-            raise _temporary_full() from error
+        self._fill(items)
 
     def _fill(self, items: Iterable[Item]) -> None:
         digest = hashlib.sha256()
@@ -118,7 +117,7 @@ class ItemList:
         end = 0
         for item in items:
             line = json.dumps([item.name, item.label, item.box]).encode("ascii")
-            self._file.write(line)
+            self._write(line)
             digest.update(line)
             end += len(line)
             self._ends.append(end)
@@ -126,16 +125,22 @@ class ItemList:
                 self.row_size = len(item.label)
             elif item.label is not None:
                 classes.add(item.label)
-        self._file.flush()
+        self._write(b"")
         self.classes = sorted(classes, key=lambda label: (isinstance(label, str), label))
         self.digest = digest.hexdigest()
+
+    def _write(self, line: bytes) -> None:
+        try:
+            self._file.write(line) if line else self._file.flush()
+        except OSError as error:  # Full, or beyond a quota or a limit.
+            raise _temporary_full(error) from error
 
     def __len__(self) -> int:
         return len(self._ends) - 1
 
     def __getitem__(self, index: int) -> Item:
         begin, end = self._ends[index], self._ends[index + 1]
-        name, label, box = json.loads(os.pread(self._file.fileno(), end - begin, begin))
+        name, label, box = json.loads(read_at(self._file.fileno(), end - begin, begin))
         label = tuple(label) if isinstance(label, list) else label
         return Item(name, label, None if box is None else tuple(box))
 
@@ -213,9 +218,13 @@ def _key(text: str) -> bytes:
         return text.encode("utf-8", "surrogatepass")
 
 
-def _temporary_full() -> UserError:
+def _temporary_full(error: OSError | None = None) -> UserError:
+    if error is not None and error.errno == errno.ENOENT:  # It names all folders that it tried.
+        return UserError(f"cannot make temporary files: {error.strerror}: name a folder in TMPDIR")
+    is_full = error is None or error.errno == errno.ENOSPC
+    why = "which is full" if is_full else error.strerror
     folder = tempfile.gettempdir()
-    return UserError(f"cannot write in {folder}, which is full: name another folder in TMPDIR")
+    return UserError(f"cannot write in {folder}, {why}: name another folder in TMPDIR")
 
 
 class Seen:
@@ -228,4 +237,7 @@ class Seen:
     def add(self, digest: bytes) -> bool:
         """Adds a digest; False if it was there already."""
         query = "INSERT OR IGNORE INTO t VALUES (?)"
-        return self._database.execute(query, (digest,)).rowcount == 1
+        try:
+            return self._database.execute(query, (digest,)).rowcount == 1
+        except sqlite3.OperationalError as error:
+            raise _temporary_full() from error

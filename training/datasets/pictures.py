@@ -179,13 +179,6 @@ def fit_picture(image: Image.Image, fit: Fit) -> Fitted:
     return Fitted(np.ascontiguousarray(pixels), profile)
 
 
-def printable(text: str) -> str:
-    """`text` with line breaks, terminal controls and undecodable bytes written as escapes."""
-    return "".join(
-        c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text
-    )
-
-
 @functools.cache
 def _formats() -> list[str]:
     Image.init()

@@ -13,7 +13,9 @@ square (`levels`).
 from __future__ import annotations
 
 import contextlib
+import io
 import json
+import mmap
 import os
 import re
 from collections.abc import Iterator
@@ -26,6 +28,7 @@ from dnnlib import UserError, schema
 from dnnlib.file_kinds import recognize
 from dnnlib.files import open_regular
 from dnnlib.schema import Range
+from dnnlib.system import open_for_reading, read_at
 from dnnlib.util import one_line
 from training.datasets.levels import BASE_LOG2, image_levels
 from training.datasets.tfrecords import (
@@ -33,6 +36,7 @@ from training.datasets.tfrecords import (
     Encoding,
     frame,
     index_records,
+    mapped,
     parse_image,
     serialize_image,
 )
@@ -329,10 +333,10 @@ class LevelReader:
         file = int(np.searchsorted(self._starts, number, side="right")) - 1
         offset, length = self._index[number].tolist()
         if file < len(self._descriptors):
-            return os.pread(self._descriptors[file], length, offset)
+            return read_at(self._descriptors[file], length, offset)
         descriptor = _open(self.paths[file])
         try:
-            return os.pread(descriptor, length, offset)
+            return read_at(descriptor, length, offset)
         finally:
             os.close(descriptor)
 
@@ -352,7 +356,7 @@ class LevelReader:
 
 def _open(path: str) -> int:
     try:
-        return os.open(path, os.O_RDONLY)
+        return open_for_reading(path)
     except OSError as error:
         raise UserError(f"cannot read TFRecord file {path}: {error.strerror}") from error
 
@@ -454,8 +458,7 @@ def map_matrix(path: str) -> np.ndarray:
         with open_regular(path) as file:
             if file.read(6) != b"\x93NUMPY":
                 raise UserError(f"cannot read labels {path}: not a NumPy array")
-        # Mapped, so that a damaged header cannot ask for more memory than the file has.
-        labels = np.load(path, allow_pickle=False, mmap_mode="r")
+        labels = load_array(path)
     except UserError as error:
         what = recognize(path).said
         raise UserError(f"{error} but {what}; expected what np.save writes") from error
@@ -468,6 +471,21 @@ def map_matrix(path: str) -> np.ndarray:
     if labels.ndim != 2 or labels.dtype.kind not in "fiub":
         raise UserError(f"labels {path} are not a matrix of numbers, one row per image")
     return labels
+
+
+def load_array(path: str) -> np.ndarray:
+    """The array in an .npy file, mapped where the file system can do that.
+
+    A damaged header cannot ask for more memory than the file has.
+
+    Raises:
+        OSError, ValueError, EOFError, OverflowError: the file cannot be read; others, if it is made
+            to do harm.
+    """
+    with open_regular(path) as file, mapped(file) as content:
+        if isinstance(content, mmap.mmap):
+            return np.load(path, allow_pickle=False, mmap_mode="r")
+        return np.load(io.BytesIO(content[:]), allow_pickle=False)
 
 
 def write_manifest(folder: str, name: str, manifest: dict) -> None:

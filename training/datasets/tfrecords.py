@@ -15,10 +15,13 @@ import io
 import itertools
 import math
 import mmap
+import os
 import struct
 from array import array
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import BinaryIO
 
 import google_crc32c
 import numpy as np
@@ -26,6 +29,7 @@ from PIL import Image
 
 from dnnlib import UserError
 from dnnlib.files import open_regular
+from dnnlib.system import read_at
 from dnnlib.util import one_line
 from training.datasets.colors import to_srgb
 from training.datasets.levels import MAX_SIDE
@@ -75,17 +79,50 @@ def index_records(path: str, may_be_empty: bool = False) -> np.ndarray:
         UserError: The file cannot be read, is empty, truncated, or no TFRecord file.
     """
     try:
-        with open_regular(path) as file:
-            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        with open_regular(path) as file, mapped(file) as data:
+            index = None
+            if len(data) >= FRAME_BYTES and isinstance(data, mmap.mmap):
+                index = _index_equal_lengths(data)
+            return _index_any_lengths(path, data) if index is None else index
     except ValueError as error:  # mmap's word for a file without bytes
         if may_be_empty:
             return np.zeros([0, 2], np.int64)
         raise UserError(f"TFRecord file {path} is empty") from error
     except OSError as error:
         raise UserError(f"cannot read TFRecord file {path}: {error.strerror}") from error
+
+
+class Unmapped:
+    """The bytes of a file, by slices as of `mmap`, where the file system cannot map files."""
+
+    def __init__(self, file: BinaryIO):
+        self._file = file
+        self._size = os.fstat(file.fileno()).st_size
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __getitem__(self, part: slice) -> bytes:
+        start, stop, _ = part.indices(self._size)
+        return read_at(self._file.fileno(), max(stop - start, 0), start)
+
+
+@contextmanager
+def mapped(file: BinaryIO) -> Iterator[mmap.mmap | Unmapped]:
+    """The bytes of an open file.
+
+    Raises:
+        ValueError: there are none.
+    """
+    try:
+        data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except OSError:  # Some shares have no shared mappings: 9p, FUSE with direct_io.
+        data = None
+    if data is None:
+        yield Unmapped(file)
+        return
     with data:
-        index = _index_equal_lengths(data) if len(data) >= FRAME_BYTES else None
-        return _index_any_lengths(path, data) if index is None else index
+        yield data
 
 
 def read_payloads(path: str, may_be_empty: bool = False) -> Iterator[bytes]:
@@ -225,7 +262,7 @@ def _index_equal_lengths(data: mmap.mmap) -> np.ndarray | None:
     return np.stack([offsets, np.full_like(offsets, length)], axis=1)
 
 
-def _index_any_lengths(path: str, data: mmap.mmap) -> np.ndarray:
+def _index_any_lengths(path: str, data: mmap.mmap | Unmapped) -> np.ndarray:
     index, position, size = array("q"), 0, len(data)
     while position < size:
         where = f"record {len(index) // 2} at byte {position}"

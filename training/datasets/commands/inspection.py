@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
-from dnnlib import UserError, cli
+from dnnlib import UserError, cli, output
 from training.datasets.commands.options import (
     add_dataset,
     add_folder_option,
@@ -57,6 +57,7 @@ def extract(args: argparse.Namespace) -> None:
 def compare(args: argparse.Namespace) -> None:
     from training.datasets import inspect
 
+    output.printing_is_the_work()
     if not inspect.compare(args.tfrecord_dir_a, args.tfrecord_dir_b, args.ignore_labels):
         raise SystemExit(1)
 
@@ -64,6 +65,7 @@ def compare(args: argparse.Namespace) -> None:
 def info(args: argparse.Namespace) -> None:
     from training.datasets import inspect
 
+    output.printing_is_the_work()
     inspect.info(args.tfrecord_dir)
 
 

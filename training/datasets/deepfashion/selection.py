@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from dnnlib import UserError
 from training.datasets.deepfashion.annotations import AnnotationFiles, LeftOut
 from training.datasets.items import Box, Item, Seen
-from training.datasets.pictures import Unreadable, printable
+from training.datasets.pictures import Unreadable
 
 MAX_ALTERNATIVES = 5  # names that a message proposes
 TYPE_NAMES = {1: "upper-body", 2: "lower-body", 3: "full-body"}
@@ -171,7 +171,7 @@ def select(
     if listed and not found:
         raise UserError(
             f"none of the {listed} pictures is below {root}, for example "
-            f"{printable(example)}: unpack the zip files with the pictures there, and keep the "
+            f"{example}: unpack the zip files with the pictures there, and keep the "
             "folders as they are"
         )
     classes.extend(sorted(labels))
