@@ -6,7 +6,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import ModuleType
 
 
@@ -29,18 +29,25 @@ def load_tensorflow() -> ModuleType:
 @contextmanager
 def _stderr_held_back(active: bool) -> Iterator[None]:
     """Shows what native code printed only if the block fails."""
-    if not active:
+    held_back = None
+    if active:
+        with suppress(OSError):  # There is no stderr, or no room.
+            os.fstat(2)
+            held_back = tempfile.TemporaryFile()
+    if held_back is None:
         yield
         return
-    sys.stderr.flush()
+    if sys.stderr is not None:
+        sys.stderr.flush()
     stderr = os.dup(2)
-    with tempfile.TemporaryFile() as held_back:
+    with held_back:
         os.dup2(held_back.fileno(), 2)
         try:
             yield
         except Exception:
-            held_back.seek(0)
-            os.write(stderr, held_back.read())
+            with suppress(OSError):
+                held_back.seek(0)
+                os.write(stderr, held_back.read())
             raise
         finally:
             os.dup2(stderr, 2)

@@ -1,4 +1,4 @@
-"""Pictures with colour profiles, against ImageCms and against the formulas of colour spaces."""
+"""Pictures with color profiles, against ImageCms and against the formulas of color spaces."""
 
 import io
 import zipfile
@@ -20,7 +20,7 @@ PRO_PHOTO = profiles.rgb(profiles.PRO_PHOTO, 1.8)
 SRGB = profiles.rgb(profiles.SRGB, profiles.srgb_curve())
 GREY_LINEAR = profiles.grey(1.0)
 CMYK = profiles.cmyk()
-IGNORED = ("it is damaged", "it is for another kind of colours than the picture has")
+IGNORED = ("it is damaged", "it is for another kind of colors than the picture has")
 
 
 def saved(folder, name, image, **options):
@@ -34,7 +34,7 @@ def color(path):
 
 
 def formula(value, colorants, gamma):
-    """sRGB of a colour of another RGB space: linear light, XYZ, linear light, sRGB's curve."""
+    """sRGB of a color of another RGB space: linear light, XYZ, linear light, sRGB's curve."""
     linear = (np.asarray(value) / 255) ** gamma
     back = np.linalg.inv(np.transpose(profiles.SRGB)) @ np.transpose(colorants) @ linear
     back = back.clip(0, 1)
@@ -133,9 +133,9 @@ def test_profiles_that_cannot_be_used_are_ignored_and_said(tmp_path):
         ("RGB", damaged, "damaged"),
         ("RGB", b"garbage", "damaged"),
         ("RGB", ADOBE[:150], "damaged"),
-        ("RGB", CMYK, "another kind of colours"),
-        ("L", ADOBE, "another kind of colours"),
-        ("CMYK", ADOBE, "another kind of colours"),
+        ("RGB", CMYK, "another kind of colors"),
+        ("L", ADOBE, "another kind of colors"),
+        ("CMYK", ADOBE, "another kind of colors"),
         ("RGB", too_large, "more than 8 MB"),
     ):
         image = Image.new(mode, (8, 8))

@@ -311,7 +311,7 @@ class _Converted:
     frames: list[tuple[bytes, ...]] | None = None
     pixels: np.ndarray | None = None  # uint8 [channels, height, width]
     digest: bytes = b""
-    profile: str | None = None  # what became of its colour profile, see `colors.to_srgb`
+    profile: str | None = None  # what became of its color profile, see `colors.to_srgb`
 
 
 class _Converter:

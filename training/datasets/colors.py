@@ -1,7 +1,7 @@
-"""Pictures of every mode and colour space in sRGB, as a viewer that manages colours shows them.
+"""Pictures of every mode and color space in sRGB, as a viewer that manages colors shows them.
 
 Embedded profiles are followed with the perceptual intent and without black point compensation: the
-table that a profile has for photos says itself where black goes. A profile whose colours are those
+table that a profile has for photos says itself where black goes. A profile whose colors are those
 of sRGB anyway, as most are, costs nothing.
 """
 
@@ -18,7 +18,7 @@ from dnnlib.util import one_line
 # What the manifest says.
 DESCRIPTION = "sRGB; profiles with perceptual intent, without black point compensation"
 MAX_PROFILE_BYTES = 8 << 20  # the largest ones of printers have 3 MB
-_SAME = 2  # of 255: colours closer than this are the same
+_SAME = 2  # of 255: colors closer than this are the same
 _SPACES = {"L": "GRAY", "LA": "GRAY", "RGB": "RGB ", "RGBA": "RGB ", "CMYK": "CMYK", "LAB": "Lab "}
 
 
@@ -79,7 +79,7 @@ def _find_transform(
     if len(profile) < 128 or profile[36:40] != b"acsp":
         return None, "it is damaged"
     if profile[16:20] != space.encode("ascii"):
-        return None, "it is for another kind of colours than the picture has"
+        return None, "it is for another kind of colors than the picture has"
     if mode == "LAB":
         return None, None  # there is one Lab
     transform = _transform(profile, {"LA": "L", "RGBA": "RGB"}.get(mode, mode))
@@ -97,7 +97,7 @@ def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | str | 
         transform = ImageCms.buildTransform(source, _srgb(), mode, "RGB", perceptual)
         if mode == "CMYK":
             return transform
-        # Most colours, and all greys, through the profile.
+        # Most colors, and all greys, through the profile.
         steps = np.arange(0, 256, 17, np.uint8)
         cube = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(-1, 1, 3)
         greys = np.arange(256, dtype=np.uint8)[:, np.newaxis]

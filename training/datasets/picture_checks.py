@@ -76,10 +76,10 @@ def without_long_text(file: IO[bytes], max_profile: int) -> tuple[IO[bytes], byt
 
     Args:
         file: of a PNG.
-        max_profile: bytes of a colour profile that are unpacked at most.
+        max_profile: bytes of a color profile that are unpacked at most.
 
     Returns:
-        `file`, or a copy without those texts, at its start; the colour profile if it has more than
+        `file`, or a copy without those texts, at its start; the color profile if it has more than
         Pillow unpacks.
 
     Raises:

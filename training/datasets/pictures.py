@@ -67,7 +67,7 @@ class Fitted:
 
     Attributes:
         pixels: uint8 [channels, height, width].
-        profile: what became of the colour profile, see `colors.to_srgb`.
+        profile: what became of the color profile, see `colors.to_srgb`.
     """
 
     pixels: np.ndarray

@@ -511,7 +511,8 @@ def load_array(path: str) -> np.ndarray:
     A damaged header cannot ask for more memory than the file has.
 
     Raises:
-        OSError, ValueError, EOFError, OverflowError: the file cannot be read.
+        OSError, ValueError, EOFError, OverflowError: the file cannot be read; others, if it is made
+            to do harm.
     """
     with open_regular(path) as file:
         if np.lib.format.read_magic(file) != (1, 0):
