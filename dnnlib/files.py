@@ -108,13 +108,14 @@ def open_regular(path: str) -> IO[bytes]:
     """
 
     def open_at_once(name: str, flags: int) -> int:
-        return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))  # A pipe waits for a writer.
+        # Without O_NONBLOCK, a pipe waits for a writer.
+        handle = os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            os.close(handle)
+            raise OSError(errno.EINVAL, "it is a folder, pipe or device, not a regular file", name)
+        return handle
 
-    file = open(path, "rb", opener=open_at_once)
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        file.close()
-        raise OSError(errno.EINVAL, "it is a pipe or a device, not a regular file", path)
-    return file
+    return open(path, "rb", opener=open_at_once)
 
 
 class _FolderLock:

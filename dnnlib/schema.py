@@ -81,7 +81,10 @@ def parse(kind: type[T], value: Any, place: str = "") -> T:
     Raises:
         UserError: one line that names the place of what does not fit, and what was expected.
     """
-    return _parse(kind, value, place, ())
+    try:
+        return _parse(kind, value, place, ())
+    except RecursionError:
+        raise UserError(f"{place or 'it'} is nested too deeply") from None
 
 
 def read_json(path: str, kind: type[T], max_bytes: int = 64 << 20) -> T:

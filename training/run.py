@@ -13,9 +13,11 @@ from dnnlib import UserError, tflib
 from dnnlib.output import tqdm
 from dnnlib.system import peak_memory_gb
 from dnnlib.tflib import Network, autosummary, tfutil
+from dnnlib.tflib.build_functions import find_for_options
 from dnnlib.util import format_time
 from training import snapshots
 from training.adapt_weights import Weights
+from training.class_names import set_label_names
 from training.dataset import TFRecordDataset
 from training.image_grid import RunGrid
 from training.interrupts import Interrupts
@@ -98,8 +100,9 @@ class Run:
             lower = f"in {dtype.name}" if dtype else "not at all: this machine has none faster"
             print(f"Mixed precision: the highest resolutions are computed {lower}")
         print("Constructing networks...")
-        self.G = Network("G", **options.G_args)
-        self.D = Network("D", **options.D_args)
+        self.G = Network("G", **find_for_options(options.G_args, "G_args"))
+        self.D = Network("D", **find_for_options(options.D_args, "D_args"))
+        set_label_names(self.G, training_set.label_names)
         self.Gs = self.G.clone("Gs")
         self.G.print_layers()
         self.D.print_layers()

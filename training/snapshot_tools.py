@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-from typing import Any
 
 from dnnlib import UserError, urls
 from dnnlib.tflib import Network
 from dnnlib.tflib.build_functions import module_source
 from dnnlib.tflib.layer_table import count_parameters, format_layers
 from training import families, pretrained, snapshots, weights_file
+from training.class_names import label_names
 
 
 def describe(path: str, allow_pickled_code: bool = False) -> str:
@@ -27,10 +27,12 @@ def describe(path: str, allow_pickled_code: bool = False) -> str:
         f"Size       {len(content):,} bytes",
         f"SHA-256    {hashlib.sha256(content).hexdigest()}",
     ]
-    named = zip(("G", "D", "Gs"), result, strict=True) if isinstance(result, tuple) else None
-    for role, network in list(named) if named else [("Network", result)]:
-        lines += ["", *_describe_network(role, network)]
-        if role != "G" or not isinstance(result, tuple):  # Gs has the same layers.
+    networks = snapshots.roles(result)
+    if isinstance(result, tuple) and len(networks) < len(result):
+        lines += [f"Lacks      {', '.join(r for r in snapshots.ROLES if r not in networks)}"]
+    for role, network in networks.items():
+        lines += ["", *_describe_network("Network" if role == "network" else role, network)]
+        if role != "G" or "Gs" not in networks:  # Gs has the same layers.
             lines += ["", format_layers(network, None, hide_layers_with_no_params=False)]
     return "\n".join(lines)
 
@@ -45,6 +47,7 @@ def _describe_network(role: str, network: Network) -> list[str]:
         "format": f"version {origin.version}, {_source(network)}",
         "resolution": f"{images[3]}×{images[2]}, {images[1]} channels" if images else "-",
         "labels": (labels[1] or "none") if labels else "-",
+        **_describe_classes(network),
         "inputs": _shapes(network.input_names, network.input_shapes),
         "outputs": _shapes(network.output_names, network.output_shapes),
         "components": ", ".join(
@@ -56,6 +59,11 @@ def _describe_network(role: str, network: Network) -> list[str]:
         f"{count_parameters(network.vars.values()):,} numbers in all",
     }
     return [role, *(f"  {key:<11}{value}" for key, value in rows.items())]
+
+
+def _describe_classes(network: Network) -> dict[str, str]:
+    names = label_names(network)
+    return {"classes": ", ".join(f"{i} {n}" for i, n in enumerate(names))} if names else {}
 
 
 def _source(network: Network) -> str:
@@ -95,14 +103,16 @@ def convert(path: str, out: str, layout: str, allow_pickled_code: bool = False) 
     folder = os.path.dirname(os.path.abspath(out))
     if not os.path.isdir(folder):
         raise UserError(f"cannot write {out}: there is no folder {folder}")
-    result: Any = snapshots.load(path, allow_pickled_code)
-    networks = result if isinstance(result, tuple) else (result,)
-    for network in networks:
+    result = snapshots.load(path, allow_pickled_code)
+    networks = snapshots.roles(result)
+    for network in networks.values():
         _ = network.vars  # Builds it, so that what does not fit is not passed on.
     if layout == "npz":
         weights_file.save(result, out)
         return
-    networks = tuple(families.convert(network, int(layout)) for network in networks)
-    for network in networks:
+    networks = {role: families.convert(n, int(layout)) for role, n in networks.items()}
+    for network in networks.values():
         _ = network.vars
-    snapshots.save(networks if isinstance(result, tuple) else networks[0], out, int(layout))
+    alone = networks.get("network")
+    whole = tuple(networks.get(role) for role in snapshots.ROLES)
+    snapshots.save(alone or whole, out, int(layout))

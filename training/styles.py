@@ -66,7 +66,10 @@ def mix_styles(
 
 
 def truncate(
-    dlatents: tf.Tensor, mean: tf.Tensor, psi: float | tf.Tensor, cutoff: int | None
+    dlatents: tf.Tensor,
+    mean: tf.Tensor,
+    psi: float | tf.Tensor,
+    cutoff: int | tf.Tensor | None,
 ) -> tf.Tensor:
     """w ← mean + (w - mean)·psi for the first `cutoff` layers, None for all (StyleGAN, appendix B).
 
@@ -75,10 +78,12 @@ def truncate(
         mean: [dlatent_size].
     """
     num_layers = dlatents.shape[1].value
-    layers = np.arange(num_layers)[np.newaxis, :, np.newaxis]
+    layers = np.arange(num_layers, dtype=np.float32)[np.newaxis, :, np.newaxis]
     ones = tf.ones(layers.shape)
-    cut = layers < (num_layers if cutoff is None else cutoff)
-    return tflib.lerp(mean, dlatents, tf.where(cut, ones * psi, ones))
+    cut = tf.less(layers, tf.cast(num_layers if cutoff is None else cutoff, tf.float32))
+    truncated = tflib.lerp(mean, dlatents, tf.where(cut, ones * psi, ones))
+    # 1 changes nothing, not the last bit either, like None.
+    return tf.where_v2(tf.equal(psi, 1), dlatents, truncated) if tf.is_tensor(psi) else truncated
 
 
 # Noise

@@ -32,8 +32,7 @@ def list_layers(network: Network) -> list[Layer]:
             op.outputs[0]
             for op in operations
             if inside and op.name.startswith(inside) and op.outputs
-            if op.outputs[0].dtype == tf.float32
-            and op.type not in ("ReadVariableOp", "VarHandleOp")
+            if op.outputs[0].dtype.is_floating and op.type not in ("ReadVariableOp", "VarHandleOp")
         ]
         trainable = [v for v in variables if v.trainable]
         layers[name or "variables"] = (outputs[-1] if outputs else None, trainable)

@@ -8,7 +8,9 @@ keyword arguments gives another expression over the same variables.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -44,6 +46,7 @@ class Network(NetworkVariables):
         components: {name: Network}, created by the build function.
         input_shapes, output_shapes: lists of shapes, the batch dimension None.
         input_shape, output_shape: the first of them.
+        metadata: plain values that snapshots keep with the network, like `label_names`.
         origin: what the snapshot said that this network was read from, without the values; None
             for a network that was made here.
 
@@ -53,83 +56,143 @@ class Network(NetworkVariables):
 
     def __init__(self, name: str, func_name: str | Callable, **static_kwargs: Any):
         tfutil.assert_tf_initialized()
-        self.name = str(name)
-        self.static_kwargs = EasyDict(static_kwargs)
+        self._set_description(str(name), EasyDict(static_kwargs))
         self._build_func, self._build_module = build_functions.find_by_name(func_name)
+        self._build_graph()
+
+    def _set_description(self, name: str, static_kwargs: EasyDict) -> None:
+        self.name = name
+        self.static_kwargs = static_kwargs
+        self.metadata: dict[str, Any] = {}
+        self.origin: network_state.SavedState | None = None
         self._pending_values: dict[str, np.ndarray] | None = None
         self._saved_components: dict[str, Network] = {}
         self._build_source: str | None = None  # Embedded source that was run.
-        self.origin: network_state.SavedState | None = None
-        self._build_graph()
+        self._run_cache: dict[Any, run_graph.Expression | None] = {}
+        self._session: tf.Session | None = tf.get_default_session()
 
     def __getattr__(self, attribute: str) -> Any:
         # Reached only for attributes that are not set: those of a graph that is not built yet.
         if attribute in _GRAPH_ATTRIBUTES and "static_kwargs" in self.__dict__:
-            try:
-                self._build_graph()
-            except BaseException:  # Not half a graph, which a second use would take for a whole.
-                for name in _GRAPH_ATTRIBUTES:
-                    self.__dict__.pop(name, None)
-                raise
+            self._build_graph()
             return self.__dict__[attribute]
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {attribute!r}")
+
+    # Graph and session
+
+    @contextmanager
+    def as_default(self) -> Iterator[tf.Session]:
+        """The network's graph and session are this thread's default ones within the block.
+
+        The session is the one that the network was built in, whatever thread asks. Where the
+        default session is another one of the same graph and holds the network's variables, it is
+        that one. A network from a snapshot is built in the session that is the default one when it
+        is first used, or else when it was read.
+
+        Raises:
+            RuntimeError: there is no session, or the process was forked from the session's.
+        """
+        session = self._choose_session()
+        with session.graph.as_default(), session.as_default():
+            tfutil.assert_tf_initialized()
+            yield session
+
+    def _choose_session(self) -> tf.Session:
+        current = tf.get_default_session()
+        if not self._is_built():
+            used = [c for c in self._saved_components.values() if c._is_built()]
+            session = used[0]._session if used else current or self._session
+            if session is None:
+                tfutil.assert_tf_initialized()
+            return session
+        home = self._session
+        if current is None or current is home or current.graph is not home.graph:
+            return home
+        with current.as_default():
+            return current if all(tfutil.are_initialized(self.vars.values())) else home
+
+    def _is_built(self) -> bool:
+        return "scope" in self.__dict__
 
     # Building
 
     def _build_graph(self) -> None:
         """Calls the build function once on placeholders, which creates the variables."""
-        tfutil.assert_tf_initialized()
-        self.input_names = [
-            p.name
-            for p in inspect.signature(self._build_func).parameters.values()
-            if p.kind == p.POSITIONAL_OR_KEYWORD and p.default is p.empty
+        with tfutil.BUILDING, self.as_default() as session:
+            if not self._is_built():  # Or another thread has just done so.
+                if session.graph.seed is None:
+                    tfutil.seed_graph()
+                # All at once, so that no thread sees half a network, nor does a second attempt.
+                self.__dict__.update(self._made_graph(session))
+
+    def _made_graph(self, session: tf.Session) -> dict[str, Any]:
+        """The attributes of a network that is built."""
+        parameters = inspect.signature(self._build_func).parameters.values()
+        input_names = [
+            p.name for p in parameters if p.kind == p.POSITIONAL_OR_KEYWORD and p.default is p.empty
         ]
-        self.num_inputs = len(self.input_names)
-        self.components = EasyDict(self._saved_components)
-        self._run_cache: dict[Any, tuple[list[tf.Tensor], list[tf.Tensor]]] = {}
-        graph = tf.get_default_graph()
+        components = EasyDict(self._saved_components)
         with tf.name_scope(None):
-            self.scope = graph.unique_name(self.name.replace("/", "_"))
+            scope = session.graph.unique_name(self.name.replace("/", "_"))
         with (
             tf.control_dependencies(None),
             tf.device(None),
-            tfutil.absolute_variable_scope(self.scope),
-            tfutil.absolute_name_scope(self.scope),
+            tfutil.absolute_variable_scope(scope),
+            tfutil.absolute_name_scope(scope),
         ):
-            self.input_templates = [
-                tf.placeholder(tf.float32, name=name) for name in self.input_names
-            ]
-            outputs = self._call(self.input_templates, {"is_template_graph": True})
-        self.output_templates, self.num_outputs = outputs, len(outputs)
-        self.output_names = [t.op.name.split("/")[-1] for t in outputs]
-        self.input_shapes = [tfutil.shape_to_list(t.shape) for t in self.input_templates]
-        self.output_shapes = [tfutil.shape_to_list(t.shape) for t in outputs]
-        self.input_shape, self.output_shape = self.input_shapes[0], self.output_shapes[0]
-        self.own_vars = {
-            v.op.name[len(self.scope) + 1 :]: v
-            for v in graph.get_collection(tf.GraphKeys.GLOBAL_VARIABLES, self.scope + "/")
+            inputs = [tf.placeholder(tf.float32, name=name) for name in input_names]
+            outputs = self._call(inputs, {"is_template_graph": True}, components)
+        input_shapes = [tfutil.shape_to_list(t.shape) for t in inputs]
+        output_shapes = [tfutil.shape_to_list(t.shape) for t in outputs]
+        own_vars = {
+            v.op.name[len(scope) + 1 :]: v
+            for v in session.graph.get_collection(tf.GraphKeys.GLOBAL_VARIABLES, scope + "/")
         }
-        self.vars = dict(self.own_vars)
-        for component in self.components.values():
-            self.vars.update({f"{component.name}/{n}": v for n, v in component.vars.items()})
-        self.var_global_to_local = {v.name: name for name, v in self.vars.items()}
-        self._set_initial_values()
+        variables = dict(own_vars)
+        for component in components.values():
+            variables.update({f"{component.name}/{n}": v for n, v in component.vars.items()})
+        self._set_initial_values(own_vars, components)
+        return {
+            "_session": session,
+            "_pending_values": None,
+            "scope": scope,
+            "components": components,
+            "input_names": input_names,
+            "num_inputs": len(input_names),
+            "num_outputs": len(outputs),
+            "input_templates": inputs,
+            "output_templates": outputs,
+            "output_names": [t.op.name.split("/")[-1] for t in outputs],
+            "input_shapes": input_shapes,
+            "output_shapes": output_shapes,
+            "input_shape": input_shapes[0],
+            "output_shape": output_shapes[0],
+            "own_vars": own_vars,
+            "vars": variables,
+            "var_global_to_local": {v.name: name for name, v in variables.items()},
+        }
 
-    def _set_initial_values(self) -> None:
+    def _set_initial_values(
+        self, own_vars: Mapping[str, tf.Variable], components: Mapping[str, Network]
+    ) -> None:
         if self._pending_values is None:
-            tfutil.init_uninitialized_vars(self.own_vars.values())
+            tfutil.init_uninitialized_vars(own_vars.values())
             return
         # Components that the snapshot lacks were made by the build function: their values are due.
-        variables = dict(self.own_vars)
-        for key, component in self.components.items():
+        variables = dict(own_vars)
+        for key, component in components.items():
             if key not in self._saved_components:
                 variables.update({f"{component.name}/{n}": v for n, v in component.vars.items()})
         network_state.check_values(self.name, self._pending_values, variables)
         tfutil.set_vars({variables[n]: v for n, v in self._pending_values.items()})
-        self._pending_values = None
 
-    def _call(self, inputs: list[tf.Tensor], dynamic_kwargs: Mapping[str, Any]) -> list[tf.Tensor]:
-        kwargs = {**self.static_kwargs, **dynamic_kwargs, "components": self.components}
+    def _call(
+        self,
+        inputs: list[tf.Tensor],
+        dynamic_kwargs: Mapping[str, Any],
+        components: Mapping[str, Network],
+    ) -> list[tf.Tensor]:
+        kwargs = {**self.static_kwargs, **dynamic_kwargs, "components": components}
         known = inspect.signature(self._build_func).parameters.values()
         if not any(p.kind == p.VAR_KEYWORD for p in known):
             names = parameter_names([self._build_func])
@@ -146,22 +209,39 @@ class Network(NetworkVariables):
         """The network's outputs for other inputs, as expressions over the same variables.
 
         Args:
-            in_expr: one tensor an input, float32, shaped as `input_shapes`. None: no columns.
+            in_expr: one tensor an input, float32, shaped as `input_shapes`. None: all zeros.
             return_as_list: a list even where there is one output.
             dynamic_kwargs: override the static keyword arguments.
+
+        Raises:
+            ValueError: another number of inputs, or an input of another graph.
         """
         if len(in_expr) != self.num_inputs:
             raise ValueError(f"{self.name} takes {self.input_names}, got {len(in_expr)} inputs")
-        scope = self.scope  # Builds the graph first where that is still to be done.
-        with tfutil.absolute_variable_scope(scope), tf.name_scope(self.name.replace("/", "_")):
+        home = self.input_templates[0].graph
+        for name, expr in zip(self.input_names, in_expr, strict=True):
+            if tfutil.is_tf_expression(expr) and not _is_within(expr.graph, home):
+                raise ValueError(
+                    f"{name} is in another graph than network {self.name}: make it in a block "
+                    f"`with {self.name}.as_default():`"
+                )
+        # A graph within ours is that of a function or of a branch: it stays.
+        graph = nullcontext() if _is_within(tf.get_default_graph(), home) else home.as_default()
+        with (
+            tfutil.BUILDING,
+            graph,
+            tfutil.absolute_variable_scope(self.scope),
+            tf.name_scope(self.name.replace("/", "_")),
+        ):
+            known = next(expr for expr in in_expr if expr is not None)
             inputs = []
             for expr, shape in zip(in_expr, self.input_shapes, strict=True):
                 if expr is None:
-                    expr = tf.zeros([tf.shape(in_expr[0])[0], *shape[1:]])
+                    expr = tf.zeros([tf.shape(known)[0], *shape[1:]])
                 expr = tf.cast(expr, tf.float32)
                 expr.set_shape([None, *shape[1:]])
                 inputs.append(expr)
-            outputs = self._call(inputs, dynamic_kwargs)
+            outputs = self._call(inputs, dynamic_kwargs, self.components)
         if return_as_list or len(outputs) > 1:
             return list(outputs) if return_as_list else tuple(outputs)
         return outputs[0]
@@ -181,12 +261,22 @@ class Network(NetworkVariables):
         return self._build_source or build_functions.module_source(self._build_module)
 
     def clone(self, name: str | None = None, **new_static_kwargs: Any) -> Network:
-        """A network of its own with the same structure and values."""
+        """A network of its own with the same structure and values.
+
+        It is made in the default session of this thread, or in that of this network.
+        """
         kwargs = {**self.static_kwargs, **new_static_kwargs}
-        net = Network(name or self.name, self._build_func, **kwargs)
+        with self.as_default() if tf.get_default_session() is None else nullcontext():
+            net = Network(name or self.name, self._build_func, **kwargs)
         net._build_source = self._build_source
+        net.metadata = dict(self.metadata)
         net.copy_vars_from(self)
         return net
+
+    @property
+    def num_pending_bytes(self) -> int:
+        """Size of the values that a snapshot gave and the graph does not have yet."""
+        return sum(value.nbytes for value in (self._pending_values or {}).values())
 
     # Running
 
@@ -202,10 +292,15 @@ class Network(NetworkVariables):
         assume_frozen: bool = False,
         **dynamic_kwargs: Any,
     ) -> Any:
-        """Evaluates the network on arrays, in minibatches.
+        """Evaluates the network on arrays, in minibatches. Works in any thread, and in several.
+
+        An expression is built once for options that differ in nothing but numbers: keyword
+        arguments that may be tensors (`truncation_psi`), and numbers with a point in the
+        transforms, those captured by their functions too. Others, like whole numbers and texts in
+        the transforms, need an expression for each value, which stays in memory with the graph.
 
         Args:
-            in_arrays: one array an input, [N, ...]; None stands for an input without columns.
+            in_arrays: one array an input, [N, ...]; None: all zeros.
             input_transform: {func: called with the input tensors and the other items}.
             output_transform: the same for the outputs, e.g. dict(func=convert_images_to_uint8).
             return_as_list: a list even where there is one output.
@@ -216,30 +311,41 @@ class Network(NetworkVariables):
             dynamic_kwargs: override static keyword arguments.
 
         Returns:
-            Array, or a list of arrays. The expression for a set of options is built once.
+            Array, or a list of arrays.
         """
         count = next(len(array) for array in in_arrays if array is not None)
+        for name, array, shape in zip(self.input_names, in_arrays, self.input_shapes, strict=True):
+            if array is None and shape[1:] != [0]:
+                size = ", ".join(map(str, ["N", *shape[1:]]))
+                warnings.warn(
+                    f"{self.name}.run: {name} is None, so all zeros are used: give [{size}]",
+                    stacklevel=2,
+                )
         arrays = [
             np.zeros([count, *shape[1:]], np.float32) if array is None else np.asarray(array)
             for array, shape in zip(in_arrays, self.input_shapes, strict=True)
         ]
         if any(len(array) != count for array in arrays):
             raise ValueError(f"{self.name}: inputs of {[len(a) for a in arrays]} rows")
-        options = (input_transform, output_transform, num_gpus, dynamic_kwargs)
-        key = run_graph.cache_key(options)
-        if key not in self._run_cache:
-            self._run_cache[key] = run_graph.build(self, *options)
-        inputs, outputs = self._run_cache[key]
+        options = run_graph.Options(input_transform, output_transform, num_gpus, dynamic_kwargs)
         step = max(minibatch_size or count, 1)
         parts = []
-        for begin in tqdm(
-            range(0, max(count, 1), step),
-            desc=self.name,
-            unit="minibatch",
-            disable=None if print_progress else True,  # None: where stderr is a screen.
+        with (
+            self.as_default() as session,
+            tqdm(
+                total=count,
+                desc=self.name,
+                unit="sample",
+                disable=None if print_progress else True,  # None: where stderr is a screen.
+            ) as progress,
         ):
-            feed = {t: a[begin : begin + step] for t, a in zip(inputs, arrays, strict=True)}
-            parts.append(tfutil.run(outputs, feed))
+            expression, numbers = run_graph.find(self, self._run_cache, options)
+            for begin in range(0, max(count, 1), step):
+                rows = [array[begin : begin + step] for array in arrays]
+                feed = dict(zip(expression.inputs, rows, strict=True))
+                feed.update(zip(expression.numbers, numbers, strict=True))
+                parts.append(session.run(expression.outputs, feed))
+                progress.update(len(rows[0]))
         results = [np.concatenate(column) for column in zip(*parts, strict=True)]
         return results if return_as_list or len(results) > 1 else results[0]
 
@@ -248,7 +354,7 @@ class Network(NetworkVariables):
     def list_ops(self) -> list[tf.Operation]:
         """The operations of the template graph, without those that `run` and others added."""
         own, added = self.scope + "/", self.scope + "/_"
-        operations = tf.get_default_graph().get_operations()
+        operations = self.input_templates[0].graph.get_operations()
         return [o for o in operations if o.name.startswith(own) and not o.name.startswith(added)]
 
     def list_layers(self) -> list[layer_table.Layer]:
@@ -282,10 +388,10 @@ class Network(NetworkVariables):
         if version >= 5:
             known = self.origin.shapes if self.origin else {}
             shapes = {f: known.get(f) or getattr(self, f) for f in network_state.SHAPE_FIELDS}
-        if self._pending_values is not None:  # Read from a snapshot and not used since.
-            values, components = self._pending_values, self._saved_components
-        else:
-            arrays = tfutil.run(list(self.own_vars.values()))
+        values, components = self._pending_values, self._saved_components
+        if values is None:  # Not just read from a snapshot.
+            with self.as_default():
+                arrays = tfutil.run(list(self.own_vars.values()))
             values, components = dict(zip(self.own_vars, arrays, strict=True)), self.components
         return {
             "version": version,
@@ -296,6 +402,7 @@ class Network(NetworkVariables):
             "build_func_name": self.build_func_name,
             "variables": [(name, np.asarray(value)) for name, value in values.items()],
             **shapes,
+            **network_state.official_metadata(self.name, self.metadata),
         }
 
     def __setstate__(self, state: Any) -> None:
@@ -316,9 +423,9 @@ class Network(NetworkVariables):
         if vars(self):
             raise UserError(f"network {self.name} in snapshot has two states")
         saved = network_state.parse_state(state, Network)
-        self.name, self.static_kwargs, self.origin = saved.name, saved.static_kwargs, saved
+        self._set_description(saved.name, saved.static_kwargs)
+        self.origin, self.metadata = saved, saved.metadata
         self._saved_components, self._pending_values = saved.components, saved.variables
-        self._build_source = None
         try:
             self._build_func, self._build_module = build_functions.find_for_snapshot(saved)
             for component in saved.components.values():
@@ -348,3 +455,10 @@ class Network(NetworkVariables):
 
 # Keyword arguments that every build function is offered and may leave out.
 _OFFERED = ("is_template_graph", "components")
+
+
+def _is_within(graph: tf.Graph, home: tf.Graph) -> bool:
+    """Whether `graph` is `home`, or that of a function in it."""
+    while graph is not home and getattr(graph, "outer_graph", None) is not None:
+        graph = graph.outer_graph
+    return graph is home

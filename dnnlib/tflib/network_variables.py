@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,10 @@ class NetworkVariables:
     vars: dict[str, tf.Variable]
     own_vars: dict[str, tf.Variable]
     var_global_to_local: dict[str, str]
+
+    def as_default(self) -> AbstractContextManager[tf.Session]:
+        """The network's graph and session are this thread's default ones within the block."""
+        raise NotImplementedError
 
     @property
     def trainables(self) -> dict[str, tf.Variable]:
@@ -38,35 +43,40 @@ class NetworkVariables:
 
     def get_var(self, var_or_local_name: tf.Variable | str) -> np.ndarray:
         """Value of a variable."""
-        return tfutil.run(self.find_var(var_or_local_name))
+        with self.as_default():
+            return tfutil.run(self.find_var(var_or_local_name))
 
     def set_var(self, var_or_local_name: tf.Variable | str, new_value: Any) -> None:
         """Sets a variable to an array or to what a tensor evaluates to."""
-        tfutil.set_vars({self.find_var(var_or_local_name): new_value})
+        with self.as_default():
+            tfutil.set_vars({self.find_var(var_or_local_name): new_value})
 
     def reset_own_vars(self) -> None:
         """Initializes the variables anew, without those of components."""
-        tfutil.run([v.initializer for v in self.own_vars.values()])
+        with self.as_default():
+            tfutil.run([v.initializer for v in self.own_vars.values()])
 
     def reset_vars(self) -> None:
         """Initializes all variables anew."""
-        tfutil.run([v.initializer for v in self.vars.values()])
+        with self.as_default():
+            tfutil.run([v.initializer for v in self.vars.values()])
 
     def reset_trainables(self) -> None:
         """Initializes the trainable variables anew."""
-        tfutil.run([v.initializer for v in self.trainables.values()])
+        with self.as_default():
+            tfutil.run([v.initializer for v in self.trainables.values()])
 
     def copy_own_vars_from(self, src_net: NetworkVariables) -> None:
         """Copies the values of the variables that both have, without those of components."""
-        _copy_values(src_net.own_vars, self.own_vars)
+        _copy_values(src_net, src_net.own_vars, self, self.own_vars)
 
     def copy_vars_from(self, src_net: NetworkVariables) -> None:
         """Copies the values of all variables that both networks have by the same local name."""
-        _copy_values(src_net.vars, self.vars)
+        _copy_values(src_net, src_net.vars, self, self.vars)
 
     def copy_trainables_from(self, src_net: NetworkVariables) -> None:
         """Copies the values of the trainable variables that both networks have."""
-        _copy_values(src_net.trainables, self.trainables)
+        _copy_values(src_net, src_net.trainables, self, self.trainables)
 
     def setup_as_moving_average_of(
         self, src_net: NetworkVariables, beta: Any = 0.99, beta_nontrainable: Any = 0.0
@@ -78,7 +88,11 @@ class NetworkVariables:
             beta: decay for trainable variables, a number or scalar tensor.
             beta_nontrainable: decay for the others; 0 copies them.
         """
-        with tfutil.absolute_name_scope(self.scope + "/_MovingAvg"):
+        with (
+            tfutil.BUILDING,
+            self.as_default(),
+            tfutil.absolute_name_scope(self.scope + "/_MovingAvg"),
+        ):
             ops = []
             for name, var in self.vars.items():
                 if name in src_net.vars:
@@ -87,7 +101,15 @@ class NetworkVariables:
             return tf.group(*ops)
 
 
-def _copy_values(source: Mapping[str, tf.Variable], target: Mapping[str, tf.Variable]) -> None:
+def _copy_values(
+    source_net: NetworkVariables,
+    source: Mapping[str, tf.Variable],
+    target_net: NetworkVariables,
+    target: Mapping[str, tf.Variable],
+) -> None:
+    """Through arrays: the networks may be in two graphs."""
     names = [name for name in target if name in source]
-    values = tfutil.run([source[name] for name in names])
-    tfutil.set_vars({target[n]: v for n, v in zip(names, values, strict=True)})
+    with source_net.as_default():
+        values = tfutil.run([source[name] for name in names])
+    with target_net.as_default():
+        tfutil.set_vars({target[n]: v for n, v in zip(names, values, strict=True)})

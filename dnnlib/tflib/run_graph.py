@@ -2,29 +2,106 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
 from dnnlib.tflib import tfutil
+from dnnlib.tflib.fed_numbers import Splitter
 
 if TYPE_CHECKING:
     from dnnlib.tflib.network import Network
 
+# Expressions of one network, at which the user is told that each takes memory: graphs never shrink.
+_MANY = 100
 
-def build(
-    network: Network,
-    input_transform: Mapping[str, Any] | None,
-    output_transform: Mapping[str, Any] | None,
-    num_gpus: int,
-    dynamic_kwargs: Mapping[str, Any],
-) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
-    """(placeholders, outputs); the arguments are those of `Network.run`."""
-    devices = tfutil.replica_devices(num_gpus)
-    with tf.name_scope(None), tfutil.absolute_name_scope(network.scope + "/_Run"):
+
+@dataclass(frozen=True)
+class Options:
+    """What decides about an expression; the arguments of `Network.run` of these names."""
+
+    input_transform: Mapping[str, Any] | None
+    output_transform: Mapping[str, Any] | None
+    num_gpus: int
+    dynamic_kwargs: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Expression:
+    """Tensors to feed and to fetch.
+
+    Attributes:
+        inputs: placeholders of the network's inputs.
+        numbers: placeholders of numbers among the options.
+        outputs: of the network, after the transform.
+    """
+
+    inputs: list[tf.Tensor]
+    numbers: list[tf.Tensor]
+    outputs: list[tf.Tensor]
+
+
+def find(
+    network: Network, cache: dict[Any, Expression | None], options: Options
+) -> tuple[Expression, list[np.ndarray]]:
+    """The expression for options, which is built if there is none yet, and the numbers to feed.
+
+    Args:
+        network: what is run, in its own graph as the default one.
+        cache: expressions that were built, by what identifies them; None where not all floats can
+            be fed, as functions need some of them as Python's numbers.
+        options: see `Network.run`.
+    """
+    declared = _takes_tensors(network)
+    numbers: list[np.ndarray] = []
+    key, _ = _split(options, declared, True, _collect(numbers))
+    if expression := cache.get(key):
+        return expression, numbers
+    plain_numbers: list[np.ndarray] = []
+    plain_key, _ = _split(options, declared, False, _collect(plain_numbers))
+    with tfutil.BUILDING:
+        if key not in cache and key != plain_key:
+            try:
+                cache[key] = _build(network, options, declared, True)
+            except Exception:  # Of any kind, raised by functions that had not expected a tensor.
+                cache[key] = None
+        if expression := cache.get(key):  # Maybe built by another thread in the meantime.
+            return expression, numbers
+        if plain_key not in cache:
+            cache[plain_key] = _build(network, options, declared, False)
+            if len(cache) == _MANY:
+                warnings.warn(
+                    f"network {network.name} has built {_MANY} expressions for different options "
+                    "of run(), which stay in memory: give numbers as floats, and functions that "
+                    "capture nothing but numbers",
+                    stacklevel=3,
+                )
+        return cache[plain_key], plain_numbers
+
+
+def _build(
+    network: Network, options: Options, declared: frozenset[str], all_floats: bool
+) -> Expression:
+    devices = tfutil.replica_devices(options.num_gpus)
+    numbers: list[tf.Tensor] = []
+    with (
+        tf.name_scope(None),
+        tf.control_dependencies(None),
+        tf.device(None),
+        tfutil.absolute_name_scope(network.scope + "/_Run"),
+    ):
         inputs = [tf.placeholder(tf.float32, [None, *s[1:]]) for s in network.input_shapes]
+
+        def take(number: np.ndarray) -> tf.Tensor:
+            numbers.append(tf.placeholder(number.dtype, number.shape))
+            return numbers[-1]
+
+        _, plan = _split(options, declared, all_floats, take)
         # Nearly equal parts, so that any minibatch can be shared by any number of devices.
         rows = tf.shape(inputs[0])[0]
         bounds = [rows * i // len(devices) for i in range(len(devices) + 1)]
@@ -32,20 +109,46 @@ def build(
         for i, device in enumerate(devices):
             with tf.device(device), tf.name_scope(f"Replica{i}"):
                 part = [t[bounds[i] : bounds[i + 1]] for t in inputs]
-                part = _transform(part, input_transform)
-                part = network.get_output_for(*part, return_as_list=True, **dynamic_kwargs)
-                parts.append(_transform(part, output_transform))
+                part = _transform(part, plan.input_transform)
+                kwargs = plan.dynamic_kwargs
+                part = network.get_output_for(*part, return_as_list=True, **kwargs)
+                parts.append(_transform(part, plan.output_transform))
         outputs = [tf.concat(column, axis=0) for column in zip(*parts, strict=True)]
-    return inputs, outputs
+    return Expression(inputs, numbers, outputs)
 
 
-def cache_key(options: Any) -> Any:
-    """A hashable form of options: equal for equal ones."""
-    if isinstance(options, Mapping):
-        return tuple(sorted((k, cache_key(v)) for k, v in options.items()))
-    if isinstance(options, (list, tuple)):
-        return tuple(cache_key(v) for v in options)
-    return (options.shape, options.tobytes()) if isinstance(options, np.ndarray) else options
+def _split(
+    options: Options,
+    declared: frozenset[str],
+    all_floats: bool,
+    take: Callable[[np.ndarray], Any],
+) -> tuple[Any, Options]:
+    """(what identifies an expression, options with what `take` gave for numbers)."""
+    splitter = Splitter(declared, all_floats, take)
+    before, input_transform = splitter.transform(options.input_transform)
+    after, output_transform = splitter.transform(options.output_transform)
+    kwargs, dynamic_kwargs = splitter.keywords(options.dynamic_kwargs)
+    plan = Options(input_transform, output_transform, options.num_gpus, dynamic_kwargs)
+    return (before, after, options.num_gpus, kwargs), plan
+
+
+def _collect(numbers: list[np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
+    def take(number: np.ndarray) -> np.ndarray:
+        numbers.append(number)
+        return number
+
+    return take
+
+
+def _takes_tensors(network: Network) -> frozenset[str]:
+    """Keyword arguments of a network and its components that may be tensors, by annotation."""
+    networks = [network, *network.components.values()]
+    return frozenset(
+        p.name
+        for n in networks
+        for p in inspect.signature(n._build_func).parameters.values()
+        if p.default is not p.empty and "Tensor" in str(p.annotation)
+    )
 
 
 def _transform(tensors: list[tf.Tensor], transform: Mapping[str, Any] | None) -> list[tf.Tensor]:

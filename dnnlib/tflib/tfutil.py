@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import secrets
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -19,14 +22,22 @@ DEFAULT_CONFIG: Mapping[str, Any] = {
     "gpu_options.allow_growth": True,
     "graph_options.place_pruned_graph": True,
 }
+# Held while ops are added to a graph, which TensorFlow does not allow two threads at once.
+BUILDING = threading.RLock()
 
 
 def init_tf(config_dict: Mapping[str, Any] | None = None) -> None:
-    """Creates the default session of this process, unless there is one already.
+    """Creates the default session of this thread, unless there is one already.
+
+    Networks remember their session, so that other threads need none of their own.
 
     Args:
         config_dict: overrides of `DEFAULT_CONFIG`; further `a.b` keys set `ConfigProto` fields.
+
+    Raises:
+        RuntimeError: this process was forked from one in which TensorFlow runs.
     """
+    assert_not_forked()
     if tf.get_default_session() is not None:
         return
     config = {**DEFAULT_CONFIG, **(config_dict or {})}
@@ -50,6 +61,7 @@ def init_tf(config_dict: Mapping[str, Any] | None = None) -> None:
 
 def create_session(config_dict: Mapping[str, Any] | None = None) -> tf.Session:
     """A new session on the default graph; `a.b` keys of `config_dict` set `ConfigProto` fields."""
+    assert_not_forked()
     proto = tf.ConfigProto()
     for key, value in {**DEFAULT_CONFIG, **(config_dict or {})}.items():
         fields = key.split(".")
@@ -67,18 +79,46 @@ def graph_session(seed: int | None = None) -> Iterator[tf.Session]:
     """A new graph and session of its own, the default ones within the block.
 
     Args:
-        seed: of the variables' initial values.
+        seed: of the variables' initial values and of fresh noise; None: another one each time.
     """
     with tf.Graph().as_default(), create_session() as session:
-        if seed is not None:
-            tf.set_random_seed(seed)
+        seed_graph(seed)
         yield session
+
+
+def seed_graph(seed: int | None = None) -> None:
+    """Seeds the random ops of the default graph, which deterministic TensorFlow insists on.
+
+    Args:
+        seed: None: one drawn by the system, or always the same with `TF_DETERMINISTIC_OPS=1`.
+    """
+    if seed is None:
+        is_fixed = os.environ.get("TF_DETERMINISTIC_OPS", "0").lower() in ("1", "true")
+        seed = 0 if is_fixed else secrets.randbits(31)
+    tf.set_random_seed(seed)
+
+
+@functools.cache
+def _tensorflow_process() -> int:
+    """The process that TensorFlow's threads run in: that of the first session, also in a fork."""
+    return os.getpid()
+
+
+def assert_not_forked() -> None:
+    """Raises a RuntimeError in a fork of a process with a session, which would wait for ever."""
+    if _tensorflow_process() != os.getpid():
+        raise RuntimeError(
+            "This process was forked from one that had a TensorFlow session, whose threads it "
+            "lacks: call dnnlib.tflib.init_tf() after the fork and not before it, or start "
+            "processes with multiprocessing's 'spawn'"
+        )
 
 
 def assert_tf_initialized() -> None:
     """Raises a RuntimeError that names the cure if there is no default session."""
     if tf.get_default_session() is None:
         raise RuntimeError("No default TensorFlow session: call dnnlib.tflib.init_tf() first")
+    assert_not_forked()
 
 
 def run(fetches: Any, feed_dict: Mapping | None = None) -> Any:
@@ -145,10 +185,15 @@ def init_uninitialized_vars(target_vars: Iterable[tf.Variable] | None = None) ->
     if target_vars is None:
         target_vars = tf.global_variables()
     target_vars = list(target_vars)
-    # Every resource variable brings its own "is initialized" op.
-    tests = [f"{v.op.name}/IsInitialized/VarIsInitializedOp:0" for v in target_vars]
-    is_set = run([v.graph.get_tensor_by_name(t) for v, t in zip(target_vars, tests, strict=True)])
+    is_set = are_initialized(target_vars)
     run([v.initializer for v, done in zip(target_vars, is_set, strict=True) if not done])
+
+
+def are_initialized(variables: Iterable[tf.Variable]) -> list[bool]:
+    """Whether variables hold values in the default session. Adds no ops to the graph."""
+    # Every resource variable brings its own "is initialized" op.
+    tests = [(v.graph, f"{v.op.name}/IsInitialized/VarIsInitializedOp:0") for v in variables]
+    return [bool(done) for done in run([graph.get_tensor_by_name(name) for graph, name in tests])]
 
 
 def set_vars(var_to_value_dict: Mapping[tf.Variable, Any]) -> None:

@@ -167,7 +167,9 @@ def test_the_graph_does_not_grow(session):
     for _ in range(3):
         use_all()
     assert count_ops() == before
-    G.run(z, None, truncation_psi=0.6)  # New options need a new expression: it can grow.
+    G.run(z, None, truncation_psi=0.6)  # Numbers are fed.
+    assert count_ops() == before
+    G.run(z, None, return_dlatents=True)  # Another structure is another expression: it can grow.
     assert count_ops() > before
 
 

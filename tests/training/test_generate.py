@@ -1,14 +1,19 @@
 """run_generator.py as its user runs it."""
 
 import re
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
+from conftest import ROOT
 from PIL import Image
 
 from dnnlib import tflib
 from dnnlib.tflib import Network
-from training import snapshots
+from training import class_names, snapshots
 
 SHAPE = {"num_channels": 3, "resolution": 16, "fmap_base": 64, "fmap_max": 8}
 STYLE = {"latent_size": 8, "dlatent_size": 8, "mapping_fmaps": 8, "mapping_layers": 2}
@@ -23,6 +28,7 @@ def networks(tmp_path_factory):
         G = Network("G", build + "G_main", label_size=3, **SHAPE, **STYLE)
         D = Network("D", build + "D_stylegan2", label_size=3, **SHAPE)
         G.set_var("dlatent_avg", np.linspace(-1, 1, 8))
+        class_names.set_label_names(G, ["hat", "T/shirt", "shoes"])
         snapshots.save((G, D, G.clone("Gs")), str(folder / "classes.pkl"))
         plain = Network("Gs", build + "G_main", **SHAPE, **STYLE)
         snapshots.save(plain, str(folder / "plain.pkl"))
@@ -92,7 +98,8 @@ def test_grid_rows_are_classes(networks, run_script, tmp_path):
     network, out = networks / "classes.pkl", tmp_path / "grid.png"
     args = ["--grid=4x3", "--seeds=10", "--truncation-psi=1"]
     result = run(run_script, "generate-grid", f"--network={network}", *args, f"--out={out}")
-    assert str(out) in result.stdout
+    rows = ["class 0 (hat): row 1", "class 1 (T/shirt): row 2", "class 2 (shoes): row 3"]
+    assert result.stdout.splitlines() == [f"Wrote {out}", *(f"  {row}" for row in rows)]
     with tflib.graph_session():
         Gs = snapshots.load_generator(str(network))
         z = np.concatenate([np.random.RandomState(10 + i).randn(1, 8) for i in range(12)])
@@ -103,6 +110,26 @@ def test_grid_rows_are_classes(networks, run_script, tmp_path):
     shown = np.asarray(Image.open(out)).astype(int)
     # Another minibatch size may round the last bit differently.
     assert np.abs(shown - expected).max() <= 1
+
+
+def test_classes_by_name(networks, run_script, tmp_path):
+    """The same pictures as by number; every seed of each class; classes of a grid's rows."""
+    args = [f"--network={networks / 'classes.pkl'}", f"--result-dir={tmp_path}"]
+    images = ["generate-images", *args, "--seeds=7,8"]
+    result = run(run_script, *images, "--class=shoes,T/shirt")
+    assert len(result.stdout.splitlines()) == 1
+    by_name = {p.name: p.read_bytes() for p in (tmp_path / "00000-generate-images").iterdir()}
+    assert sorted(by_name) == [
+        f"seed000{s}-{c}.png" for s in (7, 8) for c in ("1-T_shirt", "2-shoes")
+    ]
+    result = run(run_script, *images)  # By the seed: classes 1 and 2.
+    assert "  class 1 (T/shirt): seed 7\n  class 2 (shoes): seed 8\n" in result.stdout
+    out = tmp_path / "00001-generate-images"
+    assert (out / "seed0007.png").read_bytes() == by_name["seed0007-1-T_shirt.png"]
+    assert (out / "seed0008.png").read_bytes() == by_name["seed0008-2-shoes.png"]
+    mixing = ["style-mixing-example", *args, "--row-seeds=1", "--col-seeds=2-3"]
+    result = run(run_script, *mixing, "--class=hat,shoes")
+    assert "  class 0 (hat): seeds 1, 3\n  class 2 (shoes): seed 2\n" in result.stdout
 
 
 def test_only_the_generator_is_built(networks):
@@ -145,4 +172,58 @@ def test_bad_input_is_one_line(networks, run_script, tmp_path):
     args = ["generate-images", f"--network={plain}", "--seeds=1", "--class=0"]
     result = run_script(["run_generator.py", *args, f"--result-dir={tmp_path}"])
     assert (result.returncode, "has no classes" in result.stderr) == (2, True)
+    args = ["generate-images", f"--network={classes}", "--seeds=1", "--class=shoe"]
+    result = run_script(["run_generator.py", *args, f"--result-dir={tmp_path}"])
+    assert (result.returncode, "did you mean 'shoes'" in result.stderr) == (2, True)
     assert not list(tmp_path.glob("0*"))  # No run directory is left behind.
+
+
+EARLY = """
+import sys
+import run_generator
+from dnnlib import cli
+try:
+    sys.argv[0] = "run_generator.py"
+    cli.run(run_generator.main)
+except SystemExit as end:
+    print(end.code, "tensorflow" in sys.modules)
+"""
+
+
+def test_files_and_seeds_are_checked_before_tensorflow_loads(networks, run_script, tmp_path):
+    network = f"--network={networks / 'plain.pkl'}"
+    (tmp_path / "file").write_text("")
+    for args, message in [
+        (["info", f"--network={tmp_path / 'none.pkl'}"], "none.pkl: No such file"),
+        (["info", "--network=stylegan2-ffhq-config-g"], "published network stylegan2-ffhq-config-"),
+        (["info", f"--network={tmp_path}"], "it is a folder; name a .pkl file in it"),
+        (["convert", network, "--format=5", "--out=/nowhere/a.pkl"], "there is no folder /nowhere"),
+        (["generate-grid", network, f"--out={tmp_path}"], "it is a folder"),
+        (["generate-images", network, "--seeds=4294967296"], "seed 4294967296: expected 0 to"),
+        (
+            ["generate-images", network, "--seeds=1", f"--result-dir={tmp_path / 'file'}"],
+            "it is a file, expected a folder",
+        ),
+    ]:
+        result = run_script(["-c", EARLY, *args])
+        assert result.stdout == "2 False\n", (args, result.stdout, result.stderr)
+        assert message in result.stderr and len(result.stderr.splitlines()) == 1
+
+
+def test_ctrl_c_keeps_the_pictures_so_far(networks, tmp_path):
+    args = [f"--network={networks / 'plain.pkl'}", "--seeds=1-100000", f"--result-dir={tmp_path}"]
+    command = [sys.executable, str(ROOT / "run_generator.py"), "generate-images", *args]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        deadline = time.monotonic() + 120
+        while len(list(tmp_path.glob("*/seed*.png"))) < 3 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 130, stderr
+    pictures = list((tmp_path / "00000-generate-images").iterdir())
+    assert f"{len(pictures)} of 100000 pictures are in {tmp_path}" in stderr
+    for picture in pictures:
+        Image.open(picture).load()

@@ -183,7 +183,8 @@ def test_labels_are_used_and_accumulation_works(drawn_dir, run_script, tmp_path)
     assert all(np.isfinite(row["Loss/D/loss"]) for row in read_stats(run_dir))
     out = tmp_path / "grid.png"
     args = [f"--network={run_dir / 'network-final.pkl'}", "--grid=2x6", f"--out={out}"]
-    assert run_script(["run_generator.py", "generate-grid", *args]).returncode == 0
+    result = run_script(["run_generator.py", "generate-grid", "--class=Shoe,bag", *args])
+    assert "class 3 (shoe): rows 1, 3, 5\n  class 4 (bag): rows 2, 4, 6\n" in result.stdout
     assert Image.open(out).size == (32, 96)
 
 

@@ -1,0 +1,127 @@
+"""Classes of a conditional generator: their names in snapshots, and finding them by name."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+
+from dnnlib import UserError
+from dnnlib.tflib import Network
+
+_KEY = "label_names"  # In `Network.metadata`, and in the manifest of a data set.
+_MAX_LISTED = 20  # Names in an error message.
+
+
+def set_label_names(network: Network, names: Sequence[str] | None) -> None:
+    """Lets snapshots of a network keep the names of its classes; None: there are none."""
+    if names:
+        network.metadata[_KEY] = [str(name) for name in names]
+
+
+def label_names(network: Network) -> list[str] | None:
+    """Names of the classes in order, or None where the snapshot does not have them.
+
+    Raises:
+        UserError: what the snapshot has is no list of as many names as there are classes.
+    """
+    names = network.metadata.get(_KEY)
+    if names is None:
+        return None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise UserError(f"network {network.name}: its {_KEY} are no list of names")
+    if len(names) != count_classes(network):
+        raise UserError(
+            f"network {network.name} has {len(names)} {_KEY} for {count_classes(network)} classes"
+        )
+    return names
+
+
+def count_classes(network: Network) -> int:
+    """Size of the labels; 0 for a network without."""
+    shapes = dict(zip(network.input_names, network.input_shapes, strict=True))
+    return shapes.get("labels_in", [None, 0])[1] or 0
+
+
+def show_class(network: Network, number: int) -> str:
+    """A class for people: its number and its name, if it has one."""
+    names = label_names(network)
+    return f"{number} ({names[number]})" if names else str(number)
+
+
+def describe_places(
+    network: Network, classes: Sequence[int], what: str, places: Iterable[object]
+) -> str:
+    """Lines that say where each class is, like `0 (hat): rows 1, 5`; none without labels.
+
+    Args:
+        network: a generator.
+        classes: the class of each place.
+        what: `row`, or what else the places are.
+        places: numbers or names of the places.
+    """
+    if not count_classes(network):
+        return ""
+    places_of: dict[int, list[str]] = {}
+    for number, place in zip(classes, places, strict=True):
+        places_of.setdefault(number, []).append(str(place))
+    lines = []
+    for number, found in sorted(places_of.items()):
+        more = ", …" if len(found) > _MAX_LISTED else ""
+        plural = "s" if len(found) > 1 else ""
+        listed = ", ".join(found[:_MAX_LISTED])
+        lines.append(f"  class {show_class(network, number)}: {what}{plural} {listed}{more}\n")
+    return "".join(lines)
+
+
+def find_classes(network: Network, text: str) -> list[int]:
+    """Classes by number or name: `hat`, `hat,shoes`, `0,2`, `0-3`.
+
+    A number comes before a name of the same digits. Names are compared without regard to case if
+    none is equal. A name with a comma is put in double quotes, or stands alone.
+
+    Raises:
+        UserError: there is no such class; names the nearest.
+    """
+    count, names = count_classes(network), label_names(network)
+    if not count:
+        raise UserError(f"--class={text}: the network has no classes")
+    if _plain(text) in map(_plain, names or []):
+        parts = [text]
+    else:
+        (row,) = csv.reader([text], skipinitialspace=True)
+        parts = [part.strip() for part in row] or [""]
+    classes = []
+    for part in parts:
+        numbers = re.fullmatch(r"(\d{1,9})(?:-(\d{1,9}))?", part, re.ASCII)
+        first, last = (int(numbers[1]), int(numbers[2] or numbers[1])) if numbers else (1, 0)
+        if first <= last < count:
+            classes += range(first, last + 1)
+        else:
+            classes.append(_find_name(part, names, count))
+    return classes
+
+
+def _find_name(text: str, names: list[str] | None, count: int) -> int:
+    wrong = f"--class: the network has classes 0 to {count - 1}, got {text!r}"
+    if not names:
+        raise UserError(f"{wrong}; its snapshot does not hold their names: use a number")
+    plain = [_plain(name) for name in names]
+    for candidates, wanted in ((names, text), (plain, _plain(text))):
+        found = [i for i, name in enumerate(candidates) if name == wanted]
+        if len(found) > 1:
+            listed = ", ".join(map(str, found))
+            raise UserError(f"--class: {text!r} is the name of classes {listed}: use a number")
+        if found:
+            return found[0]
+    close = difflib.get_close_matches(_plain(text), plain, 1, cutoff=0.5)
+    hint = f"; did you mean {names[plain.index(close[0])]!r}?" if close else ""
+    listed = ", ".join(f"{i} {name}" for i, name in enumerate(names[:_MAX_LISTED]))
+    more = ", …" if count > _MAX_LISTED else ""
+    raise UserError(f"{wrong}{hint} (classes: {listed}{more})")
+
+
+def _plain(name: str) -> str:
+    return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
