@@ -235,14 +235,17 @@ def test_extract_compare_info_and_display(tmp_path, tool, monkeypatch):
     code, out, _ = tool("compare", "again", "edited")
     assert code == 1 and "16x16: 10 images identical, 1 different (3); 12 and 11 images" in out
 
+    before = sorted(os.listdir())
     code, out, _ = tool("display", "demo")
-    path = os.path.join("demo", "demo-contact-sheet.png")
-    assert code == 0 and path in out and not os.path.exists("demo-contact-sheet.png")
-    content = Path(path).read_bytes()
-    os.remove(path)
-    assert tool("display", "demo")[0] == 0
-    assert Path(path).read_bytes() == content  # The one that was made with the dataset.
-    with Image.open(path) as sheet:
+    assert code == 0 and os.path.join("demo", "demo-contact-sheet.png") in out
+    os.remove("demo/demo-contact-sheet.png")
+    code, _, err = tool("display", "demo")
+    assert code == 2 and "--output=FILE.png" in err
+    assert sorted(os.listdir()) == before  # nothing is written unasked
+    assert tool("display", "demo", "--output=sheet.png")[0] == 0
+    code, _, err = tool("display", "demo", "--output=sheet.png")
+    assert code == 2 and "sheet.png exists already" in err
+    with Image.open("sheet.png") as sheet:
         assert sheet.size == (12 * 66, 66)
         first = np.asarray(sheet)[1:65:4, 67:131:4]
     with Image.open("png/img00000001.png") as second:
@@ -283,7 +286,11 @@ def test_info_finds_every_kind_of_damage(tmp_path, tool):
     with open(folder / "foo-rxx.labels", "wb") as file:
         np.save(file, np.zeros([5, 2], np.float32))
     code, out, err = tool("info", folder)
-    assert code == 2 and "6 images and 5 labels" in err and "not one-hot" in out
+    assert code == 2 and "6 images and 5 labels" in err
+    with open(folder / "foo-rxx.labels", "wb") as file:
+        np.save(file, np.zeros([6, 2], np.float32))
+    code, out, err = tool("info", folder)
+    assert code == 0 and "size 2, not one-hot" in out
     os.remove(folder / "foo-r02.tfrecords")
     assert "foo-r02.tfrecords is missing" in tool("info", folder)[2]
 

@@ -301,23 +301,15 @@ class TFRecordDataset:
     def _load_labels(self, label_file, max_label_size, count: int) -> np.ndarray:
         if max_label_size == 0:
             return np.zeros([count, 0], np.float32)
-        labels = records.read_labels(self._dataset, label_file)
+        labels = records.read_labels(self._dataset, label_file, count)
         if labels is None:
             return np.zeros([count, 0], np.float32)
-        if len(labels) != count:
-            path = label_file or self._dataset.path("-rxx.labels")
-            raise UserError(
-                f"label count: {path} has {len(labels)} labels, "
-                f"the data set {count} images: build the data set anew"
-            )
         return labels if max_label_size == "full" else labels[:, :max_label_size]
 
     def _load_label_names(self) -> list[str] | None:
         manifest = records.read_manifest(self._dataset)
         names = (manifest or {}).get("label_names")
-        if not isinstance(names, list) or len(names) != self.label_size:
-            return None
-        return [str(name) for name in names]
+        return names if names and len(names) == self.label_size else None
 
 
 def _generator(seed: int, use: str, number: int) -> np.random.Generator:

@@ -4,6 +4,8 @@
 
 Prints images per second, the best of the runs, importing TensorFlow not counted. The plain way
 decodes each photo at full size, crops and reduces it, and writes the levels, one after the other.
+"sRGB" is the tool with photos that have a profile of sRGB, "Adobe" with one of Adobe RGB, whose
+pixels are converted, and "CMYK" with 300 CMYK photos, which go to other processes.
 """
 
 from __future__ import annotations
@@ -11,12 +13,17 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Callable
+from itertools import islice
 
 import numpy as np
 from PIL import Image
+
+sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "../datasets"))
+import color_profiles
 
 from dnnlib import cli
 from dnnlib.tensorflow_loader import load_tensorflow
@@ -60,6 +67,19 @@ def tool(tfrecord_dir: str, image_dir: str, resolution: int) -> None:
         images.create_from_images(Output(tfrecord_dir, resolution=resolution), image_dir)
 
 
+def with_profiles(photos: str, folder: str, mode: str, profile: bytes, count: int) -> str:
+    """A folder of the first photos as JPEGs with a profile; RGB data stays as it is."""
+    os.mkdir(folder)
+    for number, name in enumerate(islice(open_folder(photos).names, count)):
+        path = os.path.join(folder, f"{number:06}.jpg")
+        with Image.open(os.path.join(photos, name)) as photo:
+            if mode == "RGB" and photo.format == "JPEG" and photo.mode == "RGB":
+                photo.save(path, quality="keep", subsampling="keep", icc_profile=profile)
+            else:
+                photo.convert(mode).save(path, quality=90, icc_profile=profile)
+    return folder
+
+
 def rate(build: Callable, image_dir: str, resolution: int, runs: int) -> float:
     """Images per second of the fastest of `runs` builds."""
     seconds = []
@@ -78,10 +98,21 @@ def main() -> None:
     parser.add_argument("--runs", type=cli.integer(1), default=3)
     args = parser.parse_args()
     load_tensorflow()
-    for resolution in args.resolution:
-        for build in (plain, tool):
-            speed = rate(build, args.photos, resolution, args.runs)
-            print(f"{resolution:5} {build.__name__:6} {speed:8.1f} images/s", flush=True)
+    adobe = color_profiles.rgb(color_profiles.ADOBE_RGB, 2.2)
+    srgb = color_profiles.rgb(color_profiles.SRGB, color_profiles.srgb_curve())
+    with tempfile.TemporaryDirectory() as folder:
+        rows = [("plain", plain, args.photos), ("tool", tool, args.photos)]
+        for name, mode, profile, count in (
+            ("sRGB", "RGB", srgb, None),
+            ("Adobe", "RGB", adobe, None),
+            ("CMYK", "CMYK", color_profiles.cmyk(500_000), 300),
+        ):
+            photos = os.path.join(folder, name)
+            rows.append((name, tool, with_profiles(args.photos, photos, mode, profile, count)))
+        for resolution in args.resolution:
+            for name, build, photos in rows:
+                speed = rate(build, photos, resolution, args.runs)
+                print(f"{resolution:5} {name:6} {speed:8.1f} images/s", flush=True)
 
 
 if __name__ == "__main__":

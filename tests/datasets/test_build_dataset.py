@@ -12,6 +12,7 @@ from dnnlib import UserError
 from training.dataset import TFRecordDataset
 from training.datasets import build as build_module
 from training.datasets import inspect, records
+from training.datasets import items as items_module
 from training.datasets.build import Output, build
 from training.datasets.items import Item, ItemList, Lookup, Seen, Source
 from training.datasets.levels import image_levels
@@ -333,3 +334,38 @@ def test_what_is_skipped_is_named_up_to_a_limit(tmp_path, monkeypatch, capsys):
     manifest = load(tmp_path / "foo")[2]
     assert len(manifest["skipped"]) == 4 and manifest["more_skipped"] == 3
     assert "23 images of 16x16, 7 files skipped" in capsys.readouterr().out
+
+
+def test_counts_add_up_whatever_the_number(tmp_path, monkeypatch, capsys):
+    """Of what the importer leaves out and of what is unreadable, in one dataset and in parts."""
+    monkeypatch.setattr(items_module, "MAX_NAMED", 5)
+    monkeypatch.setattr(build_module, "MAX_SKIPPED", 7)
+
+    def pictures():
+        made = source(broken=range(0, 30, 3))
+        for i in range(12):
+            made.skipped.append({"file": f"x{i:02}", "reason": "not wanted"})
+        return made
+
+    build(pictures(), Output(str(tmp_path / "one"), shards=3))
+    parts = [str(tmp_path / f"part{i}" / "foo") for i in range(3)]
+    for i, part in enumerate(parts):
+        build(pictures(), Output(part, shards=3, only_shards=(i, i)))
+    merge(str(tmp_path / "joined"), parts)
+    out = capsys.readouterr().out
+    assert "one: 20 images of 16x16, 22 files skipped" in out
+    assert "joined: 20 images in 3 shards, 22 files skipped" in out
+    for name in ("one", "joined"):
+        manifest = load(tmp_path / name)[2]
+        assert manifest["found"] == 42 == manifest["images"] + records.count_skipped(manifest)
+        assert len(manifest["skipped"]) >= 7 and "listing_skipped" not in manifest
+        inspect.info(str(tmp_path / name))
+        assert "22 files skipped" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -1e39])
+def test_labels_that_are_not_finite_are_refused(tmp_path, bad):
+    rows = [(0.0, float(i)) for i in range(29)] + [(0.5, bad)]
+    with pytest.raises(UserError, match="29 has a label that is not finite"):
+        build(source(rows), Output(str(tmp_path / "foo")))
+    assert not os.listdir(tmp_path)

@@ -11,6 +11,7 @@ from dnnlib import UserError
 from training.datasets import celeba, lsun
 from training.datasets.build import Output
 from training.datasets.items import Item
+from training.datasets.picture_reader import PictureReader
 from training.datasets.pictures import Unreadable
 from training.datasets.records import find_dataset, read_manifest
 
@@ -136,7 +137,7 @@ def test_a_picture_that_vanishes_is_skipped(tmp_path):
     output = Output(str(tmp_path / "new"))
     for source in (
         lsun.lsun(database, str(folder), output),
-        lsun.lsun_wide(database, str(folder), output, 32, 24),
+        lsun.lsun_wide(lsun.LmdbPictures(database, PictureReader(), str(folder)), output, 32, 24),
     ):
         with pytest.raises(Unreadable, match="it is gone"):
             source.read(Item("key99"))
@@ -186,9 +187,9 @@ def test_celeba_of_jpeg_with_wrong_files(tmp_path, capsys):
         ({"cy": 155}, "--cy is 155: expected 64 to 154"),
     ]:
         with pytest.raises(UserError, match=words):
-            celeba.celeba(str(tmp_path / "celeba"), **options)
+            celeba.create_celeba(Output(str(tmp_path / "x")), str(tmp_path / "celeba"), **options)
     with pytest.raises(UserError, match="img_align_celeba_png and img_align_celeba"):
-        celeba.celeba(str(tmp_path))
+        celeba.create_celeba(Output(str(tmp_path / "x")), str(tmp_path))
 
 
 def test_from_the_command_line(tmp_path, run_script):

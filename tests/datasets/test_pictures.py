@@ -184,7 +184,7 @@ def test_what_cannot_be_read_has_a_reason(tmp_path):
     jpeg = saved(noise(64, 64), tmp_path / "whole.jpg").read_bytes()
     contents = {
         "empty.jpg": (b"", "is empty"),
-        "page.jpg": (b"<!DOCTYPE html><html></html>", "not an image but text like HTML"),
+        "page.jpg": (b"<!DOCTYPE html><html></html>", "not an image but a web page"),
         "phone.heic": (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC .* save it as JPEG"),
         "program.eps": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "is not run"),
         "cut.jpg": (jpeg[: len(jpeg) // 2], "truncated"),

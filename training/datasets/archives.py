@@ -7,25 +7,30 @@ import gzip
 import itertools
 import lzma
 import os
-import shutil
 import tarfile
 import tempfile
+import threading
 import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import IO, Any
 
 from dnnlib import UserError
+from dnnlib.file_kinds import KINDS, by_suffix, recognize
 from dnnlib.system import read_at
 from dnnlib.util import one_line
 from training.datasets.folders import is_picture
-from training.datasets.items import Item, Lookup, Seen
+from training.datasets.items import Item, Lookup, Seen, Skipped
+from training.datasets.names import is_hidden, plain_name
+from training.datasets.passed_over import is_missed
 from training.datasets.pictures import Unreadable, picture_suffixes
 
 MAX_ENTRY_BYTES = 1 << 29  # what an entry may hold: a bomb promises more
 _COMPRESSIONS = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
-_BROKEN = (OSError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error)
+# What a tar file may unpack to: photos hardly get smaller, but drawings do.
+MAX_RATIO, ALWAYS_ALLOWED_BYTES = 100, 1 << 30
+_MAX_HEADER_BYTES = 1 << 20  # of a tar file: names and attributes of an entry
+_SMALL_ENTRY_BYTES = 1 << 26
 
 
 class Archive:
@@ -49,7 +54,8 @@ class Archive:
         self, path: str, entries: Iterable[tuple[str, list | str]], load: Callable[[Any], bytes]
     ):
         self.path, self._load = path, load
-        self.skipped: list[dict[str, str]] = []
+        self.skipped = Skipped()
+        self._one_big_entry = threading.Lock()
         self._entries = _without_outer_folder(Lookup(self._usable(entries)))
         self._suffixes = picture_suffixes()
         self.names = Lookup((name, None) for name in self._entries if self._is_picture(name))
@@ -60,13 +66,23 @@ class Archive:
         if size > MAX_ENTRY_BYTES:
             raise Unreadable(f"{size} bytes when unpacked, more than {MAX_ENTRY_BYTES}")
         try:
-            return self._load(place)
-        except _BROKEN as error:  # zipfile's word for a password is RuntimeError
-            raise Unreadable(f"broken in the archive: {one_line(error)}") from error
+            if size <= _SMALL_ENTRY_BYTES:
+                return self._load(place)
+            with self._one_big_entry:
+                return self._load(place)
+        except MemoryError as error:
+            raise Unreadable("broken in the archive: it takes more memory than there is") from error
+        except Exception as error:  # on damaged archives the readers raise whatever happens to them
+            reason = one_line(error) or "it ends early"
+            raise Unreadable(f"broken in the archive: {reason}") from error
 
     def has(self, name: str) -> bool:
         """Whether there is a file besides the pictures."""
         return name in self._entries
+
+    def paths(self) -> Iterator[str]:
+        """Names of all files."""
+        return iter(self._entries)
 
     @contextmanager
     def file(self, name: str) -> Iterator[str]:
@@ -83,7 +99,7 @@ class Archive:
     def _usable(self, entries: Iterable[tuple[str, list | str]]) -> Iterator[tuple[str, list]]:
         seen = Seen()
         for name, place in entries:
-            if _is_hidden(name):
+            if is_hidden(name):
                 continue
             if not seen.add(os.fsencode(name)):
                 place = "a second entry of the same name"
@@ -94,7 +110,12 @@ class Archive:
 
     def _is_picture(self, name: str) -> bool:
         if os.path.splitext(name)[1]:
-            return os.path.splitext(name)[1].lower() in self._suffixes
+            if os.path.splitext(name)[1].lower() in self._suffixes:
+                return True
+            kind = by_suffix(name)
+            if kind and is_missed(kind):
+                self.skipped.append({"file": name, "reason": kind.said})
+            return False
         try:
             return is_picture(self.read(Item(name)))
         except Unreadable:
@@ -108,29 +129,36 @@ def open_archive(path: str) -> Archive:
         UserError: There is no such file, or it is another kind of file, or broken.
     """
     try:
-        with open(path, "rb") as file:
-            head = file.read(2)
+        kind = recognize(path)
+        if kind.group == "special":  # to open a pipe would wait for ever
+            raise UserError(f"{path} is {kind.said}; expected a zip or tar file")
         if zipfile.is_zipfile(path):
             return _open_zip(path)
-        if tarfile.is_tarfile(path):
+        if _is_tar(path):
             return _open_tar(path)
     except OSError as error:
         raise UserError(f"cannot open {path}: {error.strerror or one_line(error)}") from error
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError) as error:
-        raise UserError(f"archive {path} is broken: {one_line(error)}") from error
-    if head == b"PK":  # the table of contents is at the end
+    except UserError:
+        raise
+    except Exception as error:  # on damaged archives the readers raise whatever happens to them
+        reason = one_line(error) or type(error).__name__
+        raise UserError(f"archive {path} is broken: {reason}") from error
+    if kind is KINDS["zip"]:  # the table of contents is at the end
         raise UserError(f"zip file {path} is broken, as if its end were missing: copy it again")
-    raise UserError(f"{path} is neither a folder nor a zip or tar file")
+    raise UserError(f"{path} is neither a folder nor a zip or tar file, but {kind.said}")
 
 
 def _open_zip(path: str) -> Archive:
     archive = zipfile.ZipFile(path)
     listed = archive.infolist()
+    stored = sum(entry.compress_size for entry in listed)
+    if stored > os.path.getsize(path):
+        raise UserError(f"archive {path} is broken: its entries overlap, as only a bomb's do")
     # The place is the number, since several entries may have the same name.
     entries = (
-        (_plain(entry.filename), [entry.file_size, number])
+        (plain_name(entry.filename), [entry.file_size, number])
         for number, entry in enumerate(listed)
-        if not entry.is_dir()
+        if not entry.filename.endswith(("/", "\\"))  # Windows writes "folder\" into zip files
     )
     return Archive(path, entries, lambda number: archive.read(listed[number]))
 
@@ -140,10 +168,17 @@ def _open_tar(path: str) -> Archive:
 
     def members() -> Iterator[tarfile.TarInfo]:
         data.seek(0)
-        with tarfile.open(fileobj=data, mode="r:") as archive:
+        headers = _Headers(data)
+        with tarfile.open(fileobj=headers, mode="r:") as archive:
+            last = -1
             for member in archive:
                 archive.members.clear()  # they would fill the memory
+                # A negative size would lead back, and so round for ever.
+                if member.size < 0 or archive.offset <= last:
+                    raise tarfile.ReadError(f"an entry of {member.size} bytes")
+                last = archive.offset
                 yield member
+                headers.start()
 
     has_links = False
 
@@ -152,7 +187,7 @@ def _open_tar(path: str) -> Archive:
         for member in members():
             has_links = has_links or member.islnk()
             if member.isreg() and not member.sparse:
-                yield _plain(member.name), [member.size, [member.offset_data, member.size]]
+                yield plain_name(member.name), [member.size, [member.offset_data, member.size]]
 
     def links() -> Iterator[tuple[str, list | str]]:
         if not has_links:
@@ -162,7 +197,7 @@ def _open_tar(path: str) -> Archive:
         for member in members():
             if member.islnk():
                 missing = f"a hard link to {one_line(member.linkname)}, which is not in the archive"
-                yield _plain(member.name), targets.get(_plain(member.linkname), missing)
+                yield plain_name(member.name), targets.get(plain_name(member.linkname), missing)
 
     def load(place: list[int]) -> bytes:
         offset, size = place
@@ -174,23 +209,59 @@ def _open_tar(path: str) -> Archive:
     return Archive(path, itertools.chain(files(), links()), load)
 
 
-def _decompressed(path: str) -> IO[bytes]:
-    """The tar file itself; of a compressed one, what it holds in a temporary file."""
+def _opener(path: str) -> Callable[[str, str], IO[bytes]]:
+    """What opens a file for reading, unpacked if it is compressed."""
     with open(path, "rb") as file:
         head = file.read(6)
-    for magic, opener in _COMPRESSIONS.items():
-        if head.startswith(magic):
-            copy = tempfile.TemporaryFile()
-            with opener(path, "rb") as file:
-                shutil.copyfileobj(file, copy, 1 << 20)
-            copy.flush()
-            copy.seek(0)
-            return copy
-    return open(path, "rb")
+    return next((opener for magic, opener in _COMPRESSIONS.items() if head.startswith(magic)), open)
 
 
-def _is_hidden(name: str) -> bool:
-    return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
+def _is_tar(path: str) -> bool:
+    with _opener(path)(path, "rb") as file:
+        block = file.read(tarfile.BLOCKSIZE)
+    try:
+        tarfile.TarInfo.frombuf(block, tarfile.ENCODING, "surrogateescape")
+    except tarfile.HeaderError:
+        return False
+    return True
+
+
+def _decompressed(path: str) -> IO[bytes]:
+    """The tar file itself; of a compressed one, what it holds in a temporary file."""
+    opener = _opener(path)
+    if opener is open:
+        return open(path, "rb")
+    most = max(os.path.getsize(path) * MAX_RATIO, ALWAYS_ALLOWED_BYTES)
+    copy = tempfile.TemporaryFile()
+    with opener(path, "rb") as file:
+        while block := file.read(1 << 20):
+            if copy.tell() + len(block) > most:
+                raise UserError(
+                    f"archive {path} unpacks to more than {most >> 20} MB, as only a bomb does: "
+                    "if it is none, unpack it and give the folder"
+                )
+            copy.write(block)
+    copy.flush()
+    copy.seek(0)
+    return copy
+
+
+class _Headers:
+    """A tar file as tarfile sees it, which reads only headers: those of one entry are small."""
+
+    def __init__(self, file: IO[bytes]):
+        self.seek, self.tell, self._read = file.seek, file.tell, file.read
+        self.start()
+
+    def start(self) -> None:
+        """The headers of another entry come."""
+        self._left = _MAX_HEADER_BYTES
+
+    def read(self, size: int) -> bytes:
+        if not 0 <= size <= self._left:
+            raise tarfile.ReadError("an entry has more headers than any name or attributes need")
+        self._left -= size
+        return self._read(size)
 
 
 def _without_outer_folder(entries: Lookup) -> Lookup:
@@ -199,8 +270,3 @@ def _without_outer_folder(entries: Lookup) -> Lookup:
         return entries
     start = len(folders.pop()) + 1
     return Lookup((name[start:], entries.get(name)) for name in entries)
-
-
-def _plain(name: str) -> str:
-    """A name without `./` in front, as some programs write it."""
-    return name.removeprefix("./")

@@ -6,30 +6,37 @@ average. Results come back in order, so the files do not depend on the number of
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 import sys
-import threading
 import warnings
 from array import array
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
 
 from dnnlib import UserError
 from dnnlib.files import check_free, staged_directory
 from dnnlib.output import tqdm
 from dnnlib.system import processor_count
 from dnnlib.util import one_line, printable
+from training.datasets.colors import DESCRIPTION
 from training.datasets.contact_sheet import ContactSheet
 from training.datasets.items import Item, ItemList, Seen, Source
 from training.datasets.levels import BASE_LOG2, finest_log2, image_levels, level_count
-from training.datasets.pictures import TRANSFORMS, Unreadable, fit_image, open_image
+from training.datasets.picture_reader import PictureReader
+from training.datasets.pictures import (
+    TRANSFORMS,
+    Fit,
+    Fitted,
+    Unreadable,
+    fit_picture,
+)
 from training.datasets.records import (
     RecordWriter,
     Shard,
@@ -42,7 +49,7 @@ from training.datasets.tfrecords import ENCODINGS, Encoding, to_picture
 MAX_NAMED = 20  # skipped files named on the screen; the manifest names all
 MAX_SKIPPED = 10_000  # skipped files that the manifest names
 MAX_SHARDS = 99_999
-_BIG_PICTURE = 25_000_000  # pixels; such are decoded one at a time, which bounds the memory
+_LARGEST_NUMBER = float(np.finfo(np.float32).max)  # of labels, which are stored as float32
 _LABEL_BYTES = 1 << 20  # of labels that are written at once
 
 
@@ -147,15 +154,21 @@ def build(source: Source, output: Output) -> None:
     check_free(output.tfrecord_dir)  # before a million items are listed
     items = ItemList(tqdm(source.items, unit=" items", desc="listing", disable=None, leave=False))
     if not items:
-        raise UserError(f"no pictures to convert: {_first_reason(source) or 'nothing is left'}")
+        raise UserError(
+            f"no pictures to convert: {_first_reason(source.skipped) or 'nothing is left'}"
+        )
     if output.strict and source.skipped:
-        raise UserError(_first_reason(source))
+        raise UserError(_first_reason(source.skipped))
     order = np.arange(len(items))
     if output.shuffle:
         np.random.RandomState(123).shuffle(order)
     order = order[: output.max_images]
-    with _pillow_warnings_off(), staged_directory(output.tfrecord_dir) as folder:
-        conversion = _Build(source, output, items, order, folder)
+    with (
+        _pillow_warnings_off(),
+        PictureReader() as reader,
+        staged_directory(output.tfrecord_dir) as folder,
+    ):
+        conversion = _Build(source, output, items, order, folder, reader)
         conversion.run()
     conversion.print_summary()
 
@@ -164,15 +177,23 @@ class _Build:
     """One conversion into a staged folder."""
 
     def __init__(
-        self, source: Source, output: Output, items: ItemList, order: np.ndarray, folder: str
+        self,
+        source: Source,
+        output: Output,
+        items: ItemList,
+        order: np.ndarray,
+        folder: str,
+        reader: PictureReader,
     ):
-        self.source, self.output = source, output
+        self.source, self.output, self.reader = source, output, reader
         self.items, self.order, self.folder = items, order, folder
-        self.skipped = source.skipped
-        self.found = len(items) + len(source.skipped)
+        self.skipped = [*source.skipped]
+        self.more_skipped = getattr(source.skipped, "unnamed", 0)  # than there is room to name
+        self.listing_skipped = len(source.skipped) + self.more_skipped
+        self.found = len(items) + self.listing_skipped
         self.count = self.duplicates = 0
-        self.more_skipped = 0  # than there is room to name
-        self.height, self.width = output.size or _common_size(source, items, order)
+        self.profiles: Counter[str] = Counter()
+        self.height, self.width = output.size or _common_size(source, items, order, reader)
         self.finest = finest_log2(self.height, self.width)
         coarsest = self.finest if output.finest_only else BASE_LOG2
         self.levels = list(range(self.finest, coarsest - 1, -1))
@@ -186,14 +207,22 @@ class _Build:
         ends = np.arange(output.shards + 1) * len(self.order) // output.shards
         part = self.order[ends[first] : ends[last + 1]]
         counts = []
-        convert = _Converter(self.source, output, self.height, self.width, len(self.levels))
+        fit = Fit(
+            self.height,
+            self.width,
+            output.transform,
+            self.source.channels,
+            margin=output.margin,
+            exact=output.size is None,
+        )
+        convert = _Converter(self.source, output, fit, len(self.levels), self.reader)
         with closing(map_in_order(convert, (self.items[i] for i in part), output.workers)) as done:
             results = iter(tqdm(done, total=len(part), unit="img", disable=None))
             for shard in range(first, last + 1):
                 size = int(ends[shard + 1] - ends[shard])
                 counts.append(self._write_shard(Shard(shard, output.shards), size, results))
         if not self.count and not output.only_shards:
-            raise UserError(f"no picture is readable: {_first_reason(self.source)}")
+            raise UserError(f"no picture is readable: {_first_reason(self.skipped)}")
         self.labels.write(os.path.join(self.folder, f"{output.name}-rxx.labels"))
         self.sheet.save(os.path.join(self.folder, f"{output.name}-contact-sheet.png"))
         self._write_manifest(counts)
@@ -212,6 +241,8 @@ class _Build:
                     writer.write(result.frames)
                     self.labels.add(result.item)
                     self.sheet.add(result.pixels)
+                    if result.profile is not None:
+                        self.profiles[result.profile] += 1
         self.count += writer.count
         return writer.count
 
@@ -228,6 +259,7 @@ class _Build:
         manifest = {**self.source.facts, "found": self.found}
         manifest |= {"shuffle": output.shuffle, "transform": output.transform, "filter": "lanczos"}
         manifest |= {"margin": output.margin, "max_images": output.max_images}
+        manifest |= {"colors": DESCRIPTION, "profiles": dict(self.profiles)}
         manifest |= {"images": self.count, "channels": self.source.channels}
         if self.height == self.width:
             manifest["resolution"] = self.height
@@ -241,6 +273,7 @@ class _Build:
             manifest["items_sha256"] = self.items.digest  # parts of one dataset list the same
         if output.only_shards:
             manifest["only_shards"] = list(output.only_shards)
+            manifest["listing_skipped"] = self.listing_skipped  # all parts have these in common
         if output.dedupe:
             manifest["duplicates"] = self.duplicates
         manifest |= self.labels.describe()
@@ -263,6 +296,9 @@ class _Build:
             text += f"{len(self.labels.classes)} classes, "
         if output.dedupe:
             text += f"{self.duplicates} duplicates left out, "
+        ignored = self.profiles.total() - self.profiles["converted"]
+        if ignored:
+            text += f"{ignored} color profiles ignored, "
         print(f"{text}{skipped} files skipped")
         if output.only_shards:
             print("This is a part: join all parts with dataset_tool.py merge")
@@ -277,52 +313,38 @@ class _Converted:
     frames: list[tuple[bytes, ...]] | None = None
     pixels: np.ndarray | None = None  # uint8 [channels, height, width]
     digest: bytes = b""
+    profile: str | None = None  # what became of its color profile, see `colors.to_srgb`
 
 
 class _Converter:
     """Reads an item and makes its records. Threads share one."""
 
-    def __init__(self, source: Source, output: Output, height: int, width: int, levels: int):
-        self._source, self._output = source, output
-        self._height, self._width, self._levels = height, width, levels
+    def __init__(
+        self, source: Source, output: Output, fit: Fit, levels: int, reader: PictureReader
+    ):
+        self._source, self._output, self._fit = source, output, fit
+        self._levels, self._reader = levels, reader
         self._encoding = Encoding(output.encoding, output.quality)
-        self._one_big_picture = threading.Lock()
 
     def __call__(self, item: Item) -> _Converted:
         try:
-            pixels = self._pixels(item)
+            fitted = self._fitted(item)
         except Unreadable as error:
             return _Converted(item, str(error))
+        pixels = fitted.pixels
         frames = serialize_levels(image_levels(pixels, self._levels), self._encoding)
         digest = hashlib.sha256(pixels).digest()[:16] if self._output.dedupe else b""
-        return _Converted(item, None, frames, pixels, digest)
+        return _Converted(item, None, frames, pixels, digest, fitted.profile)
 
-    def _pixels(self, item: Item) -> np.ndarray:
+    def _fitted(self, item: Item) -> Fitted:
         data = self._source.read(item)
-        if isinstance(data, np.ndarray):
-            data = data[np.newaxis] if data.ndim == 2 else data
-            if data.shape == (self._source.channels, self._height, self._width):
-                return np.ascontiguousarray(data)
-            return self._fit(to_picture(data), item)
-        with open_image(data) as image:
-            if image.width * image.height < _BIG_PICTURE:
-                return self._fit(image, item)
-            with self._one_big_picture:
-                return self._fit(image, item)
-
-    def _fit(self, image: Image.Image, item: Item) -> np.ndarray:
-        output = self._output
-        if output.size is None and image.size != (self._width, self._height):
-            raise Unreadable(f"changed while it was read: it is {image.width}x{image.height} now")
-        return fit_image(
-            image,
-            self._height,
-            self._width,
-            output.transform,
-            self._source.channels,
-            item.box,
-            output.margin,
-        )
+        fit = self._fit if item.box is None else dataclasses.replace(self._fit, box=item.box)
+        if not isinstance(data, np.ndarray):
+            return self._reader.fit(data, fit)
+        data = data[np.newaxis] if data.ndim == 2 else data
+        if data.shape == (fit.channels, fit.height, fit.width):
+            return Fitted(np.ascontiguousarray(data))
+        return fit_picture(to_picture(data), fit)
 
 
 class _Labels:
@@ -342,6 +364,11 @@ class _Labels:
         if self._row_size:
             if not isinstance(item.label, tuple) or len(item.label) != self._row_size:
                 raise UserError(f"{printable(item.name)} has no label of {self._row_size} numbers")
+            if not all(-_LARGEST_NUMBER <= value <= _LARGEST_NUMBER for value in item.label):
+                raise UserError(
+                    f"{printable(item.name)} has a label that is not finite, {list(item.label)}: "
+                    "leave it out, or fill the gap in its labels"
+                )
             self._values.extend(item.label)
         elif self.classes:
             if item.label is None or isinstance(item.label, tuple):
@@ -395,8 +422,10 @@ def map_in_order(function: Callable, items: Iterable, workers: int | None = None
             pool.shutdown(cancel_futures=True)
 
 
-def _common_size(source: Source, items: ItemList, order: np.ndarray) -> tuple[int, int]:
-    """Height and width of all readable pictures; they must agree when no size is given."""
+def _common_size(
+    source: Source, items: ItemList, order: np.ndarray, reader: PictureReader
+) -> tuple[int, int]:
+    """Height and width of all readable pictures, upright; they must agree if no size is given."""
     hint = "choose a size that all are fitted to, for example --resolution=256"
     size, first = None, None
     for item in map(items.__getitem__, np.sort(order)):
@@ -404,11 +433,10 @@ def _common_size(source: Source, items: ItemList, order: np.ndarray) -> tuple[in
             data = source.read(item)
             if isinstance(data, np.ndarray):
                 return _checked_size(data.shape[-2:], item, hint)
-            with open_image(data) as image:
-                found = image.height, image.width
+            width, height = reader.size(data)
         except Unreadable:
             continue
-        _checked_size(found, item, hint)
+        found = _checked_size((height, width), item, hint)
         if size not in (None, found):
             raise UserError(
                 f"sizes differ: {printable(first)} is {size[1]}x{size[0]}, "
@@ -435,8 +463,8 @@ def _pillow_warnings_off() -> Iterator[None]:
         yield
 
 
-def _first_reason(source: Source) -> str:
-    if not source.skipped:
+def _first_reason(skipped: list[dict[str, str]]) -> str:
+    if not skipped:
         return ""
-    entry = source.skipped[0]
+    entry = skipped[0]
     return f"cannot read {printable(entry['file'])}: {one_line(entry['reason'])}"

@@ -12,7 +12,8 @@ from training.datasets.arrays import note_count
 from training.datasets.build import Output, build
 from training.datasets.folders import open_folder
 from training.datasets.items import Item, Source
-from training.datasets.pictures import Unreadable, fit_image, open_image
+from training.datasets.picture_reader import PictureReader
+from training.datasets.pictures import Fit, Unreadable
 
 FOLDERS = {"img_align_celeba_png": ".png", "img_align_celeba": ".jpg"}  # the first that is there
 PUBLISHED = 202_599
@@ -33,10 +34,11 @@ def create_celeba(output: Output, celeba_dir: str, cx: int = 89, cy: int = 121) 
         UserError: cx or cy is out of range, no pictures, or the dataset cannot be written.
     """
     output.check()
-    build(celeba(celeba_dir, cx, cy), output)
+    with PictureReader() as reader:
+        build(celeba(celeba_dir, reader, cx, cy), output)
 
 
-def celeba(celeba_dir: str, cx: int = 89, cy: int = 121) -> Source:
+def celeba(celeba_dir: str, reader: PictureReader, cx: int, cy: int) -> Source:
     """The source of `create_celeba`."""
     for option, value, length in (("--cx", cx, WIDTH), ("--cy", cy, HEIGHT)):
         if not HALF <= value <= length - HALF:
@@ -59,12 +61,11 @@ def celeba(celeba_dir: str, cx: int = 89, cy: int = 121) -> Source:
         note_count(folder, count, PUBLISHED)
 
     def read(item: Item) -> np.ndarray:
-        with open_image(os.path.join(folder, item.name)) as image:
-            if image.size != (WIDTH, HEIGHT):
-                raise Unreadable(
-                    f"it is {image.width}x{image.height}, not one of CelebA's {WIDTH}x{HEIGHT}"
-                )
-            pixels = fit_image(image, HEIGHT, WIDTH, "stretch")
+        path = os.path.join(folder, item.name)
+        width, height = reader.size(path)
+        if (width, height) != (WIDTH, HEIGHT):
+            raise Unreadable(f"it is {width}x{height}, not one of CelebA's {WIDTH}x{HEIGHT}")
+        pixels = reader.fit(path, Fit(HEIGHT, WIDTH)).pixels
         return pixels[:, cy - HALF : cy + HALF, cx - HALF : cx + HALF]
 
     facts = {"source": os.path.abspath(folder), "cx": cx, "cy": cy}

@@ -19,7 +19,8 @@ from dnnlib.output import tqdm
 from dnnlib.util import one_line
 from training.datasets.folders import inside
 from training.datasets.items import Item, Lookup, Seen, Source
-from training.datasets.pictures import Unreadable, open_image
+from training.datasets.picture_reader import PictureReader
+from training.datasets.pictures import Unreadable
 from training.datasets.tables import LeftOut, Table, class_of, open_table
 
 # Usual names of columns in small letters without blanks and punctuation, the best first.
@@ -120,14 +121,8 @@ def find_table(root: str) -> str:
 
 def picture_problem(picture: str | bytes) -> str | None:
     """Why a path or the content of a file is no whole picture; None if it is one."""
-    try:
-        with open_image(picture) as image:
-            if image.format in ("JPEG", "MPO"):
-                image.draft(None, (1, 1))  # An eighth of the size is quick, and reads to the end.
-            image.load()
-    except Unreadable as error:
-        return str(error)
-    return None
+    with PictureReader() as reader:
+        return reader.problem(picture)
 
 
 def show_picture(picture: str) -> str:

@@ -9,7 +9,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from dnnlib import UserError
-from training.datasets.items import Item, Lookup
+from dnnlib.file_kinds import KINDS
+from training.datasets.items import Item, Lookup, Skipped
+from training.datasets.names import is_hidden
+from training.datasets.passed_over import paths_below, reason_to_name
 from training.datasets.pictures import Unreadable, open_image, picture_suffixes
 
 
@@ -35,6 +38,10 @@ class Folder:
         """Whether there is a file besides the pictures."""
         return os.path.isfile(os.path.join(self.root, name))
 
+    def paths(self) -> Iterator[str]:
+        """Paths of files in the uppermost folders, pictures or not."""
+        return paths_below(self.root)
+
     @contextmanager
     def file(self, name: str) -> Iterator[str]:
         """The path of a file besides the pictures."""
@@ -54,7 +61,7 @@ def open_folder(root: str) -> Folder:
         os.listdir(root)
     except OSError as error:
         raise UserError(f"cannot open image folder {root}: {error.strerror}") from error
-    skipped: list[dict[str, str]] = []
+    skipped = Skipped()
     return Folder(root, Lookup((name, None) for name in _walk(root, skipped)), skipped)
 
 
@@ -92,9 +99,11 @@ def _walk(root: str, skipped: list[dict[str, str]]) -> Iterator[str]:
             seen.add((status.st_dev, status.st_ino))
             with os.scandir(path) as entries:
                 for entry in entries:
-                    if entry.name.startswith("."):
-                        continue
                     name = os.path.join(folder, entry.name)
+                    if is_hidden(entry.name):
+                        if entry.name.endswith(".icloud"):
+                            skipped.append({"file": name, "reason": KINDS["icloud"].said})
+                        continue
                     try:
                         is_folder = entry.is_dir()
                     except OSError as error:  # a link that leads to itself
@@ -104,5 +113,7 @@ def _walk(root: str, skipped: list[dict[str, str]]) -> Iterator[str]:
                         folders.append(name)
                     elif os.path.splitext(name)[1].lower() in known or is_picture(entry.path):
                         yield name
+                    elif reason := reason_to_name(entry.path):
+                        skipped.append({"file": name, "reason": reason})
         except OSError as error:
             skipped.append({"file": folder or ".", "reason": error.strerror or str(error)})

@@ -25,7 +25,7 @@ from training.datasets.inspect import read_images
 from training.datasets.items import Item, Source
 from training.datasets.levels import image_levels
 from training.datasets.pictures import Unreadable
-from training.datasets.records import LevelReader, find_dataset, load_array, read_labels
+from training.datasets.records import LevelReader, find_dataset, map_matrix, read_labels
 
 CHUNK_BYTES = 1 << 17  # of images that are stored and read together
 
@@ -55,11 +55,9 @@ def convert_to_hdf5(hdf5_filename: str, tfrecord_dir: str) -> None:
     """
     h5py = _h5py()
     dataset = find_dataset(tfrecord_dir)
-    labels = read_labels(dataset)
     with closing(LevelReader(dataset.levels[dataset.finest])) as reader:
         count = len(reader)
-    if labels is not None and len(labels) != count:
-        raise UserError(f"{tfrecord_dir} has {count} images and {len(labels)} labels")
+    labels = read_labels(dataset, count=count)
     labels_path = _labels_path(hdf5_filename)
     for path in (hdf5_filename, labels_path):
         check_free(path)
@@ -146,12 +144,8 @@ def _labels(path: str, count: int) -> np.ndarray | None:
     """The rows of a label file, which stay on disk."""
     if not os.path.lexists(path):
         return None
-    try:
-        labels = load_array(path)
-    except (OSError, ValueError, EOFError, OverflowError) as error:
-        raise UserError(f"cannot read labels {path}: {one_line(error)}") from error
-    is_array = isinstance(labels, np.ndarray) and labels.dtype.kind in "fiub"
-    if not is_array or labels.ndim != 2 or len(labels) != count or not labels.shape[1]:
+    labels = map_matrix(path)
+    if len(labels) != count or not labels.shape[1]:
         raise UserError(
             f"labels {path} do not fit: expected a matrix of numbers with {count} rows, one for "
             "each image"

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
 
@@ -15,6 +16,7 @@ from training.datasets.archives import open_archive
 from training.datasets.build import Output, build
 from training.datasets.folders import open_folder
 from training.datasets.items import Item, Label, Lookup, Source
+from training.datasets.passed_over import OtherDataset, other_dataset
 from training.datasets.tables import class_of, first_character, open_table
 
 DATASET_JSON = "dataset.json"
@@ -43,8 +45,12 @@ def create_from_images(output: Output, image_dir: str, labels: str = "auto") -> 
 def images_source(image_dir: str, labels: str = "auto") -> Source:
     """The pictures of a folder or an archive in the order of their names; see above."""
     pictures = open_folder(image_dir) if os.path.isdir(image_dir) else open_archive(image_dir)
+    other = other_dataset(pictures.paths())
     if not len(pictures.names):
-        raise UserError(f"no image files in {image_dir}{' or its folders' * pictures.is_folder}")
+        where = f"{image_dir}{' or its folders' * pictures.is_folder}"
+        raise UserError(f"no image files in {where}{_instead(other, pictures.skipped)}")
+    if other and labels == "auto" and not pictures.has(DATASET_JSON):
+        print(f"note: {image_dir} is like {other.said}", file=sys.stderr)
     facts = {"source": os.path.abspath(image_dir)}
     source = Source((), pictures.read, facts, skipped=pictures.skipped)
     if labels == "auto":
@@ -64,6 +70,17 @@ def images_source(image_dir: str, labels: str = "auto") -> Source:
     source.classes = range(len(names)) or None
     source.items = _items_by_table(pictures.names, table, labels, source)
     return source
+
+
+def _instead(other: OtherDataset | None, skipped: list[dict[str, str]]) -> str:
+    """What there is in the place of pictures."""
+    if other:
+        return f", but {other.name}: {other.way_on}"
+    if not skipped:
+        return ""
+    return f", but {printable(skipped[0]['file'])}, which is {skipped[0]['reason']}" + (
+        f"; {len(skipped) - 1} other files are no pictures either" if skipped[1:] else ""
+    )
 
 
 def _items_by_folder(names: Lookup, source: Source) -> Iterator[Item]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import json
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import closing
 from itertools import islice
@@ -14,7 +13,7 @@ import numpy as np
 from PIL import ImageShow
 
 from dnnlib import UserError
-from dnnlib.files import staged_directory
+from dnnlib.files import check_free, staged_directory
 from dnnlib.output import tqdm
 from dnnlib.util import one_line
 from training.datasets.build import map_in_order
@@ -23,6 +22,7 @@ from training.datasets.levels import finest_log2, level_count
 from training.datasets.records import (
     DatasetFiles,
     LevelReader,
+    count_skipped,
     find_dataset,
     read_labels,
     read_manifest,
@@ -32,22 +32,32 @@ from training.datasets.tfrecords import parse_image, read_payloads, to_picture
 MAX_LISTED = 10  # indexes of different images that compare prints
 
 
-def display(tfrecord_dir: str) -> None:
-    """Shows the first images in a window, or else says where the contact sheet of them is.
+def display(tfrecord_dir: str, output: str | None = None) -> None:
+    """Shows the first images as a contact sheet, in a window, or writes it to a PNG file.
+
+    Args:
+        tfrecord_dir: the dataset.
+        output: the file to write; None: show them, or say where the dataset has such a sheet.
 
     Raises:
-        UserError: No dataset, or it is damaged, or no contact sheet can be written.
+        UserError: No dataset, or it is damaged, or the file cannot be written, or there is neither
+            a screen nor a sheet.
     """
     dataset = find_dataset(tfrecord_dir, allow_part=True)
     sheet = first_images(dataset)
+    if output is not None:
+        check_free(output)
+        sheet.save(os.path.abspath(output))
+        print(f"the first {len(sheet.pictures)} images are in {output}")
+        return
     on_screen = os.name == "nt" or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
     if on_screen and ImageShow.show(sheet.image(), title=tfrecord_dir):
         return
     path = dataset.path("-contact-sheet.png")
-    if not os.path.exists(path):  # As in datasets of the official tools.
-        if not os.access(tfrecord_dir, os.W_OK):
-            path = os.path.join(tempfile.mkdtemp(), os.path.basename(path))
-        sheet.save(path)
+    if not os.path.isfile(path):
+        raise UserError(
+            "no screen to show images on: --output=FILE.png writes them to a file instead"
+        )
     print(f"no screen to show them on: the first {len(sheet.pictures)} images are in {path}")
 
 
@@ -61,10 +71,8 @@ def extract(tfrecord_dir: str, output_dir: str) -> None:
         UserError: No dataset, or it is damaged, or `output_dir` exists or cannot be written.
     """
     dataset = find_dataset(tfrecord_dir)
-    count = len(_finest(dataset))
-    labels = read_labels(dataset)
-    if labels is not None and len(labels) != count:
-        raise UserError(f"{tfrecord_dir} has {count} images and {len(labels)} labels")
+    count = _count(dataset, dataset.finest)
+    labels = read_labels(dataset, count=count)
     with staged_directory(output_dir) as folder:
         save = functools.partial(_save_png, folder)
         with closing(map_in_order(save, enumerate(read_images(dataset)))) as results:
@@ -98,7 +106,11 @@ def compare(tfrecord_dir_a: str, tfrecord_dir_b: str, ignore_labels: bool = Fals
         print("one of the datasets holds the finest level only")
     for log2 in shared:
         size = _size((0, shape_a[1] >> a.finest - log2, shape_a[2] >> a.finest - log2))
-        same &= _compare_level(size, LevelReader(a.levels[log2]), LevelReader(b.levels[log2]))
+        with (
+            closing(LevelReader(a.levels[log2])) as reader_a,
+            closing(LevelReader(b.levels[log2])) as reader_b,
+        ):
+            same &= _compare_level(size, reader_a, reader_b)
     if not ignore_labels:
         same &= _compare_labels(read_labels(a), read_labels(b))
     print("the datasets are identical" if same else "the datasets differ")
@@ -112,37 +124,39 @@ def info(tfrecord_dir: str) -> None:
         UserError: No dataset, or it is damaged; says where.
     """
     dataset = find_dataset(tfrecord_dir, allow_part=True)
-    readers = {log2: LevelReader(paths) for log2, paths in dataset.levels.items()}
-    labels, manifest = read_labels(dataset), read_manifest(dataset) or {}
-    count = len(readers[dataset.finest])
+    counts = {log2: _count(dataset, log2) for log2 in dataset.levels}
+    count = counts[dataset.finest]
+    labels, manifest = read_labels(dataset, count=count), read_manifest(dataset) or {}
     shape = next(read_images(dataset)).shape
     size = sum(entry.stat().st_size for entry in os.scandir(tfrecord_dir) if entry.is_file())
     print(f"dataset:    {tfrecord_dir}")
     print(f"resolution: {_size(shape)}")
     print(f"channels:   {shape[0]}")
     print(f"images:     {count}")
-    print(f"levels:     {len(readers)} ({_span(dataset)})")
+    print(f"levels:     {len(counts)} ({_span(dataset)})")
     if dataset.shards[1] > 1:
         print(f"shards:     {len(dataset.shards[0])} of {dataset.shards[1]}")
     if manifest.get("encoding", "raw") != "raw":
         print(f"encoding:   {one_line(manifest['encoding'])}")
     print(f"bytes:      {size} ({size / 1e6:.1f} MB)")
     if manifest:
-        source, skipped = manifest.get("source", "unknown"), manifest.get("skipped") or []
-        print(f"source:     {one_line(source)}, {len(skipped)} files skipped")
+        source = one_line(manifest.get("source", "unknown"))
+        print(f"source:     {source}, {count_skipped(manifest)} files skipped")
+        if profiles := manifest.get("profiles"):
+            converted = profiles.get("converted", 0)
+            ignored = sum(profiles.values()) - converted
+            print(f"profiles:   {converted} converted to sRGB, {ignored} ignored")
     _print_labels(labels, manifest)
-    for log2, reader in readers.items():
-        if len(reader) != count:
+    for log2, images in counts.items():
+        if images != count:
             where = dataset.levels[log2][0]
-            raise UserError(f"{where} has {len(reader)} images, the finest level has {count}")
-    if labels is not None and len(labels) != count:
-        raise UserError(f"{tfrecord_dir} has {count} images and {len(labels)} labels")
+            raise UserError(f"{where} has {images} images, the finest level has {count}")
     _check_manifest(dataset, manifest, count, shape)
     for log2, paths in dataset.levels.items():
         k = dataset.finest - log2
         for path in paths:
             _check_file(path, (shape[0], shape[1] >> k, shape[2] >> k), len(paths) > 1)
-    print(f"check:      passed, all {count * len(readers)} records read")
+    print(f"check:      passed, all {count * len(counts)} records read")
 
 
 def read_images(dataset: DatasetFiles, log2: int | None = None) -> Iterator[np.ndarray]:
@@ -177,8 +191,9 @@ def is_one_hot(labels: np.ndarray) -> bool:
     return bool(np.isin(labels, (0, 1)).all() and (labels.sum(axis=1) == 1).all())
 
 
-def _finest(dataset: DatasetFiles) -> LevelReader:
-    return LevelReader(dataset.levels[dataset.finest])
+def _count(dataset: DatasetFiles, log2: int) -> int:
+    with closing(LevelReader(dataset.levels[log2])) as reader:
+        return len(reader)
 
 
 def _size(shape: tuple[int, ...]) -> str:

@@ -23,6 +23,7 @@ import numpy as np
 from dnnlib import UserError
 from dnnlib.system import read_at
 
+MAX_NAMED = 5000  # entries of what an importer leaves out; more are counted
 Label = int | str | tuple[float, ...]
 Box = tuple[float, float, float, float]
 
@@ -41,6 +42,24 @@ class Item:
     name: str
     label: Label | None = None
     box: Box | None = None
+
+
+class Skipped(list):
+    """[{"file", "reason"}] of what is left out; the first are named, the others counted.
+
+    Attributes:
+        unnamed: how many are only counted.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unnamed = 0
+
+    def append(self, entry: dict[str, str]) -> None:
+        if len(self) < MAX_NAMED:
+            super().append(entry)
+        else:
+            self.unnamed += 1
 
 
 @dataclass
@@ -67,7 +86,7 @@ class Source:
     facts: dict[str, Any]
     label_names: Mapping[int | str, str] = field(default_factory=dict)
     channels: int = 3
-    skipped: list[dict[str, str]] = field(default_factory=list)
+    skipped: list[dict[str, str]] = field(default_factory=Skipped)
     classes: Sequence[int | str] | None = None
 
 
@@ -132,21 +151,28 @@ class Lookup:
     Threads may share it.
 
     Args:
-        rows: (key, value) pairs; of equal keys the first counts.
+        rows: (key, value) pairs.
+        merge: makes one value of an old and a new one for a key; None: the first counts.
 
     Iterating gives the keys in ascending order of their bytes.
     """
 
-    def __init__(self, rows: Iterable[tuple[str, Any]]):
+    def __init__(
+        self, rows: Iterable[tuple[str, Any]], merge: Callable[[Any, Any], Any] | None = None
+    ):
         # The empty name is SQLite's for a database that is private and gone when it is closed.
         self._database = sqlite3.connect("", check_same_thread=False)
         self._lock = threading.Lock()
         self._database.execute("CREATE TABLE t (key BLOB PRIMARY KEY, value TEXT) WITHOUT ROWID")
         try:
-            self._database.executemany(
-                "INSERT OR IGNORE INTO t VALUES (?, ?)",
-                ((os.fsencode(key), json.dumps(value)) for key, value in rows),
-            )
+            if merge is None:
+                self._database.executemany(
+                    "INSERT OR IGNORE INTO t VALUES (?, ?)",
+                    ((_key(key), json.dumps(value)) for key, value in rows),
+                )
+            else:
+                for key, value in rows:
+                    self._merge(key, value, merge)
             self._database.commit()
         except sqlite3.OperationalError as error:
             raise _temporary_full() from error
@@ -165,10 +191,31 @@ class Lookup:
         row = self._find(key)
         return default if row is None else json.loads(row[0])
 
+    def items(self) -> Iterator[tuple[str, Any]]:
+        """Keys and values, in the order of the keys."""
+        rows = self._database.execute("SELECT key, value FROM t")
+        return ((os.fsdecode(key), json.loads(value)) for key, value in rows)
+
+    def _merge(self, key: str, value: Any, merge: Callable[[Any, Any], Any]) -> None:
+        query = "INSERT OR IGNORE INTO t VALUES (?, ?)"
+        if self._database.execute(query, (_key(key), json.dumps(value))).rowcount == 0:
+            old = self.get(key)
+            if (merged := merge(old, value)) != old:
+                query = "UPDATE t SET value = ? WHERE key = ?"
+                self._database.execute(query, (json.dumps(merged), _key(key)))
+
     def _find(self, key: str) -> tuple[str] | None:
         query = "SELECT value FROM t WHERE key = ?"
         with self._lock:
-            return self._database.execute(query, (os.fsencode(key),)).fetchone()
+            return self._database.execute(query, (_key(key),)).fetchone()
+
+
+def _key(text: str) -> bytes:
+    """The bytes of a key; of lone surrogates too, which JSON may hold."""
+    try:
+        return os.fsencode(text)
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "surrogatepass")
 
 
 def _temporary_full(error: OSError | None = None) -> UserError:

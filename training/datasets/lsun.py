@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import closing
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -18,7 +19,8 @@ from dnnlib.util import one_line
 from training.datasets.build import Output, build
 from training.datasets.items import Item, Source
 from training.datasets.levels import is_resolution
-from training.datasets.pictures import Unreadable, fit_image, open_image
+from training.datasets.picture_reader import PictureReader
+from training.datasets.pictures import Fit, Unreadable
 
 RESOLUTION = 256  # the official one
 
@@ -64,8 +66,8 @@ def create_lsun_wide(output: Output, lmdb_dir: str, width: int = 512, height: in
         raise UserError(f"--width is {width}: expected a power of two from 4 to 4096")
     if not 1 <= height <= width:
         raise UserError(f"--height is {height}: expected 1 to {width}, which is the --width")
-    with closing(open_lmdb(lmdb_dir)) as database:
-        source = lsun_wide(database, lmdb_dir, output, width, height)
+    with closing(open_lmdb(lmdb_dir)) as database, PictureReader() as reader:
+        source = lsun_wide(LmdbPictures(database, reader, lmdb_dir), output, width, height)
         build(source, output)
     print(f"{source.facts['unfit']} pictures did not fit {width}x{height}", file=sys.stderr)
 
@@ -77,8 +79,18 @@ def lsun(database: Any, lmdb_dir: str, output: Output) -> Source:
     return Source(_as_many_as(output, items), functools.partial(_value, database), facts)
 
 
-def lsun_wide(database: Any, lmdb_dir: str, output: Output, width: int, height: int) -> Source:
-    """The source of `create_lsun_wide`; `database` is from `open_lmdb`."""
+@dataclass(frozen=True)
+class LmdbPictures:
+    """An LMDB from `open_lmdb` with what decodes its pictures, and its folder."""
+
+    database: Any
+    reader: PictureReader
+    folder: str
+
+
+def lsun_wide(pictures: LmdbPictures, output: Output, width: int, height: int) -> Source:
+    """The source of `create_lsun_wide`."""
+    database, reader, lmdb_dir = pictures.database, pictures.reader, pictures.folder
     facts = {"source": os.path.abspath(lmdb_dir), "picture_height": height, "unfit": 0}
 
     def items() -> Iterator[Item]:
@@ -86,7 +98,7 @@ def lsun_wide(database: Any, lmdb_dir: str, output: Output, width: int, height: 
         # The others, which may be most, are counted and not named.
         found = False
         for key in _keys(database, lmdb_dir):
-            if _fits(database, Item(key), width, height):
+            if _fits(pictures, Item(key), width, height):
                 found = True
                 yield Item(key)
             else:
@@ -95,8 +107,7 @@ def lsun_wide(database: Any, lmdb_dir: str, output: Output, width: int, height: 
             raise UserError(f"none of the {facts['unfit']} pictures in {lmdb_dir} fits {what}")
 
     def read(item: Item) -> np.ndarray:
-        with open_image(_value(database, item)) as image:
-            picture = fit_image(image, height, width, "center-crop")
+        picture = reader.fit(_value(database, item), Fit(height, width)).pixels
         square = np.zeros([3, width, width], np.uint8)
         top = (width - height) // 2
         square[:, top : top + height] = picture
@@ -164,12 +175,11 @@ def _value(database: Any, item: Item) -> bytes:
     return value
 
 
-def _fits(database: Any, item: Item, width: int, height: int) -> bool:
+def _fits(pictures: LmdbPictures, item: Item, width: int, height: int) -> bool:
     """Whether `create_lsun_wide` can use a picture; true of what is none, for `build` to name."""
     try:
-        with open_image(_value(database, item)) as image:
-            # Deviation: the official tool tears pictures that are too wide; they are left out here.
-            cut = round(height * image.width / width)
-            return image.width >= width and height <= cut <= image.height
+        wide, high = pictures.reader.size(_value(pictures.database, item))
     except Unreadable:
         return True
+    # Deviation: the official tool tears pictures that are too wide; they are left out here.
+    return wide >= width and height <= round(height * wide / width) <= high

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 
@@ -15,6 +16,7 @@ from training.datasets.inspect import first_images
 from training.datasets.records import (
     DatasetFiles,
     Shard,
+    count_skipped,
     find_dataset,
     level_path,
     read_labels,
@@ -25,7 +27,9 @@ from training.datasets.records import (
 
 # What may differ between the parts of one dataset.
 _OF_A_PART = {"images", "skipped", "more_skipped", "shard_images", "only_shards", "levels"}
-_OF_A_PART |= {"source", "duplicates"}
+_OF_A_PART |= {"source", "duplicates", "profiles"}
+
+_ONLY_OF_PARTS = ("only_shards", "levels", "listing_skipped")
 
 
 def merge(tfrecord_dir: str, parts: list[str]) -> None:
@@ -55,23 +59,34 @@ def merge(tfrecord_dir: str, parts: list[str]) -> None:
         by_folder = {d.folder: m for d, m in zip(datasets, manifests, strict=True)}
         images = [by_folder[d.folder]["shard_images"][place] for d, place in owners]
         _merge_labels(os.path.join(folder, f"{name}-rxx.labels"), datasets, owners, by_folder)
-        merged = {k: v for k, v in manifests[0].items() if k not in ("only_shards", "levels")}
+        merged = {k: v for k, v in manifests[0].items() if k not in _ONLY_OF_PARTS}
         merged |= {"images": sum(images), "shard_images": images}
         if not sum(images):
             raise UserError("the parts hold no images: none of their pictures is readable")
-        merged["skipped"] = [entry for m in manifests for entry in m.get("skipped", [])]
+        merged |= _joined_counts(manifests)
         write_manifest(folder, name, merged)
         first_images(find_dataset(folder)).save(os.path.join(folder, f"{name}-contact-sheet.png"))
-    skipped = len(merged["skipped"])
+    skipped = count_skipped(merged)
     print(f"{tfrecord_dir}: {sum(images)} images in {count} shards, {skipped} files skipped")
 
 
 def _manifest(dataset: DatasetFiles) -> dict:
     manifest = read_manifest(dataset) or {}
     counts = manifest.get("shard_images")
-    if not isinstance(counts, list) or len(counts) != len(dataset.shards[0]):
+    if counts is None or len(counts) != len(dataset.shards[0]):
         raise UserError(f"{dataset.folder} is no part of a dataset: its manifest names no shards")
     return manifest
+
+
+def _joined_counts(manifests: list[dict]) -> dict:
+    """What was skipped, and what became of colour profiles, in all parts together."""
+    # What was left out while the source was listed is in the manifest of each part.
+    listed = manifests[0].get("listing_skipped", 0)
+    total = listed + sum(count_skipped(manifest) - listed for manifest in manifests)
+    named = {(e["file"], e["reason"]): e for m in manifests for e in m.get("skipped", [])}
+    profiles = sum((Counter(m.get("profiles", {})) for m in manifests), Counter())
+    joined = {"skipped": list(named.values()), "profiles": dict(profiles)}
+    return joined | ({"more_skipped": total - len(named)} if total > len(named) else {})
 
 
 def _check_same(datasets: list[DatasetFiles], manifests: list[dict]) -> None:
@@ -103,7 +118,10 @@ def _owners(datasets: list[DatasetFiles]) -> list[tuple[DatasetFiles, int]]:
 
 
 def _merge_labels(path: str, datasets, owners, manifests: dict[str, dict]) -> None:
-    labels = {dataset.folder: read_labels(dataset) for dataset in datasets}
+    labels = {
+        dataset.folder: read_labels(dataset, count=sum(manifests[dataset.folder]["shard_images"]))
+        for dataset in datasets
+    }
     present = [rows for rows in labels.values() if rows is not None]
     if not present:
         return

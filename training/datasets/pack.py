@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Iterator
 
@@ -15,7 +16,8 @@ from dnnlib.files import check_free
 from training.datasets.build import Output, build
 from training.datasets.images import images_source
 from training.datasets.items import Item, ItemList, Source
-from training.datasets.pictures import Unreadable, fit_image, open_image
+from training.datasets.picture_reader import PictureReader
+from training.datasets.pictures import Fit, Unreadable, open_image
 
 VALIDATION = "-validation"  # appended to the name of the dataset
 _MIRRORED = "//mirrored"  # at the end of a picture's name; no path of a picture has two slashes
@@ -60,17 +62,18 @@ def pack(
     # Deviation: the options are the official ones; which pictures a seed chooses, and where those
     # for validation go, are decisions of ours.
     order = np.random.RandomState(seed).permutation(len(items))
-    training = subset(source, items, order[:num_train], mirror)
+    training = subset(source, items, order[:num_train])
     training.facts["seed"] = seed
     output = dataclasses.replace(output, shuffle=False)
-    build(training, output)
+    with PictureReader() as reader:
+        build(mirrored(training, reader) if mirror else training, output)
     if num_validation:
         validation = subset(source, items, order[num_train : num_train + num_validation])
         validation.facts["seed"] = seed
         build(validation, dataclasses.replace(output, tfrecord_dir=folder))
 
 
-def subset(source: Source, items: ItemList, order: np.ndarray, mirror: bool = False) -> Source:
+def subset(source: Source, items: ItemList, order: np.ndarray) -> Source:
     """Some pictures of a source, in the given order.
 
     Labels keep their columns even where no picture of a class is among them.
@@ -79,32 +82,33 @@ def subset(source: Source, items: ItemList, order: np.ndarray, mirror: bool = Fa
         source: as from `images_source`.
         items: all of its items.
         order: numbers of the chosen ones.
-        mirror: after each picture comes its mirror image.
     """
+    return dataclasses.replace(
+        source,
+        items=map(items.__getitem__, order.tolist()),
+        facts=source.facts | {"mirror": False},
+        classes=source.classes or items.classes,
+        skipped=copy.copy(source.skipped),
+    )
 
-    def chosen() -> Iterator[Item]:
-        for item in map(items.__getitem__, order.tolist()):
+
+def mirrored(source: Source, reader: PictureReader) -> Source:
+    """A source in which each picture is followed by its mirror image."""
+
+    def doubled() -> Iterator[Item]:
+        for item in source.items:
             yield item
-            if mirror:
-                yield Item(item.name + _MIRRORED, item.label)
+            yield Item(item.name + _MIRRORED, item.label)
 
     def read(item: Item) -> str | bytes | np.ndarray:
         if not item.name.endswith(_MIRRORED):
             return source.read(item)
-        with open_image(source.read(Item(item.name.removesuffix(_MIRRORED)))) as image:
-            pixels = fit_image(image, image.height, image.width, "stretch", source.channels)
-        return pixels[:, :, ::-1]
+        data = source.read(Item(item.name.removesuffix(_MIRRORED)))
+        width, height = reader.size(data)
+        return reader.fit(data, Fit(height, width, channels=source.channels)).pixels[:, :, ::-1]
 
-    facts = source.facts | {"mirror": mirror}
-    return Source(
-        chosen(),
-        read,
-        facts,
-        source.label_names,
-        classes=source.classes or items.classes,
-        channels=source.channels,
-        skipped=[*source.skipped],
-    )
+    facts = source.facts | {"mirror": True}
+    return dataclasses.replace(source, items=doubled(), read=read, facts=facts)
 
 
 def _channels(source: Source, items: ItemList) -> int:

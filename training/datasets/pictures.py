@@ -5,18 +5,23 @@ from __future__ import annotations
 import functools
 import io
 import os
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 
+from dnnlib.file_kinds import KINDS, FileKind, recognize
+from dnnlib.files import open_regular
 from dnnlib.util import one_line
+from training.datasets.colors import MAX_PROFILE_BYTES, to_srgb
 from training.datasets.items import Box
+from training.datasets.picture_checks import PNG_MAGIC, without_long_text
 from training.datasets.resize import resize
 
 TRANSFORMS = ("center-crop", "pad-white", "stretch")
+MAX_FILE_BYTES = 1 << 30
 _ORIENTATIONS = {  # EXIF tag 0x0112 -> what turns the picture upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -26,29 +31,51 @@ _ORIENTATIONS = {  # EXIF tag 0x0112 -> what turns the picture upright
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_SIDEWAYS = (5, 6, 7, 8)  # orientations that exchange width and height
 # PostScript is a program, which Pillow would have Ghostscript run.
 _PROGRAMS = ("EPS",)
-# Pictures that Pillow does not know: telephones', cameras' and drawings.
-_UNKNOWN_SUFFIXES = {
-    ".heic",
-    ".heif",
-    ".svg",
-    ".dng",
-    ".cr2",
-    ".cr3",
-    ".nef",
-    ".arw",
-    ".orf",
-    ".rw2",
-}
-# Brands of ISO media files with HEVC or AV1 pictures, as telephones save them.
-_HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"avif")
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How a picture becomes an image of a dataset.
+
+    Attributes:
+        height, width: of the result.
+        transform: "center-crop" cuts the longer sides, "pad-white" adds to the shorter ones,
+            "stretch" changes the proportions.
+        channels: 3, or 1 for grey.
+        box: x1, y1, x2, y2 in pixels of the stored picture, to be cut out; None for all of it.
+        margin: added to the box on each side, as a fraction of its width and height.
+        exact: whether the picture must have this size already.
+    """
+
+    height: int
+    width: int
+    transform: str = "center-crop"
+    channels: int = 3
+    box: Box | None = None
+    margin: float = 0.0
+    exact: bool = False
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """An image.
+
+    Attributes:
+        pixels: uint8 [channels, height, width].
+        profile: what became of the color profile, see `colors.to_srgb`.
+    """
+
+    pixels: np.ndarray
+    profile: str | None = None
 
 
 def picture_suffixes() -> set[str]:
     """Suffixes of pictures, in lower case with a dot, whether Pillow reads them or not."""
-    known = Image.registered_extensions()  # this loads the plugins, which fill Image.OPEN
-    return {suffix for suffix, kind in known.items() if kind in Image.OPEN} | _UNKNOWN_SUFFIXES
+    unknown = (kind.suffixes for kind in KINDS.values() if kind.group in ("picture", "raw"))
+    return _readable_suffixes().union(*unknown, KINDS["svg"].suffixes)
 
 
 class Unreadable(Exception):
@@ -62,62 +89,94 @@ def open_image(source: str | bytes) -> Iterator[Image.Image]:
     Raises:
         Unreadable: It is not a picture that Pillow reads; also if so found inside the block.
     """
-    try:
-        if isinstance(source, str) and not stat.S_ISREG(os.stat(source).st_mode):
-            raise Unreadable("not a regular file")  # reading a pipe would wait for ever
-        file = source if isinstance(source, str) else io.BytesIO(source)
+    with readable(source), open_file(source) as file:
+        profile = None
+        if file.read(len(PNG_MAGIC)) == PNG_MAGIC:
+            file, profile = without_long_text(file, MAX_PROFILE_BYTES)
+        file.seek(0)
         with Image.open(file, formats=_formats()) as image:
+            if image.format == "TIFF" and (kind := recognize(source)).group == "raw":
+                raise Unreadable(kind.said)  # Pillow would read the small preview in it
+            if profile is not None:
+                image.info["icc_profile"] = profile
             yield image
+
+
+def open_file(source: str | bytes) -> io.BufferedIOBase:
+    """The file of a path or of bytes.
+
+    Raises:
+        OSError: It cannot be opened, or could wait for ever, or is too large.
+    """
+    file = open_regular(source) if isinstance(source, str) else io.BytesIO(source)
+    if file.seek(0, os.SEEK_END) > MAX_FILE_BYTES:
+        file.close()
+        raise OSError(f"the file has more than {MAX_FILE_BYTES:,} bytes")
+    file.seek(0)
+    return file
+
+
+@contextmanager
+def readable(source: str | bytes) -> Iterator[None]:
+    """Raises `Unreadable` with the reason for whatever goes wrong with a picture in the block."""
+    try:
+        yield
     except Unreadable:
         raise
     except Image.UnidentifiedImageError as error:
-        raise Unreadable(_what_it_is(source)) from error
+        raise Unreadable(what_it_is(source)) from error
     except OSError as error:
         broken = isinstance(source, str) and os.path.islink(source) and not os.path.exists(source)
         raise Unreadable("broken link" if broken else error.strerror or one_line(error)) from error
+    except MemoryError as error:
+        raise Unreadable("it takes more memory than there is") from error
     except Exception as error:  # on damaged files Pillow's plugins raise whatever happens to them
         raise Unreadable(f"{type(error).__name__}: {one_line(error)}") from error
 
 
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """Width and height as the picture is seen, when it is turned as its EXIF data says."""
+    width, height = image.size
+    return (height, width) if _orientation(image) in _SIDEWAYS else (width, height)
+
+
 def fit_image(
-    image: Image.Image,
-    height: int,
-    width: int,
-    transform: str,
-    channels: int = 3,
-    box: Box | None = None,
-    margin: float = 0.0,
+    image: Image.Image, height: int, width: int, transform: str, channels: int = 3
 ) -> np.ndarray:
-    """Cuts a box out, turns it upright, converts it to RGB or grey, and fits it to a size.
+    """The pixels of `fit_picture`."""
+    return fit_picture(image, Fit(height, width, transform, channels)).pixels
+
+
+def fit_picture(image: Image.Image, fit: Fit) -> Fitted:
+    """Converts a picture to sRGB or grey, cuts a box out, turns it upright, fits it to a size.
+
+    Transparent parts become white.
 
     Args:
         image: As from `open_image`.
-        height, width: of the result.
-        transform: "center-crop" cuts the longer sides, "pad-white" adds to the shorter ones,
-            "stretch" changes the proportions.
-        channels: 3, or 1 for grey.
-        box: x1, y1, x2, y2 in pixels of the stored picture; None for all of it.
-        margin: added to the box on each side, as a fraction of its width and height.
-
-    Returns:
-        uint8 [channels, height, width]. Transparent parts are white.
+        fit: the size, and how to get there.
 
     Raises:
-        Unreadable: The box has no part in the picture.
+        Unreadable: The box has no part in the picture, or it is of another size than it must be.
     """
+    if fit.exact and upright_size(image) != (fit.width, fit.height):
+        width, height = upright_size(image)
+        raise Unreadable(f"changed while it was read: it is {width}x{height} now")
     stored = image.size
-    area = _area(stored, box, margin)
+    area = _area(stored, fit.box, fit.margin)
     if image.format in ("JPEG", "MPO"):
-        _decode_smaller(image, area, height, width, transform)
+        _decode_smaller(image, area, fit.height, fit.width, fit.transform)
     image.load()
-    rgb = _to_rgb(image)
-    if box is not None:
+    rgb, profile = to_srgb(image)
+    if fit.box is not None:
         scale = [now / before for now, before in zip(rgb.size, stored, strict=True)]
         rgb = rgb.crop([round(edge * scale[i % 2]) for i, edge in enumerate(area)])
-    rgb = _upright(rgb, image)
-    if channels == 1:
+    turn = _ORIENTATIONS.get(_orientation(image))
+    rgb = rgb if turn is None else rgb.transpose(turn)
+    if fit.channels == 1:
         rgb = rgb.convert("L")
-    return np.ascontiguousarray(_fit(rgb, height, width, transform))
+    pixels = _fit(rgb, fit.height, fit.width, fit.transform)
+    return Fitted(np.ascontiguousarray(pixels), profile)
 
 
 @functools.cache
@@ -126,22 +185,28 @@ def _formats() -> list[str]:
     return [name for name in Image.ID if name not in _PROGRAMS]
 
 
-def _what_it_is(source: str | bytes) -> str:
-    """Why a file is no picture."""
-    if isinstance(source, str):
-        with open(source, "rb") as file:
-            head = file.read(64)
-    else:
-        head = source[:64]
-    if not head:
+def _readable_suffixes() -> set[str]:
+    known = Image.registered_extensions()  # this loads the plugins, which fill Image.OPEN
+    return {suffix for suffix, kind in known.items() if kind in Image.OPEN}
+
+
+def is_readable_kind(kind: FileKind) -> bool:
+    """Whether Pillow reads files of this kind."""
+    return kind.group == "picture" and not _readable_suffixes().isdisjoint(kind.suffixes)
+
+
+def what_it_is(source: str | bytes) -> str:
+    """Why Pillow does not know a file as a picture."""
+    kind = recognize(source)
+    if kind is KINDS["empty"]:
         return "the file is empty"
-    if head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS:
-        return "a HEIC or AVIF picture that this Pillow cannot read: save it as JPEG"
-    if head.startswith(b"%!PS"):
-        return "PostScript, which is a program and is not run: save it as PNG"
-    if head.lstrip()[:1] == b"<":
-        return "not an image but text like HTML or SVG"
-    return "not an image"
+    if kind in (KINDS["text"], KINDS["unknown"]):
+        return "not an image"
+    if kind.group not in ("picture", "raw", "drawing"):
+        return f"not an image but {kind.said}"
+    if is_readable_kind(kind):
+        return f"not an image, although it begins like {kind.name}"
+    return kind.said
 
 
 def _area(size: tuple[int, int], box: Box | None, margin: float) -> tuple[float, ...]:
@@ -191,34 +256,8 @@ def _fit(image: Image.Image, height: int, width: int, transform: str) -> np.ndar
     return resize(image, width, height, (x, y, x + cut_x, y + cut_y))
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "F" or image.mode.startswith("I"):
-        return Image.fromarray(_to_eight_bits(image)).convert("RGB")
-    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-        # Pillow knows the way from premultiplied grey to RGBA only through LA.
-        image = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(white, image).convert("RGB")
-    return image if image.mode == "RGB" else image.convert("RGB")
-
-
-def _to_eight_bits(image: Image.Image) -> np.ndarray:
-    """uint8 [height, width] from an integer or float picture.
-
-    White is 65535 in 16-bit modes. The others do not tell: it is the least of 1 (floats only), 255
-    and 65535 that is not exceeded, else the largest value.
-    """
-    values = np.nan_to_num(np.asarray(image).astype(np.float32), posinf=0, neginf=0)
-    top = float(values.max())
-    whites = [65535.0] if image.mode.startswith("I;16") else [255.0, 65535.0]
-    whites = [1.0, *whites] if image.mode == "F" else whites
-    white = next((white for white in whites if top <= white), top)
-    return np.rint(values * (255 / white)).clip(0, 255).astype(np.uint8)
-
-
-def _upright(rgb: Image.Image, image: Image.Image) -> Image.Image:
+def _orientation(image: Image.Image) -> int | None:
     try:
-        turn = _ORIENTATIONS.get(image.getexif().get(0x0112))
+        return image.getexif().get(0x0112)
     except Exception:  # damaged EXIF, and Pillow raises all kinds: the picture itself is readable
-        turn = None
-    return rgb if turn is None else rgb.transpose(turn)
+        return None

@@ -12,6 +12,7 @@ square (`levels`).
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import mmap
@@ -19,17 +20,69 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Annotated, Any
 
 import numpy as np
 
-from dnnlib import UserError
+from dnnlib import UserError, schema
+from dnnlib.file_kinds import recognize
+from dnnlib.files import open_regular
+from dnnlib.schema import Range
 from dnnlib.system import open_for_reading, read_at
 from dnnlib.util import one_line
 from training.datasets.levels import BASE_LOG2, image_levels
-from training.datasets.tfrecords import RAW, Encoding, frame, index_records, mapped, serialize_image
+from training.datasets.tfrecords import (
+    RAW,
+    Encoding,
+    frame,
+    index_records,
+    mapped,
+    parse_image,
+    serialize_image,
+)
 
+MAX_LABEL_SIZE = 1_000_000
 TOOL_VERSION = "1.1"
+_WANTED_FILES = 8192  # open at once, where the system allows it
+_KEPT_OPEN = 32  # of a level, where nobody tells how many files may be open
 _LEVEL_FILE = re.compile(r"(?s)(.*?)-r(0[2-9]|[1-9]\d)(?:-(\d{5})-of-(\d{5}))?\.tfrecords")
+
+
+_Count = Annotated[int, Range(0, 1 << 53)]
+
+
+@dataclass(frozen=True)
+class _LevelFile:
+    file: str
+    bytes: _Count = 0
+
+
+@dataclass(frozen=True)
+class _SkippedFile:
+    file: str
+    reason: str
+
+
+# What is read of a manifest; the rest is for people.
+_MANIFEST = {
+    "source": str,
+    "images": _Count,
+    "channels": _Count,
+    "height": _Count,
+    "width": _Count,
+    "resolution": _Count,
+    "encoding": str,
+    "finest_only": bool,
+    "shards": _Count,
+    "shard_images": list[_Count],
+    "levels": list[_LevelFile],
+    "label_names": list[str],
+    "label_ids": list[int | str],
+    "skipped": list[_SkippedFile],
+    "more_skipped": _Count,
+    "listing_skipped": _Count,
+    "profiles": dict[str, _Count],
+}
 
 
 @dataclass(frozen=True)
@@ -205,6 +258,7 @@ def _check_complete(
     for log2 in (*needed, dataset.finest):
         for shard in present:
             if shard not in levels.get(log2, {}):
+                _check_first_record(dataset.levels[dataset.finest][0])
                 path = level_path(dataset.folder, dataset.name, log2, Shard(shard, count))
                 raise UserError(f"dataset {dataset.folder} is incomplete: {path} is missing")
     _check_files(dataset)
@@ -215,17 +269,31 @@ def _check_complete(
         )
 
 
+def _check_first_record(path: str) -> None:
+    """Raises a UserError if a file holds records of another kind, like those of other programs."""
+    index = index_records(path, may_be_empty=True)
+    try:
+        for offset, length in index[:1].tolist():
+            with open_regular(path) as file:
+                file.seek(offset)
+                parse_image(file.read(length))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is no level of a dataset: record 0: {error}") from error
+
+
 def _check_files(dataset: DatasetFiles) -> None:
     """Raises a UserError unless all files are there that the manifest lists, of their size."""
     manifest = read_manifest(dataset) or {}
-    for entry in manifest.get("levels") or ():
-        if not isinstance(entry, dict) or not isinstance(entry.get("file"), str):
-            continue
-        path = os.path.join(dataset.folder, entry["file"])
+    for entry in manifest.get("levels", ()):
+        file = entry["file"]
+        if not _LEVEL_FILE.fullmatch(file) or os.path.basename(file) != file:
+            what = one_line(file, 100)
+            raise UserError(f"manifest {dataset.path('.json')}: {what} is no file of a level")
+        path = os.path.join(dataset.folder, file)
         size = os.path.getsize(path) if os.path.isfile(path) else None
         if size is None:
             raise UserError(f"dataset {dataset.folder} is incomplete: {path} is missing")
-        if "bytes" in entry and size != entry["bytes"]:
+        if size != entry.get("bytes", size):
             what = "truncated" if size < entry["bytes"] else "damaged"
             raise UserError(
                 f"{path} is {what}: it has {size} bytes, expected {entry['bytes']}: copy it again"
@@ -254,11 +322,8 @@ class LevelReader:
         self.shard_counts = [len(index) for index in indexes]
         self._starts = np.cumsum([0, *self.shard_counts])
         self._index = np.concatenate(indexes)
-        try:
-            for path in paths:
-                self._descriptors.append(open_for_reading(path))
-        except OSError as error:
-            raise UserError(f"cannot read TFRecord file {path}: {error.strerror}") from error
+        for path in paths[: _files_to_keep_open()]:
+            self._descriptors.append(_open(path))
 
     def __len__(self) -> int:
         return len(self._index)
@@ -267,7 +332,13 @@ class LevelReader:
         """The bytes of a record."""
         file = int(np.searchsorted(self._starts, number, side="right")) - 1
         offset, length = self._index[number].tolist()
-        return read_at(self._descriptors[file], length, offset)
+        if file < len(self._descriptors):
+            return read_at(self._descriptors[file], length, offset)
+        descriptor = _open(self.paths[file])
+        try:
+            return read_at(descriptor, length, offset)
+        finally:
+            os.close(descriptor)
 
     def where(self, number: int) -> str:
         """Names a record in messages."""
@@ -281,6 +352,31 @@ class LevelReader:
         """Closes the files."""
         while self._descriptors:
             os.close(self._descriptors.pop())
+
+
+def _open(path: str) -> int:
+    try:
+        return open_for_reading(path)
+    except OSError as error:
+        raise UserError(f"cannot read TFRecord file {path}: {error.strerror}") from error
+
+
+def _files_to_keep_open() -> int:
+    """How many files of one level may stay open; further ones are opened whenever they are read.
+
+    A process may usually have 1,024 files open unless it asks for more, and has a dozen levels.
+    """
+    try:
+        import resource
+    except ImportError:  # Windows
+        return _KEPT_OPEN
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _WANTED_FILES if hard == resource.RLIM_INFINITY else min(hard, _WANTED_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return _WANTED_FILES // 16 if soft == resource.RLIM_INFINITY else max(1, soft // 16)
 
 
 def write_labels(path: str, rows: Iterator[np.ndarray], count: int, label_size: int) -> None:
@@ -303,16 +399,20 @@ def write_labels(path: str, rows: Iterator[np.ndarray], count: int, label_size: 
         raise UserError(f"cannot write {path}: {error.strerror}") from error
 
 
-def read_labels(dataset: DatasetFiles, path: str | None = None) -> np.ndarray | None:
+def read_labels(
+    dataset: DatasetFiles, path: str | None = None, count: int | None = None
+) -> np.ndarray | None:
     """The labels, float32 [images, label_size], or None where the dataset has none.
 
     Args:
         dataset: As from `find_dataset`.
         path: Label file to read instead of the dataset's own; a relative path is also looked for
             in the dataset's folder. None for the dataset's own.
+        count: How many images there are; None where others check that.
 
     Raises:
-        UserError: The label file is damaged, or the given one is missing.
+        UserError: The label file is damaged, or the given one is missing, it has another number of
+            rows, or a label is not finite.
     """
     if path is None:
         path = dataset.path("-rxx.labels")
@@ -320,13 +420,57 @@ def read_labels(dataset: DatasetFiles, path: str | None = None) -> np.ndarray | 
             return None
     elif not os.path.exists(path):
         path = os.path.join(dataset.folder, path)
+    labels = map_matrix(path)
+    if count is not None and len(labels) != count:
+        raise UserError(
+            f"label count: {dataset.folder} has {count} images and {len(labels)} labels in {path}: "
+            "build the data set anew"
+        )
+    if labels.shape[1] > MAX_LABEL_SIZE:
+        raise UserError(
+            f"labels {path} have {labels.shape[1]} columns: expected at most {MAX_LABEL_SIZE}"
+        )
+    with np.errstate(over="ignore"):  # what is too large is named below
+        labels = np.array(labels, dtype=np.float32)
+    check_finite(labels, f"labels {path}")
+    return labels
+
+
+def check_finite(labels: np.ndarray, what: str) -> None:
+    """Raises a UserError that names the first of the rows with a number that is not finite."""
+    bad = np.flatnonzero(~np.isfinite(labels).all(axis=1))
+    if len(bad):
+        column = int(np.flatnonzero(~np.isfinite(labels[bad[0]]))[0])
+        raise UserError(
+            f"{what}: row {bad[0]}, column {column} is {labels[bad[0], column]}, which is no "
+            f"finite number; so {'is' if len(bad) == 1 else 'are'} {len(bad)} of {len(labels)} "
+            "rows: build the data set anew from labels without gaps"
+        )
+
+
+def map_matrix(path: str) -> np.ndarray:
+    """A matrix of numbers in a .npy file, which stays on disk.
+
+    Raises:
+        UserError: It is something else, or damaged.
+    """
     try:
+        with open_regular(path) as file:
+            if file.read(6) != b"\x93NUMPY":
+                raise UserError(f"cannot read labels {path}: not a NumPy array")
         labels = load_array(path)
-    except (OSError, ValueError, EOFError, OverflowError) as error:
-        raise UserError(f"cannot read labels {path}: {one_line(error)}") from error
-    if not isinstance(labels, np.ndarray) or labels.ndim != 2 or labels.dtype.kind not in "fiub":
+    except UserError as error:
+        what = recognize(path).said
+        raise UserError(f"{error} but {what}; expected what np.save writes") from error
+    except OSError as error:
+        reason = error.strerror or one_line(error)
+        raise UserError(f"cannot read labels {path}: {reason}") from error
+    except Exception as error:  # NumPy evaluates the header, in which anything may stand
+        reason = one_line(error) or type(error).__name__
+        raise UserError(f"cannot read labels {path}: {reason}") from error
+    if labels.ndim != 2 or labels.dtype.kind not in "fiub":
         raise UserError(f"labels {path} are not a matrix of numbers, one row per image")
-    return np.asarray(labels, dtype=np.float32).copy()
+    return labels
 
 
 def load_array(path: str) -> np.ndarray:
@@ -358,7 +502,7 @@ def write_manifest(folder: str, name: str, manifest: dict) -> None:
         raise UserError(f"cannot write {name}.json in {folder}: {error.strerror}") from error
 
 
-def read_manifest(dataset: DatasetFiles) -> dict | None:
+def read_manifest(dataset: DatasetFiles) -> dict[str, Any] | None:
     """What `write_manifest` wrote, or None for a dataset without manifest, like an official one.
 
     Raises:
@@ -368,10 +512,18 @@ def read_manifest(dataset: DatasetFiles) -> dict | None:
     if not os.path.lexists(path):
         return None
     try:
-        with open(path, encoding="utf-8") as file:
-            manifest = json.load(file)
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"cannot read manifest {path}: {one_line(error)}") from error
-    if not isinstance(manifest, dict):
-        raise UserError(f"manifest {path} is not a JSON object")
+        manifest = schema.read_json(path, dict[str, Any])
+        for key, kind in _MANIFEST.items():
+            if key in manifest:
+                schema.parse(kind, manifest[key], key)
+    except OSError as error:
+        reason = error.strerror or one_line(error)
+        raise UserError(f"cannot read manifest {path}: {reason}") from error
+    except UserError as error:
+        raise UserError(f"cannot read manifest {path}: {error}") from error
     return manifest
+
+
+def count_skipped(manifest: dict[str, Any]) -> int:
+    """How many files were left out, those included that the manifest does not name."""
+    return len(manifest.get("skipped") or ()) + manifest.get("more_skipped", 0)

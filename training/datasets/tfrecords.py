@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import functools
 import io
+import itertools
 import math
 import mmap
 import os
 import struct
+from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,13 +28,20 @@ import numpy as np
 from PIL import Image
 
 from dnnlib import UserError
+from dnnlib.files import open_regular
 from dnnlib.system import read_at
 from dnnlib.util import one_line
+from training.datasets.colors import to_srgb
+from training.datasets.levels import MAX_SIDE
+from training.datasets.picture_checks import JPEG_MAGIC, is_plain_jpeg
 
 ENCODINGS = ("raw", "png", "jpeg", "webp")
 HEADER_BYTES = 12  # uint64 length, uint32 masked CRC-32C of the length
 FRAME_BYTES = HEADER_BYTES + 4  # ... payload, uint32 masked CRC-32C of the payload
+MAX_RECORD_BYTES = 3 * MAX_SIDE**2 + (1 << 20)  # of the largest image, with what may stand around
 _VARINT, _BYTES = 0, 2  # wire types
+_MAX_VARINT_BYTES = 10
+_MAX_VALUES = 16  # of one feature, and of names in messages
 
 
 @dataclass(frozen=True)
@@ -70,7 +79,7 @@ def index_records(path: str, may_be_empty: bool = False) -> np.ndarray:
         UserError: The file cannot be read, is empty, truncated, or no TFRecord file.
     """
     try:
-        with open(path, "rb") as file, mapped(file) as data:
+        with open_regular(path) as file, mapped(file) as data:
             index = None
             if len(data) >= FRAME_BYTES and isinstance(data, mmap.mmap):
                 index = _index_equal_lengths(data)
@@ -178,31 +187,58 @@ def parse_image(payload: bytes) -> np.ndarray:
     """
     try:
         features = _parse_example(memoryview(payload))
-    except (ValueError, IndexError, TypeError) as error:
+    except (ValueError, IndexError) as error:
         raise ValueError("not a tf.train.Example") from error
     pixels = features.get("data", features.get("encoded"))
     if "shape" not in features or pixels is None:
-        names = sorted(features) or "none"
-        raise ValueError(f"expected features shape and data, got {names}")
+        names = [one_line(name, 40) for name in sorted(features)[:_MAX_VALUES]]
+        hint = ""
+        if any(_is_picture_file(value) for values in features.values() for value in values):
+            hint = (
+                "; it holds a picture file (JPEG or PNG), as other tools write them: build the "
+                "data set again from the pictures"
+            )
+        raise ValueError(f"expected features shape and data, got {names or 'none'}{hint}")
     shape = tuple(features["shape"])
-    if len(shape) != 3 or min(shape) < 1 or len(pixels) != 1 or isinstance(pixels[0], int):
-        raise ValueError(f"shape {list(shape)} with {len(pixels)} data is not one CHW image")
+    if (
+        len(shape) != 3
+        or not all(isinstance(length, int) and 1 <= length <= MAX_SIDE for length in shape)
+        or len(pixels) != 1
+        or isinstance(pixels[0], int)
+    ):
+        shown = one_line([length if isinstance(length, int) else "text" for length in shape], 100)
+        raise ValueError(f"shape {shown} with {len(pixels)} data is not one CHW image")
     if "data" not in features:
-        return _decode_picture(pixels[0], features.get("format", ()), shape)
+        return _decode_picture(pixels[0], features.get("format", []), shape)
     if len(pixels[0]) != math.prod(shape):
-        raise ValueError(f"shape {list(shape)} does not fit {len(pixels[0])} bytes of data")
+        hint = ""
+        if _is_picture_file(pixels[0]):
+            hint = ": it is a picture file, not pixels: build the data set again from the pictures"
+        raise ValueError(f"shape {list(shape)} does not fit {len(pixels[0])} bytes of data{hint}")
     return np.frombuffer(pixels[0], np.uint8).reshape(shape)
 
 
+def _is_picture_file(value: int | memoryview) -> bool:
+    magics = (JPEG_MAGIC, b"\x89PNG\r\n", b"GIF8", b"RIFF")
+    return isinstance(value, memoryview) and bytes(value[:8]).startswith(magics)
+
+
 def _decode_picture(data: memoryview, names: list, shape: tuple[int, ...]) -> np.ndarray:
-    name = bytes(names[0]).decode("ascii", "replace") if len(names) == 1 else ""
+    is_name = len(names) == 1 and isinstance(names[0], memoryview) and len(names[0]) < 20
+    name = bytes(names[0]).decode("ascii", "replace") if is_name else ""
     if name not in ENCODINGS[1:]:
         raise ValueError(f"an image encoded as {name!r} is none of {', '.join(ENCODINGS[1:])}")
     try:
+        if name == "jpeg" and not is_plain_jpeg(bytes(data)):
+            raise ValueError("its jpeg data has more scans than are decoded in a short time")
+
         with Image.open(io.BytesIO(data), formats=[name]) as picture:
             size = (picture.height, picture.width)
             if size != shape[1:] or shape[0] not in (1, 3):
                 raise ValueError(f"shape {list(shape)} does not fit a picture of {size}")
+            # Only pictures that others have stored have a profile; ours are sRGB.
+            if "icc_profile" in picture.info:
+                picture, _ = to_srgb(picture)
             pixels = np.asarray(picture.convert("L" if shape[0] == 1 else "RGB"))
     except ValueError:
         raise
@@ -214,7 +250,8 @@ def _decode_picture(data: memoryview, names: list, shape: tuple[int, ...]) -> np
 def _index_equal_lengths(data: mmap.mmap) -> np.ndarray | None:
     """The index if all records are as long as the first, else None."""
     length, crc = struct.unpack("<QI", data[:HEADER_BYTES])
-    if len(data) % (length + FRAME_BYTES) or crc != _length_crc(length):
+    fits = length <= MAX_RECORD_BYTES and len(data) % (length + FRAME_BYTES) == 0
+    if not fits or crc != _length_crc(length):
         return None
     frames = np.frombuffer(data, np.uint8).reshape(-1, length + FRAME_BYTES)
     headers = frames[:, :HEADER_BYTES].copy()
@@ -226,9 +263,9 @@ def _index_equal_lengths(data: mmap.mmap) -> np.ndarray | None:
 
 
 def _index_any_lengths(path: str, data: mmap.mmap | Unmapped) -> np.ndarray:
-    index, position, size = [], 0, len(data)
+    index, position, size = array("q"), 0, len(data)
     while position < size:
-        where = f"record {len(index)} at byte {position}"
+        where = f"record {len(index) // 2} at byte {position}"
         header = data[position : position + HEADER_BYTES]
         length, crc = struct.unpack("<QI", header) if len(header) == HEADER_BYTES else (size, None)
         if crc not in (None, _length_crc(length)):
@@ -236,9 +273,11 @@ def _index_any_lengths(path: str, data: mmap.mmap | Unmapped) -> np.ndarray:
             raise UserError(f"{path} is {what}: {where} has a wrong length checksum")
         if length > size - position - FRAME_BYTES:
             raise UserError(f"TFRecord file {path} is truncated: {where} is not whole")
-        index.append((position + HEADER_BYTES, length))
+        if length > MAX_RECORD_BYTES:
+            raise UserError(f"{path}: {where} has {length} bytes, more than any image has")
+        index.extend((position + HEADER_BYTES, length))
         position += length + FRAME_BYTES
-    return np.array(index, dtype=np.int64)
+    return np.array(index, dtype=np.int64).reshape(-1, 2)
 
 
 def _header(length: int) -> bytes:
@@ -287,19 +326,20 @@ def _example(*entries: bytes) -> bytes:
 
 
 def _parse_example(data: memoryview) -> dict[str, list]:
-    """{name: list of numbers or of bytes} of a tf.train.Example."""
+    """{name: the first numbers or bytes} of a tf.train.Example."""
     features: dict[str, list] = {}
-    for example in _fields(data, 1):
-        for entry in _fields(example, 1):
-            name = b"".join(_fields(entry, 1)).decode("utf-8")
-            features[name] = [v for feature in _fields(entry, 2) for v in _values(feature)]
+    for example in _messages(data, 1):
+        for entry in _messages(example, 1):
+            name = b"".join(_messages(entry, 1)).decode("utf-8")
+            values = (v for feature in _messages(entry, 2) for v in _values(feature))
+            features[name] = list(itertools.islice(values, _MAX_VALUES))
     return features
 
 
-def _values(feature: memoryview) -> Iterator:
-    for content in _fields(feature, 1):  # a BytesList
-        yield from _fields(content, 1)
-    for content in _fields(feature, 3):  # an Int64List, packed or not
+def _values(feature: memoryview) -> Iterator[int | memoryview]:
+    for content in _messages(feature, 1):  # a BytesList
+        yield from _messages(content, 1)
+    for content in _messages(feature, 3):  # an Int64List, packed or not
         for value in _fields(content, 1):
             if isinstance(value, int):
                 yield _signed(value)
@@ -310,10 +350,16 @@ def _values(feature: memoryview) -> Iterator:
                 yield _signed(number)
 
 
-def _fields(data: memoryview, wanted: int) -> Iterator:
-    """The values of a message's fields of one number: int, or memoryview."""
-    if not isinstance(data, memoryview):
-        raise ValueError("a number stands where a message is expected")
+def _messages(data: memoryview, wanted: int) -> Iterator[memoryview]:
+    """As `_fields`, of those that have bytes."""
+    for value in _fields(data, wanted):
+        if isinstance(value, int):
+            raise ValueError("a number stands where a message is expected")
+        yield value
+
+
+def _fields(data: memoryview, wanted: int) -> Iterator[int | memoryview]:
+    """The values of a message's fields of one number."""
     position = 0
     while position < len(data):
         key, position = _read_varint(data, position)
@@ -332,15 +378,13 @@ def _fields(data: memoryview, wanted: int) -> Iterator:
 
 
 def _read_varint(data: memoryview, position: int) -> tuple[int, int]:
-    number = shift = 0
-    while True:
-        byte = data[position]
-        number |= (byte & 0x7F) << shift
-        position, shift = position + 1, shift + 7
+    number = 0
+    for i in range(_MAX_VARINT_BYTES):
+        byte = data[position + i]
+        number |= (byte & 0x7F) << 7 * i
         if byte < 0x80:
-            return number, position
-        if shift > 63:
-            raise ValueError("a number is too long")
+            return number & (1 << 64) - 1, position + i + 1
+    raise ValueError("a number is too long")
 
 
 def _signed(number: int) -> int:

@@ -45,7 +45,7 @@ def merge(args: argparse.Namespace) -> None:
 def display(args: argparse.Namespace) -> None:
     from training.datasets import inspect
 
-    inspect.display(args.tfrecord_dir)
+    inspect.display(args.tfrecord_dir, args.output)
 
 
 def extract(args: argparse.Namespace) -> None:
@@ -126,6 +126,12 @@ def _add_inspection(command: Callable) -> None:
     sub.add_argument("parts", nargs="+", type=cli.path, metavar="PART", help="folder of a part")
     sub = command(display, "Show the first images, or write them to a PNG file.", "datasets/shirts")
     add_dataset(sub, "the dataset")
+    sub.add_argument(
+        "--output",
+        type=cli.path,
+        metavar="FILE.png",
+        help="write them to this file (default: show them, or say where the dataset has them)",
+    )
     sub = command(extract, "Write all images as PNG files.", "datasets/shirts shirts-png")
     add_dataset(sub, "the dataset")
     sub.add_argument(

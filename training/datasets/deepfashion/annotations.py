@@ -19,7 +19,7 @@ from typing import IO, TypeVar
 
 from dnnlib import UserError
 from training.datasets.folders import inside
-from training.datasets.items import Box, Item, Lookup
+from training.datasets.items import Box, Item, Lookup, Skipped
 from training.datasets.pictures import Unreadable
 
 PARTITIONS = ("train", "val", "test", "query", "gallery")
@@ -42,7 +42,7 @@ class LeftOut:
     """
 
     def __init__(self) -> None:
-        self.entries: list[dict[str, str]] = []
+        self.entries = Skipped()
         self._counts: Counter[str] = Counter()
 
     def add(self, file: str, reason: str) -> None:
@@ -52,10 +52,10 @@ class LeftOut:
             self.entries.append({"file": file, "reason": reason})
 
     def finish(self) -> None:
-        """Notes how many more there were."""
-        for reason, count in self._counts.items():
+        """Counts how many more there were."""
+        for count in self._counts.values():
             if count > MAX_NAMED:
-                self.entries.append({"file": f"{count - MAX_NAMED} more", "reason": reason})
+                self.entries.unnamed += count - MAX_NAMED
 
 
 class AnnotationFiles:

@@ -1,0 +1,136 @@
+"""Pictures of every mode and color space in sRGB, as a viewer that manages colors shows them.
+
+Embedded profiles are followed with the perceptual intent and without black point compensation: the
+table that a profile has for photos says itself where black goes. A profile whose colors are those
+of sRGB anyway, as most are, costs nothing.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+
+import numpy as np
+from PIL import Image, ImageCms
+
+from dnnlib.util import one_line
+
+# What the manifest says.
+DESCRIPTION = "sRGB; profiles with perceptual intent, without black point compensation"
+MAX_PROFILE_BYTES = 8 << 20  # the largest ones of printers have 3 MB
+_SAME = 2  # of 255: colors closer than this are the same
+_SPACES = {"L": "GRAY", "LA": "GRAY", "RGB": "RGB ", "RGBA": "RGB ", "CMYK": "CMYK", "LAB": "Lab "}
+
+
+def to_srgb(image: Image.Image) -> tuple[Image.Image, str | None]:
+    """A picture in mode RGB, over white where it is transparent.
+
+    CMYK without a profile becomes RGB by its definition; Lab by that of D50.
+
+    Args:
+        image: decoded, of any mode.
+
+    Returns:
+        The picture, and what became of its profile: "converted", why it is ignored, or None if it
+        has none or one of sRGB.
+    """
+    profile = image.info.get("icc_profile")
+    image = _simple_mode(image)
+    transform, note = _find_transform(profile, image.mode) if profile else (None, None)
+    if image.mode in ("LA", "RGBA"):
+        alpha = image.getchannel("A")
+        image = _apply(transform, image.convert("L" if image.mode == "LA" else "RGB"))
+        image.putalpha(alpha)
+        white = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white, image).convert("RGB"), note
+    if image.mode == "LAB":
+        transform = _lab_transform()
+    return _apply(transform, image), note
+
+
+def _apply(transform: ImageCms.ImageCmsTransform | None, image: Image.Image) -> Image.Image:
+    if transform is not None:
+        return transform.apply(image)
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _simple_mode(image: Image.Image) -> Image.Image:
+    """The picture in one of the modes of _SPACES."""
+    if image.mode == "F" or image.mode.startswith("I"):
+        return Image.fromarray(_to_eight_bits(image))
+    if image.mode in ("La", "LA") or (image.mode in ("L", "1") and "transparency" in image.info):
+        return image.convert("LA")
+    if image.mode in ("RGBA", "PA", "RGBa") or "transparency" in image.info:
+        return image.convert("RGBA")
+    if image.mode in _SPACES:
+        return image
+    return image.convert("L" if image.mode == "1" else "RGB")
+
+
+def _find_transform(
+    profile: bytes, mode: str
+) -> tuple[ImageCms.ImageCmsTransform | None, str | None]:
+    """What to apply to a picture of one of the modes, and a note as from `to_srgb`."""
+    if not isinstance(profile, bytes):
+        return None, "it is damaged"
+    if len(profile) > MAX_PROFILE_BYTES:
+        return None, f"it has more than {MAX_PROFILE_BYTES >> 20} MB"
+    space = _SPACES[mode]
+    if len(profile) < 128 or profile[36:40] != b"acsp":
+        return None, "it is damaged"
+    if profile[16:20] != space.encode("ascii"):
+        return None, "it is for another kind of colors than the picture has"
+    if mode == "LAB":
+        return None, None  # there is one Lab
+    transform = _transform(profile, {"LA": "L", "RGBA": "RGB"}.get(mode, mode))
+    if isinstance(transform, str):
+        return None, transform
+    return transform, None if transform is None else "converted"
+
+
+@functools.lru_cache(maxsize=16)  # threads may share a transform
+def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | str | None:
+    """From a profile to sRGB; None where that changes nothing; text if it cannot be used."""
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        perceptual = ImageCms.Intent.PERCEPTUAL
+        transform = ImageCms.buildTransform(source, _srgb(), mode, "RGB", perceptual)
+        if mode == "CMYK":
+            return transform
+        # Most colors, and all greys, through the profile.
+        steps = np.arange(0, 256, 17, np.uint8)
+        cube = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(-1, 1, 3)
+        greys = np.arange(256, dtype=np.uint8)[:, np.newaxis]
+        probe = np.concatenate([cube, np.repeat(greys[..., np.newaxis], 3, axis=2)])
+        probe = greys if mode == "L" else probe
+        result = np.asarray(transform.apply(Image.fromarray(probe)), np.int16)
+    except Exception as error:  # on damaged profiles ImageCms raises whatever happens to it
+        is_damaged = isinstance(error, (ImageCms.PyCMSError, OSError))
+        return "it is damaged" if is_damaged else f"it cannot be used: {one_line(error, 80)}"
+    expected = probe[..., np.newaxis] if mode == "L" else probe
+    return None if (np.abs(result - expected) <= _SAME).all() else transform
+
+
+@functools.cache
+def _lab_transform() -> ImageCms.ImageCmsTransform:
+    lab = ImageCms.createProfile("LAB")
+    return ImageCms.buildTransform(lab, _srgb(), "LAB", "RGB", ImageCms.Intent.PERCEPTUAL)
+
+
+@functools.cache
+def _srgb() -> ImageCms.ImageCmsProfile:
+    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
+
+
+def _to_eight_bits(image: Image.Image) -> np.ndarray:
+    """uint8 [height, width] from an integer or float picture.
+
+    White is 65535 in 16-bit modes. The others do not tell: it is the least of 1 (floats only), 255
+    and 65535 that is not exceeded, else the largest value.
+    """
+    values = np.nan_to_num(np.asarray(image).astype(np.float32), posinf=0, neginf=0)
+    top = float(values.max())
+    whites = [65535.0] if image.mode.startswith("I;16") else [255.0, 65535.0]
+    whites = [1.0, *whites] if image.mode == "F" else whites
+    white = next((white for white in whites if top <= white), top)
+    return np.rint(values * (255 / white)).clip(0, 255).astype(np.uint8)
