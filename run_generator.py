@@ -64,7 +64,7 @@ def _parse_args() -> argparse.Namespace:
         )
         sub.add_argument(
             "--network",
-            type=cli.path,
+            type=cli.checked(pretrained.existing),
             required=True,
             help="snapshot: a .pkl file, its https URL, the name of a published network, "
             "or an .npz of weights",

@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 import argparse
-import os
 
-from dnnlib import cli
+from dnnlib import UserError, cli
 from dnnlib.tensorflow_loader import load_tensorflow
 from dnnlib.util import did_you_mean
 from metrics import METRICS
-from metrics.feature_networks.sources import ROLES, FeatureSources, parse_feature_net
+from metrics.feature_networks.sources import ROLES, FeatureSources, find_feature_net
+from training import pretrained
 
 _EXAMPLES = """examples:
   # Get the feature networks, some 600 MB, once:
@@ -81,7 +81,7 @@ def _parse_args() -> argparse.Namespace:
     )
     add(
         "--feature-net",
-        type=cli.checked(parse_feature_net),
+        type=cli.checked(find_feature_net),
         action="append",
         default=[],
         metavar="[ROLE=]FILE",
@@ -96,6 +96,11 @@ def _parse_args() -> argparse.Namespace:
     args = parser.parse_args()
     if args.command is None and not args.network:
         parser.error("--network is missing")
+    if args.network:
+        try:
+            pretrained.existing(args.network)
+        except UserError as error:
+            parser.error(f"--network: {error}")
     return args
 
 
@@ -107,15 +112,23 @@ def main() -> None:
     if args.command == "fetch":
         sources.fetch()
         return
+    from training.options import dataset_folder
+
+    folder = None
+    if args.dataset:
+        folder = dataset_folder("--dataset", args.dataset, args.data_dir)
     # TensorFlow takes seconds to load, and has to wait for what can be checked without it.
     load_tensorflow()
+    from dnnlib.tflib import tfutil
     from metrics.measure import measure
 
+    tfutil.replica_devices(args.num_gpus)
+    sources.check_given()
     run_dir = measure(
         args.network,
         args.metrics,
         args.result_dir,
-        os.path.join(args.data_dir, args.dataset) if args.dataset else None,
+        folder,
         args.mirror_augment,
         num_gpus=args.num_gpus,
         seed=args.seed,

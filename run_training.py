@@ -5,16 +5,20 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from dnnlib import cli, output
+from dnnlib import UserError, cli, output
+from dnnlib.run_dir import next_run_dir
 from dnnlib.tensorflow_loader import load_tensorflow
 from dnnlib.util import did_you_mean
 from metrics import METRICS
-from metrics.feature_networks.sources import FeatureSources, parse_feature_net
+from metrics.feature_networks.sources import FeatureSources, find_feature_net
+from training import pretrained
 from training.augment_presets import AUGMENT_PRESETS
 from training.comparison.methods import METHODS
+from training.divergence import Diverged
 from training.presets import ADA_NAMES
 
 if TYPE_CHECKING:
@@ -40,6 +44,7 @@ _EXAMPLES = """examples:
 """
 
 
+HELD_OUT = "validation"  # What --metricdata calls the images of --validation.
 # Options that do not belong to a run but to a session of it.
 _OF_A_SESSION = {"resume", "result_dir", "total_kimg", "snap", "keep", "dry_run"}
 _OF_A_SESSION |= {"metrics", "metricdata", "feature_net"}
@@ -96,10 +101,16 @@ def _add_basics(add: Callable) -> None:
         "--validation",
         type=cli.integer(1),
         metavar="N",
-        help="hold out N images, chosen by --seed, that are never trained on (default: none)",
+        help="hold out N images, chosen by --seed, that are never trained on; how much lower the "
+        "discriminator scores them is reported as r_v (default: none)",
     )
     add("--cond", type=cli.boolean, default=True, help="use the data set's labels (true)")
-    add("--dry-run", "-n", action="store_true", help="print the options and stop")
+    add(
+        "--dry-run",
+        "-n",
+        action="store_true",
+        help="print the options, and on stderr what the run would be and take, and stop",
+    )
     add(
         "--demo",
         action="store_true",
@@ -161,12 +172,13 @@ def _add_saving(add: Callable) -> None:
         "--metricdata",
         type=cli.path,
         metavar="NAME",
-        help="data set that --metrics compare with: a folder in --data-dir, or a path (default: "
-        "the images that are trained on)",
+        help="data set that --metrics compare with: a folder in --data-dir, or a path; or "
+        "validation, the images that --validation holds out (default: the images that are trained "
+        "on)",
     )
     add(
         "--feature-net",
-        type=cli.checked(parse_feature_net),
+        type=cli.checked(find_feature_net),
         action="append",
         default=[],
         metavar="[ROLE=]FILE",
@@ -239,8 +251,11 @@ def _check(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
     if unknown:
         hint = did_you_mean(unknown[0], METRICS)
         parser.error(f"--metrics={unknown[0]}: {hint}use {', '.join(('none', *METRICS))}")
-    if args.metricdata is not None and args.metrics == "none":
-        parser.error("--metricdata is what metrics compare with: add --metrics")
+    if args.metrics == "none":
+        if args.metricdata is not None:
+            parser.error("--metricdata is what metrics compare with: add --metrics")
+        if args.feature_net:
+            parser.error("--feature-net is what metrics look through: add --metrics")
     if args.demo:
         free = {"demo", "result_dir", "data_dir", "seed", "dry_run"}
         if names := _listed(set(parser.given()) - free):
@@ -253,6 +268,11 @@ def _check_resume(args: argparse.Namespace, parser: argparse.ArgumentParser) -> 
     folder, name = os.path.split(args.resume or "")
     if name.startswith("training-state-"):
         parser.error(f"--resume={args.resume}: name the run directory, --resume={folder or '.'}")
+    if args.resume is not None and not _is_run(args.resume) and args.dataset is not None:
+        try:
+            pretrained.existing(args.resume)
+        except UserError as error:
+            parser.error(f"--resume: {error}")
     if args.resume_partial and (args.resume is None or _is_run(args.resume)):
         parser.error("--resume-partial is for new runs from the weights of --resume=SNAPSHOT")
     if args.resume is None or args.dataset is not None:
@@ -281,11 +301,13 @@ def main() -> None:
     else:
         options = demo_options(args) if args.demo else options_from_args(args)
     metric_folder = None
-    if args.metricdata is not None:
+    held_out = args.metricdata == HELD_OUT and "validation" in options.dataset_args
+    if args.metricdata is not None and not held_out:
         metric_folder = dataset_folder("--metricdata", args.metricdata, args.data_dir)
     if args.dry_run:
         output.printing_is_the_work()
-        print(json.dumps(options.to_json(), indent=2))
+        print(json.dumps(options.to_json(), indent=2), flush=True)
+        _print_plan(args, options, run_dir)
         return
     load_tensorflow()
     if args.demo:
@@ -295,17 +317,40 @@ def main() -> None:
         return
     from training import training_loop
 
-    metrics = _metrics(args, options, metric_folder)
-    if run_dir is not None:
-        training_loop.resume(options, run_dir, metrics)
-    else:
-        training_loop.train(options, args.result_dir, _description(args), metrics)
+    metrics = _metrics(args, options, metric_folder, held_out)
+    try:
+        if run_dir is not None:
+            training_loop.resume(options, run_dir, metrics)
+        else:
+            training_loop.train(options, args.result_dir, _description(args), metrics)
+    except Diverged as error:
+        print(f"run_training.py: error: {error}", file=sys.stderr)
+        raise SystemExit(1) from error
+
+
+def _print_plan(args: argparse.Namespace, options: TrainingOptions, run_dir: str | None) -> None:
+    """What the run would be, on stderr: stdout has the options for programs."""
+    if run_dir is None:
+        desc = "stylegan2-demo-1gpu" if args.demo else _description(args)
+        run_dir = next_run_dir(args.result_dir, desc)
+    print(f"Run directory: {run_dir}", file=sys.stderr)
+    if args.demo and not os.path.isdir(options.dataset_args["tfrecord_dir"]):
+        return  # It is drawn first.
+    load_tensorflow()
+    from training import plan
+
+    try:
+        print(plan.describe(options), file=sys.stderr)
+    except UserError as error:
+        print(f"No more can be said: {error}", file=sys.stderr)
 
 
 def _metrics(
-    args: argparse.Namespace, options: TrainingOptions, folder: str | None
+    args: argparse.Namespace, options: TrainingOptions, folder: str | None, held_out: bool
 ) -> MetricGroup | None:
-    """The metrics that --metrics names, with the data set of --metricdata in `folder`."""
+    """The metrics that --metrics names, with the data set of --metricdata in `folder`, or with the
+    images that are held out.
+    """
     names = [name for name in args.metrics.split(",") if name != "none"]
     if not names:
         return None
@@ -317,13 +362,16 @@ def _metrics(
         dataset_args = other_dataset_args(folder, dataset_args)
     files = dict(args.feature_net)
     own_file = files.pop("own", None)
+    sources = FeatureSources(files, own_file)
+    sources.check_given()
     return MetricGroup(
         names,
         MetricOptions(
             dataset_args,
             options.mirror_augment,
             options.num_gpus,
-            sources=FeatureSources(files, own_file),
+            sources=sources,
+            held_out=held_out,
         ),
     )
 

@@ -26,9 +26,7 @@ def make_run_dir(result_dir: str, desc: str) -> str:
     try:
         os.makedirs(result_dir, exist_ok=True)
         while True:
-            found = [re.match(r"(\d{5,})-", name) for name in os.listdir(result_dir)]
-            number = max((int(m[1]) for m in found if m), default=-1) + 1
-            path = os.path.join(result_dir, f"{number:05d}-{desc}")
+            path = next_run_dir(result_dir, desc)
             try:
                 os.mkdir(path)
                 return path
@@ -39,6 +37,14 @@ def make_run_dir(result_dir: str, desc: str) -> str:
             f"cannot make a run directory in {result_dir}: {error.strerror}; "
             "choose another --result-dir"
         ) from error
+
+
+def next_run_dir(result_dir: str, desc: str) -> str:
+    """The path that `make_run_dir` would take at this moment."""
+    names = os.listdir(result_dir) if os.path.isdir(result_dir) else []
+    found = [re.match(r"(\d{5,})-", name) for name in names]
+    number = max((int(m[1]) for m in found if m), default=-1) + 1
+    return os.path.join(result_dir, f"{number:05d}-{desc}")
 
 
 @contextmanager

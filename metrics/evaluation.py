@@ -43,6 +43,7 @@ class MetricOptions:
         repeats: evaluations with other fakes; their mean and deviation are reported.
         sources: feature networks.
         allow_pickled_code: run the code that a snapshot brings.
+        held_out: compare with the images of the data set that are held out, not with the others.
     """
 
     dataset_args: Mapping[str, Any]
@@ -52,6 +53,7 @@ class MetricOptions:
     repeats: int = 1
     sources: FeatureSources = field(default_factory=FeatureSources)
     allow_pickled_code: bool = False
+    held_out: bool = False
 
 
 def other_dataset_args(folder: str, trained: Mapping[str, Any]) -> dict[str, Any]:
@@ -161,6 +163,8 @@ class Evaluation:
         # A network that is not square has the resolution of a square with as many levels.
         resolution = self.Gs.static_kwargs.get("resolution", max(shape[1:]))
         dataset = TFRecordDataset(**{**args, "resolution": resolution})
+        if self.options.held_out:
+            dataset = dataset.validation_set()
         name, size = dataset.tfrecord_dir, self._label_size
         if list(dataset.shape) != shape:
             raise UserError(

@@ -13,6 +13,7 @@ from dnnlib.run_dir import log_output, make_run_dir
 from dnnlib.util import one_line
 from metrics.evaluation import MetricOptions
 from metrics.metric_base import MetricGroup
+from training.resume import kimg_of
 
 
 def measure(
@@ -74,7 +75,9 @@ def find_snapshots(network: str) -> list[str]:
         return [network]
     folder = glob.escape(network)
     # The final network is the last of the numbered ones again.
-    paths = sorted(glob.glob(os.path.join(folder, "network-snapshot-*.pkl")))
+    paths = glob.glob(os.path.join(folder, "network-snapshot-*.pkl"))
+    # Whatever else has such a name comes first.
+    paths.sort(key=lambda path: (kimg_of(path) or 0, path))
     paths = paths or glob.glob(os.path.join(folder, "network-final.pkl"))
     if not paths:
         raise UserError(f"--network: the folder {network} holds no network-snapshot-*.pkl")

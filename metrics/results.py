@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -12,8 +11,7 @@ from dataclasses import asdict, dataclass, field
 from dnnlib import UserError
 from dnnlib.files import atomic_write
 from dnnlib.util import format_time
-
-_SNAPSHOT = re.compile(r"network-snapshot-(\d+)")
+from training.resume import kimg_of
 
 
 @dataclass(frozen=True)
@@ -84,12 +82,6 @@ def _read_rows(path: str) -> list[dict]:
             with suppress(ValueError):
                 rows.append(json.loads(line))
     return rows
-
-
-def kimg_of(snapshot: str) -> int | None:
-    """Thousands of images that a snapshot's name tells."""
-    match = _SNAPSHOT.fullmatch(snapshot)
-    return int(match[1]) if match else None
 
 
 def plot(metric: str, run_dir: str) -> None:

@@ -21,6 +21,8 @@ MAX_STRENGTH = 0.8
 # Mean scores of reals and of fakes that are closer than this say nothing: r_v divides by what is
 # between them.
 _MIN_GAP = 1e-3
+# Added to the number of minibatches when one has scores that are not finite: too few to tell.
+_UNKNOWN = -1e9
 
 
 class AugmentedDiscriminator:
@@ -76,7 +78,7 @@ class AdaptiveAugment:
             start = options.p if options.mode == "fixed" else 0.0
             self.strength = tf.Variable(start, trainable=False, name="augment_p")
             # Since p was moved last: sum and number of the means of signs; or the sums of the mean
-            # scores of train, validation, generated, and the number of each.
+            # scores of train, validation, generated, and the number of each. Always finite.
             size, name = (4, "augment_scores") if self.needs_validation else (2, "augment_signs")
             self._sums = tf.Variable([0.0] * size, trainable=False, name=name)
 
@@ -111,12 +113,18 @@ class AdaptiveAugment:
         else:
             return tf.group(*signs)
         with tf.control_dependencies(signs):  # Signs are reported in every mode.
-            return self._sums.assign_add(update, read_value=False)
+            return self._add(update)
 
     def collect_validation(self, scores: list[tf.Tensor]) -> tf.Operation:
         """An op that takes in the replicas' mean scores of held-out images of a minibatch."""
-        update = tf.stack([0.0, tf.add_n(scores), 0.0, 0.0])
-        return self._sums.assign_add(update, read_value=False)
+        if not self.needs_validation:  # Held-out images are only reported.
+            return tf.group(*scores)
+        return self._add(tf.stack([0.0, tf.add_n(scores), 0.0, 0.0]))
+
+    def _add(self, update: tf.Tensor) -> tf.Operation:
+        nothing = tf.one_hot(update.shape[0].value - 1, update.shape[0].value, _UNKNOWN, 0.0)
+        is_finite = tf.reduce_all(tf.is_finite(update))
+        return self._sums.assign_add(tf.where(is_finite, update, nothing), read_value=False)
 
     def build_move(self, minibatch_size: tf.Tensor) -> tf.Operation | None:
         """An op that moves p and starts to collect anew; None if p stays.
@@ -130,8 +138,9 @@ class AdaptiveAugment:
         sums = self._sums.read_value()
         r = self._r_v(sums) if self.needs_validation else sums[0] / tf.maximum(sums[1], 1.0)
         # Scores that are not finite, as in a step that the optimizer skips, leave p alone.
+        is_known = tf.is_finite(r) & (sums[-1] >= 0)
         direction = tf.sign(r - options.target)
-        direction = tf.where(tf.is_finite(r), direction, tf.zeros_like(direction))
+        direction = tf.where(is_known, direction, tf.zeros_like(direction))
         step = tf.cast(minibatch_size * options.interval, tf.float32) / (options.kimg * 1000)
         moved = self.strength.read_value() + direction * step
         with tf.control_dependencies([sums, moved]):
@@ -146,7 +155,7 @@ class AdaptiveAugment:
         """r_v, NaN where it cannot be told."""
         train, validation, generated = tf.unstack(sums[:3] / tf.maximum(sums[3], 1.0))
         gap = train - generated
-        is_known = tf.is_finite(train + validation + generated) & (tf.abs(gap) > _MIN_GAP)
+        is_known = (sums[3] > 0) & (tf.abs(gap) > _MIN_GAP)
         r = tf.where(is_known, (train - validation) / gap, np.nan)
         with tf.control_dependencies([autosummary("r_v", tf.boolean_mask([r], [is_known]))]):
             return tf.identity(r)
@@ -154,3 +163,9 @@ class AdaptiveAugment:
     def moves_at(self, minibatch: int) -> bool:
         """Whether p moves after this minibatch."""
         return self._options.mode in TARGETS and (minibatch + 1) % self._options.interval == 0
+
+
+def overfitting(train: float, validation: float, generated: float) -> float | None:
+    """r_v of mean scores; None where it cannot be told."""
+    gap = train - generated
+    return (train - validation) / gap if abs(gap) > _MIN_GAP else None

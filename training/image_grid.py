@@ -19,6 +19,7 @@ GRID_SIZES = {"1080p": (1920, 1080), "4k": (3840, 2160), "8k": (7680, 4320)}
 _CPU_IMAGES = 96
 # Fakes that are made at once: bounded by pixels, so that high resolutions fit in memory.
 _MINIBATCH_PIXELS = 1 << 20
+_PREVIEW_SIDE = 1024
 _LATENTS_COUNTER = [0, 0, 0, 2]  # Above those of the data set's own streams.
 
 
@@ -118,6 +119,9 @@ class RunGrid:
         seed: fixes the latents.
         reals_png: file that the reals are written to, unless it is there.
 
+    Attributes:
+        reals_preview: the first rows and columns of the reals.
+
     Raises:
         UserError: the reals cannot be written.
     """
@@ -134,11 +138,16 @@ class RunGrid:
         self._size, reals, self._labels = setup_snapshot_image_grid(training_set, size, limit)
         if not os.path.exists(reals_png):
             save_image_grid(reals, reals_png, (0, 255), self._size)
+        self.reals_preview = self._preview(reals, (0, 255))
         rng = np.random.Generator(np.random.Philox(key=[seed, 0], counter=_LATENTS_COUNTER))
         self._latents = rng.standard_normal([len(reals), *latent_shape], dtype=np.float32)
 
-    def save_fakes(self, Gs: Network, filename: str) -> None:
-        """Writes what a generator makes as a PNG; raises a UserError if it cannot."""
+    def save_fakes(self, Gs: Network, filename: str) -> Image.Image:
+        """Writes what a generator makes as a PNG; raises a UserError if it cannot.
+
+        Returns:
+            The first rows and columns, about `_PREVIEW_SIDE` pixels wide and high.
+        """
         pixels = int(np.prod(Gs.output_shape[2:]))
         images = Gs.run(
             self._latents,
@@ -148,6 +157,15 @@ class RunGrid:
             minibatch_size=int(np.clip(_MINIBATCH_PIXELS // pixels, 1, 32)),
         )
         save_image_grid(images, filename, (-1, 1), self._size)
+        return self._preview(images, (-1, 1))
+
+    def _preview(self, images: np.ndarray, drange: tuple[float, float]) -> Image.Image:
+        grid_w, grid_h = self._size
+        height, width = images.shape[2:]
+        columns = min(max(_PREVIEW_SIDE // width, 3), grid_w)
+        rows = min(max(_PREVIEW_SIDE // height, 2), grid_h)
+        chosen = [y * grid_w + x for y in range(rows) for x in range(columns)]
+        return convert_to_pil_image(create_image_grid(images[chosen], (columns, rows)), drange)
 
 
 def _row_per_class(labels: np.ndarray, grid_w: int, grid_h: int) -> list[int]:

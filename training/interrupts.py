@@ -5,10 +5,19 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
 _NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
+_HANG_UP = getattr(signal, "SIGHUP", None)  # The terminal is gone; Windows has none.
+if _HANG_UP is not None:
+    _NAMES[_HANG_UP] = "SIGHUP"
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal came within `Interrupts.raised`."""
 
 
 class Interrupts:
@@ -23,6 +32,7 @@ class Interrupts:
 
     def __init__(self) -> None:
         self.received: int | None = None
+        self._raises = False
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> Interrupts:
@@ -37,18 +47,34 @@ class Interrupts:
             signal.signal(number, handler)
 
     def exception(self) -> BaseException:
-        """What to raise for the signal: exit code 130 for Ctrl-C, 143 for SIGTERM."""
-        if self.received == signal.SIGTERM:
-            return SystemExit(128 + signal.SIGTERM)
+        """What to raise for the signal: exit code 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP."""
+        if self.received in (signal.SIGTERM, _HANG_UP):
+            return SystemExit(128 + self.received)
         return KeyboardInterrupt()
+
+    @contextmanager
+    def raised(self) -> Iterator[None]:
+        """A block of work that can be repeated: the first signal ends it by `Interrupted`."""
+        self._raises = True
+        try:
+            if self.received is not None:
+                raise Interrupted
+            yield
+        finally:
+            self._raises = False
 
     def _note(self, number: int, _frame: FrameType | None) -> None:
         is_first = self.received is None
         if is_first:
             self.received = number
-            text = f"\n{_NAMES[number]}: finishing the step, then saving; once more stops at once\n"
-            os.write(2, text.encode())  # print is not for signal handlers
+            doing = "stopping what is measured" if self._raises else "finishing the step"
+            text = f"\n{_NAMES[number]}: {doing}, then saving; once more stops at once\n"
+            with suppress(OSError):  # A terminal that has hung up takes nothing.
+                os.write(2, text.encode())  # print is not for signal handlers
         for other in self._previous:
-            signal.signal(other, signal.SIG_DFL)
+            # A terminal that is closed says so twice: itself, and through the shell.
+            signal.signal(other, signal.SIG_IGN if other == _HANG_UP else signal.SIG_DFL)
         if not is_first:  # It came while the first one was being noted.
             os.kill(os.getpid(), number)
+        elif self._raises:
+            raise Interrupted

@@ -336,11 +336,11 @@ class PathLengthMean:
         return moved
 
     def apply(self) -> tf.Operation:
-        """An op that stores the average over the replicas."""
+        """An op that stores the average over the replicas, unless it is not finite."""
         if not self._replicas:
             return tf.no_op()
         mean = tf.add_n(self._replicas) / len(self._replicas)
-        return self.var.assign(mean, read_value=False)
+        return self.var.assign(tf.where(tf.is_finite(mean), mean, self.var), read_value=False)
 
 
 def make_fakes(

@@ -284,6 +284,8 @@ def _set_schedule(schedule: ScheduleOptions, args: Any) -> None:
         schedule.G_lrate_dict = schedule.D_lrate_dict = {}
     if args.batch_gpu is not None:
         schedule.minibatch_gpu_base, schedule.minibatch_gpu_dict = args.batch_gpu, {}
+    if args.lod_kimg is not None and schedule.is_constant:
+        raise UserError(f"--lod-kimg is for config-a to config-d: {args.config} does not grow")
     if args.lod_kimg is not None:
         schedule.lod_training_kimg = schedule.lod_transition_kimg = args.lod_kimg
 

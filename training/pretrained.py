@@ -117,6 +117,19 @@ def local_path(spec: str) -> str:
     return downloads.fetch(url)
 
 
+def existing(spec: str) -> str:
+    """Type of an option that takes a snapshot: `spec` if it names a file, URL or published network.
+
+    Raises:
+        UserError: there is no such thing; nothing is downloaded.
+    """
+    spec = os.path.expanduser(spec)
+    if not os.path.exists(spec) and url_of(spec) is None:
+        hint = "" if os.path.sep in spec else suggestion(spec)
+        raise UserError(f"cannot read snapshot {spec}: No such file or directory{hint}")
+    return spec
+
+
 def suggestion(spec: str) -> str:
     """The end of an error message: short names like `spec`, if there are any."""
     close = difflib.get_close_matches(spec.rpartition("/")[2].removesuffix(".pkl"), names(), 3)

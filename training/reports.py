@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import glob
+import io
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow.compat.v1 as tf
+from PIL import Image
 
 from dnnlib.files import atomic_write
 from dnnlib.util import format_time, one_line
 
 STATS = "stats.jsonl"
 METRICS = "metric-*.jsonl"
+_IMAGE_SIDE = 1024
 
 
 class Reports:
@@ -40,18 +43,22 @@ class Reports:
             # TensorBoard forgets what is at this step or later.
             self._write_events(lambda writer: writer.add_session_log(start, resumed_nimg + 1))
 
-    def tick(self, stats: dict[str, Any], values: dict[str, float], nimg: int) -> None:
+    def tick(
+        self, stats: dict[str, Any], values: dict[str, float], nimg: int, progress: str
+    ) -> None:
         """Reports a tick.
 
         Args:
             stats: kimg, time, resolution and so on, for the status line too.
             values: losses and the like by name.
             nimg: images seen.
+            progress: how much of the run is left, for the status line.
         """
         print(
-            f"tick {stats['tick']:<5d} kimg {stats['kimg']:<8.1f} "
+            f"tick {stats['tick']:<5d} kimg {kimg_text(nimg):<8s} "
             f"time {format_time(stats['time']):<12s} sec/tick {stats['sec_per_tick']:<7.1f} "
             f"sec/kimg {stats['sec_per_kimg']:<7.2f} maintenance {stats['maintenance']:<6.1f} "
+            f"{progress:<30s} "
             f"res {stats['resolution']:<5d} lod {stats['lod']:<5.2f} "
             f"batch {stats['minibatch']:<4d} augment {stats['augment']:<6.3f} "
             f"{_overfitting(values):<10s} "
@@ -75,6 +82,20 @@ class Reports:
             summary.value.add(tag=name, simple_value=value)
         self._write_events(lambda writer: (writer.add_summary(summary, nimg), writer.flush()))
 
+    def image(self, name: str, image: Image.Image, nimg: int) -> None:
+        """Adds a picture to TensorBoard, reduced to at most `_IMAGE_SIDE` pixels, as JPEG."""
+        image.thumbnail((_IMAGE_SIDE, _IMAGE_SIDE))
+        content = io.BytesIO()
+        image.save(content, format="JPEG", quality=90)
+        value = tf.Summary.Image(
+            width=image.width,
+            height=image.height,
+            colorspace=len(image.getbands()),
+            encoded_image_string=content.getvalue(),
+        )
+        summary = tf.Summary(value=[tf.Summary.Value(tag=name, image=value)])
+        self._write_events(lambda writer: (writer.add_summary(summary, nimg), writer.flush()))
+
     def close(self) -> None:
         """Closes the files."""
         if self._writer is not None:
@@ -91,6 +112,24 @@ class Reports:
             print(f"Warning: cannot write statistics: {one_line(error)}")
             self._writer = None  # It has no thread any more: the next one begins another file.
             self._num_failures += 1
+
+
+def kimg_text(nimg: int) -> str:
+    """Thousands of images, to the last image: 0.8, 12.032, 25000."""
+    return f"{nimg / 1000:.3f}".rstrip("0").rstrip(".")
+
+
+def closing(run_dir: str, snapshot: str, metrics: Sequence[str]) -> str:
+    """What can be done with a run that is over."""
+    names = ",".join(metrics) or "fid50k"
+    grid = os.path.join(run_dir, "grid.png")
+    return (
+        f"Run directory: {run_dir}\n"
+        "Pictures, quality of all snapshots, and a longer run:\n"
+        f"  python run_generator.py generate-grid --network={snapshot} --grid=8x4 --out={grid}\n"
+        f"  python run_metrics.py --network={run_dir} --metrics={names}\n"
+        f"  python run_training.py --resume={run_dir} --total-kimg=N"
+    )
 
 
 def _overfitting(values: dict[str, float]) -> str:
@@ -110,6 +149,13 @@ def measured(snapshot: str) -> list[str]:
             if any(f'"snapshot": "{name}"' in line for line in file):
                 found.append(path)
     return found
+
+
+def measured_metrics(run_dir: str) -> str:
+    """Names of the metrics of which a run directory has results, as --metrics takes them."""
+    begin, end = METRICS.split("*")
+    names = sorted(glob.glob(METRICS, root_dir=run_dir))
+    return ",".join(name.removeprefix(begin).removesuffix(end) for name in names)
 
 
 def _forget_after(path: str, kimg: float) -> None:

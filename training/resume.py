@@ -22,6 +22,7 @@ from training.options import TrainingOptions
 OPTIONS_FILE = "training_options.json"
 LATEST = "latest"
 STATE_FORMAT = 1
+_POSITION = r"(\d{6,})(\.\d{3})?"  # See `position_name`.
 META = "meta"  # Of the arrays in a state the one that describes it.
 # Options that another session of the same run may have otherwise.
 _FREE = ("total_kimg", "total_seconds", "keep_states")
@@ -98,7 +99,7 @@ def _why_not(folder: str) -> str:
         return "the folder is empty: name a run directory, or latest for the run that saved last"
     snapshots = [name for name in names if re.fullmatch(r"network-.*\.pkl", name)]
     if snapshots:
-        numbered = [name for name in snapshots if name.startswith("network-snapshot-")]
+        numbered = sorted((n for n in snapshots if kimg_of(n) is not None), key=kimg_of)
         path = os.path.join(folder, (numbered or snapshots)[-1])
         return (
             "the folder holds snapshots, but no training-state-*.npz to go on from: start a new "
@@ -109,16 +110,31 @@ def _why_not(folder: str) -> str:
     return "the folder holds no training-state-*.npz to go on from: start the run anew"
 
 
-def state_path(run_dir: str, cur_nimg: int) -> str:
+def position_name(nimg: int, whole_kimg: bool) -> str:
+    """A position in names of files, in thousands of images: `000012`, or exactly `000012.345`."""
+    # Deviation: officially always whole thousands; files of short runs overwrite each other.
+    kimg, rest = divmod(nimg, 1000)
+    return f"{kimg:06d}" if whole_kimg else f"{kimg:06d}.{rest:03d}"
+
+
+def kimg_of(path: str) -> int | float | None:
+    """Thousands of images that the name of a numbered snapshot or state tells."""
+    name = os.path.basename(path)
+    match = re.fullmatch(rf"(?:network-snapshot|training-state)-{_POSITION}(?:\.pkl|\.npz)?", name)
+    if match is None:
+        return None
+    return int(match[1]) if match[2] is None else float(match[1] + match[2])
+
+
+def state_path(run_dir: str, cur_nimg: int, whole_kimg: bool = True) -> str:
     """Where the state belongs that a run has after so many images."""
-    return os.path.join(run_dir, f"training-state-{cur_nimg // 1000:06d}.npz")
+    return os.path.join(run_dir, f"training-state-{position_name(cur_nimg, whole_kimg)}.npz")
 
 
 def find_states(run_dir: str) -> list[str]:
     """Paths of the states in a run directory, the newest last."""
-    found = [re.fullmatch(r"training-state-(\d{6,})\.npz", name) for name in os.listdir(run_dir)]
-    found = sorted((match for match in found if match), key=lambda match: int(match[1]))
-    return [os.path.join(run_dir, match[0]) for match in found]
+    found = [n for n in os.listdir(run_dir) if re.fullmatch(rf"training-state-{_POSITION}\.npz", n)]
+    return [os.path.join(run_dir, name) for name in sorted(found, key=kimg_of)]
 
 
 def newest_state(run_dir: str) -> str:

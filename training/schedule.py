@@ -15,6 +15,7 @@ MIN_TICKS = 25
 _Count = Annotated[int, Range(1, 1 << 20)]
 _Amount = Annotated[float, Range(0, 1e9)]
 _Kimg = Annotated[float, Range(0.001, 1e9)]
+DEFAULT_GROUP = 4  # Of the discriminator's minibatch standard deviation.
 
 
 @dataclass
@@ -122,6 +123,35 @@ def check_schedule(
         if now.lod == 0:
             return
         kimg += options.lod_training_kimg + options.lod_transition_kimg
+
+
+def schedule_notes(
+    resolution_log2: int, num_gpus: int, group_size: int | None, options: ScheduleOptions
+) -> list[str]:
+    """What the user should know of the division of minibatches, at full resolution.
+
+    Args:
+        resolution_log2, num_gpus, options: as in `training_schedule`.
+        group_size: of the discriminator's minibatch standard deviation; None if it has none.
+    """
+    resolution = 2**resolution_log2
+    size = options.minibatch_size_dict.get(resolution, options.minibatch_size_base)
+    given = options.minibatch_gpu_dict.get(resolution, options.minibatch_gpu_base)
+    gpu = _minibatch_gpu(size, resolution, num_gpus, options)
+    if not group_size or gpu > 1:
+        return []
+    rounds = -(-size // num_gpus)
+    what = "1 sample at once" if rounds == 1 else f"{rounds} rounds of 1 sample"
+    note = (
+        f"--batch={size} goes through the discriminator as {what}, which it can compare with no "
+        "other: the minibatch standard deviation is void, and variety suffers"
+    )
+    if given is not None and rounds > 1:
+        return [f"{note}; use a --batch-gpu that is a multiple of {DEFAULT_GROUP}"]
+    # Nearest to the size, the larger of two.
+    unit = DEFAULT_GROUP * num_gpus
+    nearest = max(round(size / unit + 1e-6) * unit, unit)
+    return [f"{note}; the nearest size that divides into groups is --batch={nearest}"]
 
 
 def is_new_lod(before: Schedule, now: Schedule) -> bool:

@@ -26,13 +26,16 @@ def stream(seed: tf.Tensor | None, name: str, index: int = 0) -> tf.Tensor | Non
 def track_w_average(dlatents: tf.Tensor, mean: tf.Variable, beta: float) -> tf.Tensor:
     """dlatents, of which using them moves their running mean: mean ← batch + (mean - batch)·beta.
 
+    A minibatch that is not finite leaves the mean alone.
+
     Args:
         dlatents: [N, num_layers, dlatent_size]; the first layer's are averaged.
         mean: [dlatent_size].
         beta: decay.
     """
     batch = tf.reduce_mean(dlatents[:, 0], axis=0)
-    with tf.control_dependencies([mean.assign(tflib.lerp(batch, mean, beta))]):
+    moved = tflib.lerp(batch, mean, beta)
+    with tf.control_dependencies([mean.assign(tf.where(tf.is_finite(moved), moved, mean))]):
         return tf.identity(dlatents)
 
 

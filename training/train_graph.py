@@ -92,7 +92,7 @@ class TrainGraph:
         self._D_op, self._D_reg_op = self._D_opt.apply_updates(), _apply(D_reg)
         told = (tf.get_collection(name) for name in (loss.REAL_SIGNS, loss.MEAN_SCORES))
         self._D_op = tf.group(self._D_op, self.augment.collect(*told))
-        self._validation_op = self._build_validation(D, devices)
+        self._validation_op = self._build_validation(D, devices, training_set.num_held_out > 0)
         self._spectral_op = spectral_norm.build_update(D)
         self._augment_op = self.augment.build_move(self._scalars["minibatch_size"])
         self._Gs_op = Gs.setup_as_moving_average_of(G, beta=self._scalars["Gs_beta"])
@@ -117,7 +117,8 @@ class TrainGraph:
             minibatch: its number: says when to regularise.
             reals: uint8 [minibatch_size, C, H, W], of the finest level that takes part.
             labels: float32 [minibatch_size, label_size].
-            held_out: as many images that are never trained on and their labels, for --aug=adarv.
+            held_out: as many images that are never trained on and their labels, whose scores tell
+                overfitting; only --aug=adarv needs them.
         """
         options = self._options
         feeds = self._feeds(schedule, position, reals, labels)
@@ -126,7 +127,7 @@ class TrainGraph:
         self._run_rounds(self._G_op, feeds)
         if self._G_reg_op is not None and minibatch % options.G_reg_interval == 0:
             self._run_rounds(self._G_reg_op, feeds)
-        if self._validation_op is not None:  # Before D_op, for scores of the same discriminator.
+        if held_out is not None:  # Before D_op, for scores of the same discriminator.
             self._run_rounds(self._validation_op, self._feeds(schedule, position, *held_out))
         self._run_rounds(self._D_op, feeds)
         tflib.run(self._Gs_op, feeds[0])
@@ -216,9 +217,11 @@ class TrainGraph:
                 values = _call_loss(options.D_loss_args, extra, **common)
                 self._register(self._D_opt, D_reg, *values, options.D_reg_interval, D)
 
-    def _build_validation(self, D: Network, devices: list[str]) -> tf.Operation | None:
+    def _build_validation(
+        self, D: Network, devices: list[str], has_images: bool
+    ) -> tf.Operation | None:
         """An op that collects D's scores of held-out images, fed in place of reals."""
-        if not self.augment.needs_validation:
+        if not has_images:
             return None
         means = []
         for i, device in enumerate(devices):

@@ -18,9 +18,10 @@ from training.dataset import TFRecordDataset
 from training.datasets.levels import BASE_LOG2
 from training.layers import SQUARE_BASE
 from training.options import TrainingOptions
+from training.reports import measured_metrics
 from training.resume import OPTIONS_FILE, check_data, newest_state, read_meta
 from training.run import FINAL, Metrics, Run
-from training.schedule import check_schedule
+from training.schedule import DEFAULT_GROUP, check_schedule
 from training.transfer import read_weights
 
 
@@ -42,7 +43,7 @@ def train(
     dataset = TFRecordDataset(**options.dataset_args)
     dataset.close()
     num_replicas = len(tfutil.replica_devices(options.num_gpus))
-    group_size = options.D_args.get("mbstd_group_size", 4) or 1
+    group_size = options.D_args.get("mbstd_group_size", DEFAULT_GROUP) or 1
     check_schedule(dataset.resolution_log2, num_replicas, group_size, options.sched_args)
     if options.resume_pkl is not None:
         snapshots.load(options.resume_pkl)
@@ -82,6 +83,8 @@ def resume(options: TrainingOptions, run_dir: str, metrics: Metrics | None = Non
                 "larger --total-kimg to train longer"
             )
         print(f"Resuming {run_dir} from {os.path.basename(state)}")
+        if metrics is None and (measured := measured_metrics(run_dir)):
+            print(f"Nothing is measured any more: {measured} were; --metrics names what is to be")
         training_loop(options, run_dir, state, metrics)
 
 

@@ -17,6 +17,7 @@ import tensorflow.compat.v1 as tf
 
 from dnnlib import UserError, tflib
 from dnnlib.files import atomic_write
+from training.divergence import REMEDY, Diverged, non_finite
 from training.resume import META, STATE_FORMAT, find_states, read_meta, read_variables
 
 _MAX_NAMED = 5  # variables named in an error
@@ -36,10 +37,13 @@ def save_state(path: str, counters: Mapping[str, Any], keep: int) -> None:
         keep: how many states stay, this one and those before it.
 
     Raises:
-        UserError: the file cannot be written; older states are left as they are.
+        Diverged: a variable is not finite; UserError: the file cannot be written. Older states are
+            left as they are.
     """
     names = list(_variables())
     values = tflib.run([_variables()[name] for name in names])
+    if bad := non_finite(dict(zip(names, values, strict=True))):
+        raise Diverged(f"no state is saved: {', '.join(bad[:_MAX_NAMED])} not finite: {REMEDY}")
     meta = json.dumps({"format": STATE_FORMAT, "counters": dict(counters), "variables": names})
     # Numbers for names: those of variables have characters that are special in archives.
     arrays = {f"v{i}": value for i, value in enumerate(values)}
@@ -67,7 +71,9 @@ def load_state(path: str) -> dict[str, Any]:
     meta = read_meta(path)
     arrays = dict(read_variables(path))
     variables = _variables()
-    problems = [f"{name} is missing" for name in variables if name not in arrays]
+    # A statistic that the run did not have yet starts from nothing.
+    needed = [name for name in variables if not name.startswith("Autosummary/")]
+    problems = [f"{name} is missing" for name in needed if name not in arrays]
     problems += [f"{name} has no place" for name in arrays if name not in variables]
     for name in variables.keys() & arrays.keys():
         shape, expected = arrays[name].shape, tuple(variables[name].shape.as_list())

@@ -29,16 +29,20 @@ class Moments:
 def autosummary(name: str, value: tf.Tensor) -> tf.Tensor:
     """Returns `value`, which adds to the statistic `name` whenever it is evaluated.
 
+    Numbers that are not finite are left out: one of them would hide all others of a tick.
+
     Args:
         name: e.g. `Loss/scores/fake`. The same name may be used for several replicas.
         value: numbers of any shape.
     """
     numbers = tf.cast(tf.stop_gradient(value), tf.float32)
+    finite = tf.is_finite(numbers)
+    numbers = tf.where(finite, numbers, tf.zeros_like(numbers))
     moments = tf.stack(
         [
-            tf.cast(tf.size(numbers), tf.float32),
-            tf.reduce_sum(numbers),
-            tf.reduce_sum(tf.square(numbers)),
+            tf.cast(tf.math.count_nonzero(finite), tf.float64),
+            tf.cast(tf.reduce_sum(numbers), tf.float64),
+            tf.reduce_sum(tf.square(tf.cast(numbers, tf.float64))),
         ]
     )
     with tf.name_scope(None), tf.control_dependencies(None), tf.device("/cpu:0"):
@@ -49,7 +53,7 @@ def autosummary(name: str, value: tf.Tensor) -> tf.Tensor:
     tf.add_to_collection(tf.GraphKeys.LOCAL_VARIABLES, accumulator)
     tf.add_to_collection(_COLLECTION, (name, accumulator))
     with tf.device("/cpu:0"):
-        update = accumulator.assign_add(tf.cast(moments, tf.float64), read_value=False)
+        update = accumulator.assign_add(moments, read_value=False)
     with tf.control_dependencies([update]):
         return tf.identity(value)
 

@@ -83,6 +83,8 @@ class NetworkVariables:
     ) -> tf.Operation:
         """An op that moves every variable towards that of `src_net`: v ← src + (v - src)·beta.
 
+        Elements that would not be finite numbers any more stay as they are.
+
         Args:
             src_net: a network with the same variables.
             beta: decay for trainable variables, a number or scalar tensor.
@@ -97,7 +99,8 @@ class NetworkVariables:
             for name, var in self.vars.items():
                 if name in src_net.vars:
                     decay = beta if name in self.trainables else beta_nontrainable
-                    ops.append(var.assign(tfutil.lerp(src_net.vars[name], var, decay)))
+                    moved = tfutil.lerp(src_net.vars[name], var, decay)
+                    ops.append(var.assign(tf.where(tf.is_finite(moved), moved, var)))
             return tf.group(*ops)
 
 

@@ -113,9 +113,9 @@ class Optimizer:
             return parts[0] if len(parts) == 1 else tf.add_n(parts) / len(parts)
 
     def _step(self, variables: list[tf.Variable], gradients: list[tf.Tensor]) -> tf.Operation:
-        # One number per tensor tells: a sum is finite only if every term is.
-        sums = tf.stack([tf.reduce_sum(g * 0) for g in gradients])
-        finite = tf.reduce_all(tf.equal(sums, 0))
+        # One number per tensor tells: a sum is finite only if every term is. Of squares, because
+        # Adam keeps those.
+        finite = tf.reduce_all(tf.is_finite(tf.stack([tf.nn.l2_loss(g) for g in gradients])))
         skipped = autosummary(f"{self.name}/skipped_steps", tf.cast(~finite, tf.float32))
         pairs = list(zip(gradients, variables, strict=True))
 

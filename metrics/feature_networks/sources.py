@@ -134,6 +134,16 @@ class FeatureSources:
         _check_download(role, url, path)
         return path
 
+    def check_given(self) -> None:
+        """Reads the files that the user gives, all but classifiers, which are many.
+
+        Raises:
+            UserError: one is not what it should be.
+        """
+        given = [role for role in self.files if role != "classifiers"]
+        for role in [*given, "own"] if self.own_file else given:
+            self.get(role)
+
     def fetch(self) -> None:
         """Downloads all networks that can be had, and prints where they are.
 
@@ -193,6 +203,20 @@ def parse_feature_net(text: str) -> tuple[str, str]:
         hint = did_you_mean(match[1], ROLES)
         raise UserError(f"--feature-net={text}: no role {match[1]!r}: {hint}use {', '.join(ROLES)}")
     return match[1], os.path.expanduser(match[2])
+
+
+def find_feature_net(text: str) -> tuple[str, str]:
+    """As `parse_feature_net`, of a file that is there.
+
+    Raises:
+        UserError: a role that is not known, or nothing at the path that can be read.
+    """
+    role, path = parse_feature_net(text)
+    if not os.path.exists(path):
+        raise UserError(f"there is no file {path}")
+    if not os.access(path, os.R_OK):
+        raise UserError(f"{path} cannot be read: permission denied")
+    return role, path
 
 
 def _check_download(role: str, url: str, path: str) -> None:

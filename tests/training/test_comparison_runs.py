@@ -65,6 +65,7 @@ def plan(data_dir, monkeypatch, capsys):
         if not any(arg.startswith("--dataset") for arg in args):
             command.append("--dataset=drawn")
         monkeypatch.setattr(sys, "argv", command)
+        monkeypatch.setattr(run_training, "_print_plan", lambda *_: None)  # Takes seconds.
         run_training.main()
         return json.loads(capsys.readouterr().out)
 

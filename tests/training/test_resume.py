@@ -8,8 +8,10 @@ import itertools
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -89,7 +91,9 @@ def test_a_run_can_be_made_longer(run_dir, whole_run):
             resume(run_dir, **limit)
     resume(run_dir, total_kimg=2.1, keep_states=1)
     assert rows_of(run_dir)[-1]["kimg"] == 2.112
-    assert [os.path.basename(p) for p in find_states(str(run_dir))] == ["training-state-000002.npz"]
+    assert [os.path.basename(p) for p in find_states(str(run_dir))] == [
+        "training-state-000002.112.npz"
+    ]
 
 
 def test_an_older_state_serves_if_the_newest_is_broken(run_dir, whole_run, capsys):
@@ -98,7 +102,7 @@ def test_an_older_state_serves_if_the_newest_is_broken(run_dir, whole_run, capsy
     Path(newest).write_bytes(content[:5000])
     resume(run_dir)
     out = capsys.readouterr().out
-    assert f"Warning: {newest} is broken" in out and "from training-state-000000" in out
+    assert f"Warning: {newest} is broken" in out and "from training-state-000001.088" in out
     assert out.replace("\r", "").split("Warning:")[1] in (run_dir / "log.txt").read_text()
     assert final(run_dir) == final(whole_run)
     assert len(rows_of(run_dir)) == len(rows_of(whole_run))
@@ -146,7 +150,7 @@ def test_an_error_between_steps_loses_nothing(run_dir, whole_run, monkeypatch):
         broken.setattr(TFRecordDataset, "minibatches", fail)
         with pytest.raises(OSError, match="the disk is gone"):
             resume(run_dir)
-    assert read_meta(newest_state(str(run_dir)))["counters"]["cur_nimg"] == 576 + 5 * 64
+    assert read_meta(newest_state(str(run_dir)))["counters"]["cur_nimg"] == 1088 + 5 * 64
     assert (run_dir / "network-snapshot-000000.pkl").read_bytes() == snapshot  # of its own tick
     resume(run_dir)
     assert final(run_dir) == final(whole_run)
@@ -167,19 +171,48 @@ def test_states_are_saved_between_snapshots_that_are_far_apart(run_dir, whole_ru
     monkeypatch.setattr(training.run, "save_state", save)
     monkeypatch.setattr(training.run, "_STATE_SECONDS", 0)
     resume(run_dir)
-    assert saved == list(range(640, 1601, 64))  # every tick
+    assert saved == list(range(1152, 1601, 64))  # every tick
     assert final(run_dir) == final(whole_run)
 
 
 def test_what_was_not_measured_is_measured(run_dir):
     """A run that is ended while metrics are measured has the state of that moment already."""
     # Ended between two metrics, and after both.
-    (run_dir / "metric-a.jsonl").write_text('{"snapshot": "network-snapshot-000001"}\n')
-    for expected in (["network-snapshot-000001.pkl"], []):
+    row = '{"snapshot": "network-snapshot-000001.600"}\n'
+    (run_dir / "metric-a.jsonl").write_text(row)
+    for expected in (["network-snapshot-000001.600.pkl"], []):
         metrics = Metrics()
         resume(run_dir, metrics)
         assert metrics.measured == expected
         (run_dir / "network-final.pkl").unlink()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, None)])
+def test_a_signal_ends_a_metric_which_is_measured_again(run_dir, whole_run, number, code, capfd):
+    """Between two minibatches of it, of which there may be hours."""
+
+    class Slow(Metrics):
+        def run(self, network_pkl, run_dir):
+            self.measured.append(os.path.basename(network_pkl))
+            os.kill(os.getpid(), number)
+            for _ in range(600):
+                time.sleep(0.1)
+
+    os.unlink(find_states(str(run_dir))[1])
+    os.unlink(run_dir / "network-snapshot-000001.600.pkl")
+    slow, start = Slow(), time.monotonic()
+    with pytest.raises(KeyboardInterrupt if code is None else SystemExit) as ended:
+        resume(run_dir, slow)
+    assert time.monotonic() - start < 50 and getattr(ended.value, "code", None) == code
+    assert "stopping what is measured, then saving" in capfd.readouterr().err
+    assert slow.measured == ["network-snapshot-000001.088.pkl"]
+    metrics = Metrics()
+    resume(run_dir, metrics)
+    assert metrics.measured == [
+        "network-snapshot-000001.088.pkl",
+        "network-snapshot-000001.600.pkl",
+    ]
+    assert final(run_dir) == final(whole_run)
 
 
 def test_time_is_carried_on(run_dir):
@@ -299,7 +332,7 @@ def test_a_run_that_does_not_fit_is_one_line(tmp_path, whole_run):
             options["dataset_args"] |= {"max_label_size": 0}
         path.write_text(json.dumps(options))
     words = {
-        "broken": "cannot read state broken/training-state-000000.npz",
+        "broken": "cannot read state broken/training-state-000001.088.npz",
         "newer": "training-state-000002.npz has format 9, this version reads 1: update",
         "other-size": "larger is not what the run was started with: resolution is 16, not 4",
         "other-count": "label_size is 0, not 6; num_images is 21, not 20",

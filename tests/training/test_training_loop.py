@@ -246,6 +246,10 @@ def broken_dir(tmp_path_factory):
         (["--dataset=labels", "--gama=1"], r"arguments: --gama=1; did you mean --gamma\?"),
         (["--dataset=labels", "--metrics=fid"], "--metrics=fid"),
         (["--dataset=labels", "--num-gpus=0"], "--num-gpus/--gpus: expected a whole number"),
+        (
+            ["--dataset=labels", "--lod-kimg=1"],
+            "--lod-kimg is for config-a.*config-f does not grow",
+        ),
         ([], "--dataset is missing"),
     ],
 )
@@ -256,6 +260,51 @@ def test_bad_input_is_one_line(broken_dir, run_script, tmp_path, args, message):
     assert len(result.stderr.strip().splitlines()) == 1, result.stderr
     assert re.search(message, result.stderr), result.stderr
     assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize(
+    ("script", "args", "message"),
+    [
+        (
+            "training",
+            "--dataset=labels --resume=gone.pkl",
+            r"cannot read snapshot gone\.pkl: No such",
+        ),
+        ("training", "--dataset=labels --resume=metface", "did you mean .*metfaces"),
+        ("training", "--dataset=labels --metrics=fid1k --feature-net=gone.pb", "no file gone.pb"),
+        (
+            "training",
+            "--dataset=labels --metrics=fid1k --feature-net=inception=gone.tgz",
+            "no file gone.tgz",
+        ),
+        (
+            "training",
+            "--dataset=labels --feature-net=README.md",
+            "--feature-net is what.*--metrics",
+        ),
+        ("training", "--dataset=labels --metrics=fid1k --metricdata=gone", "--metricdata: .*gone"),
+        (
+            "training",
+            "--dataset=labels --metrics=fid1k --metricdata=validation",
+            "--metricdata: .*validation",
+        ),
+        ("metrics", "--network=gone.pkl", r"cannot read snapshot gone\.pkl: No such file"),
+        ("metrics", "--network=README.md --dataset=gone", r"no folder gone \(--data-dir names"),
+        ("metrics", "--network=README.md --feature-net=gone.pb", "no file gone.pb"),
+        ("generator", "info --network=gone.pkl", r"cannot read snapshot gone\.pkl: No such file"),
+    ],
+)
+def test_names_by_hand_are_looked_for_first(
+    broken_dir, run_script, tmp_path, script, args, message
+):
+    """TensorFlow, which takes many seconds, is not loaded: here it cannot be."""
+    (tmp_path / "tensorflow.py").write_text("raise SystemExit('TensorFlow is loaded')")
+    command = [f"run_{script}.py", *args.split()]
+    command += [f"--data-dir={broken_dir}"] if script == "training" else []
+    env = {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    result = run_script(command, env=env)
+    assert result.returncode == 2 and result.stderr.count("\n") == 1, result.stderr
+    assert re.search(message, result.stderr), result.stderr
 
 
 def test_more_bad_input(drawn_dir, run_script, tmp_path):

@@ -1,0 +1,150 @@
+"""What a run prints and writes, its names, and metrics of held-out images: one short run."""
+
+import json
+import re
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+from PIL import Image
+
+from metrics.measure import find_snapshots
+from metrics.results import kimg_of
+from training.datasets.build import Output
+from training.datasets.demo_dataset import create_demo
+from training.reports import Reports, kimg_text
+from training.resume import find_states, position_name, state_path
+from training.schedule import ScheduleOptions, schedule_notes
+
+HELD_OUT = 6
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, run_script):
+    """`done` and `folder` of a run of 10 steps of 5 images, of which each is a tick."""
+    folder = tmp_path_factory.mktemp("run")
+    create_demo(Output(str(folder / "drawn"), shuffle=False, resolution=8), num_images=30)
+    with tf.Graph().as_default() as graph:
+        rows = tf.reduce_mean(tf.placeholder(tf.float32, [None, 8, 8, 3]), axis=2)
+        tf.reshape(rows, [-1, 24])
+        (folder / "rows.pb").write_bytes(graph.as_graph_def().SerializeToString())
+    args = f"--data-dir={folder} --dataset=drawn --result-dir={folder}/results --config=config-e"
+    args += " --fmap-base=32 --fmap-max=4 --latent-size=4 --mapping-layers=1 --total-kimg=0.05"
+    args += f" --batch=5 --snap=3 --validation={HELD_OUT} --metrics=fid1k --metricdata=validation"
+    done = run_script(["run_training.py", *args.split(), f"--feature-net={folder / 'rows.pb'}"])
+    assert done.returncode == 0, done.stderr
+    return SimpleNamespace(done=done, folder=next((folder / "results").iterdir()))
+
+
+def test_names_keep_the_exact_position(run):
+    expected = ["000000", "000000.020", "000000.035", "000000.050"]
+    for pattern in ("network-snapshot-*.pkl", "fakes0*.png"):
+        names = [path.name for path in run.folder.glob(pattern)]
+        assert sorted(names) == sorted(pattern.replace("0*", "*").replace("*", n) for n in expected)
+    states = [f"training-state-{name}.npz" for name in expected[-2:]]
+    assert [path.rpartition("/")[2] for path in find_states(str(run.folder))] == states
+    [path] = run.folder.glob("metric-*.jsonl")
+    rows = [json.loads(line) for line in path.open()]
+    assert [row["kimg"] for row in rows] == [0, 0.02, 0.035, 0.05]
+    assert {row["num_reals"] for row in rows} == {HELD_OUT}
+
+
+def test_snapshots_are_in_order_whatever_their_names(tmp_path):
+    names = ["000000", "000000.900", "000001", "000001.008", "000012", "1000000"]
+    for name in names[::-1]:
+        (tmp_path / f"network-snapshot-{name}.pkl").touch()
+        (tmp_path / f"training-state-{name}.npz").touch()
+    for paths in (find_snapshots(str(tmp_path)), find_states(str(tmp_path))):
+        assert [path.rpartition("-")[2][:-4] for path in paths] == names
+    assert [kimg_of(f"network-snapshot-{n}") for n in names] == [0, 0.9, 1, 1.008, 12, 1_000_000]
+    assert kimg_of("network-final") is None and kimg_of("network-snapshot-1.5.pkl") is None
+    assert position_name(25_000_032, True) == "025000"
+    assert state_path("x", 3_208, False) == "x/training-state-000003.208.npz"
+
+
+def test_held_out_images_are_scored_in_every_mode(run):
+    rows = [json.loads(line) for line in open(run.folder / "stats.jsonl")]
+    for row in rows:
+        real, fake, held_out = (row[f"Loss/scores/{n}"] for n in ("real", "fake", "validation"))
+        assert row["r_v"] == pytest.approx((real - held_out) / (real - fake))
+        assert f"r_v {row['r_v']:.3f}" in run.done.stdout
+
+
+def test_tensorboard_has_pictures_of_bounded_size(run):
+    [events] = run.folder.glob("events*")
+    values = [v for e in tf.train.summary_iterator(str(events)) for v in e.summary.value]
+    tags = [v.tag for v in values]
+    assert tags.count("Images/reals") == 1 and tags.count("Images/fakes") == 1 + 4
+    assert tags.count("Progress/r_v") == 10
+    pictures = [v.image for v in values if v.tag.startswith("Images/")]
+    assert all(0 < max(p.width, p.height) <= 1024 for p in pictures)
+    assert len({p.encoded_image_string for p in pictures}) == len(pictures)
+
+
+def test_large_grids_are_reduced(tmp_path):
+    reports = Reports(str(tmp_path))
+    noise = np.random.default_rng(0).integers(256, size=[1536, 3072], dtype=np.uint8)
+    reports.image("Images/fakes", Image.fromarray(noise), 3)
+    reports.close()
+    [events] = tmp_path.glob("events*")
+    [value] = [v for e in tf.train.summary_iterator(str(events)) for v in e.summary.value]
+    assert (value.image.width, value.image.height, value.image.colorspace) == (1024, 512, 1)
+    assert events.stat().st_size < 1e6
+
+
+def test_a_run_says_how_long_it_takes_and_what_comes_next(run):
+    out = run.done.stdout
+    assert re.search(r"^Building TensorFlow graph.*\nBuilt the graph in \d+", out, re.MULTILINE)
+    ticks = re.findall(r"^tick .*", out, re.MULTILINE)
+    assert "of 0.05 kimg, starts the graph" in ticks[0] and "kimg 0.005 " in ticks[0]
+    assert all(re.search(r"of 0\.05 kimg, \S.* left", tick) for tick in ticks[1:])
+    end = out[out.index("Done: 0.05 kimg in") :]
+    network = run.folder / "network-final.pkl"
+    for words in (
+        f"Run directory: {run.folder}",
+        f"run_generator.py generate-grid --network={network}",
+        f"run_metrics.py --network={run.folder} --metrics=fid1k",
+        f"run_training.py --resume={run.folder} --total-kimg=N",
+    ):
+        assert words in end
+
+
+def test_metrics_that_a_resumed_run_drops_are_said(run, run_script):
+    done = run_script(["run_training.py", f"--resume={run.folder}", "--total-kimg=0.055"])
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"Nothing is measured any more: frechet-rows-\S+ were; --metrics", done.stdout)
+    assert "Training from 0.05 to 0.055 kimg" in done.stdout
+
+
+def test_positions_are_told_to_the_image():
+    assert [kimg_text(n) for n in (0, 8, 800, 12_032, 25_000_000)] == [
+        "0",
+        "0.008",
+        "0.8",
+        "12.032",
+        "25000",
+    ]
+
+
+NEAREST = {1: 4, 5: 4, 7: 8, 11: 12, 13: 12, 25: 24}
+
+
+@pytest.mark.parametrize(("size", "nearest"), NEAREST.items())
+def test_minibatches_that_cannot_be_compared_are_said(size, nearest, run):
+    def notes(**options):
+        return schedule_notes(4, 1, 4, ScheduleOptions(minibatch_size_base=size, **options))
+
+    [note] = notes()
+    assert f"--batch={size} " in note and note.endswith(f"groups is --batch={nearest}")
+    assert not notes(minibatch_gpu_base=size) or size == 1
+    assert schedule_notes(4, 1, 4, ScheduleOptions(minibatch_size_base=nearest)) == []
+    assert schedule_notes(4, 1, None, ScheduleOptions(minibatch_size_base=size)) == []
+    if size == 5:
+        assert f"Warning: {note}" in run.done.stdout
+
+
+def test_one_image_at_once_is_said_where_it_was_asked_for():
+    options = ScheduleOptions(minibatch_size_base=8, minibatch_gpu_base=1)
+    [note] = schedule_notes(4, 1, 4, options)
+    assert "8 rounds of 1 sample" in note and "--batch-gpu that is a multiple of 4" in note
