@@ -11,6 +11,7 @@ setup(
     py_modules=["dataset_tool", "run_generator", "run_metrics", "run_training"],
     install_requires=[
         "tensorflow>=2.18,<2.22",
+        "charset-normalizer>=3",
         "google-crc32c>=1.5",
         "matplotlib>=3.8",
         "numpy>=1.26",
@@ -25,10 +26,12 @@ setup(
         "beam": ["apache-beam>=2.60"],
         "hdf5": ["h5py>=3.8"],
         "lsun": ["lmdb>=1.4"],
+        "parquet": ["pyarrow>=16"],
         "test": [
             "h5py>=3.8",
             "hypothesis>=6",
             "lmdb>=1.4",
+            "pyarrow>=16",
             "pytest>=8",
             "pytest-xdist>=3.5",
             "ruff>=0.8",

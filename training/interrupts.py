@@ -47,7 +47,7 @@ class Interrupts:
             signal.signal(number, handler)
 
     def exception(self) -> BaseException:
-        """What to raise for the signal: exit code 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP."""
+        """What to raise: exit code 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP."""
         if self.received in (signal.SIGTERM, _HANG_UP):
             return SystemExit(128 + self.received)
         return KeyboardInterrupt()

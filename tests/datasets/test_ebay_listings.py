@@ -164,9 +164,9 @@ def test_which_file_is_the_table(tmp_path):
     [
         ("", "is empty"),
         ("\n\n", "is empty"),
-        ('[{"image": "a.jpg"}]', "one JSON array: expected JSON lines"),
+        ("[1, 2]", "expected JSON lines, .* or a list of objects"),
         ('{"image": "a.jpg"', "expected JSON lines"),
-        ("PK\x03\x04", "spreadsheet or a zip"),
+        ("PK\x03\x04", "is a zip file: unpack it first"),
     ],
 )
 def test_files_that_are_no_tables(tmp_path, content, message):

@@ -217,3 +217,12 @@ def test_from_the_command_line(tree, tmp_path, run_script):
     assert good.returncode == 0, good.stderr
     manifest = json.loads((tmp_path / "sop/sop.json").read_text())
     assert (manifest["images"], manifest["label_ids"]) == (4, [1, 2, 3, 4, 5, 6, 7])
+
+
+def test_an_info_file_of_names_only_is_passed_over(tmp_path):
+    names = "image_id class_id super_class_id path\n"
+    (tmp_path / "Ebay_info.txt").write_text(names)
+    (tmp_path / "Ebay_train.txt").write_text(names + "1 1 1 bicycle_final/1_0.JPG\n")
+    (tmp_path / "Ebay_test.txt").write_text(names + "1 2 2 chair_final/2_0.JPG\n")
+    found = [item.name for item in products_source(str(tmp_path)).items]
+    assert found == ["bicycle_final/1_0.JPG", "chair_final/2_0.JPG"]

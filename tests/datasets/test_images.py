@@ -90,7 +90,7 @@ def test_labels_that_cannot_be_used(tmp_path, photos):
     for content, reason in [
         (None, r"no\.json: No such file.*none, folders, or"),
         (b"{", "not readable"),
-        (b'{"labels": null}', r'expected \{"labels"'),
+        (b'{"labels": 3}', r'expected \{"labels"'),
         (b'{"labels": [["a.png"]]}', "is no pair"),
         (b'{"labels": [["a.png", true]]}', "is no pair"),
         (b'{"labels": [["a.png", [1, 2]], ["b.png", [1]]]}', "is no pair"),
@@ -106,7 +106,7 @@ def test_labels_that_cannot_be_used(tmp_path, photos):
         (b'{"labels": [["a.png", "x"]], "label_names": ["x", "y"]}', "label_names must be"),
         (b"file,label\n", "hold no labels"),
         (b"", r"labels\.json is empty"),
-        (b"PK\x03\x04", r"labels\.json is a spreadsheet"),
+        (b"PK\x03\x04", r"labels\.json is a zip file: unpack it"),
     ]:
         path = tmp_path / ("labels.json" if content is not None else "no.json")
         if content is not None:

@@ -129,7 +129,7 @@ def test_labels_of_other_data_sets_are_not_passed_over_silently(tmp_path, capsys
     assert words in err and "its labels are not read" in err and err.count("\n") == 1
     images_source(str(tmp_path), labels="none")
     assert capsys.readouterr().err == ""
-    (tmp_path / "dataset.json").write_text(json.dumps({"labels": [[names[-1], 0]]}))
+    (tmp_path / "dataset.json").write_text(json.dumps({"labels": [[names[1], 0]]}))
     images_source(str(tmp_path))
     assert capsys.readouterr().err == ""
 

@@ -156,11 +156,21 @@ def _open_zip(path: str) -> Archive:
         raise UserError(f"archive {path} is broken: its entries overlap, as only a bomb's do")
     # The place is the number, since several entries may have the same name.
     entries = (
-        (plain_name(entry.filename), [entry.file_size, number])
+        (plain_name(_zip_name(entry)), [entry.file_size, number])
         for number, entry in enumerate(listed)
         if not entry.filename.endswith(("/", "\\"))  # Windows writes "folder\" into zip files
     )
     return Archive(path, entries, lambda number: archive.read(listed[number]))
+
+
+def _zip_name(entry: zipfile.ZipInfo) -> str:
+    """The name of an entry; macOS writes UTF-8 without the mark that says so."""
+    if not entry.flag_bits & 0x800:
+        try:
+            return entry.filename.encode("cp437").decode("utf-8")
+        except UnicodeError:
+            pass
+    return entry.filename
 
 
 def _open_tar(path: str) -> Archive:

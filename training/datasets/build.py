@@ -65,6 +65,7 @@ class Output:
             pictures, which must then all be the same.
         transform: how a picture is fitted to the size: one of TRANSFORMS.
         margin: added to boxes on each side, as a fraction of their size.
+        min_size: leave out pictures whose shorter side is smaller.
         strict: stop at the first picture that cannot be read, rather than skip it.
         max_images: use at most so many of the pictures, in the stored order.
         dedupe: leave out pictures that look like an earlier one to the last bit.
@@ -84,6 +85,7 @@ class Output:
     height: int | None = None
     transform: str = "center-crop"
     margin: float = 0.0
+    min_size: int = 1
     strict: bool = False
     max_images: int | None = None
     dedupe: bool = False
@@ -214,6 +216,7 @@ class _Build:
             self.source.channels,
             margin=output.margin,
             exact=output.size is None,
+            min_size=output.min_size,
         )
         convert = _Converter(self.source, output, fit, len(self.levels), self.reader)
         with closing(map_in_order(convert, (self.items[i] for i in part), output.workers)) as done:
@@ -293,7 +296,8 @@ class _Build:
             print(f"skipped {skipped - MAX_NAMED} more: see {path}", file=sys.stderr)
         text = f"{output.tfrecord_dir}: {self.count} images of {self.width}x{self.height}, "
         if self.labels.classes:
-            text += f"{len(self.labels.classes)} classes, "
+            count = len(self.labels.classes)
+            text += f"{count} {'class' if count == 1 else 'classes'}, "
         if output.dedupe:
             text += f"{self.duplicates} duplicates left out, "
         ignored = self.profiles.total() - self.profiles["converted"]
@@ -352,7 +356,9 @@ class _Labels:
 
     def __init__(self, source: Source, items: ItemList):
         in_use = items.classes
-        self.classes = list(source.classes) if in_use and source.classes else in_use
+        # Rows of ones and zeros have classes too, where pictures are in several.
+        is_named = source.classes and (in_use or len(source.classes) == items.row_size)
+        self.classes = list(source.classes) if is_named else in_use
         self._names = [str(source.label_names.get(label, label)) for label in self.classes]
         self._dense = {label: i for i, label in enumerate(self.classes)}
         self._row_size = items.row_size

@@ -25,7 +25,7 @@ from dnnlib.system import Busy, locked_file
 from dnnlib.util import one_line
 from training.datasets import ebay_api
 from training.datasets.ebay_api import BrowseApi, QuotaUsedUp, Search
-from training.datasets.ebay_listings import picture_problem, show_picture
+from training.datasets.ebay_listings import larger, picture_problem, show_picture
 
 TABLE = "listings.jsonl"
 IMAGES = "images"
@@ -36,7 +36,6 @@ RIGHTS = (
 )
 _MAX_NAMED = 20  # Failed downloads named on the screen.
 _PICTURE_ID = re.compile(r"/images/g/([^/]+)/")
-_SIZE = re.compile(r"/s-l\d+(?=\.\w+$)")
 
 
 def fetch_ebay(
@@ -246,8 +245,7 @@ def _rows(item: dict[str, Any], search: Search) -> list[dict[str, Any]]:
     rows = {}
     for url in urls:
         if isinstance(url, str) and url:
-            # All sizes of a picture have the same address but for the number: the longest side.
-            large = _SIZE.sub("/s-l1600", url)
+            large = larger(url)
             match = _PICTURE_ID.search(large)
             picture = {"image": f"{IMAGES}/{file_of(large)}", "image_url": large}
             picture_id = match[1] if match else large

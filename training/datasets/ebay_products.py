@@ -66,8 +66,12 @@ def products_source(root: str, labels: str = "super-class", partition: str = "al
 
 def _lists(root: str, partition: str) -> list[str]:
     """The files that list a partition."""
-    if partition == "all" and os.path.isfile(os.path.join(root, _FILES["info"])):
-        return [_FILES["info"]]
+    info = os.path.join(root, _FILES["info"])
+    if partition == "all" and os.path.isfile(info):
+        # Copies circulate whose info file has only the names of columns.
+        others = any(os.path.isfile(os.path.join(root, _FILES[p])) for p in ("train", "test"))
+        if not others or any(row is not None for _, row in _rows(info)):
+            return [_FILES["info"]]
     files = [_FILES[part] for part in (("train", "test") if partition == "all" else (partition,))]
     missing = [file for file in files if not os.path.isfile(os.path.join(root, file))]
     if missing:

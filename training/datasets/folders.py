@@ -27,7 +27,7 @@ class Folder:
 
     root: str
     names: Lookup
-    skipped: list[dict[str, str]] = field(default_factory=list)
+    skipped: list[dict[str, str]] = field(default_factory=Skipped)
     is_folder = True
 
     def read(self, item: Item) -> str:

@@ -1,75 +1,123 @@
 """Pictures of a folder or an archive (`create_from_images`), with labels from where people keep
-them: folder names, a `dataset.json` as the PyTorch repositories have it, or a CSV table.
+them: folder names, or a file, see `labels`.
 """
 
 from __future__ import annotations
 
-import json
 import os
+import stat
 import sys
+import unicodedata
 from collections.abc import Iterator
 from contextlib import nullcontext
+from dataclasses import replace
 
 from dnnlib import UserError
-from dnnlib.util import one_line, printable
+from dnnlib.util import printable
 from training.datasets.archives import open_archive
 from training.datasets.build import Output, build
+from training.datasets.classes import check_missing, split_mode, with_counts
 from training.datasets.folders import open_folder
-from training.datasets.items import Item, Label, Lookup, Source
+from training.datasets.items import Item, Lookup, Source
+from training.datasets.labels import LabelOptions, add_labels
 from training.datasets.passed_over import OtherDataset, other_dataset
-from training.datasets.tables import class_of, first_character, open_table
 
-DATASET_JSON = "dataset.json"
-# Usual names of columns in small letters without punctuation, the best first.
-_FILE_COLUMNS = ("file", "filename", "image", "imagename", "name", "path")
-_LABEL_COLUMNS = ("label", "class", "category", "labels", "categoryname")
-_LARGEST_NUMBER = 3.4e38  # labels are stored as float32
+# The first that is there counts: NVIDIA's, and Hugging Face's.
+LABEL_FILES = ("dataset.json", "metadata.jsonl", "metadata.csv", "metadata.parquet")
 
 
-def create_from_images(output: Output, image_dir: str, labels: str = "auto") -> None:
+def create_from_images(
+    output: Output, image_dir: str, labels: str = "auto", options: LabelOptions | None = None
+) -> None:
     """Converts all pictures of a folder and the folders in it, or of a zip or tar file.
 
     Args:
         output: The dataset to make.
         image_dir: Folder or archive of pictures, of any size, mode and format that Pillow reads.
-        labels: "none"; "folders" for the names of the folders directly in `image_dir`; a JSON or
-            CSV file, looked for in `image_dir` too; "auto" for its dataset.json where there is one.
+        labels: "none"; "folders" for the names of the folders directly in `image_dir`; a JSON file
+            or a table, looked for in `image_dir` too, with ":multi" or ":single" behind it, see
+            `LabelOptions`; "auto" for the first of LABEL_FILES that is there and has labels.
+        options: How a file of labels is read.
 
     Raises:
         UserError: No pictures, none readable, labels do not fit, or the dataset cannot be written.
     """
     output.check()
-    build(images_source(image_dir, labels), output)
+    options = options or LabelOptions()
+    source = images_source(image_dir, labels, options)
+    if "rows" in source.facts:
+        rows, missing = source.facts["rows"], source.facts["missing"]
+        check_missing(missing, rows, source.facts["labels"], options.allow_missing)
+    build(source, output)
 
 
-def images_source(image_dir: str, labels: str = "auto") -> Source:
+def images_source(
+    image_dir: str, labels: str = "auto", options: LabelOptions | None = None
+) -> Source:
     """The pictures of a folder or an archive in the order of their names; see above."""
     pictures = open_folder(image_dir) if os.path.isdir(image_dir) else open_archive(image_dir)
     other = other_dataset(pictures.paths())
     if not len(pictures.names):
         where = f"{image_dir}{' or its folders' * pictures.is_folder}"
         raise UserError(f"no image files in {where}{_instead(other, pictures.skipped)}")
-    if other and labels == "auto" and not pictures.has(DATASET_JSON):
+    if other and labels == "auto" and not any(map(pictures.has, LABEL_FILES)):
         print(f"note: {image_dir} is like {other.said}", file=sys.stderr)
+    options = options or LabelOptions()
     facts = {"source": os.path.abspath(image_dir)}
     source = Source((), pictures.read, facts, skipped=pictures.skipped)
     if labels == "auto":
-        labels = DATASET_JSON if pictures.has(DATASET_JSON) else "none"
+        labels = next((name for name in LABEL_FILES if pictures.has(name)), "none")
+    labels, mode = split_mode(labels)
+    if labels in ("none", "folders"):
+        _refuse_options(labels, mode, options)
     if labels == "none":
         source.items = map(Item, pictures.names)
         return source
     facts["labels"] = labels
     if labels == "folders":
-        source.items = _items_by_folder(pictures.names, source)
+        source.items = with_counts(_items_by_folder(pictures.names, source), source, labels)
         return source
     where = pictures.file(labels) if pictures.has(labels) else nullcontext(labels)
     with where as path:
-        table, names = _label_table(path, labels, source)
-    # A list of names means classes 0, 1, ... even where no picture is in one of them.
-    source.label_names = dict(enumerate(names))
-    source.classes = range(len(names)) or None
-    source.items = _items_by_table(pictures.names, table, labels, source)
+        _check_readable(path, labels)
+        options = replace(options, mode=mode)
+        if mode is not None:
+            facts["label_mode"] = mode
+        add_labels(source, pictures.names, path, labels, options)
     return source
+
+
+def _refuse_options(labels: str, mode: str | None, options: LabelOptions) -> None:
+    """Options for files of labels have no effect without one."""
+    given = {
+        f"--labels={labels}:{mode}": mode,
+        "--file-column": options.file_column,
+        "--label-column": options.label_column,
+        "--table-encoding": options.encoding,
+    }
+    for option, value in given.items():
+        if value is not None:
+            raise UserError(f"{option} is for a file of labels: name it with --labels=FILE")
+
+
+def _check_readable(path: str, labels: str) -> None:
+    """Refuses a file of labels that is not there, or that one might wait for."""
+    reason = None
+    try:
+        mode = os.stat(path).st_mode
+        if not stat.S_ISREG(mode):
+            reason = "Is a directory" if stat.S_ISDIR(mode) else "not a regular file"
+        else:
+            with open(path, "rb"):
+                pass
+    except OSError as error:
+        reason = error.strerror or str(error)
+    except ValueError as error:
+        reason = str(error)
+    if reason is not None:
+        raise UserError(
+            f"--labels={labels}: {reason}; use none, folders, or a JSON file or a table"
+        )
 
 
 def _instead(other: OtherDataset | None, skipped: list[dict[str, str]]) -> str:
@@ -87,115 +135,7 @@ def _items_by_folder(names: Lookup, source: Source) -> Iterator[Item]:
     for name in names:
         folder, slash, _ = name.partition("/")
         if slash:
-            yield Item(name, folder)
+            yield Item(name, unicodedata.normalize("NFC", folder))
         else:
             reason = "it is not in a sub-folder, so has no label"
             source.skipped.append({"file": name, "reason": reason})
-
-
-def _items_by_table(names: Lookup, table: Lookup, labels: str, source: Source) -> Iterator[Item]:
-    found = False
-    for name in names:
-        label = table.get(name)
-        listed = label is not None or name in table
-        found = found or listed
-        if label is None:
-            reason = f"its label in {labels} is empty" if listed else f"it is not in {labels}"
-            source.skipped.append({"file": name, "reason": f"{reason}, so has no label"})
-        else:
-            yield Item(name, tuple(label) if isinstance(label, list) else label)
-    if not found:
-        raise UserError(
-            f"no picture is in the labels: {labels} names '{printable(next(iter(table)))}', "
-            f"{source.facts['source']} holds '{printable(next(iter(names)))}'"
-        )
-
-
-def _label_table(path: str, labels: str, source: Source) -> tuple[Lookup, list[str]]:
-    """{name of a picture: label} of a JSON or CSV file, and the names of classes in it.
-
-    Args:
-        path: the file.
-        labels: what the user calls it, for messages.
-        source: told of rows that cannot be read.
-    """
-    names: list[str] = []
-    try:
-        with open(path, "rb"):
-            pass
-    except OSError as error:
-        raise UserError(
-            f"--labels={labels}: {error.strerror}; use none, folders, or a JSON or CSV file"
-        ) from error
-    if first_character(path, labels)[0] in ("{", "["):
-        try:
-            with open(path, "rb") as file:
-                content = json.loads(file.read())
-        except (ValueError, RecursionError) as error:
-            raise UserError(f"labels {labels} are not readable: {one_line(error)}") from error
-        table = Lookup(_json_labels(content, labels))
-        names = _class_names(content, table, labels)
-    else:
-        table = Lookup(_csv_labels(path, labels, source))
-    if not len(table):
-        raise UserError(f"labels {labels} hold no labels")
-    return table, names
-
-
-def _json_labels(content: object, where: str) -> Iterator[tuple[str, Label]]:
-    """Of {"labels": [[name, label], …]}, or {"labels": {name: label}}."""
-    pairs = content.get("labels") if isinstance(content, dict) else None
-    pairs = list(pairs.items()) if isinstance(pairs, dict) else pairs
-    if not isinstance(pairs, list):
-        raise UserError(f'labels {where}: expected {{"labels": [["file name", label], ...]}}')
-    sizes = set()
-    for pair in pairs:
-        name, label = pair if isinstance(pair, (list, tuple)) and len(pair) == 2 else (None, None)
-        numbers = isinstance(label, list) and label and all(map(_is_number, label))
-        sizes.add(len(label) if numbers else 0)
-        is_class = (isinstance(label, int) and not isinstance(label, bool)) or (
-            isinstance(label, str) and label.strip()
-        )
-        if not isinstance(name, str) or not (is_class or numbers) or len(sizes) > 1:
-            raise UserError(
-                f"labels {where}: {one_line(json.dumps(pair), 80)} is no pair of a file name and a "
-                "class or a row of numbers, as long as the others"
-            )
-        yield name.replace("\\", "/"), label
-
-
-def _class_names(content: dict, table: Lookup, where: str) -> list[str]:
-    """The names of classes 0, 1, … that `extract` writes, or none."""
-    names = content.get("label_names") or []
-    labels = [table.get(name) for name in table] if names else []
-    if not isinstance(names, list) or not all(
-        isinstance(label, int) and 0 <= label < len(names) for label in labels
-    ):
-        raise UserError(f"labels {where}: label_names must be a list with a name for each class")
-    return [str(name) for name in names]
-
-
-def _is_number(value: object) -> bool:
-    """Whether a value of a row is a finite number; NaN is not."""
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return is_number and -_LARGEST_NUMBER <= value <= _LARGEST_NUMBER
-
-
-def _csv_labels(path: str, labels: str, source: Source) -> Iterator[tuple[str, Label | None]]:
-    """Of a table with or without names of columns: else the first two are file and label."""
-
-    def left_out(number: int, reason: str) -> None:
-        source.skipped.append({"file": f"{labels}:{number}", "reason": reason})
-
-    table = open_table(path, labels)
-    file_column = table.column("", None, _FILE_COLUMNS)
-    label_column = table.column("", None, _LABEL_COLUMNS)
-    if file_column is None or label_column is None:
-        table = table.without_names()
-        file_column, label_column = "0", "1"
-    for number, row in table.rows(left_out):
-        name = row.get(file_column, "").strip().replace("\\", "/")
-        if name:
-            yield name, class_of(row.get(label_column))
-        else:
-            left_out(number, "no file name")

@@ -191,6 +191,12 @@ class Lookup:
         row = self._find(key)
         return default if row is None else json.loads(row[0])
 
+    def add(self, key: str, value: Any) -> None:
+        """Adds a row, unless there is one for the key."""
+        query = "INSERT OR IGNORE INTO t VALUES (?, ?)"
+        with self._lock:
+            self._database.execute(query, (_key(key), json.dumps(value)))
+
     def items(self) -> Iterator[tuple[str, Any]]:
         """Keys and values, in the order of the keys."""
         rows = self._database.execute("SELECT key, value FROM t")

@@ -26,7 +26,9 @@ def plain_name(name: str) -> str:
 
 def is_hidden(name: str) -> bool:
     """Whether a plain name is that of a hidden file, or lies in a hidden folder."""
-    return any(part.startswith(".") or part.lower() in _JUNK for part in name.split("/"))
+    return not name or any(
+        part.startswith(".") or part.lower() in _JUNK for part in name.split("/")
+    )
 
 
 class PictureNames:

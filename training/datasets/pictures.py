@@ -48,6 +48,7 @@ class Fit:
         box: x1, y1, x2, y2 in pixels of the stored picture, to be cut out; None for all of it.
         margin: added to the box on each side, as a fraction of its width and height.
         exact: whether the picture must have this size already.
+        min_size: the shorter side of the picture that is needed; smaller ones are thumbnails.
     """
 
     height: int
@@ -57,6 +58,7 @@ class Fit:
     box: Box | None = None
     margin: float = 0.0
     exact: bool = False
+    min_size: int = 1
 
 
 @dataclass(frozen=True)
@@ -163,6 +165,8 @@ def fit_picture(image: Image.Image, fit: Fit) -> Fitted:
         width, height = upright_size(image)
         raise Unreadable(f"changed while it was read: it is {width}x{height} now")
     stored = image.size
+    if min(stored) < fit.min_size:
+        raise Unreadable(f"{stored[0]}x{stored[1]} is smaller than --min-size={fit.min_size}")
     area = _area(stored, fit.box, fit.margin)
     if image.format in ("JPEG", "MPO"):
         _decode_smaller(image, area, fit.height, fit.width, fit.transform)

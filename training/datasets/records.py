@@ -221,6 +221,8 @@ def find_dataset(tfrecord_dir: str, allow_part: bool = False) -> DatasetFiles:
         files = sorted(os.listdir(tfrecord_dir))
     except OSError as error:
         raise UserError(f"cannot open dataset folder {tfrecord_dir}: {error.strerror}") from error
+    # macOS puts ._NAME beside each file on disks of others.
+    files = [name for name in files if not name.startswith(".")]
     found = [match for match in map(_LEVEL_FILE.fullmatch, files) if match]
     if not found:
         raise UserError(

@@ -1,22 +1,27 @@
-"""Tables in files: CSV with any delimiter and encoding, or JSON lines. Read as streams."""
+"""Tables in files, read as streams: CSV with any delimiter and encoding, JSON, Parquet."""
 
 from __future__ import annotations
 
-import codecs
 import csv
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
 from dnnlib import UserError
+from dnnlib.file_kinds import KINDS, recognize
 from dnnlib.util import one_line
+from training.datasets.json_values import JsonReader
+from training.datasets.parquet import parquet_columns, parquet_rows
+from training.datasets.table_text import TableText, open_text
 
 # One cell may hold a description in HTML. More than this is a quote that is not closed.
 _LONGEST_CELL = 1 << 20
-_ROWS_FOR_COLUMNS = 1000  # objects of JSON lines whose keys are taken for the columns
+SAMPLE_ROWS = 1000  # that are looked at to tell which columns there are, and what they hold
+_TITLE_LINES = 20  # at most that may stand before the names of columns
+_PAGES = ("itemSummaries", "items", "products")  # lists of things in one JSON object, of APIs
 
 LeftOut = Callable[[int, str], None]  # called with a line's number and the reason
 
@@ -27,22 +32,27 @@ class Table:
 
     Attributes:
         path: of the file.
-        columns: their names, as in the file.
-        encoding: of the text.
-        delimiter: between cells; None for JSON lines.
-        has_names: whether the first line names the columns.
+        columns: their names, as in the file; "1", "2", ... where it has no names.
+        text: the file's text; None for Parquet.
+        delimiter: between cells; None for JSON and Parquet.
+        names_line: number of the line with the names of columns, or of the last one before rows.
+        is_lines: of JSON, whether each line is an object.
+        is_strict: whether rows with more cells than columns are left out; else these are taken for
+            a part of the last column, whose commas are not in quotes.
     """
 
     path: str
     columns: tuple[str, ...]
-    encoding: str
-    delimiter: str | None
-    has_names: bool = True
+    text: TableText | None = None
+    delimiter: str | None = None
+    names_line: int = 1
+    is_lines: bool = False
+    is_strict: bool = False
 
     def without_names(self) -> Table:
-        """The delimited table as one whose first line is a row; columns are "0", "1", ..."""
-        columns = tuple(str(number) for number in range(len(self.columns)))
-        return replace(self, columns=columns, has_names=False)
+        """The delimited table as one whose line of names is a row; columns are "1", "2", ..."""
+        columns = tuple(str(number) for number in range(1, len(self.columns) + 1))
+        return replace(self, columns=columns, names_line=self.names_line - 1)
 
     def column(self, option: str, name: str | None, usual: tuple[str, ...]) -> str | None:
         """The column of a name, or the first of the usual ones; None if there is none.
@@ -52,16 +62,21 @@ class Table:
         Raises:
             UserError: There is no column `name`, which `option` asks for.
         """
+        if name is None:
+            return next(iter(self.known(usual)), None)
         if name in self.columns:
             return name
-        known: dict[str, str] = {}
         for column in self.columns:
-            known.setdefault(_plain(column), column)
-        if name is None:
-            return next((known[key] for key in usual if key in known), None)
-        if _plain(name) not in known:
-            raise UserError(f"{option}={name}: {self.path} has no such column: {self.listing}")
-        return known[_plain(name)]
+            if plain(column) == plain(name):
+                return column
+        raise UserError(f"{option}={name}: {self.path} has no such column: {self.listing}")
+
+    def known(self, usual: tuple[str, ...]) -> list[str]:
+        """The columns that have usual names, in the order of these."""
+        found: dict[str, str] = {}
+        for column in self.columns:
+            found.setdefault(plain(column), column)
+        return [found[key] for key in usual if key in found]
 
     @property
     def listing(self) -> str:
@@ -69,111 +84,103 @@ class Table:
         names = ", ".join(column or "(no name)" for column in self.columns)
         return f"its columns are {one_line(names, 400)}"
 
+    def sample(self) -> list[dict[str, Any]]:
+        """The first rows."""
+        return [row for _, row in islice(self.rows(_ignore), SAMPLE_ROWS)]
+
     def rows(self, left_out: LeftOut) -> Iterator[tuple[int, dict[str, Any]]]:
         """Numbers of lines, from 1, and the cells that are there by column.
+
+        Of a JSON list and of Parquet the number is that of the element.
 
         Args:
             left_out: Told of rows that cannot be read.
         """
-        with _open(self.path, self.encoding) as lines:
-            if self.delimiter is None:
-                yield from _json_rows(lines, left_out)
-            else:
-                yield from self._delimited_rows(lines, left_out)
+        if self.text is None:
+            yield from parquet_rows(self.path, self.path)
+        elif self.delimiter is not None:
+            yield from self._delimited_rows(self.text.lines(), left_out)
+        else:
+            read = _json_lines if self.is_lines else _json_list
+            yield from read(self.text, left_out)
 
-    def _delimited_rows(self, lines, left_out: LeftOut) -> Iterator[tuple[int, dict[str, Any]]]:
+    def _delimited_rows(
+        self, lines: Iterable[str], left_out: LeftOut
+    ) -> Iterator[tuple[int, dict[str, Any]]]:
         count = len(self.columns)
         for number, cells in _cells(lines, self.delimiter, left_out):
+            if number <= self.names_line or not any(cell.strip() for cell in cells):
+                continue
             while len(cells) > count and not cells[-1].strip():
                 cells.pop()
-            # Surplus cells are images of the last column, separated as the columns are.
+            if len(cells) > count and self.is_strict:
+                left_out(
+                    number,
+                    f"{len(cells)} cells for {count} columns: which is which cannot be told; put "
+                    f"cells that hold {self.delimiter!r} in quotes",
+                )
+                continue
             if len(cells) > count:
                 cells[count - 1 :] = [self.delimiter.join(cells[count - 1 :])]
-            is_names = number == 1 and self.has_names
-            if not is_names and any(cell.strip() for cell in cells):
-                row: dict[str, Any] = {}
-                for column, cell in zip(self.columns, cells, strict=False):
-                    row.setdefault(column, cell)  # Of columns with the same name, the first counts.
-                yield number, row
+            row: dict[str, Any] = {}
+            for column, cell in zip(self.columns, cells, strict=False):
+                row.setdefault(column, cell)  # Of columns with the same name, the first counts.
+            yield number, row
 
 
-def open_table(path: str, title: str | None = None) -> Table:
+def open_table(
+    path: str, title: str | None = None, encoding: str | None = None, known: Iterable[str] = ()
+) -> Table:
     """Finds out what kind of table a file is, and its columns.
 
     Args:
         path: The file.
         title: What messages call it; None: by its path.
+        encoding: Of its text; None: is found out.
+        known: Usual names of columns, as by `plain`: a first line with one of them is no title.
 
     Raises:
         UserError: It is none, or cannot be read.
     """
     title = path if title is None else title
-    begin, encoding = first_character(path, title)
+    if is_parquet(path, title):
+        return parquet_table(path)
+    return text_table(open_text(path, title, encoding), known)
+
+
+def is_parquet(path: str, title: str) -> bool:
+    """Whether a file is a Parquet table. Raises UserError if it cannot be read."""
     try:
-        if begin in ("{", "["):
-            columns, delimiter = _json_columns(path, title, encoding, begin), None
-        else:
-            columns, delimiter = _delimited_columns(path, title, encoding)
-    except OSError as error:
-        raise UserError(f"cannot read the table {title}: {error.strerror or error}") from error
-    return Table(path, tuple(columns), encoding, delimiter)
-
-
-def first_character(path: str, title: str) -> tuple[str, str]:
-    """The first character of a file that is no blank, or "", and the encoding of its text.
-
-    Raises:
-        UserError: It cannot be read, or is a spreadsheet.
-    """
-    try:
-        encoding = _encoding(path, title)
-        with _open(path, encoding) as lines:
-            return next((line for line in lines if line.strip()), "").lstrip()[:1], encoding
+        return recognize(path) is KINDS["parquet"]
     except OSError as error:
         raise UserError(f"cannot read the table {title}: {error.strerror or error}") from error
 
 
-def class_of(cell: object) -> int | str | None:
-    """The class that a cell names, or None; numbers stay numbers, since their order is 2, 10."""
-    text = "" if cell is None else " ".join(str(cell).split())
-    return int(text) if text.isdecimal() and len(text) < 19 else text or None
+def parquet_table(path: str) -> Table:
+    """The table in a Parquet file."""
+    return Table(path, tuple(parquet_columns(path, path)))
 
 
-def _encoding(path: str, title: str) -> str:
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    with open(path, "rb") as file:
-        head = file.read(4)
-        if head.startswith(b"PK"):
-            raise UserError(
-                f"{title} is a spreadsheet or a zip file: export it as CSV, or unpack it"
-            )
-        if head.startswith(codecs.BOM_UTF8):
-            return "utf-8-sig"
-        if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-            return "utf-16"
-        file.seek(0)
-        try:
-            while chunk := file.read(1 << 20):
-                decoder.decode(chunk)
-            decoder.decode(b"", final=True)
-        except UnicodeDecodeError:
-            return "cp1252"  # As spreadsheet programs save CSV files on Windows.
-    return "utf-8"
+def text_table(text: TableText, known: Iterable[str] = ()) -> Table:
+    """The table in a text; see `open_table`."""
+    with text.open() as file:
+        begin = JsonReader(file).peek()
+    return _json_table(text) if begin in ("{", "[") else _delimited_table(text, frozenset(known))
 
 
-def _open(path: str, encoding: str):
-    # csv sees to the ends of lines itself, since cells may have some.
-    return open(path, encoding=encoding, errors="replace", newline="")
+def plain(name: str) -> str:
+    """A name of a column in small letters without blanks and punctuation, nor `g:` of Google's."""
+    return re.sub(r"[\W_]+", "", name.removeprefix("g:")).lower()
 
 
-def _plain(name: str) -> str:
-    return re.sub(r"[\W_]+", "", name).lower()
+def _ignore(number: int, reason: str) -> None:
+    """For rows that are looked at and read again later."""
 
 
 class _Lines:
     """Passes lines on to csv; `ended` after the last one."""
 
-    def __init__(self, lines):
+    def __init__(self, lines: Iterable[str]):
         self._lines = lines
         self.ended = False
 
@@ -183,7 +190,9 @@ class _Lines:
         self.ended = True
 
 
-def _cells(lines, delimiter: str, left_out: LeftOut) -> Iterator[tuple[int, list[str]]]:
+def _cells(
+    lines: Iterable[str], delimiter: str, left_out: LeftOut
+) -> Iterator[tuple[int, list[str]]]:
     """Records of a delimited file, with the number of the line on which each begins."""
     # The limit is one of the process, and far too small for cells with many URLs or descriptions.
     csv.field_size_limit(_LONGEST_CELL)
@@ -205,44 +214,120 @@ def _cells(lines, delimiter: str, left_out: LeftOut) -> Iterator[tuple[int, list
             yield number, cells
 
 
-def _delimited_columns(path: str, title: str, encoding: str) -> tuple[list[str], str]:
-    with _open(path, encoding) as lines:
-        header = re.sub(r'"[^"]*"', "", next(lines, ""))
-    usual = "\t" if path.lower().endswith((".tsv", ".tab")) else ","
-    delimiter = max((usual, ",", "\t", ";", "|"), key=header.count)
-    with _open(path, encoding) as lines:
-        cells = next(_cells(lines, delimiter, lambda *_: None), (1, []))[1]
-    columns = [cell.strip() for cell in cells]
+def _delimited_table(text: TableText, known: frozenset[str]) -> Table:
+    before, separator, header = 0, None, ""
+    for line in islice(text.lines(), 1000):
+        name = re.fullmatch(r'\ufeff?\s*"?sep=(.)"?\s*', line, re.IGNORECASE)
+        if name:  # as Excel writes it
+            separator = name[1]
+        elif line.strip("\ufeff \t\r\n,;") and not _is_info(line):
+            header = line
+            break
+        before += 1
+    # Names of columns may hold all of the delimiters in quotes or brackets.
+    header = re.sub(r'"[^"]*"|\([^()]*\)', "", header)
+    usual = "\t" if text.path.lower().endswith((".tsv", ".tab", ".tsv.gz")) else ","
+    delimiter = separator or max((usual, ",", "\t", ";", "|"), key=header.count)
+    records = _cells(text.lines(), delimiter, _ignore)
+    number, columns = _names(islice(records, before + _TITLE_LINES), before, known)
     if not any(columns):
-        raise UserError(f"the table {title} is empty: expected names of columns in the first line")
-    return columns, delimiter
-
-
-def _json_columns(path: str, title: str, encoding: str, begin: str) -> list[str]:
-    if begin == "[":
         raise UserError(
-            f"{title} is one JSON array: expected JSON lines, an object on each line, as made by "
-            "jq -c '.[]'"
+            f"the table {text.title} is empty: expected names of columns in the first line"
         )
+    return Table(text.path, columns, text, delimiter, number)
+
+
+def _names(
+    records: Iterable[tuple[int, list[str]]], before: int, known: frozenset[str]
+) -> tuple[int, tuple[str, ...]]:
+    """The record with the names of columns: the first, or after titles the first of several cells.
+
+    A report begins with its title, in one cell. A table of one column looks the same, but no
+    record in it has several, or the cell is a known name.
+    """
+    first: tuple[int, tuple[str, ...]] | None = None
+    for number, cells in records:
+        columns = tuple(cell.strip().lstrip("\ufeff").strip() for cell in cells)
+        if number <= before or not any(columns):
+            continue
+        is_title = sum(map(bool, columns)) == 1 and not known.intersection(map(plain, columns))
+        if not is_title:
+            # A row of a table whose only name is not known has as many cells, but for commas.
+            return (number, columns) if first is None or len(columns) > 1 else first
+        first = first or (number, columns)
+    return first or (1, ())
+
+
+def _is_info(line: str) -> bool:
+    """Whether it is a line of eBay's templates that stands before the names of columns."""
+    return line.lstrip('\ufeff" ').startswith(("#INFO", "Info,Version=", "Info>>>"))
+
+
+def _json_table(text: TableText) -> Table:
+    is_lines = _is_json_lines(text)
+    table = Table(text.path, (), text, is_lines=is_lines)
     columns: dict[str, None] = {}
-    with _open(path, encoding) as lines:
-        for _, row in islice(_json_rows(lines, lambda *_: None), _ROWS_FOR_COLUMNS):
-            columns.update(dict.fromkeys(row))
+    for row in table.sample():
+        columns.update(dict.fromkeys(row))
     if not columns:
-        raise UserError(f'{title}: expected JSON lines, an object like {{"image": …}} on each line')
-    return list(columns)
+        raise UserError(
+            f'{text.title}: expected JSON lines, an object like {{"image": …}} on each line, or a '
+            "list of objects"
+        )
+    return replace(table, columns=tuple(columns))
 
 
-def _json_rows(lines, left_out: LeftOut) -> Iterator[tuple[int, dict[str, Any]]]:
-    for number, line in enumerate(lines, 1):
-        if not line.strip("\ufeff \t\r\n"):
-            continue
+def _is_json_lines(text: TableText) -> bool:
+    """Whether the first line is an object, or is broken where the file is no JSON in any way."""
+    with text.open() as file:
+        first = next((line for line in text.lines() if line.strip("\ufeff \t\r\n")), "")
         try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            left_out(number, f"not JSON: {one_line(error, 100)}")
-            continue
-        if isinstance(row, dict):
-            yield number, row
-        else:
-            left_out(number, "not a JSON object")
+            return isinstance(json.loads(first.strip("\ufeff \t\r\n")), dict)
+        except (ValueError, RecursionError):
+            pass
+        reader = JsonReader(file)
+        if reader.peek() == "[":
+            return False
+        try:
+            reader.value()
+        except ValueError:
+            return True
+        return False
+
+
+def _json_lines(text: TableText, left_out: LeftOut) -> Iterator[tuple[int, dict[str, Any]]]:
+    for number, line in enumerate(text.lines(), 1):
+        line = line.strip("\ufeff \t\r\n")
+        if line:
+            try:
+                value = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                left_out(number, f"not JSON: {one_line(error, 100)}")
+                continue
+            yield from _objects(number, value, left_out)
+
+
+def _json_list(text: TableText, left_out: LeftOut) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The objects of a list, or objects one after the other, each on several lines."""
+    number = 0
+    with text.open() as file:
+        reader = JsonReader(file)
+        try:
+            while begin := reader.peek():
+                for value in reader.elements() if begin == "[" else (reader.value() for _ in "1"):
+                    number += 1
+                    yield from _objects(number, value, left_out)
+        except ValueError as error:
+            left_out(number + 1, f"not JSON, and the rest is lost: {one_line(error, 100)}")
+
+
+def _objects(number: int, value: object, left_out: LeftOut) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The object itself, or the things in a page that an API has given."""
+    if not isinstance(value, dict):
+        left_out(number, "not a JSON object")
+        return
+    page = next((value[key] for key in _PAGES if isinstance(value.get(key), list)), None)
+    if page is None or "itemId" in value or not all(isinstance(row, dict) for row in page):
+        yield number, value
+    else:
+        yield from ((number, row) for row in page)

@@ -81,11 +81,33 @@ def add_output_options(
         default="center-crop",
         help="how pictures get the proportions of the dataset (default: center-crop)",
     )
+    add(
+        "--min-size",
+        type=cli.integer(1),
+        default=1,
+        metavar="N",
+        help="leave out pictures whose shorter side has fewer pixels (default: 1; for tables of "
+        "listings 2, since shops have single pixels in place of pictures)",
+    )
     add("--strict", action="store_true", help="stop at a picture that is unreadable")
     add(
         "--dedupe", action="store_true", help="leave out pictures that are the same to the last bit"
     )
     add_record_options(sub)
+
+
+def add_table_options(sub: argparse.ArgumentParser) -> None:
+    """Options of commands that read tables of pictures."""
+    sub.add_argument(
+        "--table-encoding",
+        metavar="NAME",
+        help="of the table's text, like cp1252, mac_roman, shift_jis, gb18030 (default: found out)",
+    )
+    sub.add_argument(
+        "--allow-missing",
+        action="store_true",
+        help="go on although most of the pictures that the table names are missing",
+    )
 
 
 def add_shuffle(group, default: bool = True) -> None:

@@ -13,6 +13,7 @@ from training.datasets.commands.options import (
     add_dataset,
     add_output_options,
     add_record_options,
+    add_table_options,
     create,
 )
 
@@ -25,8 +26,16 @@ def add_commands(command: Callable) -> None:
 
 def create_from_images(args: argparse.Namespace) -> None:
     from training.datasets import images
+    from training.datasets.labels import LabelOptions
 
-    create(args, images.create_from_images, image_dir=args.image_dir, labels=args.labels)
+    options = LabelOptions(
+        args.file_column,
+        args.label_column,
+        args.table_encoding,
+        allow_missing=args.allow_missing,
+    )
+    importer = images.create_from_images
+    create(args, importer, image_dir=args.image_dir, labels=args.labels, options=options)
 
 
 def create_demo(args: argparse.Namespace) -> None:
@@ -50,9 +59,19 @@ def _add_images(command: Callable) -> None:
         default="auto",
         metavar="WHAT",
         help="none; folders: the names of the folders in IMAGE_DIR; or a JSON file as of the "
-        'PyTorch repositories, {"labels": [["a.png", 3], ...]}, or a CSV file with columns file '
-        "and label (default: IMAGE_DIR's dataset.json if there is one, else none)",
+        'PyTorch repositories, {"labels": [["a.png", 3], ...]}, or a table (CSV, TSV, JSON, '
+        "Parquet) with columns like file and label; FILE:multi for pictures in several classes, "
+        "FILE:single if each text is one class whatever is in it (default: IMAGE_DIR's "
+        "dataset.json or metadata.jsonl, .csv, .parquet if there is one, else none)",
     )
+    add = sub.add_argument
+    add(
+        "--file-column",
+        metavar="NAME",
+        help="column of files of a table (default: a known one)",
+    )
+    add("--label-column", metavar="NAME", help="column of labels (default: a known one)")
+    add_table_options(sub)
     add_output_options(sub)
 
 

@@ -9,7 +9,12 @@ import argparse
 from collections.abc import Callable
 
 from dnnlib import cli
-from training.datasets.commands.options import add_output_options, add_source, create
+from training.datasets.commands.options import (
+    add_output_options,
+    add_source,
+    add_table_options,
+    create,
+)
 
 
 def add_commands(command: Callable) -> None:
@@ -38,17 +43,24 @@ def create_from_deepfashion(args: argparse.Namespace) -> None:
 
 def create_from_ebay(args: argparse.Namespace) -> None:
     from training.datasets import ebay
+    from training.datasets.ebay_listings import ListingOptions
 
+    listing = ListingOptions(
+        args.image_column,
+        args.category_column,
+        args.image_path,
+        args.table_encoding,
+        args.download_dir,
+        args.allow_missing,
+    )
     create(
         args,
         ebay.create_from_ebay,
         root=args.root,
         labels=args.labels,
         partition=args.partition,
-        image_column=args.image_column,
-        category_column=args.category_column,
-        download_dir=args.download_dir,
         options=_download_options(args, allow_private=args.allow_private_addresses),
+        listing=listing,
     )
 
 
@@ -147,16 +159,16 @@ def _add_ebay(command: Callable) -> None:
     add_source(
         sub,
         "root",
-        "folder with Ebay_*.txt; or a table of listings (CSV, TSV, JSON lines) or a folder with "
-        "one, whose pictures are local files or URLs",
+        "folder with Ebay_*.txt; or a table of listings (CSV, TSV, JSON, pages of eBay's Browse "
+        "API, Parquet) or a folder with one, whose pictures are local files or URLs",
     )
     add = sub.add_argument
     add(
         "--labels",
         metavar="KIND",
         help="super-class, class or none of Stanford Online Products (default: super-class; class "
-        "has 22634 classes, which makes a large file); category or none of a table "
-        "(default: category)",
+        "has 22634 classes, which makes a large file); category, category:multi for pictures in "
+        "several, or none of a table (default: category)",
     )
     add(
         "--partition",
@@ -170,6 +182,12 @@ def _add_ebay(command: Callable) -> None:
         "separated by | ; or , or are a JSON list (default: by usual names, like image)",
     )
     add("--category-column", metavar="NAME", help="(default: by usual names, like category)")
+    add(
+        "--image-path",
+        metavar="PATH",
+        help="path of a picture with {} for what the image column holds, like images/{}.jpg",
+    )
+    add_table_options(sub)
     add(
         "--download-dir",
         type=cli.path,
@@ -185,6 +203,7 @@ def _add_ebay(command: Callable) -> None:
     )
     _add_download_options(sub)
     add_output_options(sub)
+    sub.set_defaults(min_size=2)
     sub = command(
         fetch_ebay,
         "Fetch the pictures of listings that eBay's Browse API finds, for create_from_ebay. Needs "

@@ -1,0 +1,352 @@
+"""Labels of create_from_images from files: which column, which class, which picture."""
+
+from __future__ import annotations
+
+import json
+import os
+import tracemalloc
+import unicodedata
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dnnlib import UserError
+from training.datasets import records
+from training.datasets.build import Output
+from training.datasets.cells import class_of
+from training.datasets.images import create_from_images, images_source
+from training.datasets.labels import LabelOptions
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return pictures(tmp_path / "photos", "a.png", "b.png", "c.png")
+
+
+def pictures(folder, *names):
+    for i, name in enumerate(names):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (20, 16), (30 * i, 0, 0)).save(folder / name)
+    return folder
+
+
+def listed(folder, labels="l.csv", text=None, **options):
+    """{name: label} and the source."""
+    if text is not None:
+        path = folder / labels.partition(":")[0]
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    source = images_source(str(folder), labels, LabelOptions(**options))
+    return {item.name: item.label for item in source.items}, source
+
+
+# Which column
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "image_path,split,label",
+        "img,price,category",
+        "image_id,width,class_name",
+        "class index,filepaths,labels",
+        "Label,id,Image Name",
+        "file_name,text,class_id",
+        "bild,Größe,label",
+    ],
+)
+def test_columns_are_known(folder, header, capsys):
+    names = header.split(",")
+    files = next(n for n in names if n.lower()[:3] in ("ima", "img", "fil", "bil"))
+    if "Image Name" in names:
+        files = "Image Name"
+    wanted = ("label", "category", "class_name", "labels", "class_id")
+    label = next(n for n in names if n.lower() in wanted)
+    rows = [
+        ",".join(f"{n}.png" if c == files else kind if c == label else str(7 * i) for c in names)
+        for i, (n, kind) in enumerate(zip("abc", ("dress", "shoe", "dress"), strict=True))
+    ]
+    found, source = listed(folder, text="\n".join([header, *rows]))
+    assert found == {"a.png": "dress", "b.png": "shoe", "c.png": "dress"}
+    assert source.facts["file_column"] == files and source.facts["label_column"] == label
+    out = capsys.readouterr().out
+    assert f"column {files}, labels in {label}" in out
+    assert "2 classes: dress (2), shoe (1)" in out
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "file,price,size\na.png,1,2\n",
+            r"known: name it with --label-column; .* file, pri",
+        ),
+        ("file,label,class\na.png,x,y\n", "label and class could both hold the labels"),
+        ("x,y,label\n1,2,3\n", "no column of files is known: name it with --file-column"),
+        ("a.png,1,dress\nb.png,2,hat\n", "by its number, 1 to 3, with --label-column"),
+        ("1,2\n2,1\n", "--file-column"),
+    ],
+)
+def test_columns_are_asked_for(folder, text, message):
+    with pytest.raises(UserError, match=message):
+        listed(folder, text=text)
+
+
+def test_columns_are_named(folder):
+    text = "x;file;label;Art\nb;a.png;1;Kleid\na;b.png;2;Hut\n"
+    found, _ = listed(folder, text=text, label_column="art")
+    assert found == {"a.png": "Kleid", "b.png": "Hut"}
+    found, _ = listed(folder, text=text, file_column="x", label_column="Art")
+    assert found == {"b.png": "Kleid", "a.png": "Hut"}
+    found, _ = listed(folder, text="1,a.png,hat\n2,b.png,cap\n", label_column="3")
+    assert found == {"a.png": "hat", "b.png": "cap"}
+    with pytest.raises(UserError, match=r"--label-column=kind: .*no such column: its columns"):
+        listed(folder, text=text, label_column="kind")
+    for options in ({"label_column": "x"}, {"file_column": "x"}, {"encoding": "cp1252"}):
+        with pytest.raises(UserError, match="is for a file of labels: name it with --labels=FILE"):
+            listed(folder, "folders", **options)
+    with pytest.raises(UserError, match="--labels=folders:multi is for a file"):
+        listed(folder, "folders:multi")
+
+
+def test_numbers_of_classes_are_not_taken_for_names_of_pictures(tmp_path):
+    folder = pictures(tmp_path / "p", "0.png", "1.png", "2.png")
+    found, _ = listed(folder, text="file,label\n2.png,0\n0.png,1\n")
+    assert found == {"2.png": 0, "0.png": 1}
+
+
+# NVIDIA's and Hugging Face's files
+
+
+def test_null_means_no_labels(folder, tmp_path, capsys):
+    (folder / "dataset.json").write_text('{"labels": null}')
+    with zipfile.ZipFile(tmp_path / "d.zip", "w") as file:
+        for name in os.listdir(folder):
+            file.write(folder / name, name)
+    for source in (folder, tmp_path / "d.zip"):
+        found, facts = listed(source, "auto")
+        assert set(found.values()) == {None} and facts.facts["labels"] == "none"
+        assert "there are no labels" in capsys.readouterr().out
+
+
+def test_hugging_face_metadata_is_found(folder):
+    rows = [{"file_name": f"{n}.png", "text": "x", "label": f"Kind {n}"} for n in "ab"]
+    (folder / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    assert listed(folder, "auto")[0] == {"a.png": "Kind a", "b.png": "Kind b"}
+    array = json.dumps(rows, indent=1)
+    assert listed(folder, "m.json", array)[0] == {"a.png": "Kind a", "b.png": "Kind b"}
+    os.remove(folder / "metadata.jsonl")
+    (folder / "metadata.csv").write_text("file_name,label\nc.png,x\n")
+    assert listed(folder, "auto")[0] == {"c.png": "x"}
+
+
+def test_parquet(folder):
+    arrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    table = arrow.table({"file_name": ["a.png", "b.png"], "label": [1, 0]})
+    facts = {"info": {"features": {"label": {"names": ["hat", "dress"], "_type": "ClassLabel"}}}}
+    parquet.write_table(
+        table.replace_schema_metadata({"huggingface": json.dumps(facts)}), folder / "l.parquet"
+    )
+    assert listed(folder, "l.parquet")[0] == {"a.png": "dress", "b.png": "hat"}
+    (folder / "broken.parquet").write_bytes(b"PAR1" + bytes(300) + b"PAR1")
+    with pytest.raises(UserError, match=r"the Parquet table .*broken\.parquet is damaged"):
+        listed(folder, "broken.parquet")
+
+
+def test_a_long_dataset_json_is_read_as_a_stream(folder):
+    pairs = [["a.png", 1], *([f"{i}.png", 2] for i in range(6_000)), ["b.png", 0]]
+    text = '{"label_names": ["x", "y", "z"], "labels": %s}' % json.dumps(pairs)  # noqa: UP031
+    tracemalloc.start()
+    found, source = listed(folder, "d.json", text)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 3_000_000  # most of it the names of 5,000 rows that are left out
+    assert found == {"a.png": 1, "b.png": 0} and source.facts["missing"] == 6_000
+    assert len(source.skipped) + source.skipped.unnamed == 6_001  # and c.png
+
+
+# Which class
+
+
+def test_text_keeps_its_identity(folder):
+    pictures(folder, "e.png")
+    codes = dict(zip(("a.png", "b.png", "c.png", "e.png"), ("0", "00", "7", "007"), strict=True))
+    text = "file,label\n" + "".join(f"{name},{code}\n" for name, code in codes.items())
+    assert listed(folder, text=text)[0] == {
+        "a.png": 0,
+        "b.png": "00",
+        "c.png": 7,
+        "e.png": "007",
+    }
+
+
+@pytest.mark.parametrize(
+    ("cell", "expected"),
+    [
+        (" Home  &amp;\n Garden ", "Home & Garden"),
+        ("Men&#39;s", "Men's"),
+        ("black&white", "black&white"),
+        ("shirts&notes", "shirts&notes"),
+        (unicodedata.normalize("NFD", "Röcke"), "Röcke"),
+        ("10", 10),
+        ("-1", "-1"),
+        (-1, -1),
+        ("٣", "٣"),
+        ("1.0", "1.0"),
+        ("9" * 30, "9" * 30),
+        ("nan", None),
+        (float("nan"), None),
+        (float("-inf"), None),
+        ("", None),
+        (None, None),
+        ("Infinity", "Infinity"),
+        ("Nan Goldin", "Nan Goldin"),
+    ],
+)
+def test_classes(cell, expected):
+    assert class_of(cell) == expected and type(class_of(cell)) is type(expected)
+
+
+def test_numbers_that_are_not_finite_are_no_labels(folder):
+    found, source = listed(folder, text="file,label\na.png,nan\nb.png,-inf\nc.png,3\n")
+    assert found == {"c.png": 3}
+    assert [entry["file"] for entry in source.skipped] == ["a.png", "b.png"]
+    assert "is no finite number" in source.skipped[0]["reason"]
+    for number in ("NaN", "Infinity", "-Infinity", "[0.5, NaN]"):
+        with pytest.raises(UserError, match="finite numbers"):
+            listed(folder, "d.json", '{"labels": [["a.png", %s]]}' % number)  # noqa: UP031
+
+
+# Several labels
+
+
+CONTRADICTORY = [
+    ("d.csv", "filename,class,xmin\na.png,shirt,0\na.png,hat,9\nb.png,hat,1\nb.png,hat,2\n"),
+    ("d.json", '{"labels": [["a.png", "shirt"], ["a.png", "hat"], ["b.png", "hat"]]}'),
+    ("d.jsonl", '{"file": "a.png", "label": "shirt"}\n{"file": "./a.png", "label": "hat"}\n'),
+]
+
+
+@pytest.mark.parametrize(("name", "text"), CONTRADICTORY)
+def test_rows_that_contradict_each_other(folder, name, text):
+    words = r"gives 1 picture several labels .* a\.png \(shirt, hat\).*--labels=d.*:multi"
+    with pytest.raises(UserError, match=words):
+        listed(folder, name, text)
+    found, source = listed(folder, f"{name}:multi", text)
+    assert source.classes == ["hat", "shirt"] and found["a.png"] == (1.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ["shirt|blue", "hat|blue", "hat"],
+        ["shirt;blue", "hat;blue", "hat"],
+        ['"shirt,blue"', '"hat,blue"', "hat"],
+        ['"shirt, blue"', '"hat, blue"', '"hat, shirt"'],
+        ['"[""shirt"", ""blue""]"', '"[""hat"", ""blue""]"', "hat"],
+        ["\"['shirt', 'blue']\"", "\"['hat', 'blue']\"", "hat"],
+    ],
+)
+def test_several_labels_in_a_cell(folder, cells):
+    text = "file,label\n" + "".join(f"{n}.png,{c}\n" for n, c in zip("abc", cells, strict=True))
+    with pytest.raises(UserError, match=r"--labels=l\.csv:multi .*:single"):
+        listed(folder, text=text)
+    found, source = listed(folder, "l.csv:multi", text)
+    assert source.classes == ["blue", "hat", "shirt"]
+    assert found["a.png"] == (1.0, 0.0, 1.0) and found["b.png"] == (1.0, 1.0, 0.0)
+    assert len(set(listed(folder, "l.csv:single", text)[0].values())) >= 2
+
+
+def test_names_with_commas_are_one_class(folder):
+    text = 'file,label\na.png,"Clothing, Shoes & Jewelry"\nb.png,Clothing\nc.png,"3,5 cm"\n'
+    found, _ = listed(folder, text=text)
+    assert found["a.png"] == "Clothing, Shoes & Jewelry" and found["c.png"] == "3,5 cm"
+
+
+def test_a_dataset_of_several_labels(folder, tmp_path, capsys):
+    (folder / "l.csv").write_text("file,label\na.png,x|y\nb.png,\nc.png,y\ngone.png,x\n")
+    output = Output(str(tmp_path / "ds"), resolution=16, shuffle=False)
+    create_from_images(output, str(folder), "l.csv:multi")
+    dataset = records.find_dataset(output.tfrecord_dir)
+    np.testing.assert_array_equal(records.read_labels(dataset), [[1, 1], [0, 1]])
+    manifest = records.read_manifest(dataset)
+    assert manifest["label_names"] == ["x", "y"] and manifest["label_mode"] == "multi"
+    assert manifest["found"] == manifest["images"] + len(manifest["skipped"]) == 4
+    assert "2 classes: x (1), y (2)" in capsys.readouterr().out
+
+
+# Which picture
+
+
+def test_names_in_every_form(tmp_path):
+    folder = pictures(tmp_path / "shop", "x/a.png", "x/B.JPG", "y/a.png", "00123.jpg", "9.png")
+    os.rename(folder / "9.png", folder / (unicodedata.normalize("NFD", "grün") + ".png"))
+    for name, picture in {
+        "./x/a.png": "x/a.png",
+        "x\\a.png": "x/a.png",
+        "/x//a.png": "x/a.png",
+        f"{folder}/x/a.png": "x/a.png",
+        "C:\\me\\shop\\y\\a.png": "y/a.png",
+        "/kaggle/input/shop/y/a.png": "y/a.png",
+        "shop/x/a.png": "x/a.png",
+        "X/A.PNG": "x/a.png",
+        "b.jpg": "x/B.JPG",
+        "b": "x/B.JPG",
+        "00123": "00123.jpg",
+        "y/a": "y/a.png",
+        "grün.png": unicodedata.normalize("NFD", "grün") + ".png",
+    }.items():
+        found, source = listed(folder, text=f"file,label\n{name},k\n")
+        assert found == {picture: "k"}, name
+        assert source.facts["missing"] == 0
+    for name, reason in (
+        ("a.png", "could be several pictures"),
+        ("123", "is not among"),
+        ("a.jpg", "is not among"),
+        ("../a.png", "is not among"),
+    ):
+        text = f"file,label\n{name},k\n00123.jpg,z\n"
+        found, source = listed(folder, text=text)
+        assert found == {"00123.jpg": "z"}, name
+        assert source.skipped[0]["file"] == "l.csv:2" and reason in source.skipped[0]["reason"]
+
+
+def test_rows_of_another_folder_name_no_pictures(tmp_path):
+    """test/1.png is not train/1.png, though the folder given is train."""
+    folder = pictures(tmp_path / "train", "1.png", "2.png")
+    found, source = listed(folder, text="file,label\ntrain/1.png,x\ntest/1.png,y\ntrain/2.png,y\n")
+    assert found == {"1.png": "x", "2.png": "y"} and source.facts["missing"] == 1
+
+
+def test_zip_files_of_windows_and_macos(tmp_path):
+    folder = pictures(tmp_path / "p", "0.png")
+    content = (folder / "0.png").read_bytes()
+    with zipfile.ZipFile(tmp_path / "w.zip", "w") as file:
+        file.writestr(zipfile.ZipInfo("dress\\"), b"")
+        for name in ("dress\\0.png", "shoe\\1.png", "shoe\\._1.png", "__MACOSX\\shoe\\1.png"):
+            file.writestr(zipfile.ZipInfo(name), content)
+        mac = zipfile.ZipInfo("shoe\\gr\u00fcn.png")
+        mac.filename = "shoe\\gr\u00fcn.png".encode().decode("cp437")
+        file.writestr(mac, content)
+    data = (tmp_path / "w.zip").read_bytes()
+    found, _ = listed(tmp_path / "w.zip", "folders")
+    assert {"dress/0.png": "dress", "shoe/1.png": "shoe"}.items() <= found.items()
+    assert len(found) == 3 and data
+
+
+def test_missing_pictures_are_counted(folder, tmp_path, capsys):
+    rows = "".join(f"gone{i}.png,x\n" for i in range(7))
+    (folder / "l.csv").write_text("file,label\na.png,x\nb.png,x\nc.png,x\n" + rows)
+    output = Output(str(tmp_path / "ds"), resolution=16)
+    words = r"7 of 10 pictures that l\.csv names are missing: .*--allow-missing"
+    with pytest.raises(UserError, match=words):
+        create_from_images(output, str(folder), "l.csv")
+    create_from_images(output, str(folder), "l.csv", LabelOptions(allow_missing=True))
+    manifest = records.read_manifest(records.find_dataset(output.tfrecord_dir))
+    assert (manifest["found"], manifest["images"], manifest["missing"]) == (10, 3, 7)
+    entry = {"file": "l.csv:5", "reason": "gone0.png is not among the pictures"}
+    assert entry in manifest["skipped"]
+    assert "3 images of 16x16, 1 class, 7 files skipped" in capsys.readouterr().out
