@@ -26,8 +26,8 @@ _COMPRESSED = {
         data, _UNPACKED_BYTES
     ),
 }
-_BY_SUFFIX_ALONE = (KINDS["onnx"], KINDS["graph"])
-_TEXTUAL = ("lfs", "rtf", "pdf", "postscript", "hdr")  # kinds that begin with text
+_BY_SUFFIX_ALONE = tuple(KINDS[key] for key in ("onnx", "graph", "disk"))
+_TEXTUAL = ("lfs", "shortcut", "rtf", "pdf", "postscript", "hdr")  # kinds that begin with text
 _CONTROLS = frozenset(range(32)) - frozenset(b"\t\n\r\f\x1b")  # are in no text; escapes are
 # What the table of contents of a zip file names -> kind; the special one first.
 _IN_ZIP = (
@@ -101,7 +101,9 @@ def _recognize(head: bytes, tail: bytes, name: str) -> FileKind:
         return named if named and named.group == "raw" else KINDS["dng" if _is_raw(head) else key]
     if key in ("pdf", "postscript") and named is KINDS["illustrator"]:
         return named
-    if key == "bplist" and named is KINDS["icloud"]:
+    if key == "bplist" and named in (KINDS["icloud"], KINDS["shortcut"]):
+        return named
+    if named is KINDS["unfinished"]:
         return named
     key = key or _binary(head) if text is None else key or _textual(text)
     if key in ("text", "xml") and named is KINDS["svg"]:
@@ -165,7 +167,8 @@ def _binary(head: bytes) -> str | None:
         return "safetensors"
     # A length, its checksum (which whoever reads the file checks), a tf.train.Example.
     if 8 < length < 1 << 34 and head[8:12] != bytes(4) and head[12] == 0x0A:
-        is_file = b"\xff\xd8\xff" in head or b"\x89PNG" in head
+        # Raw pixels, which are called data, may look like anything.
+        is_file = (b"\xff\xd8\xff" in head or b"\x89PNG" in head) and b"\4data" not in head
         return "tfrecord-files" if is_file else "tfrecord"
     return None
 

@@ -150,6 +150,9 @@ INSHOP_ROWS = [
 ]
 
 
+COLORS = ("Black-grey", "Red", "Red", "Navy")  # of the items, in the order of their numbers
+
+
 def inshop(root, images="img", **style):
     for i, (path, *_) in enumerate(INSHOP_ROWS):
         picture(root / images / path, i)
@@ -161,7 +164,10 @@ def inshop(root, images="img", **style):
     table(root / "Anno/list_bbox_inshop.txt", columns, rows, **style)
     items = sorted({item for _, item, _, _ in INSHOP_ROWS})
     (root / "Anno/list_item_inshop.txt").write_text("\n".join([str(len(items)), *items, ""]))
-    descriptions = [{"item": item, "color": "Red", "description": ["Soft."]} for item in items]
+    descriptions = [
+        {"item": item, "color": color, "description": ["Soft."]}
+        for item, color in zip(items, COLORS, strict=True)
+    ]
     (root / "Anno/list_description_inshop.json").write_text(json.dumps(descriptions))
     return root
 
@@ -175,6 +181,9 @@ CONSUMER2SHOP_ROWS = [
     ("CLOTHING/Skirt/id_00000002/shop_01.jpg", 2, 1),
     ("DRESSES/Dress/id_00000003/shop_01.jpg", 3, 1),  # in no pair
 ]
+
+
+CONSUMER2SHOP_ATTRIBUTES = [("袖长", "sleeve length", 1), ("连衣裙", "dress", 2)]
 
 
 def consumer2shop(root, **style):
@@ -194,7 +203,9 @@ def consumer2shop(root, **style):
     columns = "image_pair_name_1 image_pair_name_2 item_id evaluation_status"
     table(root / "Eval/list_eval_partition.txt", columns, rows, **style)
     columns = "Chinese name  English name  type"
-    table(root / "Anno/list_attr_cloth.txt", columns, [("袖长", "sleeve length", 1)], **style)
+    table(root / "Anno/list_attr_cloth.txt", columns, CONSUMER2SHOP_ATTRIBUTES, **style)
+    rows = [(f"id_{i:08}", *(f"{v:2}" for v in (i - 2, 1))) for i in (1, 2, 3)]
+    table(root / "Anno/list_attr_items.txt", "item_id  attribute_labels", rows, **style)
     return root
 
 

@@ -99,13 +99,21 @@ def test_what_a_benchmark_lacks_is_an_error_that_lists_what_it_has(tmp_path):
         ("category", {"labels": ""}, "category, type, attribute:NAME, none"),
         ("category", {"partition": "query"}, "has train, val, test"),
         ("category", {"views": ("front",)}, "--view"),
-        ("inshop", {"labels": "attribute:x"}, "category, type, gender, view, item, none"),
+        (
+            "inshop",
+            {"labels": "attribute:x"},
+            "category, gender/category, type, gender, color, view, item, none",
+        ),
         ("inshop", {"partition": "val"}, "has train, query, gallery"),
         ("inshop", {"anno": "fine"}, "--anno=fine"),
-        ("consumer2shop", {"labels": "gender"}, "category, type, view, item, none"),
+        (
+            "consumer2shop",
+            {"labels": "gender"},
+            "group/category, type, view, source, attribute:NAME",
+        ),
         ("landmark", {"labels": "category"}, "labels by type, none"),
         ("landmark", {"categories": ("Tee",)}, "--category"),
-        ("deepfashion2", {"labels": "type"}, "category, view, item, none"),
+        ("deepfashion2", {"labels": "type"}, "category, view, source, style, item, none"),
         ("multimodal", {"crop": "bbox"}, "no boxes"),
         ("multimodal", {"partition": "train"}, "no partitions"),
         ("inshop", {"benchmark": "instore"}, "--benchmark=instore"),
@@ -299,3 +307,32 @@ def test_memory_does_not_grow_with_the_rows(tmp_path, run_script):
     assert done.returncode == 0, done.stderr
     skipped, kilobytes = map(int, done.stdout.split())
     assert skipped == 100 and kilobytes < 20_000
+
+
+def test_links_that_lead_back_and_odd_entries(tmp_path):
+    root = trees.category(tmp_path / "a/tree")
+    for i in range(40):
+        os.symlink(".", root / f"img-{i}")
+        os.symlink("..", tmp_path / f"a/up-{i}")
+    os.symlink("img-loop", root / "img-loop")
+    os.symlink("list_bbox.txt", root / "Anno_coarse/list_joints.txt")
+    os.mkfifo(root / "Img/img/img")
+    (root / "Img/img/Boxy_Tee/img_00000001.jpg").unlink()
+    os.mkfifo(root / "Img/img/Boxy_Tee/img_00000001.jpg")
+    images, _, manifest = convert(tmp_path, tmp_path / "a")
+    assert len(images) == 7
+    assert [entry["reason"] for entry in manifest["skipped"]] == ["the file is missing"]
+    text = error_of(tmp_path / "a", categories=("x" * 5000,))
+    assert "Anorak" in text
+
+
+def test_messages_stay_short(tmp_path):
+    root = trees.inshop(tmp_path)
+    path = root / "Eval/list_eval_partition.txt"
+    rows = [f"img/MEN/{'long' * 20}{i}/id_1/0{i}_1_front.jpg id_1 train" for i in range(500)]
+    append(path, *rows, f"img/MEN/{'x' * 5000}/id_2/a.jpg id_2 query")
+    assert len(error_of(root, categories=("none",))) < 2000
+    (root / "img").rename(root / "gone")
+    text = path.read_text(encoding="utf-8").splitlines()
+    path.write_text(text[-1], encoding="utf-8")
+    assert len(error_of(root)) < 1000 and "none of the 1 pictures" in error_of(root)

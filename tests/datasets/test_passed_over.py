@@ -33,6 +33,8 @@ MISSED = {
     "train-00000.parquet": (b"PAR1\x15\4\0\0PAR1", "Parquet"),
     "x.npz": (b"PK\3\4" + bytes(26) + b"a.npyPK", "NumPy"),
     "cut.mov": (b"\1" * 99, "a video by its name"),
+    "a.jpg.crdownload": (b"\xff\xd8\xff\xe0", "unfinished download"),
+    "b.lnk": (b"L\0\0\0\1\x14\2\0", "shortcut"),
     "lost.7z": (b"", "7-Zip archive by its name, but an empty file"),
 }
 UNREAD = {

@@ -1,5 +1,6 @@
 """The record format: against TensorFlow's own reader, and on damaged files."""
 
+import gzip
 import json
 import os
 import resource
@@ -290,3 +291,41 @@ def test_manifest(tmp_path):
             file.write(content)
         with pytest.raises(UserError, match=r"foo\.json"):
             records.read_manifest(records.find_dataset(folder))
+
+
+def test_files_of_other_tools_under_such_names_are_named(tmp_path):
+    """Some forks store JPEG files; copies from git or servers may be no records at all."""
+    pixels = tf.train.Example()
+    pixels.features.feature["shape"].int64_list.value.extend([3, 32, 32])
+    pixels.features.feature["img"].bytes_list.value.append(b"\xff\xd8\xff\xe0" + bytes(300))
+    path = tmp_path / "ds-r05.tfrecords"
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        writer.write(pixels.SerializeToString())
+    plain = path.read_bytes()
+    for content, words in (
+        (plain, "record 0: .*img"),
+        (gzip.compress(plain), "gunzip"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
+        (b"<!DOCTYPE html><html>", "web page"),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=words):
+            records.find_dataset(str(tmp_path))
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(UserError, match="pipe"):
+        records.find_dataset(str(tmp_path))
+
+
+def test_folders_that_are_no_dataset_are_named(tmp_path):
+    (tmp_path / "lmdb").mkdir()
+    (tmp_path / "lmdb/data.mdb").touch()
+    (tmp_path / "a.zip").write_bytes(b"PK\5\6" + bytes(18))
+    write(tmp_path / "datasets/foo", [picture(8)])
+    for name, words in (
+        ("lmdb", "create_lsun"),
+        ("a.zip", "it is a zip file; give the folder of a dataset"),
+        ("datasets", "give the folder of one, like .*datasets/foo"),
+    ):
+        with pytest.raises(UserError, match=words):
+            records.find_dataset(str(tmp_path / name))

@@ -165,6 +165,7 @@ def test_suffixes_decide_where_bytes_do_not():
     assert recognize(zipped(a="b"), "a.sketch") is KINDS["drawing"]
     assert recognize(picture("PNG"), "a.dng") is KINDS["png"]
     assert recognize(b"bplist00\xd1\1\2", ".a.jpg.icloud") is KINDS["icloud"]
+    assert recognize(bytes(range(200)), "a.DMG") is KINDS["disk"]
     assert by_suffix("A.HEIC") is KINDS["heic"]
     assert by_suffix("heic") is by_suffix("a.unheard") is None
 

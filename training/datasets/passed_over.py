@@ -15,7 +15,9 @@ from dnnlib.file_kinds import KINDS, FileKind, by_suffix, recognize
 
 # Text and tables beside pictures describe them; these may hold pictures that someone misses.
 _GROUPS = ("picture", "raw", "drawing", "video", "archive", "records", "array")
-_KINDS = tuple(KINDS[key] for key in ("parquet", "arrow", "lfs", "icloud"))
+_KINDS = tuple(
+    KINDS[key] for key in ("parquet", "arrow", "lfs", "icloud", "shortcut", "unfinished")
+)
 _MAX_FOLDERS, _DEPTH = 200, 3  # that are looked through for the marks of other data sets
 
 

@@ -25,12 +25,13 @@ from typing import Annotated, Any
 import numpy as np
 
 from dnnlib import UserError, schema
-from dnnlib.file_kinds import recognize
+from dnnlib.file_kinds import KINDS, recognize
 from dnnlib.files import open_regular
 from dnnlib.schema import Range
 from dnnlib.system import open_for_reading, read_at
 from dnnlib.util import one_line
 from training.datasets.levels import BASE_LOG2, image_levels
+from training.datasets.passed_over import other_dataset, paths_below
 from training.datasets.tfrecords import (
     RAW,
     Encoding,
@@ -220,15 +221,20 @@ def find_dataset(tfrecord_dir: str, allow_part: bool = False) -> DatasetFiles:
     try:
         files = sorted(os.listdir(tfrecord_dir))
     except OSError as error:
-        raise UserError(f"cannot open dataset folder {tfrecord_dir}: {error.strerror}") from error
+        reason = error.strerror
+        with contextlib.suppress(OSError):
+            kind = recognize(tfrecord_dir)
+            if kind is not KINDS["folder"]:
+                reason = (
+                    f"it is {kind.name}; give the folder of a dataset, or make one with "
+                    "dataset_tool.py create_from_images"
+                )
+        raise UserError(f"cannot open dataset folder {tfrecord_dir}: {reason}") from error
     # macOS puts ._NAME beside each file on disks of others.
     files = [name for name in files if not name.startswith(".")]
     found = [match for match in map(_LEVEL_FILE.fullmatch, files) if match]
     if not found:
-        raise UserError(
-            f"{tfrecord_dir} is no dataset: it holds no NAME-rNN.tfrecords files; "
-            "make one with dataset_tool.py create_from_images"
-        )
+        raise UserError(f"{tfrecord_dir} is no dataset: {_instead(tfrecord_dir)}")
     names = sorted({match[1] for match in found})
     if len(names) > 1:
         raise UserError(f"{tfrecord_dir} holds more than one dataset: {', '.join(names)}")
@@ -246,8 +252,34 @@ def find_dataset(tfrecord_dir: str, allow_part: bool = False) -> DatasetFiles:
         {log2: [paths[s] for s in sorted(paths)] for log2, paths in sorted(levels.items())},
         (shards, counts.pop()),
     )
+    _check_kind(dataset)
     _check_complete(dataset, levels, allow_part)
     return dataset
+
+
+def _instead(folder: str) -> str:
+    """What a folder holds that has no files of a dataset, and what to do."""
+    paths = list(paths_below(folder))
+    for path in paths:
+        if os.path.dirname(path) and _LEVEL_FILE.fullmatch(os.path.basename(path)):
+            return f"give the folder of one, like {os.path.join(folder, os.path.dirname(path))}"
+    other = other_dataset(paths)
+    if other and not other.has_photos:
+        return f"it holds {other.name}: {other.way_on}"
+    return "it holds no NAME-rNN.tfrecords files; make one with dataset_tool.py create_from_images"
+
+
+def _check_kind(dataset: DatasetFiles) -> None:
+    """Raises a UserError for a file that has the name of a level and is something else."""
+    if read_manifest(dataset) is not None:
+        return
+    path = dataset.levels[dataset.finest][0]
+    try:
+        kind = recognize(path)
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from error
+    if kind.group in ("archive", "special", "text") or kind is KINDS["lfs"]:
+        raise UserError(f"{path} is no level of a dataset but {kind.said}")
 
 
 def _check_complete(

@@ -97,8 +97,9 @@ def _add_deepfashion(command: Callable) -> None:
     add(
         "--labels",
         metavar="KIND",
-        help="category, type, gender, view, attribute:NAME, item or none; an error lists what a "
-        "benchmark has (default: category, or type for landmark)",
+        help="category (default; of landmark: type), type, gender, group, gender/category (as "
+        "MEN/Denim), group/category, color, view, source, style, attribute:NAME, item or none; an "
+        "error lists those of a benchmark",
     )
     add(
         "--partition",

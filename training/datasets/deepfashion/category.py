@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
-from collections.abc import Callable, Iterator
+import itertools
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 
 from dnnlib import UserError
 from training.datasets.deepfashion.annotations import (
     AnnotationFiles,
     LeftOut,
     Pictures,
+    Row,
     parse_box,
     parse_partition,
     partition_columns,
     read_aligned,
     read_rows,
+)
+from training.datasets.deepfashion.attributes import (
+    ATTRIBUTE_NAMES,
+    FINE_ATTRIBUTE_NAMES,
+    find_attribute,
+    name_and_number,
+    numbered_rows,
 )
 from training.datasets.deepfashion.selection import (
     TYPE_NAMES,
@@ -26,8 +36,6 @@ from training.datasets.deepfashion.selection import (
 )
 from training.datasets.items import Box, Lookup
 
-ATTRIBUTE_NAMES = {-1: "no", 0: "unknown", 1: "yes"}
-FINE_ATTRIBUTE_NAMES = {0: "no", 1: "yes"}
 _FINE_PARTS = ("train", "val", "test")
 _LANDMARKS = (4, 6, 8)  # of lower-body, upper-body and full-body clothes
 
@@ -51,11 +59,6 @@ def _joined(
         return partitions.get(name), None if box is None else tuple(box)
 
     return tell
-
-
-def _name_and_number(line: str) -> tuple[str, int]:
-    name, number = line.rsplit(None, 1)  # names of attributes have spaces in them
-    return name, int(number)
 
 
 def _box_row(line: str) -> tuple[str, Box]:
@@ -87,7 +90,7 @@ def _read_category(files: AnnotationFiles, selection: Selection, left_out: LeftO
         table = _category_table(files, fine)
     column, attributes = 0, 0
     if selection.labels == "attribute":
-        column, attributes = _find_attribute(files, fine, selection.attribute)
+        column, attributes = find_attribute(files, fine, selection.attribute)
     listing = functools.partial(_fine_entries if fine else _coarse_entries, files, selection)
     pictures = Pictures(files.root, selection.picture_kinds)
     return Listing(
@@ -107,37 +110,7 @@ def _category_table(files: AnnotationFiles, fine: bool) -> dict[int, tuple[str, 
     name = "list_category_cloth.txt"
     path = files.find(name, fine) or files.find(name, not fine)
     path = path or files.need(name, "the names of the categories", fine)
-    return dict(enumerate(_numbered_rows(path, "category_name category_type"), 1))
-
-
-def _numbered_rows(path: str, columns: str) -> list[tuple[str, int]]:
-    """All rows of a short table in which the place of a row is its number.
-
-    Raises:
-        UserError: A row is damaged: without it, the others would get wrong numbers.
-    """
-    damaged = LeftOut()
-    rows = list(read_rows(path, columns, _name_and_number, damaged))
-    if damaged.entries:
-        line = damaged.entries[0]["file"].rpartition(":")[2]
-        raise UserError(f"line {line} of {path} is not a row of {columns}: unpack the file again")
-    return rows
-
-
-def _find_attribute(files: AnnotationFiles, fine: bool, wanted: str) -> tuple[int, int]:
-    """The column of an attribute, from 0, and the number of attributes."""
-    path = files.need("list_attr_cloth.txt", "the names of the attributes", fine)
-    names = [name for name, _ in _numbered_rows(path, "attribute_name attribute_type")]
-    matches = [i for i, name in enumerate(names) if name == wanted] or [
-        i for i, name in enumerate(names) if name.casefold() == wanted.casefold()
-    ]
-    if len(matches) == 1:
-        return matches[0], len(names)
-    if matches:
-        raise UserError(f"--labels: {len(matches)} attributes in {path} are called {wanted!r}")
-    close = difflib.get_close_matches(wanted, names, 5)
-    hint = f"did you mean {', '.join(close)}?" if close else f"its {len(names)} names are there"
-    raise UserError(f"--labels: there is no attribute {wanted!r} in {path}: {hint}")
+    return dict(enumerate(numbered_rows(path, "category_name category_type", name_and_number), 1))
 
 
 def _coarse_entries(
@@ -149,24 +122,27 @@ def _coarse_entries(
     attributes: int,
 ) -> Iterator[Entry]:
     def parse(line: str) -> tuple[str, int]:
-        name, number = _name_and_number(line)
+        name, number = name_and_number(line)
         if table and number not in table:
             raise ValueError(number)
         return name, number
 
     def parse_attribute(line: str) -> tuple[str, int]:
-        name, *values = line.split()
+        name, *values = line.rsplit(None, attributes)  # a name may have spaces in it
         if len(values) != attributes or int(values[column]) not in ATTRIBUTE_NAMES:
             raise ValueError(name)
         return name, int(values[column])
 
     tell = _joined(files, selection, left_out)
     by_attribute = selection.labels == "attribute"
+    needs_category = selection.needs("category") or selection.needs("type")
     categories = {}
-    if selection.needs("category") or not by_attribute:
+    if needs_category or (not by_attribute and files.find("list_category_img.txt")):
         path = files.need("list_category_img.txt", "the categories of the pictures")
         rows = read_rows(path, "image_name category_label", parse, left_out)
         categories = Lookup(rows) if by_attribute else {}
+    elif not by_attribute:
+        rows = ((name, None) for name in _names(files, left_out))
     if by_attribute:
         path = files.need("list_attr_img.txt", "the attributes of the pictures")
         columns = f"image_name and {attributes} values of -1, 0, 1"
@@ -178,6 +154,19 @@ def _coarse_entries(
             values["attribute"] = number
         values["partition"], box = tell(name)
         yield Entry(name, values, box)
+
+
+def _names(files: AnnotationFiles, left_out: LeftOut) -> Iterator[str]:
+    """The pictures, where no label is wanted, from whichever file lists them."""
+    listings = {
+        "list_eval_partition.txt": ("image_name evaluation_status", _partition_row),
+        "list_bbox.txt": ("image_name x_1 y_1 x_2 y_2", _box_row),
+    }
+    present = [name for name in listings if files.find(name)]
+    name = present[0] if present else "list_category_img.txt"
+    path = files.need(name, "the categories of the pictures")
+    for row in read_rows(path, *listings[name], left_out):
+        yield row[0]
 
 
 def _fine_entries(
@@ -215,9 +204,19 @@ def _fine_entries(
         files.need(f"{wanted[0]}.txt", "the names of the pictures", fine=True)
     for part in present:
         paths = [files.need(f"{part}.txt", "the names of the pictures", fine=True)]
+        others = {kind: files.find(f"{part}_{kind}.txt", fine=True) for kind in kinds}
+        if part not in wanted and None in others.values():
+            missing = next(kind for kind, path in others.items() if path is None)
+            print(
+                f"warning: {part}_{missing}.txt is missing, so classes that only pictures of "
+                f"{part} have are left out",
+                file=sys.stderr,
+            )
+            continue
         for kind in kinds:
             paths.append(files.need(f"{part}_{kind}.txt", "their annotations", fine=True))
-        for number, (name, *texts) in read_aligned(paths):
+        rows = read_aligned(paths)
+        for number, (name, *texts) in rows if part in wanted else _until_broken(rows):
             try:
                 values, box = parse(dict(zip(kinds, texts, strict=True)))
             except (ValueError, LookupError):
@@ -226,6 +225,20 @@ def _fine_entries(
                     left_out.add(f"{part}.txt:{number}", reason)
                 continue
             yield Entry(name, {**values, "partition": part}, box)
+
+
+def _until_broken(rows: Iterable[Row]) -> Iterator[Row]:
+    """Rows of files of which another part of the benchmark is wanted."""
+    with suppress(UserError):
+        yield from rows
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _fits_landmark(files: AnnotationFiles) -> bool:
@@ -245,7 +258,9 @@ def _landmark_entries(
     files: AnnotationFiles, selection: Selection, left_out: LeftOut
 ) -> Iterator[Entry]:
     def parse(line: str) -> tuple[str, int]:
-        name, kind, *rest = line.split()
+        fields = line.split()
+        count = sum(1 for _ in itertools.takewhile(_is_number, reversed(fields)))
+        name, kind, *rest = line.rsplit(None, count)  # a name may have spaces in it
         # Three numbers for each landmark; some copies have the variation type before them.
         if len(rest) // 3 not in _LANDMARKS or len(rest) % 3 > 1 or int(kind) not in TYPE_NAMES:
             raise ValueError(line)

@@ -10,10 +10,12 @@ from dnnlib import UserError
 from training.datasets.build import Output, build
 from training.datasets.deepfashion import category, deepfashion2, shops
 from training.datasets.deepfashion.annotations import (
+    ANNOTATION_FOLDER,
     PARTITIONS,
     PICTURE_FOLDER,
     AnnotationFiles,
     LeftOut,
+    is_new,
     scan,
 )
 from training.datasets.deepfashion.selection import Benchmark, Selection, select
@@ -27,6 +29,11 @@ BENCHMARKS = {
     "landmark": category.LANDMARK,
     "deepfashion2": deepfashion2.DEEPFASHION2,
     "multimodal": shops.MULTIMODAL,
+}
+_ALIASES = {  # other ways to write a kind of labels
+    "colour": "color",
+    "gender-category": "gender/category",
+    "group-category": "group/category",
 }
 # Hidden folders and the large ones are not looked into.
 _FOLDER = re.compile(rf"(?!\.|annos$|{PICTURE_FOLDER.pattern}$).*", re.IGNORECASE)
@@ -48,7 +55,7 @@ def create_from_deepfashion(
 
     Args:
         output: The dataset to make.
-        root: The unpacked benchmark, or a folder one or two levels above it.
+        root: The unpacked benchmark, a folder one or two levels above it, or its Anno or Eval.
         benchmark: A key of BENCHMARKS, or "auto", which looks at the files.
         labels: A kind that the benchmark has, see `Benchmark.labels`; None takes its first.
         partition: One of `annotations.PARTITIONS` that the benchmark has, or "all".
@@ -90,7 +97,9 @@ def deepfashion_source(
     name, files = find_benchmark(root, benchmark)
     labels = BENCHMARKS[name].labels[0] if labels is None else labels
     kind, _, attribute = labels.partition(":")
-    kind = kind.lower()
+    kind = kind.strip().lower()
+    if _ALIASES.get(kind) in BENCHMARKS[name].labels:
+        kind = _ALIASES[kind]
     if (kind == "attribute") != bool(attribute):
         raise UserError(f"--labels={labels}: expected attribute:NAME, or another kind without :")
     selection = Selection(kind, attribute, partition, crop, categories, views, anno, highres)
@@ -134,6 +143,11 @@ def find_benchmark(root: str, benchmark: str = "auto") -> tuple[str, AnnotationF
     except OSError as error:
         raise UserError(f"cannot open the folder {root}: {error.strerror}") from error
     wanted = BENCHMARKS if benchmark == "auto" else {benchmark: BENCHMARKS[benchmark]}
+    folder = os.path.abspath(root)
+    while ANNOTATION_FOLDER.fullmatch(os.path.basename(folder)):  # the pictures are beside it
+        folder = os.path.dirname(folder)
+    if folder != os.path.abspath(root) and any(_fitting(folder, wanted, levels=0)):
+        root = folder
     found = list(_fitting(root, wanted, levels=2))
     if not found:
         raise _part_of_another(root, wanted) or _nothing_found(root, benchmark)
@@ -146,15 +160,21 @@ def find_benchmark(root: str, benchmark: str = "auto") -> tuple[str, AnnotationF
 
 
 def _fitting(
-    folder: str, benchmarks: dict[str, Benchmark], levels: int
+    folder: str,
+    benchmarks: dict[str, Benchmark],
+    levels: int,
+    seen: set[tuple[int, int]] | None = None,
 ) -> Iterator[tuple[str, AnnotationFiles]]:
+    seen = set() if seen is None else seen
+    if not is_new(folder, seen):
+        return
     files = AnnotationFiles(folder)
     fitting = [name for name, benchmark in benchmarks.items() if benchmark.fits(files)]
     yield from ((name, files) for name in fitting)
     if levels and not fitting:
         for entry in scan(folder, _FOLDER):
-            if entry.is_dir():
-                yield from _fitting(entry.path, benchmarks, levels - 1)
+            if os.path.isdir(entry.path):
+                yield from _fitting(entry.path, benchmarks, levels - 1, seen)
 
 
 def _part_of_another(root: str, benchmarks: dict[str, Benchmark]) -> UserError | None:

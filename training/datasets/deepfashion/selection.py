@@ -8,11 +8,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from dnnlib import UserError
+from dnnlib.util import one_line
 from training.datasets.deepfashion.annotations import AnnotationFiles, LeftOut
 from training.datasets.items import Box, Item, Seen
 from training.datasets.pictures import Unreadable
 
 MAX_ALTERNATIVES = 5  # names that a message proposes
+MAX_LISTED = 1500  # characters of all names; the 50 categories have 500
 TYPE_NAMES = {1: "upper-body", 2: "lower-body", 3: "full-body"}
 
 
@@ -61,8 +63,8 @@ class Entry:
     Attributes:
         name: as in the annotation file.
         values: what is known of it, None or no key where nothing is: category, type, view,
-            attribute (by original number), gender, item, partition (text), and group, which is the
-            folder above the category.
+            attribute, style (by original number), gender, gender/category, color, source, item,
+            partition (text), and group, which is the folder above the category.
         box: x1, y1, x2, y2 in pixels.
     """
 
@@ -171,8 +173,8 @@ def select(
     if listed and not found:
         raise UserError(
             f"none of the {listed} pictures is below {root}, for example "
-            f"{example}: unpack the zip files with the pictures there, and keep the "
-            "folders as they are"
+            f"{one_line(example, 100)}: unpack the zip files with the pictures there, "
+            "and keep the folders as they are"
         )
     classes.extend(sorted(labels))
     left_out.finish()
@@ -234,7 +236,7 @@ class _Filter:
         """Some of the names that would let pictures pass."""
         names = sorted(self.instead, key=str.casefold)
         more = " ..." if len(names) > MAX_ALTERNATIVES else ""
-        return f"the {self._kind} {', '.join(names[:MAX_ALTERNATIVES])}{more}"
+        return f"the {self._kind} {one_line(', '.join(names[:MAX_ALTERNATIVES]))}{more}"
 
     def name(self, entry: Entry) -> str:
         """The name that a picture has."""
@@ -255,6 +257,7 @@ class _Filter:
                 close = difflib.get_close_matches(key, self._known, 1)
                 hint = f"did you mean {self._known[close[0]]}? " if close else ""
                 names = ", ".join(sorted(self._known.values(), key=str.casefold))
+                names = one_line(names, MAX_LISTED)
                 raise UserError(f"--{self._kind}: there is no {name!r}: {hint}There are: {names}")
 
 
