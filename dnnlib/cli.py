@@ -133,13 +133,14 @@ class _Terminated(KeyboardInterrupt):
 
 @contextmanager
 def _signals_as_exceptions() -> Iterator[None]:
-    """Raises `_Terminated` in the block for SIGTERM and SIGHUP; the second ends the process.
+    """Raises `_Terminated` in the block for SIGTERM, whose second one ends the process, and SIGHUP.
 
     Whoever ignores a signal, as nohup does, or takes it otherwise, still does so.
     """
 
     def handle(number: int, _frame: FrameType | None) -> None:
-        signal.signal(number, signal.SIG_DFL)
+        # A terminal that is closed says so twice: itself, and through the shell.
+        signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.SIG_IGN)
         raise _Terminated(number)
 
     is_main = threading.current_thread() is threading.main_thread()  # Others take no signals.

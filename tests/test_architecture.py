@@ -10,6 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 # A room may import what stands to its left.
 ROOMS = ("dnnlib", "tf_ops", "training", "metrics", "scripts")
+UNIX = {"fcntl", "grp", "posix", "pty", "pwd", "resource", "syslog", "termios", "tty"}
 # The one place that executes text, for users who ask for it with --allow-pickled-code.
 EXEC = ("dnnlib/tflib/pickled_code.py", "exec")
 
@@ -95,7 +96,25 @@ def unpickling_problems(path, tree):
                 yield f"{path}:{node.lineno} allows pickles in {name}()"
 
 
-RULES = (import_problems, source_problems, tensorflow_problems, unpickling_problems)
+def system_problems(path, tree):
+    """What not every system has is tried, and progress bars are ours: they need no stderr."""
+    tried = [line for node in ast.walk(tree) if isinstance(node, ast.Try) for line in
+             range(node.lineno, node.end_lineno)]  # fmt: skip
+    for line, name in imported(tree):
+        module = name.split(".")[0]
+        if module in UNIX and line not in tried:
+            yield f"{path}:{line} imports {module}, which Windows does not have"
+        if module == "tqdm" and path != "dnnlib/output.py":
+            yield f"{path}:{line} imports tqdm, and not dnnlib.output.tqdm"
+
+
+RULES = (
+    import_problems,
+    source_problems,
+    tensorflow_problems,
+    unpickling_problems,
+    system_problems,
+)
 
 
 def test_all_rooms_are_read():
@@ -129,6 +148,9 @@ def test_the_source_keeps_the_rule(rule):
         (tensorflow_problems, "training/loss.py", "import tensorflow as tf"),
         (tensorflow_problems, "training/loss.py", "from tensorflow import keras"),
         (tensorflow_problems, "training/loss.py", "from tensorflow.python import ops"),
+        (system_problems, "training/loss.py", "import fcntl"),
+        (system_problems, "training/loss.py", "def f():\n    from resource import getrusage"),
+        (system_problems, "training/loss.py", "from tqdm import tqdm"),
         (unpickling_problems, "training/loss.py", "pickle.load(file)"),
         (unpickling_problems, "training/loss.py", "np.load(file, allow_pickle=True)"),
     ],
@@ -142,6 +164,10 @@ def test_the_rules_let_the_rest_pass():
         "import tensorflow.compat.v1 as tf\n"
         "from dnnlib import tflib\n"
         "from training import layers\n"
+        "try:\n"
+        "    import resource\n"
+        "except ImportError:\n"
+        "    pass\n"
         "MODULES = ('metrics.fid',)\n"
         "np.load(path, allow_pickle=False)\n"
     )

@@ -6,11 +6,14 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
 _NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
+_HANG_UP = getattr(signal, "SIGHUP", None)  # The terminal is gone; Windows has none.
+if _HANG_UP is not None:
+    _NAMES[_HANG_UP] = "SIGHUP"
 
 
 class Interrupted(KeyboardInterrupt):
@@ -44,9 +47,9 @@ class Interrupts:
             signal.signal(number, handler)
 
     def exception(self) -> BaseException:
-        """What to raise for the signal: exit code 130 for Ctrl-C, 143 for SIGTERM."""
-        if self.received == signal.SIGTERM:
-            return SystemExit(128 + signal.SIGTERM)
+        """What to raise: exit code 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP."""
+        if self.received in (signal.SIGTERM, _HANG_UP):
+            return SystemExit(128 + self.received)
         return KeyboardInterrupt()
 
     @contextmanager
@@ -66,9 +69,11 @@ class Interrupts:
             self.received = number
             doing = "stopping what is measured" if self._raises else "finishing the step"
             text = f"\n{_NAMES[number]}: {doing}, then saving; once more stops at once\n"
-            os.write(2, text.encode())  # print is not for signal handlers
+            with suppress(OSError):  # A terminal that has hung up takes nothing.
+                os.write(2, text.encode())  # print is not for signal handlers
         for other in self._previous:
-            signal.signal(other, signal.SIG_DFL)
+            # A terminal that is closed says so twice: itself, and through the shell.
+            signal.signal(other, signal.SIG_IGN if other == _HANG_UP else signal.SIG_DFL)
         if not is_first:  # It came while the first one was being noted.
             os.kill(os.getpid(), number)
         elif self._raises:

@@ -255,7 +255,10 @@ def test_a_batch_for_configurations_of_stylegan2(quick_plan):
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        ("--dataset=drawn --config=paper-256", "config=paper-256: use one of .*auto.*paper256"),
+        (
+            "--dataset=drawn --config=paper-256",
+            r"paper-256: did you mean paper256\? use one of .*auto",
+        ),
         ("--dataset=drawn --cfg=paper256 --gpus=3", "3 GPUs cannot share a minibatch of 64"),
         ("--dataset=drawn --cfg=paper256 --gpus=2 --batch=7", "share a minibatch of 7 evenly"),
         ("--dataset=empty --cfg=auto", "empty is no dataset"),

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
-from tqdm import tqdm
-
 from dnnlib import UserError
+from dnnlib.output import tqdm
 from dnnlib.util import one_line
 from training.datasets.items import Item, Source
 
