@@ -7,13 +7,14 @@ import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
 import requests
-from conftest import ROOT
 from PIL import Image
 
+ROOT = Path(__file__).resolve().parents[1]
 PRELOADED = """
 import os, sys
 import numpy as np

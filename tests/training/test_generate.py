@@ -5,16 +5,17 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT
 from PIL import Image
 
 from dnnlib import tflib
 from dnnlib.tflib import Network
 from training import class_names, snapshots
 
+ROOT = Path(__file__).resolve().parents[2]
 SHAPE = {"num_channels": 3, "resolution": 16, "fmap_base": 64, "fmap_max": 8}
 STYLE = {"latent_size": 8, "dlatent_size": 8, "mapping_fmaps": 8, "mapping_layers": 2}
 

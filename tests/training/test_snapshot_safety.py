@@ -146,7 +146,7 @@ def test_pickle_bombs(tmp_path, name):
     ("changes", "message"),
     [
         ({"static_kwargs": {"resolution": 1 << 40}}, "'resolution' is .*, more than"),
-        ({"static_kwargs": {"mapping_layers": 10**6}}, "'mapping_layers' is 1000000"),
+        ({"static_kwargs": {"fmap_max": 10**6}}, "'fmap_max' is 1000000"),
         ({"static_kwargs": {"colour": "red"}}, r"D_stylegan2\(\) has no keyword argument 'colour'"),
         ({"static_kwargs": {"random_seed": 3}}, "no keyword argument 'random_seed'"),
         ({"static_kwargs": {"a": laughs([], lambda x: [x, x])}}, "'a' holds too much"),
