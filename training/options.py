@@ -104,6 +104,8 @@ class TrainingOptions:
         Those of networks and losses are checked against the functions that `func_name` stands for,
         which needs TensorFlow: see `dnnlib.tflib.build_functions.find_for_options`.
         """
+        if "tfrecord_dir" not in options.dataset_args:
+            raise UserError("it names no data set")
         schema.parse(_DatasetArgs, options.dataset_args, "dataset_args")
         schema.parse(_OptimizerArgs, options.G_opt_args, "G_opt_args")
         schema.parse(_OptimizerArgs, options.D_opt_args, "D_opt_args")
