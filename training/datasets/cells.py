@@ -22,6 +22,7 @@ _PICTURE_KEYS = (
     "hi_res hiRes large imageUrl image_url imageURL url src href link contentUrl path file_name "
     "thumb thumbnail"
 ).split()
+_WHOLE = re.compile(r"0|-?[1-9][0-9]{0,17}")
 _ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z]\w{1,30});")
 # What programs write for a number that is missing. "Infinity" may be a brand.
 _NOT_FINITE = {"nan", "NaN", "NAN", "-nan", "inf", "-inf", "+inf", "Inf", "-Inf", "-Infinity"}
@@ -35,14 +36,15 @@ def class_of(cell: object) -> int | str | None:
     """
     if cell is None or (isinstance(cell, float) and not abs(cell) < float("inf")):
         return None
+    if isinstance(cell, float) and cell.is_integer():
+        cell = int(cell)  # whole numbers beside empty cells are stored as floats
     if isinstance(cell, int) and not isinstance(cell, bool):
         return cell
     text = _ENTITY.sub(lambda match: html.unescape(match[0]), str(cell))
     text = " ".join(unicodedata.normalize("NFC", text).replace("\ufeff", "").split())
     if text in _NOT_FINITE:
         return None
-    is_number = text.isascii() and text.isdecimal() and len(text) < 19
-    return int(text) if is_number and str(int(text)) == text else text or None
+    return int(text) if _WHOLE.fullmatch(text) else text or None
 
 
 def classes_in(cell: object) -> list[int | str]:
@@ -52,8 +54,7 @@ def classes_in(cell: object) -> list[int | str]:
         parts = [part for part in cell if not isinstance(part, (list, dict))]
     elif isinstance(cell, str):
         text = _ENTITY.sub(lambda match: html.unescape(match[0]), cell)
-        separator = next((s for s in "|;" if s in text), ",")
-        parts = text.split(separator)
+        parts = re.split("[|;]" if "|" in text or ";" in text else ",", text)
     else:
         parts = [cell]
     found = (class_of(part) for part in parts)

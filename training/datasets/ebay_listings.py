@@ -22,7 +22,7 @@ from training.datasets.cells import (
     classes_in,
     split_images,
 )
-from training.datasets.classes import multi_hot, sorted_classes, split_mode, with_counts
+from training.datasets.classes import multi_hot, split_mode, with_counts
 from training.datasets.columns import (
     CATEGORY_COLUMNS,
     ID_COLUMNS,
@@ -31,7 +31,7 @@ from training.datasets.columns import (
     image_columns,
 )
 from training.datasets.embedded import EmbeddedPictures
-from training.datasets.items import Item, Lookup, Seen, Source
+from training.datasets.items import Item, Lookup, Seen, Source, sorted_classes
 from training.datasets.local_pictures import LocalPictures
 from training.datasets.picture_reader import PictureReader
 from training.datasets.pictures import Unreadable
