@@ -22,7 +22,6 @@ _PICTURE_KEYS = (
     "hi_res hiRes large imageUrl image_url imageURL url src href link contentUrl path file_name "
     "thumb thumbnail"
 ).split()
-_WHOLE = re.compile(r"0|-?[1-9][0-9]{0,17}")
 _ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z]\w{1,30});")
 # What programs write for a number that is missing. "Infinity" may be a brand.
 _NOT_FINITE = {"nan", "NaN", "NAN", "-nan", "inf", "-inf", "+inf", "Inf", "-Inf", "-Infinity"}
@@ -44,7 +43,8 @@ def class_of(cell: object) -> int | str | None:
     text = " ".join(unicodedata.normalize("NFC", text).replace("\ufeff", "").split())
     if text in _NOT_FINITE:
         return None
-    return int(text) if _WHOLE.fullmatch(text) else text or None
+    is_number = text.isascii() and text.isdecimal() and len(text) < 19
+    return int(text) if is_number and str(int(text)) == text else text or None
 
 
 def classes_in(cell: object) -> list[int | str]:

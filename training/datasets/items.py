@@ -24,7 +24,7 @@ import numpy as np
 from dnnlib import UserError
 from dnnlib.system import read_at
 
-_DECIMAL = re.compile(r"-?(0|[1-9]\d{0,15})\.\d{1,15}", re.ASCII)
+_DECIMAL = re.compile(r"-?(0|[1-9]\d{0,15})(\.\d{1,15})?", re.ASCII)
 MAX_NAMED = 5000  # entries of what an importer leaves out; more are counted
 Label = int | str | tuple[float, ...]
 Box = tuple[float, float, float, float]
@@ -47,7 +47,7 @@ class Item:
 
 
 def sorted_classes(classes: Iterable[int | str]) -> list[int | str]:
-    """Each class once: numbers ascending, also as texts like "1.0" and "2.5"; then other texts."""
+    """Each class once: numbers ascending, also texts like "-1" and "2.5"; then other texts."""
     return sorted(set(classes), key=_order)
 
 

@@ -138,9 +138,11 @@ class _LabelFile:
         name, label = pair if isinstance(pair, (list, tuple)) and len(pair) == 2 else (None, None)
         is_multi = self._options.mode == "multi"
         numbers = isinstance(label, list) and label and all(map(_is_number, label))
-        if isinstance(label, bool) or (isinstance(label, float) and label.is_integer()):
+        if isinstance(label, float) and label.is_integer():
             label = int(label)  # as NVIDIA's tools take them
-        is_class = isinstance(label, int) or (isinstance(label, str) and label.strip())
+        is_class = (isinstance(label, int) and not isinstance(label, bool)) or (
+            isinstance(label, str) and label.strip()
+        )
         is_list = is_multi and isinstance(label, list) and classes_in(label)
         if is_multi:
             numbers = False
