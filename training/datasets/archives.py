@@ -7,10 +7,13 @@ import gzip
 import itertools
 import lzma
 import os
+import struct
+import sys
 import tarfile
 import tempfile
 import threading
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import IO, Any
@@ -19,6 +22,7 @@ from dnnlib import UserError
 from dnnlib.file_kinds import KINDS, by_suffix, recognize
 from dnnlib.system import read_at
 from dnnlib.util import one_line
+from training.datasets.encodings import encoding_of_names
 from training.datasets.folders import is_picture
 from training.datasets.items import Item, Lookup, Seen, Skipped
 from training.datasets.names import is_hidden, plain_name
@@ -31,6 +35,8 @@ _COMPRESSIONS = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.o
 MAX_RATIO, ALWAYS_ALLOWED_BYTES = 100, 1 << 30
 _MAX_HEADER_BYTES = 1 << 20  # of a tar file: names and attributes of an entry
 _SMALL_ENTRY_BYTES = 1 << 26
+_ZIP_UTF8, _UNICODE_PATH = 0x800, 0x7075  # the mark of names in UTF-8; a field with such a name
+_SAMPLE_NAMES = 200  # that tell how all names are encoded
 
 
 class Archive:
@@ -154,23 +160,60 @@ def _open_zip(path: str) -> Archive:
     stored = sum(entry.compress_size for entry in listed)
     if stored > os.path.getsize(path):
         raise UserError(f"archive {path} is broken: its entries overlap, as only a bomb's do")
+    encoding = _zip_encoding(path, listed)
     # The place is the number, since several entries may have the same name.
     entries = (
-        (plain_name(_zip_name(entry)), [entry.file_size, number])
+        (plain_name(_zip_name(entry, encoding)), [entry.file_size, number])
         for number, entry in enumerate(listed)
         if not entry.filename.endswith(("/", "\\"))  # Windows writes "folder\" into zip files
     )
     return Archive(path, entries, lambda number: archive.read(listed[number]))
 
 
-def _zip_name(entry: zipfile.ZipInfo) -> str:
+def _zip_encoding(path: str, listed: list[zipfile.ZipInfo]) -> str:
+    """The encoding of names without the mark of UTF-8; it is said if it is not that of zip."""
+    names = (_unmarked(entry) for entry in listed)
+    names = (name for name in names if name and not (name.isascii() or _is_utf8(name)))
+    sample = b"\n".join(itertools.islice(names, _SAMPLE_NAMES))
+    encoding = (encoding_of_names(sample) if sample else None) or "cp437"
+    if encoding != "cp437":
+        print(f"{path}: names in it are read as {encoding}", file=sys.stderr)
+    return encoding
+
+
+def _zip_name(entry: zipfile.ZipInfo, encoding: str) -> str:
     """The name of an entry; macOS writes UTF-8 without the mark that says so."""
-    if not entry.flag_bits & 0x800:
-        try:
-            return entry.filename.encode("cp437").decode("utf-8")
-        except UnicodeError:
-            pass
-    return entry.filename
+    name = _unmarked(entry)
+    if name is None or name.isascii():
+        return entry.filename
+    if (unicode := _unicode_path(entry, name)) is not None:
+        return unicode
+    return name.decode("utf-8" if _is_utf8(name) else encoding, "replace")
+
+
+def _unmarked(entry: zipfile.ZipInfo) -> bytes | None:
+    """The bytes of a name that is not marked as UTF-8."""
+    return None if entry.flag_bits & _ZIP_UTF8 else entry.filename.encode("cp437", "replace")
+
+
+def _unicode_path(entry: zipfile.ZipInfo, name: bytes) -> str | None:
+    """The name in UTF-8 that some programs write in a field of its own, if it is of this name."""
+    extra = entry.extra
+    while len(extra) >= 4:
+        kind, size = struct.unpack_from("<HH", extra)
+        field, extra = extra[4 : 4 + size], extra[4 + size :]
+        if kind == _UNICODE_PATH and len(field) > 5 and field[0] == 1:
+            is_of_it = struct.unpack_from("<I", field, 1)[0] == zlib.crc32(name)
+            return field[5:].decode("utf-8") if is_of_it and _is_utf8(field[5:]) else None
+    return None
+
+
+def _is_utf8(text: bytes) -> bool:
+    try:
+        text.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _open_tar(path: str) -> Archive:
@@ -275,8 +318,17 @@ class _Headers:
 
 
 def _without_outer_folder(entries: Lookup) -> Lookup:
-    folders = {name.partition("/")[0] if "/" in name else None for name in entries}
-    if len(folders) != 1 or None in folders:
-        return entries
-    start = len(folders.pop()) + 1
-    return Lookup((name[start:], entries.get(name)) for name in entries)
+    """Names from the folder on that holds everything, but for that of the only class."""
+    outer: list[str] | None = None
+    for name in entries:
+        folders = name.split("/")[:-1]
+        outer = folders if outer is None else outer
+        same = itertools.takewhile(
+            lambda pair: pair[0] == pair[1], zip(outer, folders, strict=False)
+        )
+        outer = [folder for folder, _ in same]
+    outer = outer or []
+    if len(outer) > 1 and not any(name.count("/") > len(outer) for name in entries):
+        outer = outer[:-1]
+    start = sum(len(folder) + 1 for folder in outer)
+    return Lookup((name[start:], entries.get(name)) for name in entries) if start else entries

@@ -35,6 +35,8 @@ def class_of(cell: object) -> int | str | None:
     """
     if cell is None or (isinstance(cell, float) and not abs(cell) < float("inf")):
         return None
+    if isinstance(cell, float) and cell.is_integer():
+        cell = int(cell)  # whole numbers beside empty cells are stored as floats
     if isinstance(cell, int) and not isinstance(cell, bool):
         return cell
     text = _ENTITY.sub(lambda match: html.unescape(match[0]), str(cell))
@@ -52,8 +54,7 @@ def classes_in(cell: object) -> list[int | str]:
         parts = [part for part in cell if not isinstance(part, (list, dict))]
     elif isinstance(cell, str):
         text = _ENTITY.sub(lambda match: html.unescape(match[0]), cell)
-        separator = next((s for s in "|;" if s in text), ",")
-        parts = text.split(separator)
+        parts = re.split("[|;]" if "|" in text or ";" in text else ",", text)
     else:
         parts = [cell]
     found = (class_of(part) for part in parts)

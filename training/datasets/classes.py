@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dnnlib import UserError
 from dnnlib.output import tqdm
 from dnnlib.util import one_line
-from training.datasets.items import Item, Source
+from training.datasets.items import Item, Source, sorted_classes
 
 _NAMED_CLASSES = 20
 
@@ -17,11 +17,6 @@ def split_mode(labels: str) -> tuple[str, str | None]:
     """`labels.csv:multi` is ("labels.csv", "multi")."""
     what, colon, mode = labels.rpartition(":")
     return (what, mode) if colon and mode in ("multi", "single") else (labels, None)
-
-
-def sorted_classes(classes: Iterable[int | str]) -> list[int | str]:
-    """Each class once: numbers ascending, then texts."""
-    return sorted(set(classes), key=lambda label: (isinstance(label, str), label))
 
 
 def multi_hot(found: Iterable[int | str], classes: Sequence[int | str]) -> tuple[float, ...]:

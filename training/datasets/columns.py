@@ -4,17 +4,19 @@ for with the list of columns.
 
 from __future__ import annotations
 
+import re
+
 from dnnlib import UserError
-from training.datasets.tables import Table
+from training.datasets.tables import Table, plain
 
 # In small letters without blanks and punctuation, the best first.
 IMAGE_COLUMNS = tuple(
     "imageurlhighres image images imageurl imageurls imagelink imagelinks imagepath imagepaths "
-    "imagefile imagefiles mainimage mainimageurl primaryimage primaryimageurl galleryurl img imgs "
-    "imgurl imgurls picture pictures pictureurl pictureurls picurl picurls pic photo photos "
-    "photourl photourls itemphotourl itemphotourls thumbnail thumbnailurl thumbnailimage "
-    "thumbnailimages imagesrc imgsrc itemimage productimage productimageurl image1 imageurl1 "
-    "image1url filename file filepath path".split()
+    "imagefile imagefiles mainimage mainimageurl baseimage primaryimage primaryimageurl "
+    "galleryurl img imgs imgurl imgurls picture pictures pictureurl pictureurls picurl picurls "
+    "pic photo photos photourl photourls itemphotourl itemphotourls thumbnail thumbnailurl "
+    "thumbnailimage thumbnailimages imagesrc imgsrc itemimage productimage productimages "
+    "productimageurl image1 imageurl1 image1url filename file filepath path".split()
 )
 # Where a row has no large picture, the next of these serves.
 LARGE_COLUMNS = ("imageurlhighres", "imageurl", "images", "image", "thumbnailimages")
@@ -22,7 +24,7 @@ CATEGORY_COLUMNS = tuple(
     "category categoryname categories primarycategory primarycategoryname leafcategory "
     "leafcategoryname maincategory itemcategory productcategory listingcategory category1 "
     "category1name ebaycategory1name categorypath productcategorytree subcategory producttype "
-    "googleproductcategory department class label labels categoryid categorynumber "
+    "googleproductcategory feedproducttype department class label labels categoryid categorynumber "
     "ebaycategory1number leafcategoryids type".split()
 )
 ID_COLUMNS = "id itemid productid imageid asin sku uniqid itemnumber".split()
@@ -39,6 +41,27 @@ LABEL_COLUMNS = tuple(
 LABEL_NUMBERS = tuple(
     "classid labelid categoryid classindex labelindex classnumber target y classidx".split()
 )
+# Sentences about a picture, which hardly two have in common.
+_CAPTION_COLUMNS = frozenset("text caption captions prompt description title url".split())
+# Further pictures of a thing beside its main one, and those of a numbered series.
+_FURTHER_COLUMNS = re.compile(
+    r"(additional|other|gallery|secondary|productsecondary|variant|alternate)"
+    r"(image|picture|photo)s?(links?|urls?|src)?\d*"
+)
+
+
+def further_image_columns(table: Table, first: str) -> list[str]:
+    """The columns of further pictures beside `first`: `IMAGE2`, `additional_image_link`."""
+    series = re.sub(r"\d+", "", plain(first))
+    found = []
+    for column in table.columns:
+        name = plain(column)
+        is_next = re.sub(r"\d+", "", name) == series
+        if column != first and (
+            is_next or (_FURTHER_COLUMNS.fullmatch(name) and table.delimiter is not None)
+        ):
+            found.append(column)
+    return found
 
 
 def image_columns(table: Table, option: str | None) -> list[str]:
@@ -92,10 +115,11 @@ def label_column(table: Table, title: str, option: str | None, file_column: str)
                 f"--label-column; {table.listing}"
             )
     others = [column for column in table.columns if column != file_column]
-    if len(others) == 1:
+    if len(others) == 1 and plain(others[0]) not in _CAPTION_COLUMNS:
         return others[0]
     raise UserError(
-        f"{title}: no column of labels is known: name it with --label-column; {table.listing}"
+        f"{title}: no column of labels is known: name it with --label-column; {table.listing}; "
+        "--labels=none is without"
     )
 
 

@@ -22,16 +22,17 @@ from training.datasets.cells import (
     classes_in,
     split_images,
 )
-from training.datasets.classes import multi_hot, sorted_classes, split_mode, with_counts
+from training.datasets.classes import multi_hot, split_mode, with_counts
 from training.datasets.columns import (
     CATEGORY_COLUMNS,
     ID_COLUMNS,
     IMAGE_COLUMNS,
     category_column,
+    further_image_columns,
     image_columns,
 )
 from training.datasets.embedded import EmbeddedPictures
-from training.datasets.items import Item, Lookup, Seen, Source
+from training.datasets.items import Item, Lookup, Seen, Source, sorted_classes
 from training.datasets.local_pictures import LocalPictures
 from training.datasets.picture_reader import PictureReader
 from training.datasets.pictures import Unreadable
@@ -193,6 +194,7 @@ class _Listings:
     Attributes:
         tables: with the same columns, in one folder.
         image_columns: of a row the first counts that has pictures.
+        further_columns: have further pictures of the same thing.
         folder: of the tables, absolute.
         download_dir: absolute.
         image_path: see `ListingOptions`.
@@ -202,6 +204,7 @@ class _Listings:
 
     tables: list[Table]
     image_columns: list[str]
+    further_columns: list[str]
     category_column: str | None
     folder: str
     download_dir: str
@@ -215,6 +218,7 @@ class _Listings:
         for table in self.tables:
             name = os.path.basename(table.path)
             handle: tuple[object, object] = (None, None)
+            handles = table.known(("handle", "urlhandle"))
 
             def tell(number: int, reason: str, name: str = name) -> None:
                 left_out(f"{name}:{number}", reason)
@@ -222,11 +226,12 @@ class _Listings:
             for number, row in table.rows(tell):
                 self.names.update(category_names(row.get(self.category_column)))
                 # Shopify's further pictures of a product have rows that only repeat its handle.
-                if row.get("Handle") and row["Handle"] == handle[0]:
+                product = row.get(handles[0]) if handles else None
+                if product and product == handle[0]:
                     if class_of(category_of(row.get(self.category_column))) is None:
                         row[self.category_column] = handle[1]
-                elif "Handle" in row:
-                    handle = row["Handle"], row.get(self.category_column)
+                else:
+                    handle = product, row.get(self.category_column)
                 pictures = self._in_row(row, f"{name}:{number}")
                 if not pictures:
                     tell(number, f"no image in the column {self.image_columns[0]}")
@@ -234,7 +239,14 @@ class _Listings:
                     yield f"{name}:{number}", picture, row
 
     def _in_row(self, row: dict[str, Any], where: str) -> list[str]:
-        for column in self.image_columns:
+        pictures = self._in_cells(row, where, self.image_columns)
+        for column in self.further_columns:
+            pictures += self._in_cells(row, f"{where} {column}", [column])
+        return list(dict.fromkeys(pictures))
+
+    def _in_cells(self, row: dict[str, Any], where: str, columns: list[str]) -> list[str]:
+        """The pictures of the first cell that has any."""
+        for column in columns:
             cell = row.get(column)
             if isinstance(cell, dict) and isinstance(cell.get("bytes"), bytes):
                 return [self.embedded.add(where, cell["bytes"])]
@@ -308,14 +320,19 @@ def _listings(tables: list[Table], has_categories: bool, listing: ListingOptions
     categories = None
     if has_categories:
         categories = category_column(first, listing.category_column)
+    is_named = listing.image_column is not None or listing.image_path is not None
+    further = [] if is_named else further_image_columns(first, images[0])
+    further = [column for column in further if column not in images]
+    named = f"column{'s' * bool(further)} {one_line(', '.join([images[0], *further]), 200)}"
     print(
-        f"{os.path.basename(first.path)}: pictures are in the column {one_line(images[0], 100)}"
+        f"{os.path.basename(first.path)}: pictures are in the {named}"
         + (f", categories in {one_line(categories, 100)}" if categories is not None else "")
     )
-    last = first.columns[-1]
-    tables = [replace(t, is_strict=last == categories and last not in images) for t in tables]
+    last, used = first.columns[-1], (*images, *further)
+    tables = [replace(t, is_strict=last == categories and last not in used) for t in tables]
     download_dir = os.path.abspath(listing.download_dir or os.path.join(folder, "images"))
-    return _Listings(tables, images, categories, folder, download_dir, listing.image_path, local)
+    template = listing.image_path
+    return _Listings(tables, images, further, categories, folder, download_dir, template, local)
 
 
 def _id_column(table: Table, local: LocalPictures) -> list[str]:

@@ -14,14 +14,16 @@ from dataclasses import replace
 
 from dnnlib import UserError
 from dnnlib.util import printable
-from training.datasets.archives import open_archive
+from training.datasets.archives import Archive, open_archive
 from training.datasets.build import Output, build
 from training.datasets.classes import check_missing, split_mode, with_counts
-from training.datasets.folders import open_folder
+from training.datasets.folders import Folder, open_folder
 from training.datasets.items import Item, Lookup, Source
 from training.datasets.labels import LabelOptions, add_labels
 from training.datasets.passed_over import OtherDataset, other_dataset
 
+# Folders of a data set that hold folders of classes, as torchvision and Hugging Face have them.
+_PARTS = frozenset("train training test testing val valid validation dev eval".split())
 # The first that is there counts: NVIDIA's, and Hugging Face's.
 LABEL_FILES = ("dataset.json", "metadata.jsonl", "metadata.csv", "metadata.parquet")
 
@@ -67,6 +69,12 @@ def images_source(
     source = Source((), pictures.read, facts, skipped=pictures.skipped)
     if labels == "auto":
         labels = next((name for name in LABEL_FILES if pictures.has(name)), "none")
+        if labels == "none" and (below := _labels_below(pictures)):
+            print(
+                f"note: {image_dir} has no labels of its own; {', '.join(below)} is not read: give "
+                "the folder that it lies in, or name it with --labels=FILE",
+                file=sys.stderr,
+            )
     labels, mode = split_mode(labels)
     if labels in ("none", "folders"):
         _refuse_options(labels, mode, options)
@@ -85,6 +93,12 @@ def images_source(
             facts["label_mode"] = mode
         add_labels(source, pictures.names, path, labels, options)
     return source
+
+
+def _labels_below(pictures: Folder | Archive) -> list[str]:
+    """Files of labels in the folders train, test and so on."""
+    paths = (f"{part}/{name}" for part in sorted(_PARTS) for name in LABEL_FILES)
+    return [path for path in paths if pictures.has(path)]
 
 
 def _refuse_options(labels: str, mode: str | None, options: LabelOptions) -> None:
@@ -131,9 +145,28 @@ def _instead(other: OtherDataset | None, skipped: list[dict[str, str]]) -> str:
     )
 
 
-def _items_by_folder(names: Lookup, source: Source) -> Iterator[Item]:
+def _parts(names: Lookup) -> set[str]:
+    """The uppermost folders if they are train, test and so on, with folders of classes in them."""
+    folders: set[str] = set()
+    has_classes = False
     for name in names:
-        folder, slash, _ = name.partition("/")
+        folder, *rest = name.split("/")
+        if folder.lower() not in _PARTS or not rest:
+            return set()
+        folders.add(folder)
+        has_classes = has_classes or len(rest) > 1
+    return folders if has_classes else set()
+
+
+def _items_by_folder(names: Lookup, source: Source) -> Iterator[Item]:
+    parts = _parts(names)
+    if parts:
+        print(
+            f"{', '.join(sorted(parts))}: taken as parts of the data set, the classes are in them"
+        )
+    for name in names:
+        path = name.partition("/")[2] if parts else name
+        folder, slash, _ = path.partition("/")
         if slash:
             yield Item(name, unicodedata.normalize("NFC", folder))
         else:

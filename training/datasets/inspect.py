@@ -257,9 +257,11 @@ def _print_labels(labels: np.ndarray | None, manifest: dict) -> None:
         print("labels:     none")
         return
     one_hot = is_one_hot(labels)
-    print(f"labels:     size {labels.shape[1]}{', one-hot' if one_hot else ', not one-hot'}")
     names = manifest.get("label_names") or []
-    for i, number in enumerate(labels.sum(axis=0) if one_hot else []):
+    is_multi = not one_hot and len(names) == labels.shape[1] and bool(np.isin(labels, (0, 1)).all())
+    kind = "one-hot" if one_hot else "several classes a picture" if is_multi else "not one-hot"
+    print(f"labels:     size {labels.shape[1]}, {kind}")
+    for i, number in enumerate(labels.sum(axis=0) if one_hot or is_multi else []):
         name = f" {one_line(names[i])}" if i < len(names) else ""
         print(f"  {i:4}{name}: {int(number)} images")
 

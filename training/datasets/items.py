@@ -10,6 +10,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import sqlite3
 import tempfile
 import threading
@@ -23,6 +24,7 @@ import numpy as np
 from dnnlib import UserError
 from dnnlib.system import read_at
 
+_DECIMAL = re.compile(r"-?(0|[1-9]\d{0,15})(\.\d{1,15})?", re.ASCII)
 MAX_NAMED = 5000  # entries of what an importer leaves out; more are counted
 Label = int | str | tuple[float, ...]
 Box = tuple[float, float, float, float]
@@ -42,6 +44,17 @@ class Item:
     name: str
     label: Label | None = None
     box: Box | None = None
+
+
+def sorted_classes(classes: Iterable[int | str]) -> list[int | str]:
+    """Each class once: numbers ascending, also texts like "-1" and "2.5"; then other texts."""
+    return sorted(set(classes), key=_order)
+
+
+def _order(label: int | str) -> tuple[bool, float | int, str]:
+    is_number = isinstance(label, int) or _DECIMAL.fullmatch(label) is not None
+    value = (label if isinstance(label, int) else float(label)) if is_number else 0
+    return not is_number, value, str(label)
 
 
 class Skipped(list):
@@ -126,7 +139,7 @@ class ItemList:
             elif item.label is not None:
                 classes.add(item.label)
         self._write(b"")
-        self.classes = sorted(classes, key=lambda label: (isinstance(label, str), label))
+        self.classes = sorted_classes(classes)
         self.digest = digest.hexdigest()
 
     def _write(self, line: bytes) -> None:

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from dnnlib import UserError
 from dnnlib.util import one_line, printable
 from training.datasets.cells import class_of, classes_in, holds_several
-from training.datasets.classes import count_of, multi_hot, sorted_classes, with_counts
+from training.datasets.classes import count_of, multi_hot, with_counts
 from training.datasets.columns import FILE_COLUMNS, LABEL_COLUMNS, LABEL_NUMBERS, label_column
-from training.datasets.items import Item, Label, Lookup, Source
+from training.datasets.items import Item, Label, Lookup, Source, sorted_classes
 from training.datasets.json_values import JsonReader
 from training.datasets.names import AMBIGUOUS, PictureNames
 from training.datasets.table_text import TableText, open_text
@@ -138,6 +138,8 @@ class _LabelFile:
         name, label = pair if isinstance(pair, (list, tuple)) and len(pair) == 2 else (None, None)
         is_multi = self._options.mode == "multi"
         numbers = isinstance(label, list) and label and all(map(_is_number, label))
+        if isinstance(label, float) and label.is_integer():
+            label = int(label)  # as NVIDIA's tools take them
         is_class = (isinstance(label, int) and not isinstance(label, bool)) or (
             isinstance(label, str) and label.strip()
         )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import unicodedata
 from collections.abc import Iterator
+from urllib.parse import unquote
 
 from training.datasets.items import Lookup
 from training.datasets.pictures import picture_suffixes
@@ -12,6 +14,8 @@ from training.datasets.pictures import picture_suffixes
 # What systems put beside files; names with a dot in front are hidden anyway.
 _JUNK = {"__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "@eadir", "$recycle.bin"}
 AMBIGUOUS = ""  # stands for the name of a picture that could be one of several
+# An address without what is asked of the server.
+_ADDRESS = re.compile(r"https?:/+([^?#]+)(?:[?#].*)?", re.IGNORECASE | re.DOTALL)
 _DEEPEST = 32  # folders of a path that are looked at
 
 
@@ -36,7 +40,8 @@ class PictureNames:
 
     A name is a whole path, or the end of the only path that ends so (`a.png` for `shoes/a.png`), or
     a path of another machine or folder that ends with a whole one (`/home/ann/photos/shoes/a.png`).
-    If none fits, case does not count, and a name without a suffix stands for a picture with one.
+    If none fits, case does not count, and a name without a suffix stands for a picture with one;
+    then `my%20hat.png` is `my hat.png`, and `https://shop/a.png?v=2` is `a.png`.
 
     Args:
         names: of all pictures, as the source calls them.
@@ -55,6 +60,10 @@ class PictureNames:
         plain = plain_name(name)
         if plain in self._names:
             return plain
+        found = self._find(plain)
+        return found if found is not None else self._find_address(name.strip())
+
+    def _find(self, plain: str) -> str | None:
         if self._index is None:
             self._index = Lookup(self._entries(), merge=_same_or_ambiguous)
         for form in self._forms(plain):
@@ -63,6 +72,17 @@ class PictureNames:
             if found is not None:
                 return found
         return None
+
+    def _find_address(self, name: str) -> str | None:
+        """The picture that was downloaded from an address, or whose name is written as in one."""
+        address = _ADDRESS.fullmatch(name)
+        path = address[1] if address else name
+        plain = plain_name(unquote(path))
+        if not address:
+            return self._find(plain) if "%" in name else None
+        # Hosts and folders on the web have nothing to do with those here.
+        ends = (end for _, end in _ends(f"as {plain}"))
+        return next((found for end in ends if (found := self._find(end[3:])) is not None), None)
 
     def _without_foreign(self, form: str) -> str | None:
         """Takes the same folders off all names, or those up to the name of the source."""

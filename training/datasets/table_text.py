@@ -9,18 +9,16 @@ import io
 import lzma
 import os
 import sys
-import unicodedata
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, TextIO
 
-import charset_normalizer
-
 from dnnlib import UserError
 from dnnlib.file_kinds import KINDS, recognize
 from dnnlib.util import one_line
+from training.datasets.encodings import encoding_of
 
 LONGEST_LINE = 1 << 24  # characters; more is no table
 _PACKED = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
@@ -34,33 +32,6 @@ _BOMS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-# Encodings of spreadsheet programs, the usual ones first, and the letters that their tables use.
-_WESTERN = set("àâäáãåæçèéêëìíîïñòóôöõøœùúûüÿßÀÂÄÁÃÅÆÇÈÉÊËÌÍÎÏÑÒÓÔÖÕØŒÙÚÛÜŸªº")
-_CENTRAL = set("áäąăâčćçďéęěëíîĺľłňńóôöőŕřšśșşťțţúůűüýžźżđß")
-_CENTRAL |= {letter.upper() for letter in _CENTRAL - {"ß"}}
-_TURKISH = set("çğıöşüâîûÇĞİÖŞÜÂÎÛ")
-_CYRILLIC = {chr(c) for c in range(0x410, 0x450)} | set("ёЁіІїЇєЄґҐ№")
-_GREEK = {chr(c) for c in range(0x386, 0x3CF)}
-_LETTERS = {
-    "cp1252": _WESTERN,
-    "mac_roman": _WESTERN,
-    "cp1250": _CENTRAL,
-    "cp1254": _TURKISH,
-    "cp1251": _CYRILLIC,
-    "koi8_r": _CYRILLIC,
-    "cp1253": _GREEK,
-}
-# Chinese, Japanese and Korean: the common characters of each are in one range of lead bytes.
-_IDEOGRAPHS = {
-    "gb18030": ("gb2312", 0xB0, 0xD7),
-    "cp932": ("euc_jp", 0xB0, 0xCF),
-    "euc_jp": ("euc_jp", 0xB0, 0xCF),
-    "big5": ("big5", 0xA4, 0xC6),
-    "cp949": ("euc_kr", 0xB0, 0xC8),
-}
-_SIGNS = set("€£¥©®™°²³½¼¾±×«»“”‘’‚„–—…•·§¿¡´ ")
-_WIDE_SIGNS = set("　、。，！？：；（）「」『』【】《》・ー～％／·“”‘’—…￥")
-_SURE = 0.9  # share of characters that must be plausible
 
 
 @dataclass(frozen=True)
@@ -227,7 +198,7 @@ def _encoding(file: IO[bytes], title: str) -> tuple[str, bool]:
         is_utf8 = False
     if is_utf8:
         return "utf-8", is_whole
-    return _by_plausibility(sample[:_SAMPLE_BYTES], title), False
+    return encoding_of(sample[:_SAMPLE_BYTES], title), False
 
 
 def _wide_encoding(head: bytes) -> str | None:
@@ -243,82 +214,6 @@ def _wide_encoding(head: bytes) -> str | None:
 def _lines_beyond_ascii(chunk: bytes) -> bytes:
     lines = chunk.splitlines(keepends=True)
     return b"".join(line[:4096] for line in lines if not line.isascii())
-
-
-def _by_plausibility(sample: bytes, title: str) -> str:
-    """The encoding in which a sample reads as text of some language.
-
-    Tables are short, and letters beyond ASCII few in them: charset-normalizer takes German in
-    cp1252 for Polish and GBK for Japanese then. So the encodings of spreadsheet programs come
-    first, by the letters that their tables use, and the library only where none of them fits.
-    """
-    text = sample.decode("utf-8", "replace")
-    letters = sum(not c.isascii() and c != "\ufffd" for c in text)
-    if letters > 4 * text.count("\ufffd"):
-        return "utf-8"  # but for a few bytes, which are reported
-    scores = {name: _plausible(sample, name) for name in (*_LETTERS, *_IDEOGRAPHS)}
-    best = max(scores, key=lambda name: scores[name])
-    texts = {
-        sample.decode(name, "replace"): name
-        for name in reversed(scores)
-        if scores[name] == scores[best] >= _SURE
-    }
-    if len(texts) == 1 or (best == "cp1252" and texts):  # Windows is the most usual by far
-        return best
-    guess = None if texts else charset_normalizer.from_bytes(sample).best()
-    if guess is not None and guess.chaos < 0.1 and guess.coherence > 0.5:
-        return guess.encoding
-    texts = texts or {sample.decode("cp1252", "replace"): "cp1252"}
-    readings = ", ".join(f"{name} reads {one_line(text, 40)!r}" for text, name in texts.items())
-    raise UserError(
-        f"{title} is not UTF-8, and its encoding cannot be told: {readings}; name it with "
-        "--table-encoding, for example cp1252, mac_roman, shift_jis, gb18030 or big5"
-    )
-
-
-def _plausible(sample: bytes, encoding: str) -> float:
-    """The share of characters beyond ASCII that a table in this encoding would have there."""
-    try:
-        text = codecs.getincrementaldecoder(encoding)().decode(sample)
-    except UnicodeDecodeError:
-        return 0.0
-    fits = _fits_ideograph if encoding in _IDEOGRAPHS else _fits_letter
-    text = f"  {text}  "
-    places = [i for i, c in enumerate(text) if not c.isascii()]
-    return sum(fits(encoding, text[i - 2 : i + 3]) for i in places) / max(len(places), 1)
-
-
-def _fits_letter(encoding: str, around: str) -> bool:
-    """Whether a table would have the middle one of five characters."""
-    _, before, c, after, _ = around
-    if c in _SIGNS:
-        return not (before.isalpha() and after.isalpha()) or c in "’·"
-    if c not in _LETTERS[encoding] or (c.isupper() and before.islower()):
-        return False
-    if encoding in ("cp1251", "koi8_r", "cp1253"):
-        return not any(n.isascii() and n.isalpha() for n in (before, after))
-    # Words of the other languages have letters of the alphabet too.
-    is_word = before.isalpha() or after.isalpha()
-    return not is_word or any(n.isascii() and n.isalpha() for n in around)
-
-
-def _fits_ideograph(encoding: str, around: str) -> bool:
-    _, before, c, after, _ = around
-    if any(n.isascii() and n.islower() for n in (before, after)):
-        return False
-    name = unicodedata.name(c, "")
-    if c in _WIDE_SIGNS or (encoding == "cp949" and name.startswith("HANGUL SYLLABLE")):
-        return True
-    if encoding in ("cp932", "euc_jp") and name.startswith(("HIRAGANA", "KATAKANA")):
-        return True
-    if name.startswith("FULLWIDTH"):
-        return True
-    charset, first, last = _IDEOGRAPHS[encoding]
-    try:
-        lead = c.encode(charset)[0]
-    except UnicodeEncodeError:
-        return False
-    return encoding != "cp949" and name.startswith("CJK") and first <= lead <= last
 
 
 def _report_damage(text: TableText) -> None:

@@ -245,6 +245,9 @@ def _names(
     A report begins with its title, in one cell. A table of one column looks the same, but no
     record in it has several, or the cell is a known name.
     """
+    records = list(records)
+    if (line := _template_names(records, known)) is not None:
+        return line
     first: tuple[int, tuple[str, ...]] | None = None
     for number, cells in records:
         columns = tuple(cell.strip().lstrip("\ufeff").strip() for cell in cells)
@@ -256,6 +259,24 @@ def _names(
             return (number, columns) if first is None or len(columns) > 1 else first
         first = first or (number, columns)
     return first or (1, ())
+
+
+def _template_names(
+    records: list[tuple[int, list[str]]], known: frozenset[str]
+) -> tuple[int, tuple[str, ...]] | None:
+    """The names of columns in Amazon's templates: after a line of settings, for people, and again.
+
+    Those for programs are the last.
+    """
+    if not (records and records[0][1] and re.match(r"TemplateType=|settings=", records[0][1][0])):
+        return None
+    found = None
+    for number, cells in records[1:]:
+        columns = tuple(cell.strip() for cell in cells)
+        if len(known.intersection(map(plain, columns))) < 2:
+            break
+        found = number, columns
+    return found
 
 
 def _is_info(line: str) -> bool:
