@@ -41,6 +41,8 @@ def stored(folder, **changes):
         "training.networks.generate",
         "training.layers.get_weight",
         "training.networks_stylegan2.BUILD_FUNCTIONS",
+        "training.networks.G_mapping",
+        "training.networks_stylegan2.D_stylegan2",
         "G_main",
         "",
         5,
@@ -53,6 +55,12 @@ def test_networks_come_from_our_tables(tmp_path, name):
     with pytest.raises(UserError, match=r"G_args.func_name is .* which is no network; known are"):
         build_functions.find_for_options(options.G_args, "G_args")
     assert "this" not in sys.modules  # Which would have been imported.
+
+
+def test_a_generator_is_no_discriminator(tmp_path):
+    options = stored(tmp_path, **{"D_args.func_name": "training.networks.G_main"})
+    with pytest.raises(UserError, match=r"known are training\S+\.D_\w+(, training\S+\.D_\w+)*$"):
+        build_functions.find_for_options(options.D_args, "D_args")
 
 
 def test_losses_come_from_our_table(tmp_path):
