@@ -64,10 +64,12 @@ def test_a_generator_is_no_discriminator(tmp_path):
 
 
 def test_losses_come_from_our_table(tmp_path):
-    for name in ("os.system", "training.loss.tf.exit", 5, None):
+    for name in ("os.system", "training.loss.tf.exit", "training.loss.D_logistic_r1", 5, None):
         options = stored(tmp_path, **{"G_loss_args.func_name": name})
-        with pytest.raises(UserError, match="no loss"):
-            _find_loss(options.G_loss_args)
+        with pytest.raises(UserError, match="no loss of G"):
+            _find_loss("G", options.G_loss_args)
+    with pytest.raises(UserError, match="no loss of D None: use one of"):
+        _find_loss("D", {})
 
 
 @pytest.mark.parametrize(
@@ -80,6 +82,7 @@ def test_losses_come_from_our_table(tmp_path):
         ("D_opt_args.share", 1, "there is no option D_opt_args.share"),
         ("dataset_args.tfrecord_dir", 5, "dataset_args.tfrecord_dir is 5, expected text"),
         ("dataset_args.validation", -1, "dataset_args.validation is -1"),
+        ("dataset_args.validation", None, "dataset_args.validation is None"),
         ("dataset_args.shuffle", 1, "there is no option dataset_args.shuffle"),
         ("sched_args.minibatch_size_base", 0, "minibatch_size_base is 0"),
         ("sched_args.minibatch_size_dict", {"a": 1}, "minibatch_size_dict[a] has a name"),
