@@ -33,7 +33,7 @@ class _DatasetArgs:
     label_file: str | None = None
     max_label_size: _Natural | Literal["full"] = "full"
     max_images: int | None = None
-    validation: _Natural | None = 0
+    validation: _Natural = 0
     seed: _Natural = 0
 
 

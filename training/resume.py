@@ -32,6 +32,7 @@ _FROM_DATA = ("num_channels", "resolution", "label_size", "base_size")
 _NOT_GIVEN = "none"
 # Variables that sum what is reported, which may be anything.
 _STATISTICS = "Autosummary/"
+_MOST = (1 << 31) - 1
 
 
 class _NewerError(UserError):
@@ -43,8 +44,29 @@ class _Meta:
     """What a state says of itself; a run has counted no further than its numbers can."""
 
     format: int
-    counters: dict[str, Annotated[float, Range(0, (1 << 31) - 1)] | str | None]
+    counters: dict[str, Annotated[float, Range(-1, _MOST)] | bool | str | None]
     variables: list[str]
+
+
+_Count = Annotated[int, Range(0, _MOST)]
+_Seconds = Annotated[float, Range(0, _MOST)]
+
+
+@dataclass(frozen=True)
+class Counters:
+    """Where a run is: the counters of its state. Older states lack those with a default."""
+
+    cur_nimg: _Count
+    last_nimg: _Count
+    minibatch: _Count
+    cur_tick: _Count
+    tick_start_nimg: _Count
+    seconds: _Seconds
+    tick_seconds: _Seconds = 0.0
+    saved_nimg: Annotated[int, Range(-1, _MOST)] | None = None
+    saved_whole: bool = True
+    num_images: _Count | None = None
+    content: str | None = None
 
 
 _MAX_NAMED = 3  # options in an error
@@ -211,6 +233,19 @@ def read_meta(path: str) -> dict[str, Any]:
     return vars(meta)
 
 
+def read_counters(path: str) -> Counters:
+    """Where a run was when a state was written.
+
+    Raises:
+        UserError: not readable, of a newer format, or a counter is missing or none.
+    """
+    counters = read_meta(path)["counters"]
+    try:
+        return schema.parse(Counters, counters, "counters")
+    except UserError as error:
+        raise _unreadable(path, error) from error
+
+
 def _unreadable(path: str, error: Exception) -> UserError:
     return UserError(f"{_cannot_read(path)}{getattr(error, 'strerror', None) or error}")
 
@@ -220,7 +255,7 @@ def _cannot_read(path: str) -> str:
 
 
 def check_data(
-    options: TrainingOptions, counters: Mapping[str, Any], path: str, facts: Mapping[str, Any]
+    options: TrainingOptions, counters: Counters, path: str, facts: Mapping[str, Any]
 ) -> None:
     """Compares a data set with the one that a run was started with.
 
@@ -234,7 +269,9 @@ def check_data(
         UserError: it is another one.
     """
     stored = {name: value for name, value in options.G_args.items() if name in _FROM_DATA}
-    stored |= {name: counters[name] for name in ("num_images", "content") if name in counters}
+    stored |= {name: getattr(counters, name) for name in ("num_images", "content")}
+    # Older states do not say all.
+    stored = {name: value for name, value in stored.items() if value is not None}
     facts = {name: facts[name] for name in facts if name != "content" or name in stored}
     different = list(_differences(json.loads(json.dumps(facts)), stored, ""))
     if different:

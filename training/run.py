@@ -27,7 +27,7 @@ from training.interrupts import Interrupted, Interrupts
 from training.options import TrainingOptions
 from training.precision import use_mixed_precision
 from training.reports import Reports, closing, kimg_text, measured
-from training.resume import kimg_of, position_name, state_path
+from training.resume import kimg_of, position_name, read_counters, state_path
 from training.schedule import (
     DEFAULT_GROUP,
     MIN_TICKS,
@@ -152,14 +152,12 @@ class Run:
 
     def restore(self, path: str) -> None:
         """Goes on from a state."""
-        counters = load_state(path)
-        for name in _COUNTERS:
-            setattr(self, name, counters[name])
-        self.seconds = counters["seconds"]
-        # Older states do not have these.
-        self.tick_seconds = counters.get("tick_seconds", 0.0)
-        self.saved_nimg = counters.get("saved_nimg", self.tick_start_nimg)
-        self.saved_whole = counters.get("saved_whole", True)
+        load_state(path)
+        counters = read_counters(path)
+        for name in (*_COUNTERS, "seconds", "tick_seconds", *_SAVED):
+            setattr(self, name, getattr(counters, name))
+        if self.saved_nimg is None:
+            self.saved_nimg = self.tick_start_nimg
         self.is_resumed = True
 
     def train(self) -> str:

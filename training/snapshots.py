@@ -15,7 +15,7 @@ import numpy as np
 from dnnlib import EasyDict, UserError, restricted_pickle, urls
 from dnnlib.files import atomic_write, open_regular
 from dnnlib.tflib import Network
-from dnnlib.tflib.build_functions import BUILD_MODULES
+from dnnlib.tflib.build_functions import BUILD_MODULES, is_generator
 from dnnlib.util import one_line
 from training import pretrained, weights_file
 from training.snapshot_kinds import describe_other
@@ -164,7 +164,7 @@ def load_generator(path: str, allow_pickled_code: bool = False) -> Network:
             file=sys.stderr,
         )
     name = network.build_func_name
-    if not name.startswith("G_") or name.startswith(("G_mapping", "G_synthesis")):
+    if not is_generator(name):
         raise UserError(f"{path} holds {name}, which is not a generator")
     # Our own generators make what they lack, as those of format versions 2 and 3 do.
     if network.build_module not in BUILD_MODULES:

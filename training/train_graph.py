@@ -210,11 +210,11 @@ class TrainGraph:
                     common["dlatent_avg_beta"] = None
                 rows = self._rows(i)
                 extra = {"pl_mean": self.pl_mean}
-                values = _call_loss(options.G_loss_args, extra, **common)
+                values = _call_loss("G", options.G_loss_args, extra, **common)
                 self._register(self._G_opt, G_reg, *values, options.G_reg_interval, G)
                 reals = self._process_reals(self._reals[rows], replica_seed)
                 extra = {"reals": reals, "labels": self._labels[rows]}
-                values = _call_loss(options.D_loss_args, extra, **common)
+                values = _call_loss("D", options.D_loss_args, extra, **common)
                 self._register(self._D_opt, D_reg, *values, options.D_reg_interval, D)
 
     def _build_validation(
@@ -301,15 +301,18 @@ def _apply(optimizer: Optimizer | None) -> tf.Operation | None:
     return optimizer.apply_updates() if has_gradients else None
 
 
-def _find_loss(args: dict[str, Any]) -> Callable:
-    if args["func_name"] not in LOSSES:
-        raise UserError(f"no loss {args['func_name']!r}: use one of {', '.join(LOSSES)}")
-    return LOSSES[args["func_name"]]
+def _find_loss(network: str, args: dict[str, Any]) -> Callable:
+    """The loss that options name; `network` is "G" or "D", with which names of functions begin."""
+    known = {name: f for name, f in LOSSES.items() if f.__name__.startswith(f"{network}_")}
+    name = args.get("func_name")
+    if name not in known:
+        raise UserError(f"no loss of {network} {name!r}: use one of {', '.join(known)}")
+    return known[name]
 
 
-def _call_loss(args: dict[str, Any], extra: dict[str, Any], **kwargs: Any):
+def _call_loss(network: str, args: dict[str, Any], extra: dict[str, Any], **kwargs: Any):
     """Calls the loss that `args` names with those of the extra arguments that it takes."""
-    function = _find_loss(args)
+    function = _find_loss(network, args)
     args = {key: value for key, value in args.items() if key != "func_name"}
     parameters = inspect.signature(function).parameters
     unknown = sorted(set(args) - set(parameters))

@@ -19,7 +19,7 @@ from training.datasets.levels import BASE_LOG2
 from training.layers import SQUARE_BASE
 from training.options import TrainingOptions
 from training.reports import measured_metrics
-from training.resume import OPTIONS_FILE, check_data, newest_state, read_meta
+from training.resume import OPTIONS_FILE, check_data, newest_state, read_counters
 from training.run import FINAL, Metrics, Run
 from training.schedule import DEFAULT_GROUP, check_schedule
 from training.transfer import read_weights
@@ -73,13 +73,13 @@ def resume(options: TrainingOptions, run_dir: str, metrics: Metrics | None = Non
     """
     with locked(run_dir), log_output(os.path.join(run_dir, LOG)):
         state = newest_state(run_dir)
-        counters = read_meta(state)["counters"]
-        is_over = counters["cur_nimg"] >= int(options.total_kimg * 1000)
+        counters = read_counters(state)
+        is_over = counters.cur_nimg >= int(options.total_kimg * 1000)
         if options.total_seconds is not None:
-            is_over = is_over or counters["seconds"] >= options.total_seconds
+            is_over = is_over or counters.seconds >= options.total_seconds
         if is_over and os.path.exists(os.path.join(run_dir, FINAL)):
             raise UserError(
-                f"the run in {run_dir} is over, after {counters['cur_nimg'] / 1000:g} kimg: give a "
+                f"the run in {run_dir} is over, after {counters.cur_nimg / 1000:g} kimg: give a "
                 "larger --total-kimg to train longer"
             )
         print(f"Resuming {run_dir} from {os.path.basename(state)}")
@@ -110,7 +110,7 @@ def training_loop(
     Raises:
         UserError: data set or options do not fit.
     """
-    counters = None if state is None else read_meta(state)["counters"]
+    counters = None if state is None else read_counters(state)
     devices = tfutil.replica_devices(options.num_gpus)
     training_set = TFRecordDataset(**{**options.dataset_args, "seed": options.seed})
     if counters is not None:

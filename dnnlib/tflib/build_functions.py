@@ -102,12 +102,17 @@ def find_component(module: str, state: SavedState) -> Callable:
     return _checked(module, state)
 
 
+def is_generator(function: str) -> bool:
+    """Whether a build function makes a whole generator, by its name."""
+    return function.startswith("G_") and not function.startswith(("G_mapping", "G_synthesis"))
+
+
 def find_for_options(args: Mapping[str, Any], name: str) -> dict[str, Any]:
     """Arguments of `Network` from options that may have been read from a file.
 
     Args:
         args: `func_name`, a dotted name that must be in one of our tables, and keyword arguments.
-        name: of the options, for messages.
+        name: of the options: "G_args" for a generator, "D_args" for a discriminator.
 
     Returns:
         The same with the function in place of its name.
@@ -118,8 +123,9 @@ def find_for_options(args: Mapping[str, Any], name: str) -> dict[str, Any]:
     kwargs = dict(args)
     module, _, function = str(kwargs.pop("func_name", None)).rpartition(".")
     table = build_table(module) if module in BUILD_MODULES else {}
-    if function not in table:
-        known = ", ".join(f"{m}.{f}" for m in BUILD_MODULES for f in build_table(m))
+    fits = is_generator if name == "G_args" else lambda function: function.startswith("D_")
+    if function not in table or not fits(function):
+        known = ", ".join(f"{m}.{f}" for m in BUILD_MODULES for f in build_table(m) if fits(f))
         shown = one_line(repr(args.get("func_name")), 100)
         raise UserError(f"{name}.func_name is {shown}, which is no network; known are {known}")
     static_kwargs.check(table.values(), kwargs, f"{name}: ")
@@ -134,12 +140,12 @@ def _checked(module: str, state: SavedState) -> Callable:
     if unknown:
         raise unknown_keyword(f"{module}.{state.build_func_name}", unknown, where)
     function = table[state.build_func_name]
-    kwargs, functions = state.static_kwargs, table.values()
+    kwargs = state.static_kwargs
+    static_kwargs.check(table.values(), kwargs, where)
     if not any(p.kind == p.VAR_KEYWORD for p in inspect.signature(function).parameters.values()):
         # What only its siblings have is refused when it is built: others may be used without it.
         kwargs = {key: kwargs[key] for key in kwargs.keys() & parameter_names([function])}
-        functions = [function]
-    static_kwargs.check(functions, kwargs, where)
+        static_kwargs.check([function], kwargs, where)
     return function
 
 

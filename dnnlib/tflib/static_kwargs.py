@@ -21,7 +21,7 @@ from dnnlib.schema import Range, Size
 from dnnlib.util import UserError, one_line
 
 # Parameters of build functions that are never part of a network's description.
-NOT_STATIC = frozenset(("components", "is_template_graph", "random_seed"))
+NOT_STATIC = frozenset(("components", "is_template_graph", "random_seed", "return_dlatents"))
 
 _WIDTH = Range(0, 1 << 16)
 _COUNT = Range(0, 1 << 10)

@@ -41,6 +41,8 @@ def stored(folder, **changes):
         "training.networks.generate",
         "training.layers.get_weight",
         "training.networks_stylegan2.BUILD_FUNCTIONS",
+        "training.networks.G_mapping",
+        "training.networks_stylegan2.D_stylegan2",
         "G_main",
         "",
         5,
@@ -55,11 +57,19 @@ def test_networks_come_from_our_tables(tmp_path, name):
     assert "this" not in sys.modules  # Which would have been imported.
 
 
+def test_a_generator_is_no_discriminator(tmp_path):
+    options = stored(tmp_path, **{"D_args.func_name": "training.networks.G_main"})
+    with pytest.raises(UserError, match=r"known are training\S+\.D_\w+(, training\S+\.D_\w+)*$"):
+        build_functions.find_for_options(options.D_args, "D_args")
+
+
 def test_losses_come_from_our_table(tmp_path):
-    for name in ("os.system", "training.loss.tf.exit", 5, None):
+    for name in ("os.system", "training.loss.tf.exit", "training.loss.D_logistic_r1", 5, None):
         options = stored(tmp_path, **{"G_loss_args.func_name": name})
-        with pytest.raises(UserError, match="no loss"):
-            _find_loss(options.G_loss_args)
+        with pytest.raises(UserError, match="no loss of G"):
+            _find_loss("G", options.G_loss_args)
+    with pytest.raises(UserError, match="no loss of D None: use one of"):
+        _find_loss("D", {})
 
 
 @pytest.mark.parametrize(
@@ -72,6 +82,7 @@ def test_losses_come_from_our_table(tmp_path):
         ("D_opt_args.share", 1, "there is no option D_opt_args.share"),
         ("dataset_args.tfrecord_dir", 5, "dataset_args.tfrecord_dir is 5, expected text"),
         ("dataset_args.validation", -1, "dataset_args.validation is -1"),
+        ("dataset_args.validation", None, "dataset_args.validation is None"),
         ("dataset_args.shuffle", 1, "there is no option dataset_args.shuffle"),
         ("sched_args.minibatch_size_base", 0, "minibatch_size_base is 0"),
         ("sched_args.minibatch_size_dict", {"a": 1}, "minibatch_size_dict[a] has a name"),

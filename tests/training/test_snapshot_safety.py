@@ -149,6 +149,7 @@ def test_pickle_bombs(tmp_path, name):
         ({"static_kwargs": {"fmap_max": 10**6}}, "'fmap_max' is 1000000"),
         ({"static_kwargs": {"colour": "red"}}, r"D_stylegan2\(\) has no keyword argument 'colour'"),
         ({"static_kwargs": {"random_seed": 3}}, "no keyword argument 'random_seed'"),
+        ({"static_kwargs": {"return_dlatents": True}}, "no keyword argument 'return_dlatents'"),
         ({"static_kwargs": {"a": laughs([], lambda x: [x, x])}}, "'a' holds too much"),
         ({"static_kwargs": {"a": b"12"}}, "'a' holds a bytes"),
         ({"static_kwargs": [1]}, "that are no dict"),
@@ -195,6 +196,15 @@ def test_a_failed_first_use_fails_again(session, tmp_path):
     for _ in range(2):
         with pytest.raises(UserError, match="4x4/FromRGB/weight is missing"):
             D.run(np.zeros((1, 3, 4, 4)), None)
+
+
+@pytest.mark.parametrize("changes", [{"fmap_max": 8}, {"dlatent_size": 9}, {"resolution": 8}])
+def test_a_whole_that_does_not_fit_its_components(session, tmp_path, changes):
+    stub = others.stub_of(snapshots.load(generator(tmp_path / "G.pkl")))
+    stub.state["static_kwargs"] |= changes
+    (tmp_path / "G.pkl").write_bytes(others.dumps(stub))
+    with pytest.raises(UserError, match=r"network G in snapshot cannot be built: .* do not fit"):
+        _ = snapshots.load(str(tmp_path / "G.pkl")).vars
 
 
 def harmful(folder):

@@ -11,7 +11,7 @@ import tensorflow.compat.v1 as tf
 
 from dnnlib import UserError, tflib
 from training import training_state
-from training.resume import find_states, newest_state, read_meta, state_path
+from training.resume import find_states, newest_state, read_counters, read_meta, state_path
 
 
 def test_states_are_whole_and_strict(tmp_path, session):
@@ -97,6 +97,38 @@ def test_a_state_whose_description_is_wrong(tmp_path, meta, words):
     np.savez_compressed(path, meta=text, v0=np.zeros(1 << 24))
     with pytest.raises(UserError, match="is compressed"):
         newest_state(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"cur_nimg": None}, "counters.cur_nimg is None, expected a whole number"),
+        ({"cur_tick": "7"}, "counters.cur_tick is '7'"),
+        ({"minibatch": 1.5}, "counters.minibatch is 1.5"),
+        ({"last_nimg": -1}, "counters.last_nimg is -1"),
+        ({"saved_whole": 1}, "counters.saved_whole is 1, expected true or false"),
+        ({"x": 1}, "there is no option counters.x"),
+    ],
+)
+def test_counters_are_checked(tmp_path, changes, words):
+    path = state_path(str(tmp_path), 3_200)
+    names = ("cur_nimg", "last_nimg", "minibatch", "cur_tick", "tick_start_nimg")
+    counters = {**dict.fromkeys(names, 64), "seconds": 1.5, "saved_nimg": -1, "saved_whole": True}
+
+    def write(counters):
+        text = json.dumps({"format": 1, "counters": counters, "variables": []})
+        np.savez(path, meta=np.frombuffer(text.encode(), np.uint8))
+
+    write(counters)
+    found = read_counters(path)
+    assert (found.cur_nimg, found.saved_nimg, found.saved_whole) == (64, -1, True)
+    write({**counters, **changes})
+    with pytest.raises(UserError, match=f"cannot read state .*{words}"):
+        read_counters(path)
+    del counters["seconds"]
+    write(counters)
+    with pytest.raises(UserError, match=r"counters\.seconds is missing"):
+        read_counters(path)
 
 
 def test_only_the_newest_states_stay(tmp_path, session):
