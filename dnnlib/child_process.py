@@ -33,6 +33,11 @@ from typing import IO, Any
 
 from dnnlib.util import UserError, one_line
 
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None
+
 _START_SECONDS = 120.0  # To import the function's module, also on a busy machine.
 _MAX_MESSAGE = 1 << 31
 _LENGTH = struct.Struct("<Q")
@@ -290,9 +295,7 @@ def _answer(function: Callable, args: list) -> list[bytes]:
 
 def limit_memory(memory: int) -> None:
     """Limits what a child may take beyond what its imports took; 0: what the system gives."""
-    try:
-        import resource
-    except ImportError:  # Windows
+    if resource is None:
         return
     hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
     limit = _taken() + memory if memory else hard
@@ -311,7 +314,6 @@ def _taken() -> int:
 
 def _leave_no_core() -> None:
     """A crash leaves no file behind."""
-    with contextlib.suppress(ImportError, OSError, ValueError):
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if resource is not None:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
