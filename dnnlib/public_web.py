@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import http.client
 import http.cookiejar
-import io
 import ipaddress
 import os
 import re
@@ -38,6 +37,7 @@ from dnnlib.util import one_line
 from dnnlib.web_answers import (
     SILENCE,
     Body,
+    LimitedLines,
     Passing,
     Patience,
     Refused,
@@ -300,7 +300,7 @@ def _pool_classes(is_free: Callable[[str], bool], patience: Patience) -> dict[st
     class Response(http.client.HTTPResponse):
         def __init__(self, sock: socket.socket, *args, **options):
             super().__init__(sock, *args, **options)
-            self.fp = io.BufferedReader(TimedReader(self.fp.detach(), sock, patience))
+            self.fp = LimitedLines(TimedReader(self.fp.detach(), sock, patience))
 
     class Guarded:
         response_class = Response
