@@ -212,7 +212,7 @@ class PublicWeb:
 
     def _checked(self, response: requests.Response, chunks: Iterator[bytes]) -> Iterator[bytes]:
         received = 0
-        for chunk in chunks:
+        for chunk in _read(chunks):
             if received == 0 and is_page(response, chunk):
                 raise Refused(
                     "the server answered with an HTML page, not with a file: it may ask to log in, "
@@ -227,6 +227,13 @@ class PublicWeb:
     def _check_size(self, size: int) -> None:
         if size > self._max_bytes:
             raise Refused(f"larger than the {self._max_bytes} bytes that are allowed")
+
+
+def _read(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    try:
+        yield from chunks
+    except ValueError as error:  # What urllib3 makes of a chunk of a negative size.
+        raise Passing("the sizes of the server's parts are none") from error
 
 
 def _join(url: str, location: str) -> str:

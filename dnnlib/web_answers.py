@@ -139,8 +139,9 @@ class LimitedLines(io.BufferedReader):
 
     def readline(self, size: int | None = -1) -> bytes:
         self._lines += 1
-        line = super().readline(_MAX_LINE + 1 if size is None or size < 0 else size)
-        if len(line) > _MAX_LINE or self._lines > _MAX_LINES:
+        is_free = size is None or size < 0
+        line = super().readline(_MAX_LINE if is_free else size)
+        if (is_free and len(line) == _MAX_LINE) or self._lines > _MAX_LINES:
             raise Refused("the server's answer has a head, or the size of a part, without end")
         return line
 

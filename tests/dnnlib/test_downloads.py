@@ -393,6 +393,9 @@ def test_heads_and_trailers_have_an_end(tmp_path):
         for path in routes:
             with pytest.raises(UserError, match="without end"):
                 fetch(server.url + path, tmp_path)
+        server.routes["/negative"] = lambda request: request.wfile.write(chunked + b"-5\r\nabc")
+        with pytest.raises(UserError, match="sizes of the server's parts"):
+            fetch(server.url + "/negative", tmp_path)
 
 
 @pytest.mark.parametrize(
