@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import http.client
 import http.cookiejar
-import io
 import ipaddress
 import os
 import re
@@ -38,6 +37,7 @@ from dnnlib.util import one_line
 from dnnlib.web_answers import (
     SILENCE,
     Body,
+    LimitedLines,
     Passing,
     Patience,
     Refused,
@@ -212,7 +212,7 @@ class PublicWeb:
 
     def _checked(self, response: requests.Response, chunks: Iterator[bytes]) -> Iterator[bytes]:
         received = 0
-        for chunk in chunks:
+        for chunk in _read(chunks):
             if received == 0 and is_page(response, chunk):
                 raise Refused(
                     "the server answered with an HTML page, not with a file: it may ask to log in, "
@@ -227,6 +227,13 @@ class PublicWeb:
     def _check_size(self, size: int) -> None:
         if size > self._max_bytes:
             raise Refused(f"larger than the {self._max_bytes} bytes that are allowed")
+
+
+def _read(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    try:
+        yield from chunks
+    except ValueError as error:  # What urllib3 makes of a chunk of a negative size.
+        raise Passing("the sizes of the server's parts are none") from error
 
 
 def _join(url: str, location: str) -> str:
@@ -300,7 +307,7 @@ def _pool_classes(is_free: Callable[[str], bool], patience: Patience) -> dict[st
     class Response(http.client.HTTPResponse):
         def __init__(self, sock: socket.socket, *args, **options):
             super().__init__(sock, *args, **options)
-            self.fp = io.BufferedReader(TimedReader(self.fp.detach(), sock, patience))
+            self.fp = LimitedLines(TimedReader(self.fp.detach(), sock, patience))
 
     class Guarded:
         response_class = Response

@@ -14,6 +14,8 @@ import requests
 
 SILENCE = 30.0  # Seconds without any data.
 _CHUNK = 1 << 16
+_MAX_LINE = 1 << 16
+_MAX_LINES = 1000  # In a row; http.client takes 100 in one head.
 
 
 class Refused(Exception):
@@ -125,3 +127,32 @@ class TimedReader(io.RawIOBase):
     def close(self) -> None:
         self._raw.close()
         super().close()
+
+
+class LimitedLines(io.BufferedReader):
+    """Reads heads, sizes of chunks and trailers, which are lines, only as far as they make sense.
+
+    Interim answers and trailers without end, or a line without end, would take all time or memory.
+    """
+
+    _lines = 0
+
+    def readline(self, size: int | None = -1) -> bytes:
+        self._lines += 1
+        is_free = size is None or size < 0
+        line = super().readline(_MAX_LINE if is_free else size)
+        if (is_free and len(line) == _MAX_LINE) or self._lines > _MAX_LINES:
+            raise Refused("the server's answer has a head, or the size of a part, without end")
+        return line
+
+    def read(self, size: int | None = -1) -> bytes:
+        self._lines = 0
+        return super().read(size)
+
+    def read1(self, size: int = -1) -> bytes:
+        self._lines = 0
+        return super().read1(size)
+
+    def readinto(self, buffer) -> int:
+        self._lines = 0
+        return super().readinto(buffer)

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import os
 import shutil
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import Any
 
 from dnnlib import UserError, tflib
@@ -125,7 +125,9 @@ def training_loop(
     weights = None if start is None else read_weights(start)
     with tflib.graph_session(options.seed):
         try:
-            run = Run(options, run_dir, training_set, devices, metrics, weights)
+            where = os.path.join(run_dir, OPTIONS_FILE)
+            with nullcontext() if state is None else tfutil.fitting(f"the options in {where}"):
+                run = Run(options, run_dir, training_set, devices, metrics, weights)
             if state is not None:
                 run.restore(state)
             _write_options(options, run_dir)

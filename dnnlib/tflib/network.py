@@ -21,7 +21,7 @@ from dnnlib.tflib import build_functions, layer_table, network_state, run_graph,
 from dnnlib.tflib.build_functions import parameter_names, unknown_keyword
 from dnnlib.tflib.network_variables import NetworkVariables
 from dnnlib.tflib.pickled_code import run_pickled_code
-from dnnlib.util import EasyDict, UserError, one_line
+from dnnlib.util import EasyDict, UserError
 
 # Set when the graph of a network is built; a network read from a snapshot builds at first use.
 _GRAPH_ATTRIBUTES = frozenset(
@@ -123,19 +123,9 @@ class Network(NetworkVariables):
                 if session.graph.seed is None:
                     tfutil.seed_graph()
                 # All at once, so that no thread sees half a network, nor does a second attempt.
-                self.__dict__.update(self._checked_graph(session))
-
-    def _checked_graph(self, session: tf.Session) -> dict[str, Any]:
-        """As `_made_graph`. What a snapshot says can contradict itself in any way."""
-        try:
-            return self._made_graph(session)
-        except (ValueError, TypeError, ArithmeticError, LookupError, tf.errors.OpError) as error:
-            if self._pending_values is None:
-                raise
-            raise UserError(
-                f"network {self.name} in snapshot cannot be built: its keyword arguments and "
-                f"components do not fit together: {one_line(error)}"
-            ) from error
+                what = f"the keyword arguments and components of network {self.name} in snapshot"
+                with nullcontext() if self._pending_values is None else tfutil.fitting(what):
+                    self.__dict__.update(self._made_graph(session))
 
     def _made_graph(self, session: tf.Session) -> dict[str, Any]:
         """The attributes of a network that is built."""

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from dnnlib.util import UserError
+from dnnlib.util import UserError, one_line
 
 # Official names of the settings that `init_tf` and `create_session` understand.
 DEFAULT_CONFIG: Mapping[str, Any] = {
@@ -72,6 +72,21 @@ def create_session(config_dict: Mapping[str, Any] | None = None) -> tf.Session:
             target = getattr(target, field)
         setattr(target, fields[-1], value)
     return tf.Session(config=proto)
+
+
+@contextmanager
+def fitting(what: str) -> Iterator[None]:
+    """For a graph that is built of what a file says: parts that are right, but not together.
+
+    Args:
+        what: the parts, for the message of the UserError that any other exception becomes.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"{what} do not fit together: {one_line(error)}") from error
 
 
 @contextmanager

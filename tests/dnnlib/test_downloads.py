@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import http.server
@@ -368,6 +369,33 @@ def test_sizes_and_speeds_have_limits(tmp_path, monkeypatch):
                 fetch(server.url + path, tmp_path)
         assert len(server.paths) == 4
     assert all(name.endswith(".lock") for name in os.listdir(tmp_path))
+
+
+def endless(begin, part):
+    def answer(request):
+        with contextlib.suppress(OSError):
+            request.wfile.write(begin)
+            while True:
+                request.wfile.write(part)
+
+    return answer
+
+
+def test_heads_and_trailers_have_an_end(tmp_path):
+    chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    routes = {
+        "/interim": endless(b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+        "/size": endless(chunked, b"1" * 65536),
+        "/trailer": endless(chunked + b"1\r\nx\r\n0\r\n", b"X: y\r\n"),
+    }
+    with http_server.Server() as server:
+        server.routes |= routes
+        for path in routes:
+            with pytest.raises(UserError, match="without end"):
+                fetch(server.url + path, tmp_path)
+        server.routes["/negative"] = lambda request: request.wfile.write(chunked + b"-5\r\nabc")
+        with pytest.raises(UserError, match="sizes of the server's parts"):
+            fetch(server.url + "/negative", tmp_path)
 
 
 @pytest.mark.parametrize(
