@@ -346,7 +346,8 @@ def find_data(options: TrainingOptions, data_dir: str | None) -> None:
 
 def _read_options(path: str) -> TrainingOptions:
     try:
-        return TrainingOptions.checked(schema.read_json(path, TrainingOptions))
+        options = schema.read_json(path, TrainingOptions)
+        options.check_arguments()
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
     except UserError as error:
@@ -354,6 +355,7 @@ def _read_options(path: str) -> TrainingOptions:
             f"cannot read {path}: {error}; it has been changed, or is of another version of this "
             "software"
         ) from error
+    return options
 
 
 def _differences(wanted: Any, stored: Any, name: str) -> Iterator[tuple[str, Any, Any]]:
