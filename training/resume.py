@@ -152,7 +152,8 @@ def newest_state(run_dir: str) -> str:
         except UserError as error:
             if path == states[0] or isinstance(error, _NewerError):
                 raise
-            print(f"Warning: {error}: going on from the state before it")
+            reason = str(error).removeprefix(_cannot_read(path))
+            print(f"Warning: {path} is broken ({reason}): going on from the state before it")
         else:
             return path
     raise UserError(f"{run_dir} has no state any more")
@@ -211,7 +212,11 @@ def read_meta(path: str) -> dict[str, Any]:
 
 
 def _unreadable(path: str, error: Exception) -> UserError:
-    return UserError(f"cannot read state {path}: {getattr(error, 'strerror', None) or error}")
+    return UserError(f"{_cannot_read(path)}{getattr(error, 'strerror', None) or error}")
+
+
+def _cannot_read(path: str) -> str:
+    return f"cannot read state {path}: "
 
 
 def check_data(
@@ -304,7 +309,8 @@ def find_data(options: TrainingOptions, data_dir: str | None) -> None:
 
 def _read_options(path: str) -> TrainingOptions:
     try:
-        return TrainingOptions.checked(schema.read_json(path, TrainingOptions))
+        options = schema.read_json(path, TrainingOptions)
+        options.check_arguments()
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
     except UserError as error:
@@ -312,6 +318,7 @@ def _read_options(path: str) -> TrainingOptions:
             f"cannot read {path}: {error}; it has been changed, or is of another version of this "
             "software"
         ) from error
+    return options
 
 
 def _differences(wanted: Any, stored: Any, name: str) -> Iterator[tuple[str, Any, Any]]:
