@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shutil
+import stat
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -81,6 +83,24 @@ def staged_directory(path: str) -> Iterator[str]:
         raise
     finally:
         os.close(lock)
+
+
+def open_regular(path: str) -> IO[bytes]:
+    """Opens a file for reading, unless it is something that could go on or wait for ever.
+
+    Raises:
+        OSError: it cannot be opened, or is a pipe, a device or a folder.
+    """
+
+    def open_at_once(name: str, flags: int) -> int:
+        # Without O_NONBLOCK, a pipe waits for a writer.
+        handle = os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            os.close(handle)
+            raise OSError(errno.EINVAL, "it is a folder, pipe or device, not a regular file", name)
+        return handle
+
+    return open(path, "rb", opener=open_at_once)
 
 
 def _make_locked(parent: str, name: str) -> tuple[str, int]:

@@ -51,7 +51,12 @@ def loads(
 
 
 class _Array(np.ndarray):
-    """An array whose state is still to come, and after that. `np.asarray` gives a plain one."""
+    """An array whose state is still to come, and after that. `np.asarray` gives a plain one.
+
+    A second state would free the memory that views of it point to, those of a network for one.
+    """
+
+    is_filled = False
 
 
 class _DType:
@@ -246,6 +251,8 @@ class _Unpickler(pickle._Unpickler):
             raise UserError(f"it makes a {kind.__name__} of a {type(items).__name__}")
         self._operations.spend(len(items))
         if kind is dict:
+            if not all(isinstance(pair, (list, tuple)) and len(pair) == 2 for pair in items):
+                raise UserError("it makes a dict of what are no pairs")
             return _set_items({}, [x for pair in items for x in pair])
         return kind(items)
 
@@ -263,21 +270,29 @@ class _Unpickler(pickle._Unpickler):
         return np.empty(0, np.uint8).view(_Array)
 
     def _fill_array(self, array: _Array, state: Any) -> None:
+        if array.is_filled:
+            raise UserError("it gives an array a second state, which no such file needs")
         _version, shape, dtype, fortran, data = state
         shape, dtype = self._check_array(shape, dtype, data)
-        data = data.encode("latin1") if isinstance(data, str) else bytes(data)  # Python 2: text
-        array.__setstate__((1, shape, dtype, bool(fortran), data))
+        data = self._native(data, dtype)
+        array.__setstate__((1, shape, dtype.newbyteorder("="), bool(fortran), data))
+        array.is_filled = True
 
     def scalar(self, dtype: Any, data: Any) -> np.generic:
         """NumPy's `scalar`: one number."""
         _, number = self._check_array((), dtype, data)
-        data = data.encode("latin1") if isinstance(data, str) else bytes(data)
-        return np.frombuffer(data, number)[0]
+        return np.frombuffer(self._native(data, number), number.newbyteorder("="))[0]
 
     def from_buffer(self, data: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray:
         """NumPy's `_frombuffer`: an array of protocol 5."""
         shape, number = self._check_array(shape, dtype, data)
-        return np.frombuffer(bytes(data), number).reshape(shape, order="F" if order == "F" else "C")
+        array = np.frombuffer(self._native(data, number), number.newbyteorder("="))
+        return array.reshape(shape, order="F" if order == "F" else "C")
+
+    def _native(self, data: bytes | bytearray | str, dtype: np.dtype) -> bytes:
+        """Numbers as this machine has them, so that no reader needs a copy of its own."""
+        data = data.encode("latin1") if isinstance(data, str) else bytes(data)  # Python 2: text
+        return data if dtype.isnative else np.frombuffer(data, dtype).byteswap().tobytes()
 
     def _check_array(self, shape: Any, dtype: Any, data: Any) -> tuple[tuple[int, ...], np.dtype]:
         if not isinstance(dtype, _DType):

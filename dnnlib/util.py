@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-import types
-import typing
-from typing import Any, TypeVar
-
-T = TypeVar("T")
-_JSON_NAMES = {type(None): "null", float: "a number", int: "a whole number", str: "text"}
-_JSON_NAMES |= {bool: "true or false", dict: "options by name"}
+from typing import Any
 
 
 class UserError(Exception):
@@ -36,34 +30,6 @@ class EasyDict(dict):
             del self[name]
         except KeyError:
             raise AttributeError(name) from None
-
-
-def dataclass_from_json(cls: type[T], values: Any, name: str = "") -> T:
-    """A dataclass from what JSON has kept of it. Of containers only the kind is checked.
-
-    Args:
-        cls: the dataclass.
-        values: {field: value}; fields that are missing get their defaults.
-        name: what errors call it, with a dot; "" for the whole file.
-
-    Raises:
-        UserError: no dictionary, a field that there is not, or a value of another type than its
-            annotation says. Whole numbers may stand for others.
-    """
-    if not isinstance(values, dict):
-        raise UserError(f"{name.rstrip('.') or 'it'} is {values!r}, expected options by name")
-    annotations = typing.get_type_hints(cls)
-    if unknown := sorted(name + field for field in values.keys() - annotations.keys()):
-        raise UserError(f"there is no option {', '.join(unknown)}")
-    for field, value in values.items():
-        annotation = annotations[field]
-        is_union = typing.get_origin(annotation) in (typing.Union, types.UnionType)
-        members = typing.get_args(annotation) if is_union else (annotation,)
-        allowed = {typing.get_origin(member) or member for member in members}
-        if type(value) not in allowed | ({int} if float in allowed else set()):
-            expected = " or ".join(sorted(_JSON_NAMES.get(kind, kind.__name__) for kind in allowed))
-            raise UserError(f"{name}{field} is {value!r}, expected {expected}")
-    return cls(**values)
 
 
 def format_time(seconds: float) -> str:

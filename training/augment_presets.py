@@ -6,8 +6,10 @@ Needs no TensorFlow.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated, Literal
 
 from dnnlib import UserError
+from dnnlib.schema import Range
 
 # ADA, section 2.4 and appendix B: six groups with 18 transformations (imgfilter counts as four).
 AUGMENT_GROUPS = {
@@ -39,12 +41,14 @@ class AugmentOptions:
     """Options of `training.adaptive_augment`, by the names of the ADA repository's command line."""
 
     # noaug; fixed: p as given; ada, adarv: p follows the overfitting that r_t or r_v tells.
-    mode: str = "noaug"
+    mode: Literal["noaug", "fixed", "ada", "adarv"] = "noaug"
     preset: str = "bgc"  # Which transformations: a key of `AUGMENT_PRESETS`.
-    p: float = 0.0  # Of fixed.
+    p: Annotated[float, Range(0, 1)] = 0.0  # Of fixed.
     target: float = TARGETS["ada"]
-    kimg: float = 500.0  # Thousands of images in which p can go from 0 to 1.
-    interval: int = 4  # Minibatches between moves of p.
+    kimg: Annotated[float, Range(0.001, 1e9)] = (
+        500.0  # Thousands of images in which p can go from 0 to 1.
+    )
+    interval: Annotated[int, Range(1, 1 << 20)] = 4  # Minibatches between moves of p.
 
 
 def augment_preset(name: str) -> dict[str, float]:

@@ -7,6 +7,7 @@ when used (equalised learning rate, Progressive GAN, section 4.1).
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -23,6 +24,9 @@ from training.precision import clamp_for
 
 # Height and width of the coarsest grid of a square network.
 SQUARE_BASE = (4, 4)
+# Numbers in one layer, of its weights or of its activations for one image: 1 GiB in float32, which
+# is eight times what 1024×1024 images take.
+_MAX_SIZE = 1 << 28
 
 
 def resolution_log2(resolution: int) -> int:
@@ -135,6 +139,7 @@ def get_unscaled_weight(
     trainable: bool = True,
 ) -> tuple[tf.Tensor, np.float32]:
     """The variable of `get_weight`, and by what it is to be scaled."""
+    _check_size("weights", shape)
     he_std = gain / np.sqrt(np.prod(shape[:-1]))
     if use_wscale:
         init_std, coefficient = 1.0 / lrmul, he_std * lrmul
@@ -261,6 +266,7 @@ def apply_bias_act(
 
     Scale [N, channels] and noise, both float32 or None, come before the bias.
     """
+    _check_size("activations", x.shape[1:].as_list())
     zeros = tf.initializers.zeros()
     b = tf.get_variable(bias_var, shape=[_channels(x)], initializer=zeros, trainable=trainable)
     axis = layout.channel_axis(layout.internal_format()) if x.shape.ndims == 4 else 1
@@ -351,6 +357,15 @@ def to_images(x: tf.Tensor) -> tf.Tensor:
 def _channels(x: tf.Tensor) -> int:
     axis = layout.channel_axis(layout.internal_format()) if x.shape.ndims == 4 else 1
     return x.shape[axis].value
+
+
+def _check_size(what: str, shape: Sequence[int | None]) -> None:
+    """Sizes come from files too: a layer is refused before it takes memory."""
+    if math.prod(n or 1 for n in shape) > _MAX_SIZE:
+        raise UserError(
+            f"a layer has {what} of {'×'.join(map(str, shape))} numbers, more than {_MAX_SIZE:,}: "
+            "make the network smaller"
+        )
 
 
 def _largest(x: tf.Tensor, axis: Sequence[int]) -> tf.Tensor:

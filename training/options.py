@@ -6,17 +6,44 @@ import copy
 import dataclasses
 import os
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from dnnlib import UserError
+from dnnlib import UserError, schema
+from dnnlib.schema import Range
 from dnnlib.tensorflow_loader import load_tensorflow
-from dnnlib.util import dataclass_from_json
 from training.augment_presets import TARGETS, AugmentOptions, augment_preset
 from training.comparison.methods import apply_method, set_capacity
 from training.presets import ADA_NAMES, PRESETS, ada_overrides
 from training.schedule import MIN_TICKS, ScheduleOptions
 
 _SHORT_SNAPSHOT_TICKS = 10
+_Natural = Annotated[int, Range(0, (1 << 31) - 1)]
+_Positive = Annotated[int, Range(1, 1 << 20)]
+_Amount = Annotated[float, Range(0, 1e9)]
+_Scalar = bool | int | float | str | None
+
+
+@dataclass
+class _DatasetArgs:
+    """Keyword arguments of `training.dataset.TFRecordDataset`."""
+
+    tfrecord_dir: str
+    resolution: int | None = None
+    label_file: str | None = None
+    max_label_size: _Natural | Literal["full"] = "full"
+    max_images: int | None = None
+    validation: _Natural | None = 0
+    seed: _Natural = 0
+
+
+@dataclass
+class _OptimizerArgs:
+    """Keyword arguments of `dnnlib.tflib.Optimizer`."""
+
+    beta1: Annotated[float, Range(0, 1)]
+    beta2: Annotated[float, Range(0, 1)]
+    epsilon: Annotated[float, Range(0)] = 1e-8
+    tf_optimizer: Literal["tf.train.AdamOptimizer"] = "tf.train.AdamOptimizer"
 
 
 @dataclass
@@ -28,31 +55,33 @@ class TrainingOptions:
     D_args: dict[str, Any] = field(default_factory=dict)
     G_opt_args: dict[str, Any] = field(default_factory=dict)  # For Optimizer.
     D_opt_args: dict[str, Any] = field(default_factory=dict)
-    G_loss_args: dict[str, Any] = field(default_factory=dict)  # func_name and keyword arguments.
-    D_loss_args: dict[str, Any] = field(default_factory=dict)
+    G_loss_args: dict[str, _Scalar] = field(
+        default_factory=dict
+    )  # func_name and keyword arguments.
+    D_loss_args: dict[str, _Scalar] = field(default_factory=dict)
     sched_args: ScheduleOptions = field(default_factory=ScheduleOptions)
-    G_smoothing_kimg: float = 10.0  # Half-life of the weight average Gs, thousands of images.
+    G_smoothing_kimg: _Amount = 10.0  # Half-life of the weight average Gs, thousands of images.
     # Deviation: no longer than this share of the run so far, as the ADA repository has it. Without,
     # Gs still shows the random initial weights after the first thousands of images.
-    G_smoothing_rampup: float | None = 0.05
+    G_smoothing_rampup: _Amount | None = 0.05
     lazy_regularization: bool = True
-    G_reg_interval: int = 4  # Minibatches between regularisations of G.
-    D_reg_interval: int = 16
+    G_reg_interval: _Positive = 4  # Minibatches between regularisations of G.
+    D_reg_interval: _Positive = 16
     reset_opt_for_new_lod: bool = True  # Forget Adam's moments when a new level fades in.
     resume_pkl: str | None = None  # Snapshot whose weights the run starts from.
     resume_partial: bool = False  # Even if hardly any of them fit.
-    total_kimg: float = 25000.0
-    total_seconds: float | None = None  # Ends the run after this time if it is not over before.
+    total_kimg: _Amount = 25000.0
+    total_seconds: _Amount | None = None  # Ends the run after this time if it is not over before.
     mirror_augment: bool = False
     augment_args: AugmentOptions = field(default_factory=AugmentOptions)
     cmethod: str = "nocmethod"  # Method that ADA is compared with, see training.comparison.
-    precision: str = "fp32"  # Or "mixed", see training.precision.
-    image_snapshot_ticks: int = 10
-    network_snapshot_ticks: int = 10
-    keep_states: int = 2  # States for --resume that stay, the newest.
+    precision: Literal["fp32", "mixed"] = "fp32"  # Or "mixed", see training.precision.
+    image_snapshot_ticks: _Positive = 10
+    network_snapshot_ticks: _Positive = 10
+    keep_states: _Positive = 2  # States for --resume that stay, the newest.
     grid_size: str = "8k"
-    num_gpus: int = 1
-    seed: int = 1000
+    num_gpus: _Positive = 1
+    seed: _Natural = 1000
 
     def to_json(self) -> dict[str, Any]:
         """Plain dictionary of all options."""
@@ -65,12 +94,21 @@ class TrainingOptions:
         Raises:
             UserError: an option that there is not, as from another version; a wrong type.
         """
-        if isinstance(values, dict):
-            schedule = ScheduleOptions.from_json(values.get("sched_args", {}))
-            augmentation = values.get("augment_args", {})
-            augmentation = dataclass_from_json(AugmentOptions, augmentation, "augment_args.")
-            values = {**values, "sched_args": schedule, "augment_args": augmentation}
-        return dataclass_from_json(cls, values)
+        return cls.checked(schema.parse(cls, values))
+
+    @classmethod
+    def checked(cls, options: TrainingOptions) -> TrainingOptions:
+        """Options whose keyword arguments for data and optimizers are checked too.
+
+        Those of networks and losses are checked against the functions that `func_name` stands for,
+        which needs TensorFlow: see `dnnlib.tflib.build_functions.find_for_options`.
+        """
+        if "tfrecord_dir" not in options.dataset_args:
+            raise UserError("it names no data set")
+        schema.parse(_DatasetArgs, options.dataset_args, "dataset_args")
+        schema.parse(_OptimizerArgs, options.G_opt_args, "G_opt_args")
+        schema.parse(_OptimizerArgs, options.D_opt_args, "D_opt_args")
+        return options
 
 
 def preset(

@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import os
 import re
-import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 import numpy as np
 
-from dnnlib import UserError
+from dnnlib import UserError, schema
+from dnnlib.files import open_regular
+from dnnlib.schema import Range
 from dnnlib.util import one_line
-from training.divergence import non_finite
+from training import npz
 from training.options import TrainingOptions
 
 OPTIONS_FILE = "training_options.json"
@@ -28,6 +30,23 @@ _FREE += ("image_snapshot_ticks", "network_snapshot_ticks")
 # Options of both networks that no command line has: a run takes them from its data set.
 _FROM_DATA = ("num_channels", "resolution", "label_size", "base_size")
 _NOT_GIVEN = "none"
+# Variables that sum what is reported, which may be anything.
+_STATISTICS = "Autosummary/"
+
+
+class _NewerError(UserError):
+    """A state of a newer format, which an older state is no substitute for."""
+
+
+@dataclass(frozen=True)
+class _Meta:
+    """What a state says of itself; a run has counted no further than its numbers can."""
+
+    format: int
+    counters: dict[str, Annotated[float, Range(0, (1 << 31) - 1)] | str | None]
+    variables: list[str]
+
+
 _MAX_NAMED = 3  # options in an error
 
 
@@ -119,7 +138,7 @@ def find_states(run_dir: str) -> list[str]:
 
 
 def newest_state(run_dir: str) -> str:
-    """Path of the newest state that is whole; prints a warning for each newer one that is not.
+    """Path of the newest state that is whole and finite; prints a warning for each newer one.
 
     States are written atomically: only a damaged disk or a bad copy breaks one.
 
@@ -128,28 +147,44 @@ def newest_state(run_dir: str) -> str:
     """
     for path in (states := find_states(run_dir))[::-1]:
         try:
-            _check_whole(path)
-        except Exception as error:  # A damaged archive can fail in any way while it is read.
-            reason = one_line(error) or "it ends early"
-            if path == states[0]:
-                raise UserError(f"cannot read state {path}: {reason}") from error
+            for _ in read_variables(path):
+                pass
+        except UserError as error:
+            if path == states[0] or isinstance(error, _NewerError):
+                raise
+            reason = str(error).removeprefix(_cannot_read(path))
             print(f"Warning: {path} is broken ({reason}): going on from the state before it")
         else:
-            read_meta(path)
             return path
     raise UserError(f"{run_dir} has no state any more")
 
 
-def _check_whole(path: str) -> None:
-    """Raises an exception of any kind if a file differs from what was written."""
-    with zipfile.ZipFile(path) as archive:
-        if (member := archive.testzip()) is not None:
-            raise ValueError(f"the checksum of {member} is wrong")
-    with np.load(path, allow_pickle=False) as file:
-        json.loads(file[META].tobytes())["format"]
-        for name in file.files:
-            if non_finite({name: file[name]}):
-                raise ValueError("it holds numbers that are not finite")
+def read_variables(path: str) -> Iterator[tuple[str, np.ndarray]]:
+    """(name, value) of the variables that a state holds; its checksums are checked on the way.
+
+    Raises:
+        UserError: not readable, of a newer format, or a value is not finite.
+    """
+    names = {f"v{i}": name for i, name in enumerate(read_meta(path)["variables"])}
+    try:
+        with open_regular(path) as file:
+            for key, value in npz.read_arrays(file):
+                if key == META:
+                    continue
+                if key not in names:
+                    raise UserError(f"it does not say what its array {one_line(key, 60)} is")
+                name = names.pop(key)
+                if value.dtype.kind not in "biuf":
+                    raise UserError(f"{one_line(name, 100)} holds {value.dtype}, not numbers")
+                if not name.startswith(_STATISTICS) and not np.isfinite(value).all():
+                    raise UserError(
+                        f"{one_line(name, 100)} has values that are not finite (NaN, infinity)"
+                    )
+                yield name, value
+        if names:
+            raise UserError(f"it lacks {one_line(', '.join(names.values()), 100)}")
+    except (OSError, UserError, ValueError) as error:
+        raise _unreadable(path, error) from error
 
 
 def read_meta(path: str) -> dict[str, Any]:
@@ -159,20 +194,29 @@ def read_meta(path: str) -> dict[str, Any]:
         UserError: not readable, or of a newer format.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            meta = json.loads(file[META].tobytes())
-            is_newer = meta["format"] > STATE_FORMAT
-            if not is_newer and not {"counters", "variables"} <= meta.keys():
-                raise ValueError("it has no counters or variables")
-    except Exception as error:  # As in `newest_state`.
-        reason = one_line(error) or "it ends early"
-        raise UserError(f"cannot read state {path}: {reason}") from error
-    if is_newer:
-        raise UserError(
-            f"state {path} has format {meta['format']}, this version reads {STATE_FORMAT}: "
+        with open_regular(path) as file:
+            content = next((value for key, value in npz.read_arrays(file) if key == META), None)
+        if content is None:
+            raise UserError("it does not say what it holds")
+        version = schema.parse_json(content.tobytes(), dict[str, Any]).get("format")
+        is_newer = type(version) is int and version > STATE_FORMAT
+        meta = None if is_newer else schema.parse_json(content.tobytes(), _Meta)
+    except (OSError, UserError, ValueError) as error:
+        raise _unreadable(path, error) from error
+    if meta is None:
+        raise _NewerError(
+            f"state {path} has format {version}, this version reads {STATE_FORMAT}: "
             "update this software"
         )
-    return meta
+    return vars(meta)
+
+
+def _unreadable(path: str, error: Exception) -> UserError:
+    return UserError(f"{_cannot_read(path)}{getattr(error, 'strerror', None) or error}")
+
+
+def _cannot_read(path: str) -> str:
+    return f"cannot read state {path}: "
 
 
 def check_data(
@@ -265,18 +309,14 @@ def find_data(options: TrainingOptions, data_dir: str | None) -> None:
 
 def _read_options(path: str) -> TrainingOptions:
     try:
-        with open(path, encoding="utf-8") as file:
-            options = TrainingOptions.from_json(json.load(file))
-            if not isinstance(options.dataset_args.get("tfrecord_dir"), str):
-                raise ValueError("it names no data set")
+        return TrainingOptions.checked(schema.read_json(path, TrainingOptions))
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
-    except (UserError, ValueError, TypeError, AttributeError, KeyError) as error:
+    except UserError as error:
         raise UserError(
-            f"cannot read {path}: {one_line(error)}; it has been changed, or is of another version "
-            "of this software"
+            f"cannot read {path}: {error}; it has been changed, or is of another version of this "
+            "software"
         ) from error
-    return options
 
 
 def _differences(wanted: Any, stored: Any, name: str) -> Iterator[tuple[str, Any, Any]]:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated
 
 import numpy as np
 
 from dnnlib import UserError
-from dnnlib.util import dataclass_from_json
+from dnnlib.schema import Range
 
 # Deviation: short runs have shorter ticks, so that there is something to see while one waits.
 MIN_TICKS = 25
 DEFAULT_GROUP = 4  # Of the discriminator's minibatch standard deviation.
+_Count = Annotated[int, Range(1, 1 << 20)]
+_Amount = Annotated[float, Range(0, 1e9)]
+_Kimg = Annotated[float, Range(0.001, 1e9)]
 
 
 @dataclass
@@ -20,36 +23,20 @@ class ScheduleOptions:
     """Options of `training_schedule`, by official names; the dicts are by current resolution."""
 
     lod_initial_resolution: int | None = None  # None: full resolution from the start.
-    lod_training_kimg: float = 600.0  # Training at a resolution before the next fades in.
-    lod_transition_kimg: float = 600.0  # Fading in.
-    minibatch_size_base: int = 32  # Images a step, over all replicas and accumulation rounds.
-    minibatch_size_dict: dict[int, int] = field(default_factory=dict)
-    minibatch_gpu_base: int | None = None  # Images at once on one device; None: by resolution.
-    minibatch_gpu_dict: dict[int, int] = field(default_factory=dict)
-    G_lrate_base: float = 0.002
-    G_lrate_dict: dict[int, float] = field(default_factory=dict)
-    D_lrate_base: float = 0.002
-    D_lrate_dict: dict[int, float] = field(default_factory=dict)
-    tick_kimg_base: float = 4.0
-    tick_kimg_dict: dict[int, float] = field(
+    lod_training_kimg: _Amount = 600.0  # Training at a resolution before the next fades in.
+    lod_transition_kimg: _Amount = 600.0  # Fading in.
+    minibatch_size_base: _Count = 32  # Images a step, over all replicas and accumulation rounds.
+    minibatch_size_dict: dict[int, _Count] = field(default_factory=dict)
+    minibatch_gpu_base: _Count | None = None  # Images at once on one device; None: by resolution.
+    minibatch_gpu_dict: dict[int, _Count] = field(default_factory=dict)
+    G_lrate_base: _Amount = 0.002
+    G_lrate_dict: dict[int, _Amount] = field(default_factory=dict)
+    D_lrate_base: _Amount = 0.002
+    D_lrate_dict: dict[int, _Amount] = field(default_factory=dict)
+    tick_kimg_base: _Kimg = 4.0
+    tick_kimg_dict: dict[int, _Kimg] = field(
         default_factory=lambda: {8: 28, 16: 24, 32: 20, 64: 16, 128: 12, 256: 8, 512: 6, 1024: 4}
     )
-
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> ScheduleOptions:
-        """The options that `dataclasses.asdict` gave; JSON made text of numbers that were keys.
-
-        Raises:
-            UserError: as `dnnlib.util.dataclass_from_json`.
-        """
-        if isinstance(values, dict):
-            tables = {
-                name: {int(key): entry for key, entry in value.items()}
-                for name, value in values.items()
-                if isinstance(value, dict)
-            }
-            values = values | tables
-        return dataclass_from_json(cls, values, "sched_args.")
 
     @property
     def is_constant(self) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from typing import Any
 
 from dnnlib import UserError, downloads
 from dnnlib.tflib import Network
@@ -27,10 +26,12 @@ def describe(path: str, allow_pickled_code: bool = False) -> str:
         f"Size       {len(content):,} bytes",
         f"SHA-256    {hashlib.sha256(content).hexdigest()}",
     ]
-    named = zip(("G", "D", "Gs"), result, strict=True) if isinstance(result, tuple) else None
-    for role, network in list(named) if named else [("Network", result)]:
-        lines += ["", *_describe_network(role, network)]
-        if role != "G" or not isinstance(result, tuple):  # Gs has the same layers.
+    networks = snapshots.roles(result)
+    if isinstance(result, tuple) and len(networks) < len(result):
+        lines += [f"Lacks      {', '.join(r for r in snapshots.ROLES if r not in networks)}"]
+    for role, network in networks.items():
+        lines += ["", *_describe_network("Network" if role == "network" else role, network)]
+        if role != "G" or "Gs" not in networks:  # Gs has the same layers.
             lines += ["", format_layers(network, None, hide_layers_with_no_params=False)]
     return "\n".join(lines)
 
@@ -95,14 +96,16 @@ def convert(path: str, out: str, layout: str, allow_pickled_code: bool = False) 
     folder = os.path.dirname(os.path.abspath(out))
     if not os.path.isdir(folder):
         raise UserError(f"cannot write {out}: there is no folder {folder}")
-    result: Any = snapshots.load(path, allow_pickled_code)
-    networks = result if isinstance(result, tuple) else (result,)
-    for network in networks:
+    result = snapshots.load(path, allow_pickled_code)
+    networks = snapshots.roles(result)
+    for network in networks.values():
         _ = network.vars  # Builds it, so that what does not fit is not passed on.
     if layout == "npz":
         weights_file.save(result, out)
         return
-    networks = tuple(families.convert(network, int(layout)) for network in networks)
-    for network in networks:
+    networks = {role: families.convert(n, int(layout)) for role, n in networks.items()}
+    for network in networks.values():
         _ = network.vars
-    snapshots.save(networks if isinstance(result, tuple) else networks[0], out, int(layout))
+    alone = networks.get("network")
+    whole = tuple(networks.get(role) for role in snapshots.ROLES)
+    snapshots.save(alone or whole, out, int(layout))

@@ -6,20 +6,26 @@ import copyreg
 import io
 import os
 import pickle
-import stat
+import sys
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from dnnlib import EasyDict, UserError, restricted_pickle
-from dnnlib.files import atomic_write
+from dnnlib.files import atomic_write, open_regular
 from dnnlib.tflib import Network
 from dnnlib.tflib.build_functions import BUILD_MODULES
 from dnnlib.util import one_line
 from training import pretrained, weights_file
+from training.snapshot_kinds import describe_other
 
-Networks = tuple[Network, Network, Network] | Network
+# (G, D, Gs), None in the place of what the file does not have; or what it holds alone.
+Networks = tuple[Network | None, Network | None, Network | None] | Network
 
+ROLES = ("G", "D", "Gs")
+_ALIASES = {"G_ema": "Gs"}
+_MAX_NETWORKS = 256  # Components included.
 _CLASSES = {("dnnlib.tflib.network", "Network"): Network, ("dnnlib.util", "EasyDict"): EasyDict}
 
 
@@ -56,7 +62,8 @@ def load(path: str, allow_pickled_code: bool = False) -> Networks:
             a network that we do not have. For files that you trust as you trust a program.
 
     Returns:
-        (G, D, Gs), or one network where the file holds one.
+        (G, D, Gs), None in the place of one that the file does not have; or one network where the
+        file holds one.
 
     Raises:
         UserError: not readable, not a snapshot, or it names a class that is not on the list.
@@ -72,9 +79,7 @@ def read(path: str) -> bytes:
     """
     try:
         local = pretrained.local_path(path)
-        if not stat.S_ISREG(os.stat(local).st_mode):  # Which could go on for ever.
-            raise UserError(f"cannot read snapshot {path}: it is not a regular file")
-        with open(local, "rb") as file:
+        with open_regular(local) as file:
             return file.read()
     except OSError as error:
         hint = "" if os.path.sep in path else pretrained.suggestion(path)
@@ -83,16 +88,14 @@ def read(path: str) -> bytes:
 
 def loads(content: bytes, path: str, allow_pickled_code: bool = False) -> Networks:
     """As `load`, of the content of the file `path`."""
-    if content[:512].lstrip()[:1] == b"<":
-        raise UserError(f"{path} is an HTML page, not a snapshot: download the file itself")
-    code_of = path if allow_pickled_code else None
+    if other := describe_other(content):
+        raise UserError(f"{path} {other}")
+    states = _States(len(content), path if allow_pickled_code else None)
     try:
         if content.startswith(b"PK"):
             result = weights_file.loads(content)
         else:
-            result = restricted_pickle.loads(
-                content, _CLASSES, lambda network, state: _set_state(network, state, code_of)
-            )
+            result = restricted_pickle.loads(content, _CLASSES, states.set_state)
     except UserError as error:
         raise UserError(f"snapshot {path}: {error}") from error
     except MemoryError as error:
@@ -101,11 +104,45 @@ def loads(content: bytes, path: str, allow_pickled_code: bool = False) -> Networ
         raise UserError(
             f"{path} is not a snapshot, or a broken one: {one_line(error) or 'it ends early'}"
         ) from error
-    networks = result if isinstance(result, tuple) else (result,)
-    whole = len(networks) == 3 or not isinstance(result, tuple)
-    if not whole or not all(isinstance(n, Network) and vars(n) for n in networks):
+    networks = _by_role(result)
+    if networks is None:
         raise UserError(f"{path} is a pickle but not a snapshot: it holds {_describe(result)}")
-    return result
+    return networks
+
+
+def roles(networks: Networks) -> dict[str, Network]:
+    """What `load` returned by name: "G", "D" and "Gs" as far as they are there, or "network"."""
+    if isinstance(networks, tuple):
+        return {role: n for role, n in zip(ROLES, networks, strict=True) if n is not None}
+    return {"network": networks}
+
+
+def _by_role(result: Any) -> Networks | None:
+    """(G, D, Gs) or a network, from what a file holds; None if that is something else."""
+    if isinstance(result, Mapping):  # As other programs write them.
+        named = {_ALIASES.get(key, key): value for key, value in result.items()}
+        result = tuple(named.get(role) for role in ROLES)
+        result = tuple(n if isinstance(n, Network) else None for n in result)
+    if isinstance(result, (tuple, list)) and len(result) == 2:  # Two of the three.
+        result = _place(result)
+    if isinstance(result, Network):
+        return result if vars(result) else None
+    if not isinstance(result, (tuple, list)) or len(result) != len(ROLES):
+        return None
+    found = [n for n in result if n is not None]
+    sound = found and all(isinstance(n, Network) and vars(n) for n in found)
+    return tuple(result) if sound else None
+
+
+def _place(pair: Sequence[Any]) -> tuple[Any, ...] | None:
+    """Two networks in their places of (G, D, Gs)."""
+    if not all(isinstance(n, Network) and vars(n) for n in pair):
+        return None
+    found: dict[str, Network] = {}
+    for network in pair:
+        is_generator = not network.build_func_name.startswith("D")
+        found[("Gs" if found else "G") if is_generator else "D"] = network
+    return tuple(found.get(role) for role in ROLES)
 
 
 def load_generator(path: str, allow_pickled_code: bool = False) -> Network:
@@ -114,8 +151,18 @@ def load_generator(path: str, allow_pickled_code: bool = False) -> Network:
     Raises:
         UserError: as `load`, or the network is not a generator, or lacks a component of one.
     """
-    result = load(path, allow_pickled_code)
-    network = result[2] if isinstance(result, tuple) else result
+    found = roles(load(path, allow_pickled_code))
+    network = found.get("network") or found.get("Gs") or found.get("G")
+    if network is None:
+        raise UserError(
+            f"{path} holds a discriminator alone: there is no generator, G or Gs, in it"
+        )
+    if "G" in found and "Gs" not in found:
+        print(
+            f"NOTE: {path} has no Gs, the average of weights that makes the better pictures: "
+            "G is used in its place",
+            file=sys.stderr,
+        )
     name = network.build_func_name
     if not name.startswith("G_") or name.startswith(("G_mapping", "G_synthesis")):
         raise UserError(f"{path} holds {name}, which is not a generator")
@@ -130,10 +177,25 @@ def load_generator(path: str, allow_pickled_code: bool = False) -> Network:
     return network
 
 
-def _set_state(instance: Any, state: Any, code_of: str | None) -> None:
-    if not isinstance(instance, Network):
-        raise UserError(f"it gives a state to {type(instance).__name__}, which has none")
-    instance.set_state(state, pickled_code_of=code_of)
+class _States:
+    """Gives networks of one file their states, and limits what all of them take."""
+
+    def __init__(self, size: int, code_of: str | None):
+        self._code_of = code_of
+        self._networks_left = _MAX_NETWORKS
+        # Scalars are larger as arrays than in the file, and G and Gs may share what is the same.
+        self._bytes_left = 4 * size + (1 << 20)
+
+    def set_state(self, instance: Any, state: Any) -> None:
+        if not isinstance(instance, Network):
+            raise UserError(f"it gives a state to {type(instance).__name__}, which has none")
+        self._networks_left -= 1
+        if self._networks_left < 0:
+            raise UserError(f"it has more than {_MAX_NETWORKS} networks")
+        instance.set_state(state, pickled_code_of=self._code_of)
+        self._bytes_left -= instance.num_pending_bytes
+        if self._bytes_left < 0:
+            raise UserError("its networks have more data than it holds: a bomb")
 
 
 class _Pickler(pickle._Pickler):
@@ -170,4 +232,7 @@ _RECONSTRUCT = np.zeros(0).__reduce__()[0]
 def _describe(value: Any) -> str:
     if isinstance(value, (tuple, list)):
         return f"a {type(value).__name__} of {len(value)}"
+    if isinstance(value, dict):
+        shown = ", ".join(one_line(key, 40) for key in list(value)[:5]) or "nothing"
+        return f"a dict of {shown}, none of them a network"
     return f"a {'ndarray' if isinstance(value, np.ndarray) else type(value).__name__}"

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from dnnlib import UserError, tflib
-from dnnlib.tflib import Network, Optimizer
+from dnnlib.tflib import Network, Optimizer, static_kwargs
 from dnnlib.tflib.autosummary import autosummary
 from dnnlib.tflib.optimizer import lazy_regularization_args
 from training import loss
@@ -315,5 +315,6 @@ def _call_loss(args: dict[str, Any], extra: dict[str, Any], **kwargs: Any):
     unknown = sorted(set(args) - set(parameters))
     if unknown:
         raise UserError(f"{function.__name__}() has no keyword argument {', '.join(unknown)}")
+    static_kwargs.check([function], args, f"{function.__name__}(): ")
     offered = {key: value for key, value in extra.items() if key in parameters}
     return function(**kwargs, **offered, **args)

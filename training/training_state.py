@@ -17,9 +17,8 @@ import tensorflow.compat.v1 as tf
 
 from dnnlib import UserError, tflib
 from dnnlib.files import atomic_write
-from dnnlib.util import one_line
 from training.divergence import REMEDY, Diverged, non_finite
-from training.resume import META, STATE_FORMAT, find_states, read_meta
+from training.resume import META, STATE_FORMAT, find_states, read_meta, read_variables
 
 _MAX_NAMED = 5  # variables named in an error
 # Variables that come with the data set, and are as large as it.
@@ -66,14 +65,11 @@ def load_state(path: str) -> dict[str, Any]:
         The counters.
 
     Raises:
-        UserError: not readable, of a newer format, or of another run: names what does not fit.
+        UserError: not readable, not finite, of a newer format, or of another run: names what does
+            not fit.
     """
     meta = read_meta(path)
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[f"v{i}"] for i, name in enumerate(meta["variables"])}
-    except Exception as error:  # A damaged archive can fail in any way while it is read.
-        raise UserError(f"cannot read state {path}: {one_line(error)}") from error
+    arrays = dict(read_variables(path))
     variables = _variables()
     # A statistic that the run did not have yet starts from nothing.
     needed = [name for name in variables if not name.startswith("Autosummary/")]

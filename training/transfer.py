@@ -13,7 +13,6 @@ from dnnlib.tflib import Network
 from training import snapshots
 from training.adapt_weights import Weights, adapt
 
-_NAMES = ("G", "D", "Gs")
 _RESOLUTION = re.compile(r"(?:^|/)(\d+)x\d+/")
 _WEIGHT = re.compile(r"/(?:weight|bias)$")
 _NOISE = re.compile(r"(?:^|/)noise\d+$")
@@ -62,11 +61,15 @@ def read_weights(path: str) -> dict[str, Weights]:
         UserError: as `snapshots.load`.
     """
     with tflib.graph_session():
-        loaded = snapshots.load(path)
-        if isinstance(loaded, tuple):
-            networks = dict(zip(_NAMES, loaded, strict=True))
-        else:
+        networks = snapshots.roles(snapshots.load(path))
+        if "network" in networks:
             networks = {"Gs": snapshots.load_generator(path)}
+        elif "Gs" not in networks and "G" in networks:
+            networks["Gs"] = networks["G"]
+        if "Gs" not in networks:
+            raise UserError(
+                f"{path} holds a discriminator alone, and a run starts from a generator"
+            )
         return {name: Weights.of(network) for name, network in networks.items()}
 
 

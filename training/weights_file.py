@@ -9,24 +9,48 @@ from __future__ import annotations
 
 import io
 import json
-import math
 import os
-import zipfile
-from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
 
 import numpy as np
 
-from dnnlib import UserError
+from dnnlib import UserError, schema
 from dnnlib.files import atomic_write
+from dnnlib.schema import Size
 from dnnlib.tflib import Network
 from dnnlib.tflib.build_functions import BUILD_MODULES, module_source
 from dnnlib.tflib.network_state import SHAPE_FIELDS
+from dnnlib.util import one_line
+from training import npz
 
 _KIND = "stylegan2 weights"
 _ROLES = ("G", "D", "Gs")
 _ALONE = "network"
 _FIELDS = ("version", "name", "static_kwargs", "build_module_src", "build_func_name")
+
+
+@dataclass(frozen=True)
+class _Described:
+    """A network in the description, as `Network.get_state` gives it but for the values."""
+
+    version: int
+    name: str
+    static_kwargs: dict[str, Any]
+    build_func_name: str
+    variables: Annotated[list[str], Size(10_000)]
+    components: dict[str, _Described]
+    build_module_src: str = ""
+    input_shapes: Any = None
+    output_shapes: Any = None
+    input_names: Any = None
+    output_names: Any = None
+
+
+@dataclass(frozen=True)
+class _Meta:
+    kind: Literal["stylegan2 weights"]
+    networks: Annotated[dict[str, _Described], Size(3)]
 
 
 def save(networks: tuple[Network, ...] | Network, path: str) -> None:
@@ -36,6 +60,7 @@ def save(networks: tuple[Network, ...] | Network, path: str) -> None:
         UserError: a file cannot be written, or a network needs code that its snapshot brought.
     """
     named = dict(zip(_ROLES, networks, strict=True)) if isinstance(networks, tuple) else None
+    named = named and {role: network for role, network in named.items() if network is not None}
     arrays: dict[str, np.ndarray] = {}
     described = {
         role: _describe(network, f"{role}/", arrays)
@@ -60,19 +85,24 @@ def loads(content: bytes) -> Any:
         UserError: it is another `.npz`, or not whole.
         Exception: it is broken; any kind.
     """
-    arrays = _read_arrays(content)
-    meta = json.loads(str(arrays.pop("meta"))) if "meta" in arrays else None
-    if not isinstance(meta, dict) or meta.get("kind") != _KIND:
+    arrays = dict(npz.read_arrays(io.BytesIO(content)))
+    text = str(arrays.pop("meta", ""))
+    if _KIND not in text:
         raise UserError("it is an .npz, but not one with networks")
-    described = meta["networks"]
+    try:
+        described = schema.parse_json(text, _Meta).networks
+    except UserError as error:
+        raise UserError(f"its description is wrong: {error}") from error
     networks = {role: _network(d, f"{role}/", arrays) for role, d in described.items()}
     if arrays:
-        raise UserError(f"its description lacks {', '.join(sorted(arrays)[:10])}")
+        shown = ", ".join(one_line(name, 60) for name in sorted(arrays)[:10])
+        raise UserError(f"its description lacks {shown}")
     if set(networks) == {_ALONE}:
         return networks[_ALONE]
-    if set(networks) != set(_ROLES):
-        raise UserError(f"it describes the networks {', '.join(networks)}, not G, D and Gs")
-    return tuple(networks[role] for role in _ROLES)
+    if not networks or not set(networks) <= set(_ROLES):
+        shown = one_line(", ".join(networks), 60) or "none"
+        raise UserError(f"it describes the networks {shown}, not G, D and Gs")
+    return tuple(networks.get(role) for role in _ROLES)
 
 
 def _describe(network: Network, prefix: str, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
@@ -91,48 +121,15 @@ def _describe(network: Network, prefix: str, arrays: dict[str, np.ndarray]) -> d
     }
 
 
-def _network(described: Mapping[str, Any], prefix: str, arrays: dict[str, np.ndarray]) -> Network:
+def _network(described: _Described, prefix: str, arrays: dict[str, np.ndarray]) -> Network:
     components = {
-        key: _network(d, f"{prefix}{d['name']}/", arrays)
-        for key, d in described["components"].items()
+        key: _network(d, f"{prefix}{d.name}/", arrays) for key, d in described.components.items()
     }
-    missing = [prefix + n for n in described["variables"] if prefix + n not in arrays]
+    missing = [prefix + n for n in described.variables if prefix + n not in arrays]
     if missing:
-        raise UserError(f"it lacks {', '.join(missing)}")
-    variables = [(name, arrays.pop(prefix + name)) for name in described["variables"]]
+        shown = ", ".join(one_line(name, 60) for name in missing[:10])
+        raise UserError(f"it lacks {shown}")
+    variables = {name: arrays.pop(prefix + name, None) for name in described.variables}
     network = Network.__new__(Network)
-    network.set_state({**described, "components": components, "variables": variables})
+    network.set_state({**vars(described), "components": components, "variables": variables})
     return network
-
-
-def _read_arrays(content: bytes) -> dict[str, np.ndarray]:
-    """Arrays of an uncompressed .npz, each no larger than its bytes in the file."""
-    arrays = {}
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        members = archive.infolist()
-        if any(m.compress_type != zipfile.ZIP_STORED for m in members):
-            raise UserError("it is compressed, which files of weights are not")
-        if sum(m.file_size for m in members) > len(content):
-            raise UserError("it claims more data than it holds: a bomb")
-        for member in members:
-            name = member.filename.removesuffix(".npy")
-            arrays[name] = _read_array(name, archive.read(member))
-    return arrays
-
-
-def _read_array(name: str, data: bytes) -> np.ndarray:
-    file = io.BytesIO(data)
-    version = np.lib.format.read_magic(file)
-    read_header = {
-        (1, 0): np.lib.format.read_array_header_1_0,
-        (2, 0): np.lib.format.read_array_header_2_0,
-    }[version]
-    shape, fortran, dtype = read_header(file)
-    data = data[file.tell() :]
-    if dtype.kind not in "biufU" or math.prod(shape) * dtype.itemsize != len(data):
-        raise UserError(
-            f"its array {name} of shape {list(shape)} {dtype} has {len(data)} bytes of data"
-        )
-    order = "F" if fortran else "C"
-    # `np.ndarray` takes texts of no characters too, which `frombuffer` does not.
-    return np.ndarray(shape, dtype, data, order=order)

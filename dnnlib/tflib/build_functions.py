@@ -11,9 +11,10 @@ import importlib
 import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from dnnlib.util import UserError
+from dnnlib.tflib import static_kwargs
+from dnnlib.util import UserError, one_line
 
 if TYPE_CHECKING:
     from dnnlib.tflib.network_state import SavedState
@@ -35,8 +36,6 @@ _VARIABLE_MARKS = {
     "mod_weight": (STYLEGAN2, ADA),
     "StyleMod": (STYLEGAN,),
 }
-# Parameters of build functions that are never part of a network's description.
-_NOT_STATIC = frozenset(("components", "is_template_graph", "random_seed"))
 _ONE_LINE = re.compile(r"\s*from ([\w.]+) import \*\s*")
 
 
@@ -86,12 +85,7 @@ def find_for_snapshot(state: SavedState) -> tuple[Callable, str]:
         UserError: no module has such a function, or the module has no such keyword argument.
     """
     module = _infer_module(state)
-    function = build_table(module)[state.build_func_name]
-    unknown = sorted(set(state.static_kwargs) - _keywords(module))
-    if unknown:
-        where = f"network {state.name} in snapshot: "
-        raise unknown_keyword(f"{module}.{state.build_func_name}", unknown, where)
-    return function, module
+    return _checked(module, state), module
 
 
 def find_component(module: str, state: SavedState) -> Callable:
@@ -100,13 +94,53 @@ def find_component(module: str, state: SavedState) -> Callable:
     Raises:
         UserError: the module does not have it.
     """
-    try:
-        return build_table(module)[state.build_func_name]
-    except KeyError:
+    if state.build_func_name not in build_table(module):
         raise UserError(
             f"network {state.name} in snapshot names the build function {state.build_func_name!r}, "
             f"which {module}, where the whole comes from, does not have"
-        ) from None
+        )
+    return _checked(module, state)
+
+
+def find_for_options(args: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Arguments of `Network` from options that may have been read from a file.
+
+    Args:
+        args: `func_name`, a dotted name that must be in one of our tables, and keyword arguments.
+        name: of the options, for messages.
+
+    Returns:
+        The same with the function in place of its name.
+
+    Raises:
+        UserError: no table has the function, or it has no such keyword argument.
+    """
+    kwargs = dict(args)
+    module, _, function = str(kwargs.pop("func_name", None)).rpartition(".")
+    table = build_table(module) if module in BUILD_MODULES else {}
+    if function not in table:
+        known = ", ".join(f"{m}.{f}" for m in BUILD_MODULES for f in build_table(m))
+        shown = one_line(repr(args.get("func_name")), 100)
+        raise UserError(f"{name}.func_name is {shown}, which is no network; known are {known}")
+    static_kwargs.check(table.values(), kwargs, f"{name}: ")
+    return {"func_name": table[function], **kwargs}
+
+
+def _checked(module: str, state: SavedState) -> Callable:
+    """The build function of a network that was read, its keyword arguments checked."""
+    table = build_table(module)
+    where = f"network {state.name} in snapshot: "
+    unknown = sorted(set(state.static_kwargs) - _keywords(module))
+    if unknown:
+        raise unknown_keyword(f"{module}.{state.build_func_name}", unknown, where)
+    function = table[state.build_func_name]
+    kwargs, functions = state.static_kwargs, table.values()
+    if not any(p.kind == p.VAR_KEYWORD for p in inspect.signature(function).parameters.values()):
+        # What only its siblings have is refused when it is built: others may be used without it.
+        kwargs = {key: kwargs[key] for key in kwargs.keys() & parameter_names([function])}
+        functions = [function]
+    static_kwargs.check(functions, kwargs, where)
+    return function
 
 
 def _infer_module(state: SavedState) -> str:
@@ -169,4 +203,4 @@ def parameter_names(functions: Iterable[Callable]) -> set[str]:
 def _keywords(module: str) -> set[str]:
     # A snapshot's network may hold keyword arguments of its siblings: the official generators hand
     # all of theirs to both components.
-    return parameter_names(build_table(module).values()) - _NOT_STATIC
+    return parameter_names(build_table(module).values()) - static_kwargs.NOT_STATIC

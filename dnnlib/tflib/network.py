@@ -188,6 +188,11 @@ class Network(NetworkVariables):
         net.copy_vars_from(self)
         return net
 
+    @property
+    def num_pending_bytes(self) -> int:
+        """Size of the values that a snapshot gave and the graph does not have yet."""
+        return sum(value.nbytes for value in (self._pending_values or {}).values())
+
     # Running
 
     def run(

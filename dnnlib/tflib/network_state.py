@@ -8,7 +8,7 @@ and 3 may lack `components`. Everything but the components is plain data.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sized
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -29,8 +29,8 @@ _REQUIRED = ("version", "name", "static_kwargs", "build_func_name", "variables")
 _MAX_NETWORKS = 64  # Components within components.
 _MAX_VALUES = 10_000  # Numbers and texts in all keyword arguments of a network.
 _MAX_DEPTH = 8
+_MAX_SOURCE = 1 << 20  # Characters.
 _MAX_INT = 1 << 20
-_MAX_OF = {"mapping_layers": 256, "resolution": 1 << 14}
 
 # Keyword arguments that some official snapshots hold and that say nothing: these values of them are
 # left out. `structure` only where the network does not grow, see `_grows`.
@@ -86,6 +86,7 @@ def parse_state(state: Any, network_class: type) -> SavedState:
     components = _components(name, state.get("components") or {}, network_class)
     static_kwargs = _static_kwargs(name, state["static_kwargs"])
     variables = _variables(name, state["variables"])
+    _drop_square_sizes(static_kwargs)
     grows = _grows(function, static_kwargs, components, variables)
     for key, values in _INERT.items():
         value = static_kwargs.get(key)
@@ -97,7 +98,7 @@ def parse_state(state: Any, network_class: type) -> SavedState:
         static_kwargs=static_kwargs,
         components=components,
         build_func_name=function,
-        build_module_src=source if isinstance(source, str) else "",
+        build_module_src=source if isinstance(source, str) and len(source) < _MAX_SOURCE else "",
         variables=variables,
         shapes=_shapes(name, state),
         num_networks=1 + sum(c.origin.num_networks if c.origin else 1 for c in components.values()),
@@ -118,6 +119,13 @@ def _grows(
     if function == "G_synthesis":  # Of config A, which grows, or of ADA.
         return not any("mod_weight" in variable.split("/") for variable in variables)
     return function in _GROWING
+
+
+def _drop_square_sizes(kwargs: EasyDict) -> None:
+    """Forks for images that are not square give both sides: nothing new where they are equal."""
+    for key in ("resolution_w", "resolution_h"):
+        if type(kwargs.get(key)) is int and kwargs[key] == kwargs.get("resolution"):
+            del kwargs[key]
 
 
 def _components(name: str, components: Any, network_class: type) -> dict[str, Network]:
@@ -143,17 +151,18 @@ def _static_kwargs(name: str, kwargs: Any) -> EasyDict:
     except ValueError as error:
         raise UserError(f"network {name} in snapshot: keyword argument {error}") from error
     for key, value in kwargs.items():
-        limit = _MAX_OF.get(key, _MAX_INT)
-        if isinstance(value, int) and abs(value) > limit:
+        if isinstance(value, int) and abs(value) > _MAX_INT:
             shown = one_line(hex(value) if abs(value) > 1 << 99 else value, 40)
             raise UserError(
                 f"network {name} in snapshot: keyword argument {key!r} is {shown}, "
-                f"more than {limit}"
+                f"more than {_MAX_INT}"
             )
     return kwargs
 
 
 def _variables(name: str, variables: Any) -> dict[str, np.ndarray]:
+    if isinstance(variables, Sized) and len(variables) > _MAX_VALUES:
+        raise UserError(f"network {name} in snapshot has {len(variables)} variables")
     pairs = variables.items() if isinstance(variables, Mapping) else variables
     values: dict[str, np.ndarray] = {}
     if not isinstance(pairs, Iterable):
@@ -256,6 +265,12 @@ def check_values(
             problems.append(f"{name} has shape {list(values[name].shape)}, expected {shape}")
     if problems:
         raise UserError(f"variables of network {network} do not fit: {'; '.join(problems)}")
+    if bad := [name for name, value in values.items() if not np.isfinite(value).all()]:
+        more = f" and {len(bad) - 1} more" if bad[1:] else ""
+        raise UserError(
+            f"network {network} has values that are not finite (NaN, infinity), in {bad[0]}{more}: "
+            "its training went wrong; use an earlier snapshot"
+        )
 
 
 def _show(value: Any) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
@@ -213,32 +211,6 @@ def test_easy_dict():
 )
 def test_format_time(seconds, text):
     assert util.format_time(seconds) == text
-
-
-def test_dataclass_from_json():
-    good = [{}, {"steps": 5, "rate": 1, "names": {"x": 1}}, {"rate": None}]
-    assert [util.dataclass_from_json(Options, values) for values in good] == [
-        Options(),
-        Options(5, 1, {"x": 1}),
-        Options(),
-    ]
-    for bad, words in (
-        ({"steps": True}, "^a.steps is True, expected a whole number$"),
-        ({"steps": 1.0}, "^a.steps is 1.0, expected a whole number$"),
-        ({"rate": "1"}, "^a.rate is '1', expected a number or null$"),
-        ({"names": [1]}, r"^a.names is \[1\], expected options by name$"),
-        ({"x": 1, "y": 2}, "^there is no option a.x, a.y$"),
-        ([], r"^a is \[\], expected options by name$"),
-    ):
-        with pytest.raises(UserError, match=words):
-            util.dataclass_from_json(Options, bad, "a.")
-
-
-@dataclasses.dataclass
-class Options:
-    steps: int = 1
-    rate: float | None = None
-    names: dict[str, int] = dataclasses.field(default_factory=dict)
 
 
 def test_one_line():

@@ -63,6 +63,20 @@ def array(shape, data=b"abcd", code="f4", kind=b"cnumpy.core.multiarray\n_recons
     return b"\x80\x03" + made + b"(K\x01" + shape + dtype + b"\x89" + raw + b"tb."
 
 
+def shared_array():
+    """A network whose hundred variables are one array."""
+    state = {"version": 4, "name": "N", "static_kwargs": {}, "build_func_name": "G_mapping"}
+    value = np.zeros(100_000, np.float32)
+    return others.dumps(others.Stub({**state, "variables": [(f"w{i}", value) for i in range(99)]}))
+
+
+def second_state():
+    """An array that is filled twice, after something may have taken a view of it."""
+    whole = array([1], b"abcd")[:-1]
+    fill = whole[whole.index(b"R(K") + 1 :]
+    return whole + fill + b"."
+
+
 def bombs():
     """{name: (pickle, what the message says)}"""
     tuples = pickle.dumps(laughs((), lambda x: (x, x)), protocol=2)[:-1]
@@ -99,6 +113,16 @@ def bombs():
             + b"c__builtin__\nlist\nh\x00\x85R0" * 100_000 + b".",
             "a bomb",
         ),
+        "pairs that are texts": (
+            b"\x80\x02" + text + b"q\x000cbuiltins\ndict\n(](" + b"h\x00" * 100_000 + b"etR.",
+            "what are no pairs",
+        ),
+        "many networks": (
+            b"\x80\x02" + others.dumps(others.Stub({"version": 4, "name": "N", "static_kwargs": {},
+            "build_func_name": "G_mapping", "variables": []}))[2:-1] * 300 + b".", "256 networks",
+        ),
+        "one array for many": (shared_array(), "more data than it holds"),
+        "second state of an array": (second_state(), "a second state"),
         "shared components": (nested_components(), "more than 64 components"),
         "component of itself": (own_component(), "has no state"),
     }  # fmt: skip

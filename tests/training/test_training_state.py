@@ -1,5 +1,6 @@
 """States: whole, strict, and not more of them than are wanted."""
 
+import json
 import os
 import random
 from pathlib import Path
@@ -54,6 +55,47 @@ def test_a_broken_state_is_noticed(tmp_path, session):
     assert noticed > 150
     Path(path).unlink()
     with pytest.raises(UserError, match="has no state any more"):
+        newest_state(str(tmp_path))
+
+
+def test_a_state_that_is_not_finite_is_passed_over(tmp_path, session, capsys):
+    a = tf.get_variable("a", initializer=np.float32([1, 2]))
+    statistic = tf.get_variable("Autosummary/x", initializer=np.float32(np.nan))
+    tflib.init_uninitialized_vars()
+    first, second = (state_path(str(tmp_path), n) for n in (3_200, 6_400))
+    training_state.save_state(first, {"n": 5}, keep=2)
+    tflib.set_vars({a: np.float32([1, np.inf])})
+    training_state.save_state(second, {"n": 5}, keep=2)
+    assert newest_state(str(tmp_path)) == first
+    assert "a:0 has values that are not finite" in capsys.readouterr().out
+    with pytest.raises(UserError, match="not finite"):
+        training_state.load_state(second)
+    tflib.set_vars({statistic: 0.0})
+    training_state.load_state(first)
+    assert np.isnan(tflib.run(statistic))
+
+
+@pytest.mark.parametrize(
+    ("meta", "words"),
+    [
+        ({"format": "1"}, "format is '1', expected a whole number"),
+        ({"counters": [1]}, r"counters is \[1\]"),
+        ({"counters": {"cur_nimg": 1 << 40}}, "counters.cur_nimg is 1099511627776"),
+        ({"counters": {"cur_nimg": {}}}, r"counters.cur_nimg is \{\}"),
+        ({"variables": [5]}, r"variables\[0\] is 5, expected text"),
+        ({"variables": ["a:0", "b:0"]}, "it lacks b:0"),
+        ({"variables": []}, "does not say what its array v0 is"),
+    ],
+)
+def test_a_state_whose_description_is_wrong(tmp_path, meta, words):
+    path = state_path(str(tmp_path), 3_200)
+    meta = {"format": 1, "counters": {"n": 5}, "variables": ["a:0"], **meta}
+    text = np.frombuffer(json.dumps(meta).encode(), np.uint8)
+    np.savez(path, meta=text, v0=np.zeros(2))
+    with pytest.raises(UserError, match=words):
+        newest_state(str(tmp_path))
+    np.savez_compressed(path, meta=text, v0=np.zeros(1 << 24))
+    with pytest.raises(UserError, match="is compressed"):
         newest_state(str(tmp_path))
 
 

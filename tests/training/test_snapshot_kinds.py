@@ -1,0 +1,164 @@
+"""Files that are no snapshots are called what they are, and parts of snapshots are used."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+import os
+import pickle
+import struct
+import tarfile
+import zipfile
+
+import numpy as np
+import pytest
+
+from dnnlib import UserError, tflib
+from dnnlib.tflib import Network
+from training import snapshot_tools, snapshots, transfer
+
+SMALL = {"resolution": 4, "latent_size": 8, "dlatent_size": 8, "mapping_layers": 1, "fmap_max": 4}
+
+
+def zipped(*names):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name in names:
+            archive.writestr(name, b"x")
+    return buffer.getvalue()
+
+
+def tarred():
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        archive.addfile(tarfile.TarInfo("network.pkl"))
+    return buffer.getvalue()
+
+
+def safetensors():
+    header = b'{"weight":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
+    return struct.pack("<Q", len(header)) + header + bytes(4)
+
+
+TORCH_OLD = pickle.dumps(0x1950A86A20F9469CFC6C, 2) + pickle.dumps(1001, 2)
+PYTORCH_OLD = b"\x80\x03}(X\x01\x00\x00\x00Gctorch_utils.persistence\n_reconstruct\n"
+PYTORCH_NEW = (
+    b"\x80\x04\x95\x20\x00\x00\x00\x00\x00\x00\x00}\x8c\x05G_ema\x8c\x17torch_utils.persistence"
+)
+FILES = {
+    "": "empty",
+    "rosinality.pt": "PyTorch",
+    "old.pt": "PyTorch",
+    "stylegan2-ada-pytorch.pkl": "PyTorch pickle of stylegan2-ada-pytorch",
+    "stylegan3.pkl": "PyTorch pickle of stylegan3:",
+    "x.pkl.gz": "gzip",
+    "x.pkl.bz2": "bzip2",
+    "x.pkl.xz": "xz",
+    "x.tar": "tar archive",
+    "x.zip": "zip archive with network.pkl",
+    "x.safetensors": "safetensors",
+    "x.h5": "HDF5",
+    "x.keras": "Keras",
+    "model.ckpt.index": "TensorFlow checkpoint",
+    "checkpoint": "TensorFlow checkpoint",
+    "lfs.pkl": "Git LFS",
+    "page.pkl": "HTML page",
+    "answer.pkl": "JSON",
+    "quota.pkl": "text that begins with 'Google Drive",
+    "photo.png": "PNG picture",
+}
+
+
+def content(name):
+    return {
+        "": b"",
+        "rosinality.pt": zipped("archive/data.pkl", "archive/version", "archive/data/0"),
+        "old.pt": TORCH_OLD,
+        "stylegan2-ada-pytorch.pkl": PYTORCH_OLD,
+        "stylegan3.pkl": PYTORCH_NEW + b"NVIDIA stylegan3",
+        "x.pkl.gz": gzip.compress(b"x"),
+        "x.pkl.bz2": bz2.compress(b"x"),
+        "x.pkl.xz": lzma.compress(b"x"),
+        "x.tar": tarred(),
+        "x.zip": zipped("network.pkl"),
+        "x.safetensors": safetensors(),
+        "x.h5": b"\x89HDF\r\n\x1a\n" + bytes(100),
+        "x.keras": zipped("metadata.json", "config.json", "model.weights.h5"),
+        "model.ckpt.index": bytes(60) + b"\x57\xfb\x80\x8b\x24\x75\x47\xdb",
+        "checkpoint": b'model_checkpoint_path: "model.ckpt-1000"\n',
+        "lfs.pkl": b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n",
+        "page.pkl": b"\xef\xbb\xbf <!DOCTYPE html><html>Sign in</html>",
+        "answer.pkl": b'{"error": {"code": 403}}',
+        "quota.pkl": b"Google Drive - Quota exceeded\nToo many users have viewed this file.\n",
+        "photo.png": b"\x89PNG\r\n\x1a\n" + bytes(50),
+    }[name]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_other_files_are_called_what_they_are(tmp_path, name):
+    path = tmp_path / "given.pkl"
+    path.write_bytes(content(name))
+    with pytest.raises(UserError, match=FILES[name]) as error:
+        snapshots.load(str(path))
+    assert str(path) in str(error.value) and len(str(error.value)) < 400
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes in the file system")
+def test_pipes_and_devices_are_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.pkl")
+    for path in (str(tmp_path / "pipe.pkl"), "/dev/zero"):
+        with pytest.raises(UserError, match="not a regular file"):
+            snapshots.load(path)
+
+
+@pytest.fixture
+def networks(session):
+    G = Network("G", "training.networks_stylegan2.G_main", **SMALL)
+    D = Network("D", "training.networks_stylegan2.D_stylegan2", resolution=4, fmap_max=4)
+    Gs = G.clone("Gs")
+    tflib.set_vars({Gs.vars["dlatent_avg"]: np.full(8, 3.0)})
+    return G, D, Gs
+
+
+def test_parts_of_snapshots(tmp_path, networks, capsys):
+    G, D, Gs = networks
+    path = str(tmp_path / "part.pkl")
+
+    def roles(value):
+        with open(path, "wb") as file:
+            pickle.dump(value, file)
+        return [n for n in ("G", "D", "Gs") if n in snapshots.roles(snapshots.load(path))]
+
+    assert roles({"G": G, "D": D, "Gs": Gs, "kimg": 5}) == ["G", "D", "Gs"]
+    assert roles({"G_ema": Gs, "D": D}) == ["D", "Gs"] == roles((D, Gs)) == roles((None, D, Gs))
+    assert roles((G, Gs)) == ["G", "Gs"] and roles([G, D, Gs]) == ["G", "D", "Gs"]
+    assert snapshots.load_generator(path).get_state(4)["name"] == "Gs"
+    assert "NOTE" not in capsys.readouterr().err
+    assert roles((G, D)) == ["G", "D"]
+    assert snapshots.load_generator(path).get_state(4)["name"] == "G"
+    assert "has no Gs" in capsys.readouterr().err
+    weights = transfer.read_weights(path)
+    assert list(weights) == ["G", "D", "Gs"]
+    assert "Lacks      Gs" in snapshot_tools.describe(path)
+    snapshot_tools.convert(path, str(tmp_path / "part.npz"), "npz")
+    assert list(snapshots.roles(snapshots.load(str(tmp_path / "part.npz")))) == ["G", "D"]
+    assert roles((None, D, None)) == ["D"]
+    for use in (snapshots.load_generator, transfer.read_weights):
+        with pytest.raises(UserError, match="generator"):
+            use(path)
+    for other in ({"G": 1, "kimg": 5}, (None,) * 3, (G, 5), (G, D, 5), (np.zeros(2),) * 3):
+        with pytest.raises(UserError, match=r"it holds a (dict of G, kimg|tuple of)"):
+            roles(other)
+
+
+def test_values_that_are_not_finite_are_refused_where_they_are_used(tmp_path, networks):
+    G, D, Gs = networks
+    tflib.set_vars({D.vars["Output/bias"]: np.float32([np.nan])})
+    path = str(tmp_path / "bad.pkl")
+    snapshots.save((G, D, Gs), path)
+    snapshots.load_generator(path).run(np.zeros((1, 8)), None)
+    for use in (snapshot_tools.describe, transfer.read_weights):
+        with pytest.raises(UserError, match=r"network D has values that are not finite .* in Out"):
+            use(path)
