@@ -237,15 +237,17 @@ def test_extract_compare_info_and_display(tmp_path, tool, monkeypatch):
 
     before = sorted(os.listdir())
     code, out, _ = tool("display", "demo")
-    assert code == 0 and os.path.join("demo", "demo-contact-sheet.png") in out
-    os.remove("demo/demo-contact-sheet.png")
-    code, _, err = tool("display", "demo")
-    assert code == 2 and "--output=FILE.png" in err
-    assert sorted(os.listdir()) == before  # nothing is written unasked
+    path = os.path.join("demo", "demo-contact-sheet.png")
+    assert code == 0 and path in out and sorted(os.listdir()) == before
+    content = Path(path).read_bytes()
+    os.remove(path)
+    assert tool("display", "demo")[0] == 0
+    assert Path(path).read_bytes() == content  # The one that was made with the dataset.
     assert tool("display", "demo", "--output=sheet.png")[0] == 0
     code, _, err = tool("display", "demo", "--output=sheet.png")
     assert code == 2 and "sheet.png exists already" in err
-    with Image.open("sheet.png") as sheet:
+    assert Path("sheet.png").read_bytes() == content
+    with Image.open(path) as sheet:
         assert sheet.size == (12 * 66, 66)
         first = np.asarray(sheet)[1:65:4, 67:131:4]
     with Image.open("png/img00000001.png") as second:

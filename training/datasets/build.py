@@ -30,13 +30,7 @@ from training.datasets.contact_sheet import ContactSheet
 from training.datasets.items import Item, ItemList, Seen, Source
 from training.datasets.levels import BASE_LOG2, finest_log2, image_levels, level_count
 from training.datasets.picture_reader import PictureReader
-from training.datasets.pictures import (
-    TRANSFORMS,
-    Fit,
-    Fitted,
-    Unreadable,
-    fit_picture,
-)
+from training.datasets.pictures import TRANSFORMS, Fit, Fitted, Unreadable, fit_picture
 from training.datasets.records import (
     RecordWriter,
     Shard,

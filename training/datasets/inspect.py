@@ -33,15 +33,14 @@ MAX_LISTED = 10  # indexes of different images that compare prints
 
 
 def display(tfrecord_dir: str, output: str | None = None) -> None:
-    """Shows the first images as a contact sheet, in a window, or writes it to a PNG file.
+    """Shows the first images in a window, or says where a contact sheet of them is.
 
     Args:
         tfrecord_dir: the dataset.
-        output: the file to write; None: show them, or say where the dataset has such a sheet.
+        output: file to write the contact sheet to; None: a window, or the dataset's own sheet.
 
     Raises:
-        UserError: No dataset, or it is damaged, or the file cannot be written, or there is neither
-            a screen nor a sheet.
+        UserError: No dataset, or it is damaged, or no contact sheet can be written.
     """
     dataset = find_dataset(tfrecord_dir, allow_part=True)
     sheet = first_images(dataset)
@@ -54,10 +53,10 @@ def display(tfrecord_dir: str, output: str | None = None) -> None:
     if on_screen and ImageShow.show(sheet.image(), title=tfrecord_dir):
         return
     path = dataset.path("-contact-sheet.png")
-    if not os.path.isfile(path):
-        raise UserError(
-            "no screen to show images on: --output=FILE.png writes them to a file instead"
-        )
+    if not os.path.exists(path):  # As in datasets of the official tools.
+        if not os.access(tfrecord_dir, os.W_OK):
+            path = os.path.join(tempfile.mkdtemp(), os.path.basename(path))
+        sheet.save(path)
     print(f"no screen to show them on: the first {len(sheet.pictures)} images are in {path}")
 
 

@@ -513,9 +513,10 @@ def load_array(path: str) -> np.ndarray:
     A damaged header cannot ask for more memory than the file has.
 
     Raises:
-        OSError, ValueError, EOFError, OverflowError: the file cannot be read.
+        OSError, ValueError, EOFError, OverflowError: the file cannot be read; others, if it is made
+            to do harm.
     """
-    with open(path, "rb") as file, mapped(file) as content:
+    with open_regular(path) as file, mapped(file) as content:
         if isinstance(content, mmap.mmap):
             return np.load(path, allow_pickle=False, mmap_mode="r")
         return np.load(io.BytesIO(content[:]), allow_pickle=False)
