@@ -145,7 +145,7 @@ class Run:
         self.seconds = 0.0  # That earlier sessions of the run took.
         self.tick_seconds = 0.0  # That they took of the tick.
         # Where a tick wrote files last, and whether their names say so in whole kimg.
-        self.saved_nimg, self.saved_whole = -1, True
+        self.saved_nimg, self.saved_whole = 0, True
         self.skipped = SkippedSteps()
         self.interrupts = Interrupts()
         self._is_whole = True  # Not in the middle of a step or a tick.
@@ -350,7 +350,7 @@ class Run:
         """
         options = self.options
         ticks = min(options.image_snapshot_ticks, options.network_snapshot_ticks)
-        is_first = self.saved_nimg < 0
+        is_first = self.cur_tick == 0
         is_apart = self.cur_nimg // 1000 > self.saved_nimg // 1000
         self.saved_whole = is_first or (is_apart and self._tick_kimg(sched) * ticks >= 1)
         self.saved_nimg = self.cur_nimg
@@ -436,6 +436,7 @@ class Run:
         if self.skipped.is_stuck and not if_stuck:
             return  # The states before it are better than one more of these.
         counters = {name: getattr(self, name) for name in (*_COUNTERS, *_SAVED)}
+        counters["saved_whole"] = int(self.saved_whole)
         now = time.monotonic()
         counters["seconds"] = now - self.start_time
         # Of the tick that has begun. What was done since the last one ended is maintenance.

@@ -12,10 +12,10 @@ from dnnlib.schema import Range
 
 # Deviation: short runs have shorter ticks, so that there is something to see while one waits.
 MIN_TICKS = 25
+DEFAULT_GROUP = 4  # Of the discriminator's minibatch standard deviation.
 _Count = Annotated[int, Range(1, 1 << 20)]
 _Amount = Annotated[float, Range(0, 1e9)]
 _Kimg = Annotated[float, Range(0.001, 1e9)]
-DEFAULT_GROUP = 4  # Of the discriminator's minibatch standard deviation.
 
 
 @dataclass
