@@ -16,10 +16,12 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import functools
 import importlib
 import json
 import multiprocessing.spawn
 import os
+import re
 import signal
 import struct
 import subprocess
@@ -64,7 +66,7 @@ class ChildProcess:
         self._arguments = [module, name, str(memory or 0)]
         self._lock = threading.Lock()
         self._process: subprocess.Popen | None = None
-        self._stderr: deque[bytes] = deque(maxlen=20)
+        self._stderr: deque[bytes] = deque(maxlen=200)
         self._drain: threading.Thread | None = None
 
     def __enter__(self) -> ChildProcess:
@@ -173,7 +175,8 @@ def _keep_end(stderr: IO[bytes], lines: deque[bytes]) -> None:
 def _reason(code: int, stderr: deque[bytes]) -> str:
     """Why a process ended that was not asked to."""
     lines = [line.decode(errors="replace") for line in stderr if line.strip()]
-    says = f": {one_line(lines[-1], 200)}" if lines else ""
+    telling = [line for line in lines if re.search(r"check failed|terminate|what\(\)", line, re.I)]
+    says = f": {one_line((telling or lines)[-1], 200)}" if lines else ""
     if code >= 0:
         return f"ended the process that read it (exit code {code}{says})"
     try:
@@ -259,7 +262,8 @@ def _serve(module: str, name: str, memory: str) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):  # Whoever is meant by them ends this process.
         signal.signal(number, signal.SIG_IGN)
     function = getattr(importlib.import_module(module), name)
-    _limit(int(memory))
+    _leave_no_core()
+    limit_memory(int(memory))
     _send(replies, _pack({"value": None}))
     while True:
         try:
@@ -284,20 +288,30 @@ def _answer(function: Callable, args: list) -> list[bytes]:
         return _pack({"unexpected": type(error).__name__ + (text and f": {text}")})
 
 
-def _limit(memory: int) -> None:
-    """Limits what this process may take, and leaves no files behind if it crashes."""
+def limit_memory(memory: int) -> None:
+    """Limits what a child may take beyond what its imports took; 0: what the system gives."""
     try:
         import resource
     except ImportError:  # Windows
         return
-    with contextlib.suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if memory == 0:
-        return
-    taken = 0
-    with contextlib.suppress(OSError, ValueError, IndexError), open("/proc/self/statm") as file:
-        taken = int(file.read().split()[5]) * resource.getpagesize()
     hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
-    limit = memory + taken if hard == resource.RLIM_INFINITY else min(memory + taken, hard)
+    limit = _taken() + memory if memory else hard
+    limit = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
     with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
+
+
+@functools.cache
+def _taken() -> int:
+    """Bytes of data that this process had when it was first asked, where the system says."""
+    with contextlib.suppress(OSError, ValueError, IndexError), open("/proc/self/statm") as file:
+        return int(file.read().split()[5]) * os.sysconf("SC_PAGE_SIZE")
+    return 0
+
+
+def _leave_no_core() -> None:
+    """A crash leaves no file behind."""
+    with contextlib.suppress(ImportError, OSError, ValueError):
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -19,6 +19,7 @@ from dnnlib import UserError, tflib
 from dnnlib.tflib import Network, tfutil
 from dnnlib.tflib.build_functions import BUILD_MODULES
 from metrics.feature_networks import FeatureNetwork, FeatureSources
+from metrics.feature_networks.graph_process import user_errors
 from metrics.reals import RealImages, choose_reals
 from training import random_streams
 from training.dataset import TFRecordDataset
@@ -122,7 +123,8 @@ class Replicas:
             feed.update({placeholders[name]: array[a:b] for name, array in rows.items()})
             feed.update({placeholders[name]: value for name, value in (shared or {}).items()})
             fetches.append(outputs[:num_outputs])
-        columns = zip(*tflib.run(fetches, feed), strict=True)
+        with user_errors():
+            columns = zip(*tflib.run(fetches, feed), strict=True)
         return [np.concatenate(column) for column in columns]
 
 

@@ -11,6 +11,7 @@ import scipy.linalg
 from dnnlib import UserError
 from metrics.evaluation import Evaluation
 from metrics.metric_base import RealsAgainstFakes
+from metrics.reals import check_width
 
 # Rows that are gathered before they are added to the moments: one large matrix product costs a
 # fraction of many small ones.
@@ -128,9 +129,11 @@ class FID(RealsAgainstFakes):
         def compute() -> dict[str, np.ndarray]:
             return vars(streaming_moments(real_images.features()))
 
-        stored = real_images.cached("moments", compute)
-        reals = Moments(int(stored["count"]), stored["mean"], stored["scatter"])
+        shapes = {"count": (), "mean": (None,), "scatter": (None, None)}
+        stored = real_images.cached("moments", compute, shapes)
+        reals = Moments(len(real_images.index), stored["mean"], stored["scatter"])
         fakes = streaming_moments(evaluation.fake_features(self._network, self.num_fakes))
+        check_width((*reals.mean.shape, *reals.scatter.shape), len(fakes.mean))
         if (dimension := len(reals.mean)) > min(reals.count, fakes.count):
             evaluation.note(
                 f"{reals.count} reals and {fakes.count} fakes are fewer than the {dimension} "

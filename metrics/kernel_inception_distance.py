@@ -7,6 +7,7 @@ import numpy as np
 from dnnlib import UserError
 from metrics.evaluation import Evaluation
 from metrics.metric_base import RealsAgainstFakes
+from metrics.reals import check_width
 
 NUM_SUBSETS = 100
 MAX_SUBSET_SIZE = 1000
@@ -65,4 +66,5 @@ class KID(RealsAgainstFakes):
     def _evaluate(self, evaluation: Evaluation) -> dict[str, float]:
         reals = self._reals(evaluation).cached_features()
         fakes = evaluation.all_fake_features(self._network, self.num_fakes)
+        check_width(reals.shape[1:], fakes.shape[1])
         return {"": kernel_distance(reals, fakes, evaluation.generator("subsets", 0))}

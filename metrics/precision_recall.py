@@ -11,6 +11,7 @@ import tensorflow.compat.v1 as tf
 from dnnlib import UserError
 from metrics.evaluation import Evaluation
 from metrics.metric_base import RealsAgainstFakes
+from metrics.reals import check_width
 
 # Rows and columns of the table of distances that are in memory at once.
 _ROWS = 2048
@@ -133,8 +134,11 @@ class PR(RealsAgainstFakes):
     def _evaluate(self, evaluation: Evaluation) -> dict[str, float]:
         real_images, k = self._reals(evaluation), self.nhood_size
         reals = real_images.cached_features()
-        stored = real_images.cached(f"radii{k}", lambda: {"radii": neighbourhood_radii(reals, k)})
+        stored = real_images.cached(
+            f"radii{k}", lambda: {"radii": neighbourhood_radii(reals, k)}, {"radii": (len(reals),)}
+        )
         fakes = evaluation.all_fake_features(self._network, self.num_fakes)
+        check_width(reals.shape[1:], fakes.shape[1])
         fake_radii = neighbourhood_radii(fakes, k)
         precision, recall = precision_recall(reals, stored["radii"], fakes, fake_radii)
         return {"_precision": precision, "_recall": recall}

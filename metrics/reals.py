@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 
 from dnnlib import UserError, downloads
-from dnnlib.files import atomic_write
+from dnnlib.files import atomic_write, open_regular
 from metrics.feature_networks import FeatureNetwork
+from training import npz
 from training.dataset import TFRecordDataset
 from training.datasets import records
 
@@ -84,16 +86,22 @@ class RealImages:
         return map(self.compute, self.images())
 
     def cached(
-        self, what: str, compute: Callable[[], dict[str, np.ndarray]]
+        self,
+        what: str,
+        compute: Callable[[], dict[str, np.ndarray]],
+        shapes: Mapping[str, tuple[int | None, ...]],
     ) -> dict[str, np.ndarray]:
         """Arrays that are computed once and then read from the cache.
 
         Args:
             what: names them among all that is computed of these images and features.
             compute: makes them.
+            shapes: {name: shape}, None for what is not known; what is stored otherwise is made
+                anew.
         """
         path = self._cache_path(f"{what}.npz")
-        if (stored := _read_npz(path)) is None:
+        stored = _read_npz(path)
+        if stored is None or not _fits(stored, shapes):
             arrays = {name: np.asarray(value) for name, value in compute().items()}
             _write(path, lambda file: np.savez(file, **arrays))
             return arrays
@@ -111,10 +119,21 @@ class RealImages:
 
     def _map(self, path: str) -> np.ndarray | None:
         try:
-            array = records.load_array(path)
-        except (OSError, ValueError, EOFError):
+            with open_regular(path) as file:
+                if np.lib.format.read_magic(file) != (1, 0):
+                    return None
+                shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+                begin, size = file.tell(), os.fstat(file.fileno()).st_size
+                is_whole = size - begin == math.prod(shape) * dtype.itemsize
+                fits = len(shape) == 2 and shape[0] == len(self.index) and dtype == np.dtype("<f4")
+                if not (is_whole and fits and size > begin):
+                    return None
+                try:
+                    return np.memmap(file, dtype, "r", begin, shape)
+                except OSError:  # No mapping of files on some shares.
+                    return np.fromfile(file, dtype).reshape(shape)
+        except Exception:  # Missing, or damaged in any of the ways that a header can be.
             return None
-        return array if array.ndim == 2 and len(array) == len(self.index) else None
 
     def _write_features(self, file) -> None:
         header_is_due = True
@@ -154,12 +173,32 @@ def _filter_of(dataset: TFRecordDataset) -> str | None:
     return str((manifest or {}).get("filter"))
 
 
+def check_width(stored: tuple[int, ...], width: int) -> None:
+    """Raises a UserError if reals that were read from the cache have other features than fakes."""
+    if set(stored) != {width}:
+        raise UserError(
+            f"cached statistics of reals are of {list(stored)} features, the network gives "
+            f"{width}: remove the folder {os.path.join(downloads.cache_folder(), 'metrics')}"
+        )
+
+
+def _fits(arrays: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int | None, ...]]) -> bool:
+    return arrays.keys() == shapes.keys() and all(
+        array.dtype.kind in "iuf"
+        and array.ndim == len(shapes[name])
+        and all(m in (n, None) for n, m in zip(array.shape, shapes[name], strict=True))
+        and np.isfinite(array).all()
+        for name, array in arrays.items()
+    )
+
+
 def _read_npz(path: str) -> dict[str, np.ndarray] | None:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except Exception:  # Missing, or damaged in any of the ways that a ZIP archive can be.
+        with open_regular(path) as file:
+            arrays = dict(npz.read_arrays(file))
+    except (OSError, UserError):  # Missing or damaged.
         return None
+    return arrays
 
 
 def _write(path: str, write: Callable) -> None:

@@ -18,10 +18,11 @@ def describe(path: str, allow_pickled_code: bool = False) -> str:
 
     Needs a session. Raises what `snapshots.load` does, and a UserError if weights do not fit.
     """
-    content = snapshots.read(path)
-    result = snapshots.loads(content, path, allow_pickled_code)
-    lines = [f"Snapshot   {path}"]
-    if (local := pretrained.local_path(path)) != path:
+    local, shown = pretrained.local_path(path), urls.show_source(path)
+    content = snapshots.read(local)
+    result = snapshots.loads(content, shown, allow_pickled_code)
+    lines = [f"Snapshot   {shown}"]
+    if local != path:
         lines += [f"URL        {urls.show(pretrained.url_of(path))}", f"File       {local}"]
     lines += [
         f"Size       {len(content):,} bytes",

@@ -1,19 +1,28 @@
 """Frozen TensorFlow graphs as data: what of a GraphDef is taken, and how it is made to fit.
 
 A GraphDef is a program. Only operations that compute are let in; those that read or write files,
-call Python or keep state are not on the list, so that a file from anywhere can be used.
+call Python or keep state are not on the list, so that a file from anywhere can be used. What the
+list cannot rule out, such as sizes that crash a kernel, is contained by `graph_process`.
 """
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Iterable, Sequence
+from graphlib import CycleError, TopologicalSorter
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 from google.protobuf.message import DecodeError
 
 from dnnlib import UserError
+from dnnlib.files import open_regular
 from dnnlib.util import one_line
+
+_MAX_FILE = 2 << 30  # Of a protocol buffer.
+_MAX_NODES = 200_000  # With every call of a function counted as the nodes in it.
+_MAX_NUMBERS = 1 << 29  # In all constants, however they are written.
 
 ALLOWED_OPS = frozenset(
     """
@@ -33,6 +42,21 @@ ALLOWED_OPS = frozenset(
     Unpack Where Xdivy Xlogy ZerosLike
     """.split()
 )
+
+
+def read_file(path: str) -> bytes:
+    """The bytes of a file that is no larger than a graph can be.
+
+    Raises:
+        UserError: it cannot be read, is larger, or is no regular file.
+    """
+    try:
+        with open_regular(path) as file:
+            if os.fstat(file.fileno()).st_size > _MAX_FILE:
+                raise UserError(f"{path} is larger than the {_MAX_FILE} bytes of a graph")
+            return file.read()
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
 
 
 def parse_graph(content: bytes, where: str) -> tf.GraphDef:
@@ -89,23 +113,86 @@ def cut_out(
         if node.name != input_node:
             part.node.add().CopyFrom(node)
     part.library.CopyFrom(reachable_functions(graph, part))
-    check_ops(part, where)
+    check(part, where)
     _modernize(part)
     part.versions.producer = tf.version.GRAPH_DEF_VERSION
     return part
 
 
-def check_ops(graph: tf.GraphDef, where: str, also: Iterable[str] = ()) -> None:
-    """Raises a UserError that names an operation which is not allowed, in functions too."""
-    functions = {f.signature.name for f in graph.library.function}
-    allowed = ALLOWED_OPS | functions | set(also)
-    nodes = [*graph.node, *(n for f in graph.library.function for n in f.node_def)]
-    for node in nodes:
+def check(graph: tf.GraphDef, where: str, also: Iterable[str] = ()) -> None:
+    """Refuses what a graph of a feature network does not have, in functions too.
+
+    Args:
+        graph: with its library of functions.
+        where: the file, for messages.
+        also: operations besides `ALLOWED_OPS`.
+
+    Raises:
+        UserError: an operation that is not allowed, a cycle of nodes, a function that calls itself,
+            more nodes or larger constants than any network has.
+    """
+    library = {f.signature.name: f.node_def for f in graph.library.function}
+    allowed = ALLOWED_OPS | set(library) | set(also)
+    for node in [n for nodes in (graph.node, *library.values()) for n in nodes]:
         if node.op not in allowed:
             raise UserError(
                 f"{where} holds the operation {one_line(node.op, 60)} (node "
                 f"{one_line(node.name, 80)}), which is not one that a feature network may use"
             )
+    _check_cycles(graph.node, "nodes", where)
+    for nodes in library.values():
+        _check_cycles(nodes, "nodes", where)
+    _check_calls(graph.node, library, where)
+    _check_constants([n for nodes in (graph.node, *library.values()) for n in nodes], where)
+
+
+def _check_cycles(nodes, what: str, where: str) -> None:
+    inputs = {node.name: {node_of(i) for i in node.input} for node in nodes}
+    try:
+        TopologicalSorter(inputs).prepare()
+    except CycleError as error:
+        raise UserError(f"{where} has a cycle of {what}: {one_line(error.args[1], 200)}") from error
+
+
+def _check_calls(nodes, library: dict, where: str) -> None:
+    """A call counts as the nodes of its function: a few calls of calls would be billions."""
+    called = {name: _called(body, library) for name, body in library.items()}
+    try:
+        order = list(TopologicalSorter(called).static_order())
+    except CycleError as error:
+        names = one_line(error.args[1], 200)
+        raise UserError(f"{where} has functions that call themselves: {names}") from error
+    sizes: dict[str, int] = {}
+    for name in order:  # Those that are called come first.
+        sizes[name] = len(library[name]) + sum(sizes[n] for n in called[name])
+    total = len(nodes) + sum(sizes[name] for name in _called(nodes, library))
+    if total > _MAX_NODES:
+        raise UserError(f"{where} has {total} nodes, more than the {_MAX_NODES} of any network")
+
+
+def _called(nodes, library: dict) -> list[str]:
+    """Functions of the library that nodes name, as often as they do."""
+    names: list[str] = []
+    for node in nodes:
+        names.append(node.op)
+        for value in node.attr.values():
+            names += [value.func.name, *(f.name for f in value.list.func)]
+    return [name for name in names if name in library]
+
+
+def _check_constants(nodes, where: str) -> None:
+    """One number can be written for a tensor of any size."""
+    total = 0
+    for node in nodes:
+        for value in node.attr.values():
+            for tensor in (value.tensor, *value.list.tensor):
+                sizes = [d.size for d in tensor.tensor_shape.dim]
+                total += math.prod(max(size, 1) for size in sizes)
+                if min(sizes, default=0) < 0 or total > _MAX_NUMBERS:
+                    raise UserError(
+                        f"{where}: node {one_line(node.name, 80)} has a constant of shape "
+                        f"{one_line(sizes, 80)}, which no network has"
+                    )
 
 
 def free_batch(graph: tf.GraphDef) -> None:
@@ -147,7 +234,7 @@ def import_graph(
         return tf.import_graph_def(
             graph, {f"{input_node}:0": value}, return_elements=outputs, name="feature_network"
         )
-    except (ValueError, TypeError, tf.errors.OpError) as error:
+    except Exception as error:  # Of a graph that contradicts itself, anything may come.
         raise UserError(f"{where} does not work with this TensorFlow: {one_line(error)}") from error
 
 

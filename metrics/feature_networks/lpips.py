@@ -12,9 +12,9 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from dnnlib import UserError
-from dnnlib.util import one_line
 from metrics.feature_networks import vgg16
 from metrics.feature_networks.network import FeatureNetwork, sha256_of
+from metrics.feature_networks.weights import read_npz
 
 NUM_HEADS = 5
 # How the authors' VGG16, which is that of PyTorch, expects -1 to 1 to be scaled: red, green, blue.
@@ -73,11 +73,7 @@ class Lpips(FeatureNetwork):
 
 
 def _read_heads(path: str) -> Mapping[str, np.ndarray]:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except Exception as error:  # A broken ZIP archive can fail in many ways.
-        raise UserError(f"cannot read {path}: {one_line(error)}") from error
+    arrays = read_npz(path)
     missing = [f"lin{i}" for i in range(NUM_HEADS) if f"lin{i}" not in arrays]
     if missing:
         raise UserError(f"{path} lacks {', '.join(missing)}: expected an .npz of LPIPS heads")

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from dnnlib import UserError
+from dnnlib.files import open_regular
 
 if TYPE_CHECKING:
     import tensorflow.compat.v1 as tf
@@ -57,7 +58,7 @@ def checksum_of(paths: Sequence[str], algorithm: str) -> str:
     digest = hashlib.new(algorithm, usedforsecurity=False)
     try:
         for path in paths:
-            with open(path, "rb") as file:
+            with open_regular(path) as file:
                 while chunk := file.read(_CHUNK):
                     digest.update(chunk)
     except OSError as error:

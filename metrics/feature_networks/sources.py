@@ -93,7 +93,9 @@ class FeatureSources:
             if role == "own":
                 from metrics.feature_networks.own_graph import OwnNetwork
 
-                self._loaded[role] = OwnNetwork(self.own_file)
+                network = OwnNetwork(self.own_file)
+                print(f"Feature network {network.contract}", flush=True)
+                self._loaded[role] = network
             else:
                 self._loaded[role] = self._read(role, self.path(role))
         return self._loaded[role]

@@ -11,8 +11,8 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from dnnlib import UserError, tflib
-from dnnlib.util import one_line
 from metrics.feature_networks.network import FeatureNetwork, sha256_of
+from metrics.feature_networks.weights import read_h5, read_npz
 
 # Convolutions of each block; max pooling follows every block.
 BLOCKS = (2, 2, 3, 3, 3)
@@ -99,7 +99,7 @@ def read_weights(path: str, layers: tuple[str, ...]) -> dict[str, tuple[np.ndarr
     Raises:
         UserError: the file cannot be read, or a layer is missing or of a wrong shape.
     """
-    arrays = _read_npz(path) if path.endswith(".npz") else _read_h5(path, layers)
+    arrays = _pairs(read_npz(path)) if path.endswith(".npz") else read_h5(path, layers)
     result, inputs = {}, 3
     for layer in layers:
         if layer not in arrays:
@@ -118,39 +118,9 @@ def read_weights(path: str, layers: tuple[str, ...]) -> dict[str, tuple[np.ndarr
     return result
 
 
-def _read_npz(path: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            names = [n.removesuffix("/kernel") for n in file.files if n.endswith("/kernel")]
-            return {n: (file[f"{n}/kernel"], file[f"{n}/bias"]) for n in names}
-    except Exception as error:  # A broken ZIP archive can fail in many ways.
-        raise UserError(f"cannot read {path}: {one_line(error)}") from error
-
-
-def _read_h5(path: str, layers: tuple[str, ...]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    try:
-        import h5py
-    except ImportError as error:
-        raise UserError(
-            f'{path} is an HDF5 file: pip install h5py, or pip install -e ".[hdf5]"'
-        ) from error
-    result = {}
-    try:
-        with h5py.File(path, "r") as file:
-            groups = file["model_weights"] if "model_weights" in file else file
-            for layer in layers:
-                if layer in groups:
-                    found: list[np.ndarray] = []
-                    groups[layer].visititems(
-                        lambda _, item, found=found: (
-                            found.append(item[()]) if isinstance(item, h5py.Dataset) else None
-                        )
-                    )
-                    if len(found) == 2:  # The bias has one dimension, the kernel more.
-                        result[layer] = tuple(sorted(found, key=np.ndim, reverse=True))
-    except (OSError, KeyError, ValueError, RuntimeError) as error:
-        raise UserError(f"cannot read {path}: {one_line(error)}") from error
-    return result
+def _pairs(arrays: Mapping[str, np.ndarray]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    names = [n.removesuffix("/kernel") for n in arrays if n.endswith("/kernel")]
+    return {n: (arrays[f"{n}/kernel"], arrays[f"{n}/bias"]) for n in names if f"{n}/bias" in arrays}
 
 
 def _max_pool(x: tf.Tensor) -> tf.Tensor:

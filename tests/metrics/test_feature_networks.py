@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import os
+import zipfile
+
 import numpy as np
 import pytest
 import standins
@@ -9,7 +13,7 @@ import tensorflow.compat.v1 as tf
 from google.protobuf import message_factory, symbol_database
 
 from dnnlib import UserError, tflib
-from metrics.feature_networks import frozen_graph
+from metrics.feature_networks import frozen_graph, graph_process
 from metrics.feature_networks.classifiers import read_classifiers
 from metrics.feature_networks.inception import Inception
 from metrics.feature_networks.lpips import Lpips
@@ -335,3 +339,158 @@ def test_classifiers_are_found_by_number(tmp_path):
     np.testing.assert_allclose(run(first, images)["features"], np.zeros([3, 1]), atol=1e-6)
     with pytest.raises(UserError, match="lacks the classifiers 02, 03"):
         read_classifiers(str(tmp_path), 4, False)
+
+
+def _graph_of(build):
+    with tf.Graph().as_default() as graph:
+        x = tf.placeholder(tf.float32, [None, 8, 8, 3], name="x")
+        tf.identity(build(x), name="out")
+    return graph.as_graph_def()
+
+
+def _functions(graph, calls):
+    """Adds functions that call others by name, and a call of the first to the output."""
+    for name, called in calls.items():
+        function = graph.library.function.add()
+        function.signature.name = name
+        for number, other in enumerate(called):
+            node = function.node_def.add(name=f"n{number}", op="StatefulPartitionedCall")
+            node.attr["f"].func.name = other
+    call = graph.node.add(name="call", op="StatefulPartitionedCall")
+    call.attr["f"].func.name = next(iter(calls))
+    next(n for n in graph.node if n.name == "out").input.append("^call")
+
+
+def _cycle(graph):
+    graph.node.add(name="a", op="NoOp", input=["^b"])
+    graph.node.add(name="b", op="NoOp", input=["^a"])
+    next(n for n in graph.node if n.name == "out").input.append("^b")
+
+
+def _splat(graph):
+    node = graph.node.add(name="c", op="Const")
+    node.attr["dtype"].type = tf.float32.as_datatype_enum
+    node.attr["value"].tensor.dtype = tf.float32.as_datatype_enum
+    node.attr["value"].tensor.float_val.append(1)
+    for _ in range(2):
+        node.attr["value"].tensor.tensor_shape.dim.add(size=1 << 20)
+    next(n for n in graph.node if n.name == "out").input.append("^c")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda g: _functions(g, {"f": ["f"]}), "functions that call themselves: .*f"),
+        (lambda g: _functions(g, {"f": ["g"], "g": ["h"], "h": ["f"]}), "functions that call them"),
+        (
+            lambda g: _functions(g, {f"f{i}": [f"f{i + 1}"] * 2 for i in range(60)} | {"f60": []}),
+            r"has \d+ nodes, more than",
+        ),
+        (_cycle, "has a cycle of nodes: .*'a'"),
+        (_splat, r"node c has a constant of shape \[1048576, 1048576\]"),
+        (lambda g: g.node.add(name="n", op="While", input=["x"]), "holds the operation While"),
+    ],
+)
+def test_graphs_without_an_end_are_refused(tmp_path, change, message):
+    graph = _graph_of(lambda x: tf.reduce_mean(x, axis=[1, 2]))
+    change(graph)
+    if graph.node[-1].name == "n":
+        next(n for n in graph.node if n.name == "out").input.append("^n")
+    (tmp_path / "x.pb").write_bytes(graph.SerializeToString())
+    with pytest.raises(UserError, match=message) as error:
+        OwnNetwork(str(tmp_path / "x.pb"))
+    assert "\n" not in str(error.value)
+
+
+def _all_memory(x):
+    side = tf.cast(tf.reduce_max(x) * 0 + 200_000, tf.int32)
+    return tf.reduce_mean(x, axis=[1, 2]) + tf.reduce_sum(tf.fill([side, side], 1.0))
+
+
+def _all_time(x):
+    side = tf.cast(tf.reduce_max(x) * 0 + 3000, tf.int32)
+    y = tf.fill([side, side], 1.0)
+    for _ in range(100):
+        y = tf.matmul(y, y) * 1e-9
+    return tf.reduce_mean(x, axis=[1, 2]) + tf.reduce_sum(y)
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (_all_memory, "does not run|crashed|memory"),
+        (_all_time, "takes longer than the 1 s that are allowed"),
+        (lambda x: tf.reshape(x, [-1, 5]), "does not run: .*reshape|shape"),
+        (lambda x: tf.tile(tf.reduce_mean(x, axis=[1, 2]), [1, 20_000]), "at most 32768"),
+        (lambda x: tf.reduce_mean(x, axis=[0, 1, 2])[tf.newaxis], "one vector an image"),
+        (lambda x: x, "one vector an image"),
+    ],
+)
+def test_what_graphs_do_when_they_run_stays_in_their_process(tmp_path, monkeypatch, build, message):
+    (tmp_path / "x.pb").write_bytes(_graph_of(build).SerializeToString())
+    if build is _all_time:
+        monkeypatch.setattr(graph_process, "_TRIAL_SECONDS", 1)
+    with pytest.raises(UserError, match=message) as error:
+        run(OwnNetwork(str(tmp_path / "x.pb")), np.zeros([2, 3, 8, 8], "f4"))
+    assert "\n" not in str(error.value)
+
+
+def test_errors_of_later_images_come_out_as_they_were(tmp_path):
+    """The trial goes well; a white picture makes another number of features."""
+
+    def build(x):
+        width = tf.cast(tf.reduce_max(x[0]) / 254.9, tf.int32) + 3
+        return tf.tile(tf.reduce_mean(x, axis=[1, 2, 3])[:, tf.newaxis], tf.stack([1, width]))
+
+    (tmp_path / "x.pb").write_bytes(
+        _graph_of(lambda x: build(tf.minimum(x, 254))).SerializeToString()
+    )
+    (tmp_path / "y.pb").write_bytes(_graph_of(lambda x: build(x * 3)).SerializeToString())
+    white = np.full([1, 3, 8, 8], 255, "f4")
+    assert run(OwnNetwork(str(tmp_path / "x.pb")), white)["features"].shape == (1, 3)
+    network = OwnNetwork(str(tmp_path / "y.pb"))
+    with tflib.graph_session():
+        x = tf.placeholder(tf.float32, [None, 3, 8, 8])
+        features = network.build(x)["features"]
+        with pytest.raises(UserError, match=r"^\S+y.pb gives other numbers"):
+            with graph_process.user_errors():
+                tflib.run(features, {x: white * 0})
+
+
+def test_a_network_says_what_it_takes_and_gives(tmp_path):
+    save_own(tmp_path / "shop.pb", [None, 3, 8, None], tf.uint8)
+    text = OwnNetwork(str(tmp_path / "shop.pb")).contract
+    assert text == (
+        "shop takes image, [N, 3, H, W], size 8 × any, red, green, blue of 0 to 255, whole numbers "
+        "(uint8); gives out:0"
+    )
+    save_own(tmp_path / "shop.pb", [None, 5000, 8, 3])
+    with pytest.raises(UserError, match="sides of at most 4096"):
+        OwnNetwork(str(tmp_path / "shop.pb"))
+
+
+def test_files_that_wait_for_ever_are_not_opened(tmp_path):
+    path = str(tmp_path / "x.pb")
+    os.mkfifo(path)
+    for reader in (OwnNetwork, Inception, Vgg16, lambda p: Lpips(p, None)):
+        with pytest.raises(UserError, match="it is a pipe or a device"):
+            reader(path)
+
+
+def test_weights_that_claim_more_than_they_hold(tmp_path):
+    path = str(tmp_path / "x.npz")
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("lin0.npy", bytes(1 << 28))
+        archive.writestr("lin1.npy", b"")
+    with pytest.raises(UserError, match="cannot read"):
+        Lpips(path, None)
+    header = io.BytesIO()
+    shape = {"descr": "<f4", "fortran_order": False, "shape": (1 << 40,)}
+    np.lib.format.write_array_header_1_0(header, shape)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("lin0.npy", header.getvalue())
+    with pytest.raises(UserError, match=r"memory|cannot read"):
+        Lpips(path, None)
+    np.savez(path, lin0=np.array([{}], object))
+    with pytest.raises(UserError, match="cannot read"):
+        Lpips(path, None)

@@ -227,7 +227,7 @@ def reals_of(workplace, options, opened):
         with opened(workplace.snapshot, changed) as evaluation:
             reals = evaluation.reals(_Pixels(), max_reals, mirror)
             computed = []
-            reals.cached("mean", lambda: computed.append(1) or {"x": np.ones(2)})
+            reals.cached("mean", lambda: computed.append(1) or {"x": np.ones(2)}, {"x": (2,)})
             images = np.concatenate(list(reals.images()))
             return images, np.array(reals.cached_features()), computed
 
