@@ -26,6 +26,7 @@ Networks = tuple[Network | None, Network | None, Network | None] | Network
 ROLES = ("G", "D", "Gs")
 _ALIASES = {"G_ema": "Gs"}
 _MAX_NETWORKS = 256  # Components included.
+_MAX_BYTES = 1 << 32  # Ten times the largest official file.
 _CLASSES = {("dnnlib.tflib.network", "Network"): Network, ("dnnlib.util", "EasyDict"): EasyDict}
 
 
@@ -75,11 +76,17 @@ def read(path: str) -> bytes:
     """The content of a snapshot, which is downloaded first if `path` is an URL or a name.
 
     Raises:
-        UserError: there is no such file, it is a pipe or a device, or it cannot be downloaded.
+        UserError: there is no such file, it is a pipe or a device, it is absurdly large, or it
+            cannot be downloaded.
     """
     try:
         local = pretrained.local_path(path)
         with open_regular(local) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > _MAX_BYTES:
+                raise UserError(
+                    f"snapshot {path} has {size:,} bytes, expected at most {_MAX_BYTES:,}"
+                )
             return file.read()
     except OSError as error:
         hint = "" if os.path.sep in path else pretrained.suggestion(path)

@@ -190,6 +190,13 @@ def test_users_of_plain_pickle_have_the_same_checks(session, tmp_path):
                 pickle.load(file)
 
 
+def test_a_file_of_absurd_size_is_not_read(tmp_path):
+    with open(tmp_path / "x.pkl", "wb") as file:
+        file.truncate(1 << 36)  # Takes no room on disk.
+    with pytest.raises(UserError, match="has 68,719,476,736 bytes, expected at most"):
+        snapshots.load(str(tmp_path / "x.pkl"))
+
+
 def test_a_failed_first_use_fails_again(session, tmp_path):
     """Not half a network, whose variables nobody has set."""
     D = snapshots.load(others.one(tmp_path / "D.pkl", variables=lambda v: v[1:]))
