@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import struct
 import tracemalloc
 import unicodedata
 import zipfile
+import zlib
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from training.datasets import records
 from training.datasets.build import Output
 from training.datasets.cells import class_of
 from training.datasets.images import create_from_images, images_source
+from training.datasets.items import Item, ItemList, sorted_classes
 from training.datasets.labels import LabelOptions
 
 
@@ -350,3 +353,135 @@ def test_missing_pictures_are_counted(folder, tmp_path, capsys):
     entry = {"file": "l.csv:5", "reason": "gone0.png is not among the pictures"}
     assert entry in manifest["skipped"]
     assert "3 images of 16x16, 1 class, 7 files skipped" in capsys.readouterr().out
+
+
+def test_numbers_as_texts_and_floats_are_in_order(folder):
+    text = "file,label\na.png,10.0\nb.png,-1\nc.png,2.5\n"
+    found, _ = listed(folder, text=text)
+    items = ItemList(Item(name, label) for name, label in found.items())
+    assert list(items.classes) == ["-1", "2.5", "10.0"]
+    labels = ["x", "10.0", -9, "-10", "2.5", 7, "007"]
+    assert sorted_classes(labels) == ["-10", -9, "2.5", 7, "10.0", "007", "x"]
+    rows = [["a.png", 0.0], ["b.png", 1.0], ["c.png", 1]]
+    found, _ = listed(folder, "d.json", json.dumps({"labels": rows}))
+    assert found == {"a.png": 0, "b.png": 1, "c.png": 1}
+    with pytest.raises(UserError, match="is no pair"):
+        listed(folder, "d.json", json.dumps({"labels": [["a.png", 0.5]]}))
+
+
+def test_names_as_addresses_write_them(tmp_path):
+    names = "my hat (1).png", "50% off.png", "gr\u00fcn.png", "shoes/a.png", "hats/a.png"
+    folder = pictures(tmp_path / "p", *names)
+    rows = (
+        "my%20hat%20%281%29.png,1\n50% off.png,2\ngr%C3%BCn.png,3\n"
+        "https://cdn.shop/f/shoes/a.png?v=2&w=100,4\nHTTP://cdn.shop/hats%2Fa.png#x,5\n"
+    )
+    assert listed(folder, text="file,label\n" + rows)[0] == dict(
+        zip(names, range(1, 6), strict=True)
+    )
+
+
+def test_captions_are_no_labels(folder):
+    (folder / "metadata.csv").write_text("file_name,text\na.png,a red hat\nb.png,a hat\n")
+    with pytest.raises(UserError, match=r"no column of labels is known.*--labels=none"):
+        listed(folder, "auto")
+    assert listed(folder, "metadata.csv", label_column="text")[0]["b.png"] == "a hat"
+
+
+def test_lists_with_blanks(folder):
+    text = "a.png 0\nb.png   1\nc.png 0 \n"
+    assert listed(folder, "l.txt", text)[0] == {"a.png": 0, "b.png": 1, "c.png": 0}
+    numbers = pictures(folder.parent / "n", "0.png", "1.png")
+    assert listed(numbers, "l.txt", "0.png 1\n1.png 0\n")[0] == {"0.png": 1, "1.png": 0}
+
+
+def test_annotations_of_coco_are_named(folder):
+    text = json.dumps({"images": [{"file_name": "a.png"}], "annotations": [], "categories": []})
+    with pytest.raises(UserError, match="COCO"):
+        listed(folder, "instances.json", text)
+
+
+def test_two_separators_in_a_cell(folder):
+    text = "file,label\na.png,x|y;z\nb.png,y\nc.png,x\n"
+    found, source = listed(folder, "l.csv:multi", text)
+    assert source.classes == ["x", "y", "z"] and found["a.png"] == (1, 1, 1)
+
+
+def test_parts_of_a_data_set_are_no_classes(tmp_path, capsys):
+    names = [f"{part}/{kind}/{part}.png" for part in ("Train", "test") for kind in ("cat", "dog")]
+    folder = pictures(tmp_path / "p", *names)
+    found, _ = listed(folder, "folders")
+    assert found == {name: name.split("/")[1] for name in names}
+    assert "Train, test: taken as parts" in capsys.readouterr().out
+    plain = pictures(tmp_path / "q", "train/a.png", "test/b.png")
+    assert set(listed(plain, "folders")[0].values()) == {"train", "test"}
+    other = pictures(tmp_path / "r", "train/cat/a.png", "bus/b.png")
+    assert set(listed(other, "folders")[0].values()) == {"train", "bus"}
+    (folder / "test" / "metadata.jsonl").write_text('{"file_name": "a.png", "label": 1}')
+    assert set(listed(folder, "auto")[0].values()) == {None}
+    assert "test/metadata.jsonl is not read" in capsys.readouterr().err
+
+
+def zip_file(path, names, content=b"", extra=b""):
+    """A zip file with names in bytes, not marked as UTF-8."""
+    with zipfile.ZipFile(path, "w") as file:
+        for number, name in enumerate(names):
+            info = zipfile.ZipInfo(f"{number:x<{len(name)}}")
+            info.extra = extra
+            file.writestr(info, content)
+    data = path.read_bytes()
+    for number, name in enumerate(names):
+        data = data.replace(f"{number:x<{len(name)}}".encode(), name)
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("encoding", "names"),
+    [
+        ("cp932", ["商品/帽子/帽子の写真.png", "商品/靴と鞄/靴の写真です.png"]),
+        ("gb18030", ["商品/帽子/红色帽子照片.png", "商品/鞋子/黑色鞋子照片.png"]),
+        ("cp949", ["상품/모자/빨간 모자 사진.png", "상품/가방/가방 사진입니다.png"]),
+        ("cp437", ["fotos/Hüte/Hut 1.png", "fotos/Schürzen/grün.png"]),
+        ("cp850", ["fotos/Calções/calção.png", "fotos/Blusões/À.png"]),
+        ("cp1252", ["fotos/Hüte/Hut 1.png", "fotos/Mäntel/grün.png"]),
+        ("cp866", ["фото/Шапки/шапка 1.png", "фото/Сумки/сумка 1.png"]),
+        ("utf-8", ["fotos/Hüte/Hut 1.png", "fotos/帽子/2.png"]),
+    ],
+)
+def test_names_in_zip_files_of_all_countries(tmp_path, folder, encoding, names, capsys):
+    path = zip_file(
+        tmp_path / "z.zip",
+        [name.encode(encoding) for name in names],
+        (folder / "a.png").read_bytes(),
+    )
+    found, _ = listed(path, "folders")
+    assert found == {name.partition("/")[2]: name.split("/")[1] for name in names}
+    said = f"names in it are read as {encoding}" in capsys.readouterr().err
+    assert said == (encoding not in ("cp437", "utf-8"))
+
+
+def test_names_of_zip_files_in_a_field_of_their_own(tmp_path, folder):
+    name = "h?te/a?.png".replace("?", "\x81").encode("latin-1")
+    unicode = "h\u00fcte/a\u0142.png"
+    for crc, expected in ((zlib.crc32(name), unicode), (7, "h\u00fcte/a\u00fc.png")):
+        field = struct.pack("<BI", 1, crc) + unicode.encode()
+        extra = struct.pack("<HH", 0x7075, len(field)) + field
+        names = [name, b"caps/other.png"]
+        path = zip_file(tmp_path / "z.zip", names, (folder / "a.png").read_bytes(), extra)
+        assert sorted(listed(path, "folders")[0]) == ["caps/other.png", expected]
+
+
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        (["shop/photos/hat/1.png", "shop/photos/bag/2.png"], {"hat/1.png", "bag/2.png"}),
+        (["photos/hat/1.png", "photos/hat/2.png"], {"hat/1.png", "hat/2.png"}),
+        (["photos/1.png", "photos/2.png"], {"1.png", "2.png"}),
+        (["1.png", "hat/2.png"], {"1.png", "hat/2.png"}),
+    ],
+)
+def test_folders_that_hold_everything(tmp_path, folder, names, found):
+    content = (folder / "a.png").read_bytes()
+    path = zip_file(tmp_path / "z.zip", [name.encode() for name in names], content)
+    assert set(listed(path, "none")[0]) == found

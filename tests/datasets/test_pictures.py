@@ -11,7 +11,14 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from training.datasets.pictures import Unreadable, fit_image, open_image
+from training.datasets.pictures import (
+    Fit,
+    Unreadable,
+    fit_image,
+    fit_picture,
+    open_image,
+    upright_size,
+)
 
 ROOT = Path(__file__).parents[2]
 PHOTOS = ROOT.parent / "shared/data/clothing-small"
@@ -100,6 +107,21 @@ def test_exif_rotation_is_applied(tmp_path, orientation):
         with Image.open(path) as image:
             expected = np.asarray(ImageOps.exif_transpose(image).resize((8, 8), 1))
         np.testing.assert_array_equal(fit(path, 8, "stretch"), expected.transpose(2, 0, 1))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_tiffs_have_the_size_in_which_they_are_seen(tmp_path, orientation):
+    """Pillow turns TIFFs itself, and says the size of then before it does so."""
+    picture = noise(24, 16)
+    path = str(tmp_path / "a.tif")
+    picture.save(path, tiffinfo={0x0112: orientation})
+    picture.getexif()[0x0112] = orientation
+    expected = np.asarray(ImageOps.exif_transpose(picture))
+    height, width = expected.shape[:2]
+    with open_image(path) as image:
+        assert upright_size(image) == (width, height)
+        pixels = fit_picture(image, Fit(height, width, exact=True)).pixels
+    np.testing.assert_array_equal(pixels, expected.transpose(2, 0, 1))
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF")

@@ -316,3 +316,65 @@ def test_from_the_command_line(tmp_path, run_script):
     good = run_script([*command, *options, "--table-encoding=utf-16", "--resolution=16"])
     assert good.returncode == 0, good.stderr
     assert json.loads((tmp_path / "im/im.json").read_text())["label_names"] == ["Röcke"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "found"),
+    [
+        (
+            "etsy.csv",
+            "TITLE,IMAGE1,IMAGE2,IMAGE10,CATEGORY\nA,1.jpg,2.jpg,,x\nB,,3.jpg,4.jpg,y\n",
+            "1x 2x 3y 4y",
+        ),
+        (
+            "google.txt",
+            "id\timage link\tadditional image link\tproduct type\n1\t1.jpg\t2.jpg,3.jpg\tx\n",
+            "1x 2x 3x",
+        ),
+        (
+            "amazon.txt",
+            "TemplateType=fptcustom\tVersion=2021.0401\tThe top 3 rows are for Amazon.com only.\n"
+            "Seller SKU\tProduct Type\tMain Image URL\tOther Image URL1\n"
+            "item_sku\tfeed_product_type\tmain_image_url\tother_image_url1\nS\tx\t1.jpg\t2.jpg\n",
+            "1x 2x",
+        ),
+        (
+            "walmart.csv",
+            "SKU,Product Type,Main Image URL,Additional Image URL (+),Additional Image URL 1 (+)\n"
+            "S,x,1.jpg,2.jpg,3.jpg\n",
+            "1x 2x 3x",
+        ),
+        (
+            "magento.csv",
+            "sku,categories,base_image,thumbnail_image,additional_images\n"
+            'S,x,/p/1.jpg,/p/t.jpg,"1.jpg,2.jpg"\n',
+            "1x 2x",
+        ),
+        (
+            "shopify.csv",
+            "Title,URL handle,Product category,Product image URL,Variant image URL\n"
+            "A,a,x,1.jpg,\n,a,,2.jpg,3.jpg\nB,b,y,4.jpg,4.jpg\n",
+            "1x 2x 3x 4y",
+        ),
+    ],
+)
+def test_further_image_columns(tmp_path, name, text, found, capsys):
+    folder = shop(tmp_path / "s", name, text, *(f"{i}.jpg" for i in range(1, 5)))
+    assert listed(folder / name)[0] == [(f"{pair[0]}.jpg", pair[1]) for pair in found.split()]
+    assert "pictures are in the columns" in capsys.readouterr().out
+    column = open_table(str(folder / name)).columns[0]
+    if name == "etsy.csv":  # a column that is named is the only one
+        assert len(listed(folder / name, image_column="IMAGE2")[0]) == 2 and column == "TITLE"
+
+
+def test_listings_of_etsy(tmp_path):
+    image = {"listing_image_id": 9, "url_75x75": "t.jpg", "url_fullxfull": "1.jpg"}
+    page = {"count": 1, "results": [{"taxonomy_path": ["Bags", "Totes"], "images": [image]}]}
+    folder = shop(tmp_path / "s", "l.json", json.dumps(page), "1.jpg", "t.jpg")
+    assert listed(folder)[0] == [("1.jpg", "Bags > Totes")]
+
+
+def test_addresses_of_files(tmp_path):
+    text = f"image,category\nfile://{tmp_path}/s/my%20hat.jpg,x\n"
+    folder = shop(tmp_path / "s", "l.csv", text, "my hat.jpg")
+    assert listed(folder)[0] == [("my hat.jpg", "x")]

@@ -17,10 +17,10 @@ _BETWEEN_URLS = re.compile(
     r"\s*\|\s*|\s*[;,]\s*(?=(?:https?:)?//)|[;,]\s+|\s+(?=https?://)", re.IGNORECASE
 )
 _LONGEST_LITERAL = 1 << 17  # characters; Python's parser needs 100 times the memory
-# Where objects have the address of a picture, the largest first: Amazon, eBay, Shopify, others.
+# Where objects have the address of a picture, the largest first: Amazon, Etsy, eBay, others.
 _PICTURE_KEYS = (
-    "hi_res hiRes large imageUrl image_url imageURL url src href link contentUrl path file_name "
-    "thumb thumbnail"
+    "hi_res hiRes large url_fullxfull url_570xN imageUrl image_url imageURL url src href link "
+    "contentUrl path file_name thumb thumbnail"
 ).split()
 _ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z]\w{1,30});")
 # What programs write for a number that is missing. "Infinity" may be a brand.

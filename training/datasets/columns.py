@@ -25,7 +25,7 @@ CATEGORY_COLUMNS = tuple(
     "leafcategoryname maincategory itemcategory productcategory listingcategory category1 "
     "category1name ebaycategory1name categorypath productcategorytree subcategory producttype "
     "googleproductcategory feedproducttype department class label labels categoryid categorynumber "
-    "ebaycategory1number leafcategoryids type".split()
+    "ebaycategory1number leafcategoryids taxonomypath taxonomyid type".split()
 )
 ID_COLUMNS = "id itemid productid imageid asin sku uniqid itemnumber".split()
 FILE_COLUMNS = tuple(

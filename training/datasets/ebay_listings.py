@@ -354,7 +354,7 @@ def _is_table(name: str) -> bool:
 
 def _is_url(picture: str) -> bool:
     # Whatever the scheme: the downloader says which it takes.
-    return urls.is_url(picture)
+    return urls.is_url(picture) and not picture.lower().startswith("file:")
 
 
 def _download(listings: _Listings, options: DownloadOptions) -> Lookup:

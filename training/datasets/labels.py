@@ -17,6 +17,7 @@ from training.datasets.columns import FILE_COLUMNS, LABEL_COLUMNS, LABEL_NUMBERS
 from training.datasets.items import Item, Label, Lookup, Source, sorted_classes
 from training.datasets.json_values import JsonReader
 from training.datasets.names import AMBIGUOUS, PictureNames
+from training.datasets.pictures import picture_suffixes
 from training.datasets.table_text import TableText, open_text
 from training.datasets.tables import Table, is_parquet, parquet_table, plain, text_table
 
@@ -171,6 +172,11 @@ class _LabelFile:
 
     def table_pairs(self, table: Table) -> Iterator[tuple[str, str, object]]:
         """(where, name, cell) of a table with or without names of columns."""
+        if {"images", "annotations"} <= set(table.columns):
+            raise UserError(
+                f"{self._title} holds annotations as COCO has them, of things in pictures, and no "
+                "class for each picture: write a table with columns file and label"
+            )
         table, file_column, column = self._columns(table)
         print(
             f"{self._title}: files are in the column {one_line(file_column, 100)}, labels in "
@@ -227,6 +233,10 @@ class _LabelFile:
         hits = {c: sum(self._is_picture(row.get(c)) for row in sample) for c in columns}
         most = max(hits.values(), default=0)
         found = [column for column in columns if hits[column] == most]
+        if len(found) > 1 and not known:  # `0` may stand for 0.jpg, but hardly beside 0.jpg
+            suffixes = tuple(picture_suffixes())
+            whole = [c for c in found if str(sample[0].get(c)).lower().endswith(suffixes)]
+            found = whole or found
         # Numbers of classes may be names of pictures too: a column that is not known must be clear.
         if known or (len(found) == 1 and most * 2 > len(sample)):
             return found[0]

@@ -21,7 +21,12 @@ from training.datasets.table_text import TableText, open_text
 _LONGEST_CELL = 1 << 20
 SAMPLE_ROWS = 1000  # that are looked at to tell which columns there are, and what they hold
 _TITLE_LINES = 20  # at most that may stand before the names of columns
-_PAGES = ("itemSummaries", "items", "products")  # lists of things in one JSON object, of APIs
+_PAGES = (
+    "itemSummaries",
+    "items",
+    "products",
+    "results",
+)  # lists of things in one JSON object, of APIs
 
 LeftOut = Callable[[int, str], None]  # called with a line's number and the reason
 
@@ -228,6 +233,8 @@ def _delimited_table(text: TableText, known: frozenset[str]) -> Table:
     header = re.sub(r'"[^"]*"|\([^()]*\)', "", header)
     usual = "\t" if text.path.lower().endswith((".tsv", ".tab", ".tsv.gz")) else ","
     delimiter = separator or max((usual, ",", "\t", ";", "|"), key=header.count)
+    if separator is None and delimiter not in header and _is_list_with_blanks(text):
+        delimiter = " "
     records = _cells(text.lines(), delimiter, _ignore)
     number, columns = _names(islice(records, before + _TITLE_LINES), before, known)
     if not any(columns):
@@ -235,6 +242,14 @@ def _delimited_table(text: TableText, known: frozenset[str]) -> Table:
             f"the table {text.title} is empty: expected names of columns in the first line"
         )
     return Table(text.path, columns, text, delimiter, number)
+
+
+def _is_list_with_blanks(text: TableText) -> bool:
+    """Whether it is a list as of ImageNet, `a.jpg 3`: the same number of words in all lines."""
+    lines = (line.split() for line in islice(text.lines(), _TITLE_LINES))
+    counts = {len(words) for words in lines if words}
+    is_list = text.path.lower().endswith((".txt", ".lst", ".list"))
+    return is_list and len(counts) == 1 and 1 not in counts
 
 
 def _names(
