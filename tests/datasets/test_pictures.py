@@ -11,7 +11,14 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from training.datasets.pictures import Unreadable, fit_image, open_image
+from training.datasets.pictures import (
+    Fit,
+    Unreadable,
+    fit_image,
+    fit_picture,
+    open_image,
+    upright_size,
+)
 
 ROOT = Path(__file__).parents[2]
 PHOTOS = ROOT.parent / "shared/data/clothing-small"

@@ -36,7 +36,8 @@ def create_from_images(
     Args:
         output: The dataset to make.
         image_dir: Folder or archive of pictures, of any size, mode and format that Pillow reads.
-        labels: "none"; "folders" for the names of the folders directly in `image_dir`; a JSON file
+        labels: "none"; "folders" for the names of the folders directly in `image_dir`, or in its
+            parts train, test and so on; a JSON file
             or a table, looked for in `image_dir` too, with ":multi" or ":single" behind it, see
             `LabelOptions`; "auto" for the first of LABEL_FILES that is there and has labels.
         options: How a file of labels is read.

@@ -140,7 +140,7 @@ def upright_size(image: Image.Image) -> tuple[int, int]:
     """Width and height as the picture is seen, when it is turned as its EXIF data says."""
     width, height = image.size
     if image.format == "TIFF":  # Pillow turns these itself: some versions say the size of then
-        width, height = image.tag_v2.get(256, width), image.tag_v2.get(257, height)
+        width, height = (int(image.tag_v2.get(tag, 0)) for tag in (256, 257))
     return (height, width) if _orientation(image) in _SIDEWAYS else (width, height)
 
 
