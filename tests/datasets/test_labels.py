@@ -383,11 +383,7 @@ def test_names_as_addresses_write_them(tmp_path):
 
 def test_captions_are_no_labels(folder):
     (folder / "metadata.csv").write_text("file_name,text\na.png,a red hat\nb.png,a hat\n")
-<<<<<<< HEAD
-    with pytest.raises(UserError, match="no column of labels is known.*--labels=none"):
-=======
     with pytest.raises(UserError, match=r"no column of labels is known.*--labels=none"):
->>>>>>> w-two-a
         listed(folder, "auto")
     assert listed(folder, "metadata.csv", label_column="text")[0]["b.png"] == "a hat"
 
