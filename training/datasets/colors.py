@@ -34,6 +34,7 @@ def to_srgb(image: Image.Image) -> tuple[Image.Image, str | None]:
         The picture, and what became of its profile: "converted", why it is ignored, or None if it
         has none or one of sRGB.
     """
+    # Deviation: the official tool passes over profiles, so that colors of Adobe RGB or P3 are dull.
     profile = image.info.get("icc_profile")
     image = _simple_mode(image)
     transform, note = _find_transform(profile, image.mode) if profile else (None, None)
