@@ -47,5 +47,5 @@ class PickledNetwork(FeatureNetwork):
         return network.get_output_for(*inputs, return_as_list=True)[0]
 
     def _load(self) -> Network:
-        networks = snapshots.load(self._path, self._allowed)
-        return networks[-1] if isinstance(networks, tuple) else networks
+        *_, network = snapshots.roles(snapshots.load(self._path, self._allowed)).values()
+        return network
