@@ -95,19 +95,7 @@ class TrainingOptions:
         Raises:
             UserError: an option that there is not, as from another version; a wrong type.
         """
-        return cls.checked(schema.parse(cls, values))
-
-    @classmethod
-    def checked(cls, options: TrainingOptions) -> TrainingOptions:
-        """Options whose keyword arguments for data and optimizers are checked too.
-
-        Those of networks and losses are checked against the functions that `func_name` stands for,
-        which needs TensorFlow: see `dnnlib.tflib.build_functions.find_for_options`.
-        """
-        schema.parse(_DatasetArgs, options.dataset_args, "dataset_args")
-        schema.parse(_OptimizerArgs, options.G_opt_args, "G_opt_args")
-        schema.parse(_OptimizerArgs, options.D_opt_args, "D_opt_args")
-        return options
+        return schema.parse(cls, values)
 
     def check_arguments(self) -> None:
         """Raises a UserError if arguments for the data set or the optimizers are not sound.
