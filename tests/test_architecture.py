@@ -98,8 +98,11 @@ def unpickling_problems(path, tree):
 
 def system_problems(path, tree):
     """What not every system has is tried, and progress bars are ours: they need no stderr."""
-    tried = [line for node in ast.walk(tree) if isinstance(node, ast.Try) for line in
-             range(node.lineno, node.end_lineno)]  # fmt: skip
+    tried = set()
+    for node in ast.walk(tree):
+        suppresses = isinstance(node, ast.With) and "ImportError" in ast.dump(node.items[0])
+        if isinstance(node, ast.Try) or suppresses:
+            tried.update(range(node.lineno, node.end_lineno))
     for line, name in imported(tree):
         module = name.split(".")[0]
         if module in UNIX and line not in tried:
