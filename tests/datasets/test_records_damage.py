@@ -129,7 +129,7 @@ LABEL_FILES = {
         "cannot read labels",
     ),
     "text": (
-        HEADER % (b"<U4", b"(3, 2)") + bytes(99),
+        HEADER % (b"<U4", b"(3, 2)") + bytes(96),
         "not a matrix",
     ),
     "negative": (HEADER % (b"<f4", b"(-3, 2)"), "cannot read"),
