@@ -17,7 +17,7 @@ from dnnlib.files import atomic_write, open_regular
 from metrics.feature_networks import FeatureNetwork
 from training import npz
 from training.dataset import TFRecordDataset
-from training.datasets import records
+from training.datasets import matrices, records
 
 _READ_AHEAD = 4
 # Changes when cached numbers would come out otherwise.
@@ -118,7 +118,7 @@ class RealImages:
 
     def _map(self, path: str) -> np.ndarray | None:
         try:
-            array = records.load_array(path)
+            array = matrices.load_array(path)
         except Exception:  # Missing, or damaged in any of the ways that a header can be.
             return None
         fits = array.ndim == 2 and len(array) == len(self.index) and array.dtype == np.dtype("<f4")

@@ -24,8 +24,9 @@ from training.datasets.build import Output, build
 from training.datasets.inspect import read_images
 from training.datasets.items import Item, Source
 from training.datasets.levels import image_levels
+from training.datasets.matrices import map_matrix
 from training.datasets.pictures import Unreadable
-from training.datasets.records import LevelReader, find_dataset, map_matrix, read_labels
+from training.datasets.records import LevelReader, find_dataset, read_labels
 
 CHUNK_BYTES = 1 << 17  # of images that are stored and read together
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import os
 import re
 from collections.abc import Iterator
@@ -30,6 +29,7 @@ from dnnlib.schema import Range
 from dnnlib.system import open_for_reading, read_at
 from dnnlib.util import one_line
 from training.datasets.levels import BASE_LOG2, image_levels
+from training.datasets.matrices import map_matrix
 from training.datasets.passed_over import other_dataset, paths_below
 from training.datasets.tfrecords import (
     RAW,
@@ -478,54 +478,6 @@ def check_finite(labels: np.ndarray, what: str) -> None:
             f"finite number; so {'is' if len(bad) == 1 else 'are'} {len(bad)} of {len(labels)} "
             "rows: build the data set anew from labels without gaps"
         )
-
-
-def map_matrix(path: str) -> np.ndarray:
-    """A matrix of numbers in a .npy file, which stays on disk.
-
-    Raises:
-        UserError: It is something else, or damaged.
-    """
-    try:
-        with open_regular(path) as file:
-            if file.read(6) != b"\x93NUMPY":
-                raise UserError(f"cannot read labels {path}: not a NumPy array")
-        labels = load_array(path)
-    except UserError as error:
-        what = recognize(path).said
-        raise UserError(f"{error} but {what}; expected what np.save writes") from error
-    except OSError as error:
-        reason = error.strerror or one_line(error)
-        raise UserError(f"cannot read labels {path}: {reason}") from error
-    except Exception as error:  # NumPy evaluates the header, in which anything may stand
-        reason = one_line(error) or type(error).__name__
-        raise UserError(f"cannot read labels {path}: {reason}") from error
-    if labels.ndim != 2 or labels.dtype.kind not in "fiub":
-        raise UserError(f"labels {path} are not a matrix of numbers, one row per image")
-    return labels
-
-
-def load_array(path: str) -> np.ndarray:
-    """The array in an .npy file, mapped where the file system can do that.
-
-    A damaged header cannot ask for more memory than the file has.
-
-    Raises:
-        OSError, ValueError, EOFError, OverflowError: the file cannot be read; others, if it is made
-            to do harm.
-    """
-    with open_regular(path) as file:
-        if np.lib.format.read_magic(file) != (1, 0):
-            raise ValueError("its format is newer than what np.save writes for numbers")
-        shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(file)
-        begin, order = file.tell(), "F" if is_fortran else "C"
-        size = os.fstat(file.fileno()).st_size - begin
-        if dtype.hasobject or not size or math.prod(shape) * dtype.itemsize != size:
-            raise ValueError(f"it has {size} bytes of data, which are no array {shape} of {dtype}")
-        try:
-            return np.memmap(file, dtype, "r", begin, shape, order)
-        except OSError:  # Some shares have no mappings.
-            return np.frombuffer(file.read(size), dtype).reshape(shape, order=order)
 
 
 def write_manifest(folder: str, name: str, manifest: dict) -> None:
