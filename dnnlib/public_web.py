@@ -85,7 +85,7 @@ class PublicWeb:
         self._allow_private, self._allowed_hosts = allow_private, allowed_hosts
         self._max_bytes, self._max_redirects = max_bytes, max_redirects
         self._stop = threading.Event()
-        self._session = requests.Session()
+        self._session = _Session()
         # Of the environment, only proxies and certificates count: no passwords of ~/.netrc.
         self._session.trust_env = False
         bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
@@ -277,6 +277,13 @@ def _checked_addresses(host: str, port: int) -> list[str]:
     for address in addresses:
         _check_address(address)
     return addresses
+
+
+class _Session(requests.Session):
+    """Leaves redirects alone, also those that it does not follow: it would read their bodies."""
+
+    def resolve_redirects(self, *args, **options) -> Iterator[requests.Response]:
+        return iter(())
 
 
 class _Adapter(HTTPAdapter):

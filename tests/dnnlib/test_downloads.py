@@ -10,6 +10,7 @@ import json
 import multiprocessing
 import os
 import threading
+from pathlib import Path
 
 import http_server
 import pytest
@@ -393,6 +394,9 @@ def test_heads_and_trailers_have_an_end(tmp_path):
         for path in routes:
             with pytest.raises(UserError, match=r"without end|broke off"):
                 fetch(server.url + path, tmp_path)
+        head = b"HTTP/1.1 302 Found\r\nLocation: /whole\r\n\r\n"
+        server.routes |= {"/redirect": endless(head, bytes(65536)), "/whole": CONTENT}
+        assert Path(fetch(server.url + "/redirect", tmp_path)).read_bytes() == CONTENT
         server.routes["/negative"] = lambda request: request.wfile.write(chunked + b"-5\r\nabc")
         with pytest.raises(UserError, match="sizes of the server's parts"):
             fetch(server.url + "/negative", tmp_path)
