@@ -1,5 +1,6 @@
 """The record format: against TensorFlow's own reader, and on damaged files."""
 
+import errno
 import gzip
 import json
 import os
@@ -329,3 +330,14 @@ def test_folders_that_are_no_dataset_are_named(tmp_path):
     ):
         with pytest.raises(UserError, match=words):
             records.find_dataset(str(tmp_path / name))
+
+
+def test_labels_where_files_cannot_be_mapped(tmp_path, monkeypatch):
+    labels = np.arange(6, dtype=np.float32).reshape(3, 2)
+    np.save(tmp_path / "labels.npy", labels)
+
+    def mmap(*args, **options):
+        raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
+
+    monkeypatch.setattr("mmap.mmap", mmap)
+    np.testing.assert_array_equal(records.load_array(str(tmp_path / "labels.npy")), labels)

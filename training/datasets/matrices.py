@@ -57,4 +57,5 @@ def load_array(path: str) -> np.ndarray:
         try:
             return np.memmap(file, dtype, "r", begin, shape, order)
         except OSError:  # Some shares have no mappings.
+            file.seek(begin)  # `memmap` has looked for the end.
             return np.frombuffer(file.read(size), dtype).reshape(shape, order=order)
