@@ -31,7 +31,7 @@ _FREE += ("image_snapshot_ticks", "network_snapshot_ticks")
 _FROM_DATA = ("num_channels", "resolution", "label_size", "base_size")
 _NOT_GIVEN = "none"
 # Variables that sum what is reported, which may be anything.
-_STATISTICS = "Autosummary/"
+STATISTICS = "Autosummary/"
 _MOST = (1 << 31) - 1
 
 
@@ -198,7 +198,7 @@ def read_variables(path: str) -> Iterator[tuple[str, np.ndarray]]:
                 name = names.pop(key)
                 if value.dtype.kind not in "biuf":
                     raise UserError(f"{one_line(name, 100)} holds {value.dtype}, not numbers")
-                if not name.startswith(_STATISTICS) and not np.isfinite(value).all():
+                if not name.startswith(STATISTICS) and not np.isfinite(value).all():
                     raise UserError(
                         f"{one_line(name, 100)} has values that are not finite (NaN, infinity)"
                     )

@@ -18,7 +18,14 @@ import tensorflow.compat.v1 as tf
 from dnnlib import UserError, tflib
 from dnnlib.files import atomic_write
 from training.divergence import REMEDY, Diverged, non_finite
-from training.resume import META, STATE_FORMAT, find_states, read_meta, read_variables
+from training.resume import (
+    META,
+    STATE_FORMAT,
+    STATISTICS,
+    find_states,
+    read_meta,
+    read_variables,
+)
 
 _MAX_NAMED = 5  # variables named in an error
 # Variables that come with the data set, and are as large as it.
@@ -42,7 +49,8 @@ def save_state(path: str, counters: Mapping[str, Any], keep: int) -> None:
     """
     names = list(_variables())
     values = tflib.run([_variables()[name] for name in names])
-    if bad := non_finite(dict(zip(names, values, strict=True))):
+    kept = {n: v for n, v in zip(names, values, strict=True) if not n.startswith(STATISTICS)}
+    if bad := non_finite(kept):
         raise Diverged(f"no state is saved: {', '.join(bad[:_MAX_NAMED])} not finite: {REMEDY}")
     meta = json.dumps({"format": STATE_FORMAT, "counters": dict(counters), "variables": names})
     # Numbers for names: those of variables have characters that are special in archives.
@@ -72,7 +80,7 @@ def load_state(path: str) -> dict[str, Any]:
     arrays = dict(read_variables(path))
     variables = _variables()
     # A statistic that the run did not have yet starts from nothing.
-    needed = [name for name in variables if not name.startswith("Autosummary/")]
+    needed = [name for name in variables if not name.startswith(STATISTICS)]
     problems = [f"{name} is missing" for name in needed if name not in arrays]
     problems += [f"{name} has no place" for name in arrays if name not in variables]
     for name in variables.keys() & arrays.keys():

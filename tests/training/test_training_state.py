@@ -11,6 +11,7 @@ import tensorflow.compat.v1 as tf
 
 from dnnlib import UserError, tflib
 from training import training_state
+from training.divergence import Diverged
 from training.resume import find_states, newest_state, read_counters, read_meta, state_path
 
 
@@ -58,14 +59,20 @@ def test_a_broken_state_is_noticed(tmp_path, session):
         newest_state(str(tmp_path))
 
 
-def test_a_state_that_is_not_finite_is_passed_over(tmp_path, session, capsys):
+def test_a_state_that_is_not_finite_is_passed_over(tmp_path, session, capsys, monkeypatch):
+    """As an older version may have written it; none is written any more."""
     a = tf.get_variable("a", initializer=np.float32([1, 2]))
     statistic = tf.get_variable("Autosummary/x", initializer=np.float32(np.nan))
     tflib.init_uninitialized_vars()
     first, second = (state_path(str(tmp_path), n) for n in (3_200, 6_400))
     training_state.save_state(first, {"n": 5}, keep=2)
     tflib.set_vars({a: np.float32([1, np.inf])})
-    training_state.save_state(second, {"n": 5}, keep=2)
+    with pytest.raises(Diverged, match="no state is saved: a:0 not finite"):
+        training_state.save_state(second, {"n": 5}, keep=1)
+    assert find_states(str(tmp_path)) == [first]
+    with monkeypatch.context() as older:
+        older.setattr(training_state, "non_finite", lambda _: [])
+        training_state.save_state(second, {"n": 5}, keep=2)
     assert newest_state(str(tmp_path)) == first
     assert "a:0 has values that are not finite" in capsys.readouterr().out
     with pytest.raises(UserError, match="not finite"):
