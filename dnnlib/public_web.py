@@ -240,7 +240,7 @@ def _join(url: str, location: str) -> str:
     try:
         return urljoin(url, location)
     except ValueError as error:
-        raise Refused("a redirect to what is no valid URL") from error
+        raise Refused("a redirect to what is not a valid URL") from error
 
 
 def is_public(address: str) -> bool:

@@ -185,7 +185,7 @@ def _read_npz(path: str) -> dict[str, np.ndarray] | None:
     try:
         with open_regular(path) as file:
             arrays = dict(npz.read_arrays(file))
-    except (OSError, UserError):  # Missing or damaged.
+    except (OSError, ValueError, UserError):  # Missing or damaged.
         return None
     return arrays
 

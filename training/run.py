@@ -352,7 +352,7 @@ class Run:
         ticks = min(options.image_snapshot_ticks, options.network_snapshot_ticks)
         is_first = self.cur_tick == 0
         is_apart = self.cur_nimg // 1000 > self.saved_nimg // 1000
-        self.saved_whole = is_first or (is_apart and self._tick_kimg(sched) * ticks >= 1)
+        self.saved_whole = bool(is_first or (is_apart and self._tick_kimg(sched) * ticks >= 1))
         self.saved_nimg = self.cur_nimg
 
     def _write_snapshot(self, path: str) -> None:
@@ -436,7 +436,6 @@ class Run:
         if self.skipped.is_stuck and not if_stuck:
             return  # The states before it are better than one more of these.
         counters = {name: getattr(self, name) for name in (*_COUNTERS, *_SAVED)}
-        counters["saved_whole"] = int(self.saved_whole)
         now = time.monotonic()
         counters["seconds"] = now - self.start_time
         # Of the tick that has begun. What was done since the last one ended is maintenance.

@@ -206,7 +206,7 @@ def test_wrong_and_missing_files(tmp_path):
             assert base in text and "has no row of" in text
         (anno / name).unlink()
         (anno / name).mkdir()
-        assert "Is a directory" in error_of(root, anno="coarse", **options)
+        assert "it is a folder" in error_of(root, anno="coarse", **options)
         (anno / name).rmdir()
         (anno / "kept").rename(anno / name)
     assert len(items_of(root, crop="bbox")) == 8

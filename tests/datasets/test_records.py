@@ -11,7 +11,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from dnnlib import UserError
-from training.datasets import records, tfrecords
+from training.datasets import matrices, records, tfrecords
 from training.datasets.levels import finest_log2, image_levels
 from training.datasets.tfrecords import Encoding
 
@@ -340,4 +340,4 @@ def test_labels_where_files_cannot_be_mapped(tmp_path, monkeypatch):
         raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
 
     monkeypatch.setattr("mmap.mmap", mmap)
-    np.testing.assert_array_equal(records.load_array(str(tmp_path / "labels.npy")), labels)
+    np.testing.assert_array_equal(matrices.load_array(str(tmp_path / "labels.npy")), labels)

@@ -154,7 +154,7 @@ def test_bad_input_is_one_line(networks, run_script, tmp_path):
     out = f"--out={tmp_path / 'x.png'}"
     for args, message in [
         ([f"--network={tmp_path / 'none.pkl'}", out], "cannot read snapshot .*none.pkl"),
-        ([f"--network={tmp_path / 'page.pkl'}", out], "page.pkl is an HTML page"),
+        ([f"--network={tmp_path / 'page.pkl'}", out], "page.pkl is not a snapshot but a web page"),
         ([f"--network={tmp_path / 'text.pkl'}", out], "text.pkl is not a snapshot"),
         ([f"--network={tmp_path / 'empty.pkl'}", out], "empty.pkl is not a snapshot"),
         ([f"--network={tmp_path / 'half.pkl'}", out], "half.pkl is not a snapshot"),

@@ -360,7 +360,7 @@ def test_every_variable_that_does_not_fit_is_named(session, tmp_path, saved):
     [
         (b"", "not a snapshot"),
         (b"hello, I am a text file\n" * 10, "not a snapshot"),
-        (b"\n <!DOCTYPE html><html>Sign in</html>", "an HTML page"),
+        (b"\n <!DOCTYPE html><html>Sign in</html>", "a web page"),
         (b"PK\x03\x04" + bytes(100), "not a snapshot"),
         (pickle.dumps({"G": 1, "D": 2}), "it holds a dict"),
         (pickle.dumps((1, 2, 3)), "it holds a tuple of 3"),

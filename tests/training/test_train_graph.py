@@ -121,5 +121,5 @@ def test_wrong_options_are_named(dataset_dir):
     with pytest.raises(UserError, match=r"D_logistic_r1\(\) has no keyword argument gama"):
         train(dataset_dir, options)
     options.D_loss_args = {"func_name": "os.system"}
-    with pytest.raises(UserError, match=r"no loss 'os\.system'"):
+    with pytest.raises(UserError, match=r"no loss of D 'os\.system'"):
         train(dataset_dir, options)

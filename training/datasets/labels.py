@@ -235,7 +235,7 @@ class _LabelFile:
         found = [column for column in columns if hits[column] == most]
         if len(found) > 1 and not known:  # `0` may stand for 0.jpg, but hardly beside 0.jpg
             suffixes = tuple(picture_suffixes())
-            whole = [c for c in found if str(sample[0].get(c)).lower().endswith(suffixes)]
+            whole = [c for c in found if str((sample or [{}])[0].get(c)).lower().endswith(suffixes)]
             found = whole or found
         # Numbers of classes may be names of pictures too: a column that is not known must be clear.
         if known or (len(found) == 1 and most * 2 > len(sample)):

@@ -455,7 +455,7 @@ def read_labels(
     labels = map_matrix(path)
     if count is not None and len(labels) != count:
         raise UserError(
-            f"label count: {dataset.folder} has {count} images and {len(labels)} labels in {path}: "
+            f"label count: {path} has {len(labels)} labels, but {dataset.folder} {count} images: "
             "build the data set anew"
         )
     if labels.shape[1] > MAX_LABEL_SIZE:
