@@ -41,7 +41,7 @@ def test_records_are_those_of_the_local_run(tmp_path, photos, capfd):
 
 def test_a_failing_worker_is_one_error_and_leaves_nothing(tmp_path, photos):
     pytest.importorskip("apache_beam", reason="needs Apache Beam (the extra beam)")
-    with pytest.raises(UserError, match=r"^--labels=x\.csv: No such file.*CSV file$"):
+    with pytest.raises(UserError, match=r"^--labels=x\.csv: No such file.*a table$"):
         create = functools.partial(create_from_images, image_dir=photos, labels="x.csv")
         beam.run(create, Output(str(tmp_path / "foo"), resolution=16, shards=2), "direct", [])
     with pytest.raises(UserError, match="hold no images"):
