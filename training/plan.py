@@ -14,7 +14,7 @@ from dnnlib.util import format_time
 from training.dataset import TFRecordDataset
 from training.options import TrainingOptions
 from training.reports import kimg_text
-from training.schedule import DEFAULT_GROUP, MIN_TICKS, schedule_notes, training_schedule
+from training.schedule import DEFAULT_GROUP, schedule_notes, tick_kimg, training_schedule
 from training.training_loop import complete_options
 
 # Of what one plain convolution reaches, so much does a step (tests/benchmarks/train_step.py).
@@ -52,8 +52,8 @@ def describe(options: TrainingOptions) -> str:
 def _schedule_lines(options: TrainingOptions, resolution_log2: int) -> list[str]:
     sched_args, num_gpus = options.sched_args, options.num_gpus
     start = training_schedule(0, resolution_log2, num_gpus, sched_args)
-    tick_kimg = min(start.tick_kimg, options.total_kimg / MIN_TICKS)
-    tick_nimg = -(-tick_kimg * 1000 // start.minibatch_size) * start.minibatch_size
+    tick_length = tick_kimg(start, options.total_kimg)
+    tick_nimg = -(-tick_length * 1000 // start.minibatch_size) * start.minibatch_size
     ticks = 1 + round(options.total_kimg * 1000 / tick_nimg)
     snapshots = 1 + -(-(ticks - 1) // options.network_snapshot_ticks)
     rounds = start.minibatch_size // (start.minibatch_gpu * num_gpus)

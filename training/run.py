@@ -30,10 +30,10 @@ from training.reports import Reports, closing, kimg_text, measured
 from training.resume import kimg_of, position_name, read_counters, state_path
 from training.schedule import (
     DEFAULT_GROUP,
-    MIN_TICKS,
     Schedule,
     is_new_lod,
     schedule_notes,
+    tick_kimg,
     training_schedule,
 )
 from training.train_graph import TrainGraph
@@ -249,7 +249,7 @@ class Run:
                 bar.update(sched.minibatch_size / 1000)
                 done = self._is_over() or self._out_of_time()
                 tick_nimg = self.cur_nimg - self.tick_start_nimg
-                is_long = tick_nimg >= self._tick_kimg(sched) * 1000
+                is_long = tick_nimg >= tick_kimg(sched, self.options.total_kimg) * 1000
                 if done or self.minibatch == 1 or is_long:
                     with tqdm.external_write_mode():
                         self._tick(sched, tick_nimg, done)
@@ -265,9 +265,6 @@ class Run:
             self.num_replicas,
             self.options.sched_args,
         )
-
-    def _tick_kimg(self, sched: Schedule) -> float:
-        return min(sched.tick_kimg, self.options.total_kimg / MIN_TICKS)
 
     def _minibatches(self, sched: Schedule) -> Generator[tuple, None, None]:
         """From the current position on, of the level and size that the schedule says: reals, and
@@ -352,7 +349,9 @@ class Run:
         ticks = min(options.image_snapshot_ticks, options.network_snapshot_ticks)
         is_first = self.cur_tick == 0
         is_apart = self.cur_nimg // 1000 > self.saved_nimg // 1000
-        self.saved_whole = bool(is_first or (is_apart and self._tick_kimg(sched) * ticks >= 1))
+        self.saved_whole = bool(
+            is_first or (is_apart and tick_kimg(sched, self.options.total_kimg) * ticks >= 1)
+        )
         self.saved_nimg = self.cur_nimg
 
     def _write_snapshot(self, path: str) -> None:

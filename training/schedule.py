@@ -154,6 +154,11 @@ def schedule_notes(
     return [f"{note}; the nearest size that divides into groups is --batch={nearest}"]
 
 
+def tick_kimg(sched: Schedule, total_kimg: float) -> float:
+    """Length of a tick, in thousands of images, of a run of `total_kimg`."""
+    return min(sched.tick_kimg, total_kimg / MIN_TICKS)
+
+
 def is_new_lod(before: Schedule, now: Schedule) -> bool:
     """Whether a level has begun to take part, or no longer does."""
     return np.floor(before.lod) != np.floor(now.lod) or np.ceil(before.lod) != np.ceil(now.lod)
