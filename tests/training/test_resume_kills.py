@@ -9,6 +9,7 @@ one run is ended once in each way. Prints when.
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -141,22 +142,22 @@ def assert_ends_well(process, way):
 
 def assert_same_run(run_dir, whole):
     """Every file, every number: weights, moments of Adam, means, p, losses, pictures."""
-    by_clock = ("log.txt", "stats.jsonl", "training-state-")
-    # A state before the newest may be that of a signal, whose position no tick has.
-    older = {os.path.basename(p) for f in (run_dir, whole) for p in find_states(str(f))[:-1]}
+    by_clock = ("log.txt", "stats.jsonl")
     names, expected = (
-        sorted(
-            p.name for p in f.iterdir() if not p.name.startswith("events") and p.name not in older
-        )
-        for f in (run_dir, whole)
+        {p.name for p in f.iterdir() if not p.name.startswith("events")} for f in (run_dir, whole)
     )
-    assert names == expected
-    for name in names:
+    # A signal leaves a state where it ended the run, which takes the place of an older one.
+    ended = re.findall(r"Ended at ([\d.]+) kimg", (run_dir / "log.txt").read_text())
+    by_signals = {f"training-state-{float(kimg):010.3f}.npz" for kimg in ended}
+    states, others = ({os.path.basename(s) for s in find_states(f)} for f in (run_dir, whole))
+    assert states - others <= by_signals and max(states) == max(others)
+    assert len(states) == len(others)
+    assert names - states == expected - others
+    for name in names - states:
         if not name.startswith(by_clock):
             assert (run_dir / name).read_bytes() == (whole / name).read_bytes(), name
-    states, others = (find_states(str(folder)) for folder in (run_dir, whole))
-    assert len(states) == len(others)
-    assert_same_state(states[-1], others[-1])
+    for name in states & others:
+        assert_same_state(run_dir / name, whole / name)
     assert rows_of(run_dir) == rows_of(whole)
     assert curves_of(run_dir) == curves_of(whole)
 
