@@ -8,7 +8,7 @@ import os
 import re
 
 from dnnlib import UserError, cli, output
-from training import pretrained
+from training.snapshots import pretrained
 
 _EXAMPLES = """examples:
   # 26 pictures, one file each:
@@ -175,38 +175,39 @@ def main() -> None:
     _check_files(args)
     # TensorFlow takes seconds to load, and has to wait for what can be checked without it.
     from dnnlib import tflib
-    from training import generate, snapshot_tools, snapshots
-    from training.class_names import describe_places, find_classes
+    from training.pictures import generation
+    from training.snapshots import pickles, tools
+    from training.snapshots.class_names import describe_places, find_classes
 
     network, trusted = args.network, args.allow_pickled_code
     with tflib.graph_session():
         if args.command == "info":
             output.printing_is_the_work()
-            print(snapshot_tools.describe(network, trusted))
+            print(tools.describe(network, trusted))
             return
         if args.command == "convert":
-            snapshot_tools.convert(network, args.out, args.format, trusted)
+            tools.convert(network, args.out, args.format, trusted)
             print(f"Wrote {args.out}")
             return
-        Gs = snapshots.load_generator(network, trusted)
+        Gs = pickles.load_generator(network, trusted)
         psi = args.truncation_psi
         classes = [] if args.classes is None else find_classes(Gs, args.classes)
         if args.command == "generate-grid":
-            rows = generate.generate_grid(Gs, args.grid, args.seeds, psi, args.out, classes)
+            rows = generation.generate_grid(Gs, args.grid, args.seeds, psi, args.out, classes)
             print(f"Wrote {args.out}")
             print(describe_places(Gs, rows, "row", range(1, len(rows) + 1)), end="")
             return
         if args.command == "generate-images":
             seeds = args.seeds
-            out_dir = generate.generate_images(Gs, seeds, psi, args.result_dir, classes)
+            out_dir = generation.generate_images(Gs, seeds, psi, args.result_dir, classes)
         else:
             seeds = list(dict.fromkeys([*args.row_seeds, *args.col_seeds]))
-            out_dir = generate.style_mixing_example(
+            out_dir = generation.style_mixing_example(
                 Gs, args.row_seeds, args.col_seeds, psi, args.col_styles, args.result_dir, classes
             )
         print(f"Wrote {out_dir}")
         if args.command == "style-mixing-example" or len(classes) < 2:  # Else files say which.
-            of_seeds = generate.classes_of_seeds(Gs, seeds, classes)
+            of_seeds = generation.classes_of_seeds(Gs, seeds, classes)
             print(describe_places(Gs, of_seeds, "seed", seeds), end="")
 
 

@@ -10,7 +10,7 @@ from dnnlib.tensorflow_loader import load_tensorflow
 from dnnlib.util import did_you_mean
 from metrics import METRICS
 from metrics.feature_networks.sources import ROLES, FeatureSources, find_feature_net
-from training import pretrained
+from training.snapshots import pretrained
 
 _EXAMPLES = """examples:
   # Get the feature networks, some 600 MB, once:
@@ -112,7 +112,7 @@ def main() -> None:
     if args.command == "fetch":
         sources.fetch()
         return
-    from training.options import dataset_folder
+    from training.config.options import dataset_folder
 
     folder = None
     if args.dataset:

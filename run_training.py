@@ -15,15 +15,15 @@ from dnnlib.tensorflow_loader import load_tensorflow
 from dnnlib.util import did_you_mean
 from metrics import METRICS
 from metrics.feature_networks.sources import FeatureSources, find_feature_net
-from training import pretrained
-from training.augment_presets import AUGMENT_PRESETS
-from training.comparison.methods import METHODS
-from training.divergence import Diverged
-from training.presets import ADA_NAMES
+from training.augmentation.presets import AUGMENT_PRESETS
+from training.config.comparison_methods import METHODS
+from training.config.presets import ADA_NAMES
+from training.run.divergence import Diverged
+from training.snapshots import pretrained
 
 if TYPE_CHECKING:
     from metrics.metric_base import MetricGroup
-    from training.options import TrainingOptions
+    from training.config.options import TrainingOptions
 
 _EXAMPLES = """examples:
   # See the whole way from data to image grid in a few minutes, on any machine:
@@ -293,7 +293,7 @@ def _listed(options: set[str]) -> str:
 def main() -> None:
     args = _parse_args()
     # TensorFlow takes seconds to load, and has to wait for what can be checked without it.
-    from training.options import dataset_folder, demo_options, options_from_args
+    from training.config.options import dataset_folder, demo_options, options_from_args
 
     run_dir = None
     if _is_run(args.resume):
@@ -311,7 +311,7 @@ def main() -> None:
         return
     load_tensorflow()
     if args.demo:
-        from training.demo import run_demo
+        from training.run.demo import run_demo
 
         run_demo(options, args.result_dir)
         return
@@ -337,7 +337,7 @@ def _print_plan(args: argparse.Namespace, options: TrainingOptions, run_dir: str
     if args.demo and not os.path.isdir(options.dataset_args["tfrecord_dir"]):
         return  # It is drawn first.
     load_tensorflow()
-    from training import plan
+    from training.run import plan
 
     try:
         print(plan.describe(options), file=sys.stderr)
@@ -391,8 +391,8 @@ def _is_run(resume: str | None) -> bool:
 
 def _resumed(args: argparse.Namespace) -> tuple[TrainingOptions, str]:
     """The options of the run that --resume names, and its directory."""
-    from training import resume
-    from training.options import options_from_args, set_session_options
+    from training.config.options import options_from_args, set_session_options
+    from training.run import resume
 
     desc = None if args.dataset is None else _description(args)
     run_dir = resume.find_run(args.result_dir, args.resume, desc)

@@ -22,7 +22,7 @@ from metrics.feature_networks import FeatureNetworkMissing, FeatureSources
 from metrics.metric_defaults import metric_defaults
 from metrics.reals import RealImages
 from metrics.results import MetricReport
-from training import snapshots
+from training.snapshots import pickles
 
 # What may go wrong with a metric and leaves the rest of the program sound: a full disk, too little
 # memory on a GPU.
@@ -183,7 +183,7 @@ class MetricGroup:
         options = replace(self.options, seed=seed)
         try:
             with tflib.graph_session(seed):
-                Gs = snapshots.load_generator(network_pkl, options.allow_pickled_code)
+                Gs = pickles.load_generator(network_pkl, options.allow_pickled_code)
                 snapshot = os.path.splitext(os.path.basename(network_pkl))[0]
                 self._run_all(Gs, snapshot, options, run_dir)
         except _FAILURES as error:

@@ -12,12 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dnnlib import UserError, downloads
+from dnnlib import UserError, downloads, npz
 from dnnlib.files import atomic_write, open_regular
 from metrics.feature_networks import FeatureNetwork
-from training import npz
 from training.dataset import TFRecordDataset
-from training.datasets import matrices, records
+from training.datasets.format import matrices, records
 
 _READ_AHEAD = 4
 # Changes when cached numbers would come out otherwise.

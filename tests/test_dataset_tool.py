@@ -12,9 +12,11 @@ from PIL import Image
 
 import dataset_tool
 from dnnlib import UserError, cli
-from training.datasets import demo_dataset, images, pictures, records
-from training.datasets.build import Output, map_in_order
-from training.datasets.inspect import read_images
+from training.datasets.building.build import Output, map_in_order
+from training.datasets.building.inspect import read_images
+from training.datasets.format import records
+from training.datasets.photos import decode
+from training.datasets.sources import demo_dataset, images
 
 ROOT = Path(__file__).parents[1]
 COMMAND = [sys.executable, str(ROOT / "dataset_tool.py")]
@@ -105,7 +107,7 @@ def test_help_of_every_command_has_an_example():
     for name in ("create_from_images", "create_demo", "display", "extract", "compare", "info"):
         code, out, err = process(name, "--help")
         assert (code, err) == (0, "") and f"example: dataset_tool.py {name} " in out
-    for transform in pictures.TRANSFORMS:
+    for transform in decode.TRANSFORMS:
         assert transform in process("create_from_images", "--help")[1]
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from dnnlib import UserError
-from training.datasets.demo import DEMO_CLASSES, PALETTE, draw_product
+from training.datasets.sources.drawn_products import DEMO_CLASSES, PALETTE, draw_product
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -35,7 +35,7 @@ print([os.wait()[1] for _ in range(2)])
 def network(tmp_path_factory):
     from dnnlib import tflib
     from dnnlib.tflib import Network
-    from training import class_names, snapshots
+    from training.snapshots import class_names, pickles
 
     path = str(tmp_path_factory.mktemp("network") / "network.pkl")
     options = {"latent_size": 4, "dlatent_size": 4, "mapping_fmaps": 4, "mapping_layers": 1}
@@ -43,7 +43,7 @@ def network(tmp_path_factory):
     with tflib.graph_session(seed=1):
         Gs = Network("Gs", "training.networks_stylegan2.G_main", **options)
         class_names.set_label_names(Gs, ["hat", "shoes", "bag"])
-        snapshots.save(Gs, path)
+        pickles.save(Gs, path)
     return path
 
 

@@ -78,8 +78,8 @@ def workplace(tmp_path_factory):
     """The pictures, shop data sets and snapshots that the README names, all very small."""
     from dnnlib import tflib
     from dnnlib.tflib import Network
-    from training import snapshots
-    from training.options import preset
+    from training.config.options import preset
+    from training.snapshots import pickles
 
     folder = tmp_path_factory.mktemp("workplace")
     photos = folder / "photos"
@@ -98,7 +98,7 @@ def workplace(tmp_path_factory):
         G = Network("G", build + "G_main", **shape, **style)
         D = Network("D", build + "D_stylegan2", **shape)
         for path in (folder / "network-final.pkl", run_dir / "network-final.pkl"):
-            snapshots.save((G, D, G.clone("Gs")), str(path))
+            pickles.save((G, D, G.clone("Gs")), str(path))
     # As of a run that was interrupted; --dry-run only looks for it.
     (run_dir / "training-state-000000.npz").write_bytes(b"")
     options = preset("config-f")
@@ -119,7 +119,7 @@ def test_the_readme_opens_with_its_two_commands():
 
 def test_every_command_runs_as_written(workplace, run_script):
     """Training is only planned (--dry-run): it would take days."""
-    from training import pretrained
+    from training.snapshots import pretrained
 
     ran = []
     for command in commands():

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 import tensorflow.compat.v1 as tf
 
 from dnnlib import UserError
-from training.augment_color import color_transforms, transform_colors
-from training.augment_corruption import add_noise, cut_out, filter_images
-from training.augment_draws import Draws
-from training.augment_geometry import blit_transforms, geometric_transforms, transform_images
+from training.augmentation.color import color_transforms, transform_colors
+from training.augmentation.corruption import add_noise, cut_out, filter_images
+from training.augmentation.draws import Draws
+from training.augmentation.geometry import blit_transforms, geometric_transforms, transform_images
 
 
 def augment_pipeline(

@@ -18,8 +18,8 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from dnnlib import UserError, tflib
-from training.datasets import levels, records, tfrecords
-from training.datasets.content import content_hash
+from training.datasets.format import levels, records, tfrecords
+from training.datasets.format.content import content_hash
 from training.random_streams import uniform
 
 # Minibatches that are read ahead of the one in use, by as many threads as the machine can spare.

@@ -13,12 +13,10 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from dnnlib import EasyDict, UserError
-from training.comparison.dropout import GaussianDropout
-from training.comparison.progressive_augmentation import checksum, draw_bits
-from training.comparison.spectral_norm import spectral_normalize
-from training.discriminator import extract_features
-from training.generator import add_components, generate, map_latents
-from training.layers import (
+from training.architecture.discriminator import extract_features
+from training.architecture.dropout import GaussianDropout
+from training.architecture.generator import add_components, generate, map_latents
+from training.architecture.layers import (
     SQUARE_BASE,
     apply_bias_act,
     check_dtype,
@@ -28,7 +26,9 @@ from training.layers import (
     normalize_2nd_moment,
     reject_unknown,
 )
-from training.synthesis import synthesize
+from training.architecture.progressive_augmentation import checksum, draw_bits
+from training.architecture.spectral_norm import spectral_normalize
+from training.architecture.synthesis import synthesize
 
 
 def G_main(

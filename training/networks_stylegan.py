@@ -1,6 +1,6 @@
 """The networks of StyleGAN (Karras et al. 2018, arXiv:1812.04948), by their official names.
 
-Configuration A of StyleGAN2. All of them grow, see `training.growing`. Activations have a gain of
+Configuration A of StyleGAN2. All of them grow, see `architecture.growing`. Activations have a gain of
 one here: weights make up for it, whereas StyleGAN2 scales what comes out of the activation.
 """
 
@@ -15,9 +15,9 @@ import tensorflow.compat.v1 as tf
 from dnnlib import EasyDict, UserError
 from tf_ops import layout
 from tf_ops.upfirdn_2d import filter_2d, setup_filter, upsample_conv_2d
-from training import growing
-from training.generator import add_components, generate
-from training.layers import (
+from training.architecture import growing
+from training.architecture.generator import add_components, generate
+from training.architecture.layers import (
     SQUARE_BASE,
     apply_bias_act,
     check_dtype,
@@ -36,7 +36,7 @@ from training.layers import (
     to_images,
     to_internal,
 )
-from training.styles import noise_image, noise_inputs, stream
+from training.architecture.styles import noise_image, noise_inputs, stream
 
 # Activations, and the gain of the weights before them that keeps the variance (He et al. 2015).
 GAINS = {"relu": float(np.sqrt(2)), "lrelu": float(np.sqrt(2))}
@@ -201,7 +201,7 @@ def G_synthesis(
         fused_scale: see `_up_conv`.
         blur_filter: low-pass filter after upsampling, [n]; None for none.
         structure, is_template_graph, force_clean_graph, random_seed, base_size: as in
-            `training.networks_growing.G_synthesis_stylegan_revised`.
+            `training.architecture.networks_growing.G_synthesis_stylegan_revised`.
 
     Returns:
         images [N, num_channels, H, W] at the level of detail that the variable
@@ -302,7 +302,7 @@ def D_basic(
         mbstd_num_features: feature maps that it adds.
         fused_scale: how downsampling is computed, not what: one way is used always.
         blur_filter: low-pass filter before downsampling, [n]; None for none.
-        structure: see `training.growing`; `auto` is `linear` in template graphs, else `recursive`.
+        structure: see `architecture.growing`; `auto` is `linear` in template graphs, else `recursive`.
         is_training: official argument that makes no difference here.
         is_template_graph: True while `Network` builds its first graph.
         base_size: as in `G_synthesis`.

@@ -13,9 +13,9 @@ from typing import Any
 import tensorflow.compat.v1 as tf
 
 from dnnlib import EasyDict
-from training.discriminator import extract_features
-from training.generator import add_components, generate, map_latents
-from training.layers import (
+from training.architecture.discriminator import extract_features
+from training.architecture.generator import add_components, generate, map_latents
+from training.architecture.layers import (
     SQUARE_BASE,
     apply_bias_act,
     check_dtype,
@@ -24,8 +24,8 @@ from training.layers import (
     normalize_2nd_moment,
     reject_unknown,
 )
-from training.networks_growing import D_stylegan, G_synthesis_stylegan_revised
-from training.synthesis import synthesize
+from training.architecture.networks_growing import D_stylegan, G_synthesis_stylegan_revised
+from training.architecture.synthesis import synthesize
 
 
 def G_main(

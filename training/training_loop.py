@@ -13,16 +13,16 @@ from dnnlib import UserError, tflib
 from dnnlib.files import atomic_write
 from dnnlib.run_dir import LOG, locked, log_output, make_run_dir
 from dnnlib.tflib import tfutil
-from training import snapshots
+from training.architecture.layers import SQUARE_BASE
+from training.config.options import TrainingOptions
+from training.config.schedule import DEFAULT_GROUP, check_schedule
 from training.dataset import TFRecordDataset
-from training.datasets.levels import BASE_LOG2
-from training.layers import SQUARE_BASE
-from training.options import TrainingOptions
-from training.reports import measured_metrics
-from training.resume import OPTIONS_FILE, check_data, newest_state, read_counters
-from training.run import FINAL, Metrics, Run
-from training.schedule import DEFAULT_GROUP, check_schedule
-from training.transfer import read_weights
+from training.datasets.format.levels import BASE_LOG2
+from training.run.reports import measured_metrics
+from training.run.resume import OPTIONS_FILE, check_data, newest_state, read_counters
+from training.run.run import FINAL, Metrics, Run
+from training.snapshots import pickles
+from training.snapshots.transfer import read_weights
 
 
 def train(
@@ -46,7 +46,7 @@ def train(
     group_size = options.D_args.get("mbstd_group_size", DEFAULT_GROUP) or 1
     check_schedule(dataset.resolution_log2, num_replicas, group_size, options.sched_args)
     if options.resume_pkl is not None:
-        snapshots.load(options.resume_pkl)
+        pickles.load(options.resume_pkl)
     run_dir = make_run_dir(result_dir, desc)
     try:
         with locked(run_dir), log_output(os.path.join(run_dir, LOG)):
@@ -63,7 +63,7 @@ def resume(options: TrainingOptions, run_dir: str, metrics: Metrics | None = Non
     """Goes on with a run in its own directory, from its newest state, as if it had never ended.
 
     Args:
-        options: of the run, as from `training.resume.resumed_options`.
+        options: of the run, as from `training.run.resume.resumed_options`.
         run_dir: its directory.
         metrics: measured on every snapshot.
 

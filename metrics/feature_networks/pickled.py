@@ -9,7 +9,7 @@ import tensorflow.compat.v1 as tf
 
 from dnnlib.tflib import Network
 from metrics.feature_networks.network import FeatureNetwork, sha256_of
-from training import snapshots
+from training.snapshots import pickles
 
 
 class PickledNetwork(FeatureNetwork):
@@ -47,5 +47,5 @@ class PickledNetwork(FeatureNetwork):
         return network.get_output_for(*inputs, return_as_list=True)[0]
 
     def _load(self) -> Network:
-        *_, network = snapshots.roles(snapshots.load(self._path, self._allowed)).values()
+        *_, network = pickles.roles(pickles.load(self._path, self._allowed)).values()
         return network

@@ -24,7 +24,7 @@ import tensorflow.compat.v1 as tf
 import train_step
 
 from training.augment import augment_pipeline
-from training.augment_presets import augment_preset
+from training.augmentation.presets import augment_preset
 
 
 def milliseconds(operation: tf.Operation, repeats: int) -> float:

@@ -27,9 +27,9 @@ import color_profiles
 
 from dnnlib import cli
 from dnnlib.tensorflow_loader import load_tensorflow
-from training.datasets import images
-from training.datasets.build import Output
-from training.datasets.folders import open_folder
+from training.datasets.building.build import Output
+from training.datasets.sources import images
+from training.datasets.sources.folders import open_folder
 
 
 def plain(tfrecord_dir: str, image_dir: str, resolution: int) -> None:

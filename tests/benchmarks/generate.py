@@ -17,7 +17,7 @@ from dnnlib import cli, tflib  # isort: skip
 import numpy as np
 
 from dnnlib.tflib import Network
-from training.options import preset
+from training.config.options import preset
 
 
 def main() -> None:

@@ -7,9 +7,9 @@ import os
 import tempfile
 
 from training import training_loop
-from training.datasets.build import Output
-from training.datasets.demo_dataset import create_demo
-from training.options import preset, set_network_size
+from training.config.options import preset, set_network_size
+from training.datasets.building.build import Output
+from training.datasets.sources.demo_dataset import create_demo
 
 
 class Memory:

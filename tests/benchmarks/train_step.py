@@ -24,13 +24,13 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from dnnlib.tflib import Network, autosummary
+from training.architecture.precision import PRECISIONS, use_mixed_precision
+from training.config.options import preset, set_network_size
+from training.config.schedule import training_schedule
 from training.dataset import TFRecordDataset
-from training.datasets.levels import finest_log2
-from training.datasets.records import RecordWriter
-from training.options import preset, set_network_size
-from training.precision import PRECISIONS, use_mixed_precision
-from training.schedule import training_schedule
-from training.train_graph import TrainGraph
+from training.datasets.format.levels import finest_log2
+from training.datasets.format.records import RecordWriter
+from training.run.train_graph import TrainGraph
 from training.training_loop import complete_options
 
 

@@ -12,10 +12,10 @@ import pytest
 from PIL import Image
 
 from dnnlib import UserError
-from training.datasets import records
-from training.datasets.build import Output
-from training.datasets.deepfashion import importer
-from training.datasets.inspect import read_images
+from training.datasets.building.build import Output
+from training.datasets.building.inspect import read_images
+from training.datasets.format import records
+from training.datasets.sources.deepfashion import importer
 
 SIZE = (40, 60)
 BOX = (8, 16, 32, 48)

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from training.datasets.inspect import read_images
-from training.datasets.records import find_dataset, read_labels
+from training.datasets.building.inspect import read_images
+from training.datasets.format.records import find_dataset, read_labels
 
 
 def read_dataset(folder: Path) -> tuple[np.ndarray, np.ndarray | None]:

@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 from dnnlib import UserError
-from training.datasets import archives
-from training.datasets.build import Output
-from training.datasets.images import create_from_images, images_source
+from training.datasets.building.build import Output
+from training.datasets.sources import archives
+from training.datasets.sources.images import create_from_images, images_source
 
 
 def png(seed=0):

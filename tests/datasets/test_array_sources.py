@@ -18,9 +18,9 @@ from official_sources import (
 )
 
 from dnnlib import UserError
-from training.datasets import arrays, cifar, mnist, svhn
-from training.datasets.build import Output
-from training.datasets.records import find_dataset, read_manifest
+from training.datasets.building.build import Output
+from training.datasets.format.records import find_dataset, read_manifest
+from training.datasets.sources import arrays, cifar, mnist, svhn
 
 COUNT = 20
 LABELS = [(7 * i) % 10 for i in range(COUNT)]  # all ten classes

@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from dnnlib import UserError
-from training.datasets import beam, inspect
-from training.datasets.build import Output
-from training.datasets.images import create_from_images
+from training.datasets.building import beam, inspect
+from training.datasets.building.build import Output
+from training.datasets.sources.images import create_from_images
 
 
 @pytest.fixture

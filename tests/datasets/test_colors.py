@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from training.datasets import colors, inspect, records, tfrecords
-from training.datasets.build import Output
-from training.datasets.images import create_from_images
-from training.datasets.pictures import fit_image, open_image
+from training.datasets.building import inspect
+from training.datasets.building.build import Output
+from training.datasets.format import records, tfrecords
+from training.datasets.photos import colors
+from training.datasets.photos.decode import fit_image, open_image
+from training.datasets.sources.images import create_from_images
 
 ADOBE = profiles.rgb(profiles.ADOBE_RGB, 2.2)
 P3 = profiles.rgb(profiles.DISPLAY_P3, profiles.srgb_curve())

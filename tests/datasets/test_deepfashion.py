@@ -17,7 +17,7 @@ from deepfashion_trees import (
 )
 from PIL import Image
 
-from training.datasets.deepfashion import importer
+from training.datasets.sources.deepfashion import importer
 
 TABLES = ("category", "inshop", "consumer2shop", "landmark")  # with the quirks of trees.STYLES
 COUNTS = dict(zip(trees.TREES, (8, 8, 6, 4, 3, 4), strict=True))

@@ -20,9 +20,9 @@ from deepfashion_trees import (
 
 import dataset_tool
 from dnnlib import cli
-from training.datasets import records
-from training.datasets.deepfashion import importer
-from training.datasets.inspect import read_images
+from training.datasets.building.inspect import read_images
+from training.datasets.format import records
+from training.datasets.sources.deepfashion import importer
 
 DAMAGED_FILES = (
     b"",

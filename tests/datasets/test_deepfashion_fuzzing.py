@@ -8,8 +8,8 @@ import deepfashion_trees as trees
 import fuzzing
 
 from dnnlib import UserError
-from training.datasets.deepfashion import importer
-from training.datasets.items import ItemList
+from training.datasets.building.items import ItemList
+from training.datasets.sources.deepfashion import importer
 
 COUNT = 2000
 # What needs all files of each benchmark.

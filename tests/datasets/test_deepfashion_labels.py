@@ -9,7 +9,7 @@ import deepfashion_trees as trees
 import pytest
 from deepfashion_trees import append, convert, error_of, items_of, labels_of, source_of
 
-from training.datasets.deepfashion.attributes import MULTIMODAL_ATTRIBUTES
+from training.datasets.sources.deepfashion.attributes import MULTIMODAL_ATTRIBUTES
 
 
 def test_inshop_labels_by_color_and_by_gender_and_category(tmp_path):

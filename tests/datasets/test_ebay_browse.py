@@ -20,11 +20,12 @@ from dnnlib import UserError
 from dnnlib.bulk_downloads import DownloadOptions
 from dnnlib.retries import Backoff
 from training.dataset import TFRecordDataset
-from training.datasets import ebay_api, ebay_browse, records
-from training.datasets.build import Output
-from training.datasets.ebay import create_from_ebay
-from training.datasets.ebay_api import Search
-from training.datasets.ebay_browse import STATE, TABLE, fetch_ebay
+from training.datasets.building.build import Output
+from training.datasets.format import records
+from training.datasets.sources.ebay import api, browse
+from training.datasets.sources.ebay.api import Search
+from training.datasets.sources.ebay.browse import STATE, TABLE, fetch_ebay
+from training.datasets.sources.ebay.importer import create_from_ebay
 
 TOOL = Path(__file__).parents[2] / "dataset_tool.py"
 CLIENT_ID, SECRET = "Me-Pictures-PRD-geheim1", "PRD-geheim2-a+b/c="
@@ -388,7 +389,7 @@ def test_calls_of_a_day_are_counted(ebay, tmp_path):
     fetch(tmp_path / "lamps", limit=10)
     content = state(tmp_path / "lamps")
     assert content["calls"]["count"] == 1
-    content["calls"]["count"] = ebay_api.CALLS_A_DAY - 1
+    content["calls"]["count"] = api.CALLS_A_DAY - 1
     (tmp_path / "lamps" / STATE).write_text(json.dumps(content))
     with pytest.raises(UserError, match=r"5000 searches were made today.*20 listings are in"):
         fetch(tmp_path / "lamps")
@@ -500,14 +501,14 @@ def test_wrong_credentials(ebay, tmp_path, monkeypatch, capsys):
             fetch(tmp_path / "lamps")
     assert not ebay.calls
     assert_no_secrets(tmp_path, *capsys.readouterr())
-    assert "geheim" not in repr(ebay_api.environment_credentials())
+    assert "geheim" not in repr(api.environment_credentials())
 
 
 def test_where_the_api_is(monkeypatch):
     monkeypatch.delenv("EBAY_API_URL", raising=False)
-    assert ebay_api.api_url() == "https://api.ebay.com"
-    assert ebay_api.api_url(sandbox=True) == "https://api.sandbox.ebay.com"
-    assert not ebay_api.is_test_server(ebay_api.api_url())
+    assert api.api_url() == "https://api.ebay.com"
+    assert api.api_url(sandbox=True) == "https://api.sandbox.ebay.com"
+    assert not api.is_test_server(api.api_url())
     for url in (
         "http://example.com",
         "https://127.0.0.1",
@@ -516,7 +517,7 @@ def test_where_the_api_is(monkeypatch):
     ):
         monkeypatch.setenv("EBAY_API_URL", url)
         with pytest.raises(UserError, match="EBAY_API_URL is for tests"):
-            ebay_api.api_url()
+            api.api_url()
 
 
 @pytest.mark.parametrize(
@@ -586,7 +587,7 @@ def test_a_process_that_is_killed_loses_nothing(ebay, tmp_path, moment):
     held.set()
     there = {str(p) for p in (tmp_path / "lamps/images").rglob("*.jpg")}
     assert 20 <= len(there) < 230
-    assert all(ebay_browse.picture_problem(path) is None for path in there)
+    assert all(browse.picture_problem(path) is None for path in there)
     asked, calls = len(pictures_asked(ebay)), len(ebay.calls)
     fetch(tmp_path / "lamps", page_size=200)
     assert len(table(tmp_path / "lamps")) == 230

@@ -19,16 +19,16 @@ from dnnlib import UserError
 from dnnlib.bulk_downloads import DownloadOptions, file_of
 from dnnlib.retries import Backoff
 from training.dataset import TFRecordDataset
-from training.datasets import records
-from training.datasets.build import Output
-from training.datasets.ebay import create_from_ebay
-from training.datasets.ebay_listings import (
+from training.datasets.building.build import Output
+from training.datasets.format import records
+from training.datasets.sources.ebay.importer import create_from_ebay
+from training.datasets.sources.ebay.listings import (
     find_table,
     listings_source,
     picture_problem,
     split_images,
 )
-from training.datasets.tables import open_table
+from training.datasets.tables.tables import open_table
 
 TOOL = Path(__file__).parents[2] / "dataset_tool.py"
 OPTIONS = DownloadOptions(rate=1000.0, allow_private=True, backoff=Backoff(3, 0.01, 0.05))

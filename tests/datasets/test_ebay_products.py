@@ -12,11 +12,11 @@ from http_server import picture
 
 from dnnlib import UserError
 from training.dataset import TFRecordDataset
-from training.datasets import records
-from training.datasets.build import Output
-from training.datasets.ebay import create_from_ebay
-from training.datasets.ebay_products import find_products, products_source
-from training.datasets.pictures import Unreadable
+from training.datasets.building.build import Output
+from training.datasets.format import records
+from training.datasets.photos.decode import Unreadable
+from training.datasets.sources.ebay.importer import create_from_ebay
+from training.datasets.sources.ebay.products import find_products, products_source
 
 SUPER_CLASSES = (
     "bicycle cabinet chair coffee_maker fan kettle lamp mug sofa stapler table toaster".split()

@@ -16,12 +16,13 @@ import pytest
 from PIL import Image
 
 from dnnlib import UserError
-from training.datasets import inspect, records, tfrecords
-from training.datasets.build import Output
-from training.datasets.images import create_from_images, images_source
-from training.datasets.picture_reader import PictureReader
-from training.datasets.pictures import Fit, Unreadable
-from training.datasets.tfrecords import Encoding
+from training.datasets.building import inspect
+from training.datasets.building.build import Output
+from training.datasets.format import records, tfrecords
+from training.datasets.format.tfrecords import Encoding
+from training.datasets.photos.decode import Fit, Unreadable
+from training.datasets.photos.reader import PictureReader
+from training.datasets.sources.images import create_from_images, images_source
 
 COUNT = 2000
 

@@ -7,10 +7,10 @@ import pytest
 from official_sources import official_order, random_images, read_dataset
 
 from dnnlib import UserError
-from training.datasets import hdf5
-from training.datasets.build import Output
-from training.datasets.items import Item, Source
-from training.datasets.levels import image_levels
+from training.datasets.building.build import Output
+from training.datasets.building.items import Item, Source
+from training.datasets.format.levels import image_levels
+from training.datasets.sources import hdf5
 
 h5py = pytest.importorskip("h5py")
 

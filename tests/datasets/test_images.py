@@ -12,9 +12,11 @@ import pytest
 from PIL import Image
 
 from dnnlib import UserError
-from training.datasets import archives, inspect, records
-from training.datasets.build import Output
-from training.datasets.images import create_from_images, images_source
+from training.datasets.building import inspect
+from training.datasets.building.build import Output
+from training.datasets.format import records
+from training.datasets.sources import archives
+from training.datasets.sources.images import create_from_images, images_source
 
 NAMES = ["dress/1.png", "dress/2.png", "hat/1.png", "hat/deep/3.png", "shoe/4.jpg"]
 

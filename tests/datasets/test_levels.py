@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from training.datasets import levels
+from training.datasets.format import levels
 
 
 def picture(height, width, channels=3, seed=0):

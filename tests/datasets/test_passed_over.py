@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from dnnlib import UserError
-from training.datasets.images import images_source
-from training.datasets.passed_over import other_dataset, paths_below
-from training.datasets.pictures import Unreadable, open_image
+from training.datasets.building.passed_over import other_dataset, paths_below
+from training.datasets.photos.decode import Unreadable, open_image
+from training.datasets.sources.images import images_source
 
 
 def photo(path):

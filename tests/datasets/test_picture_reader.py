@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from training.datasets import picture_reader, records
-from training.datasets.build import Output
-from training.datasets.images import create_from_images
-from training.datasets.picture_checks import is_plain, without_long_text
-from training.datasets.picture_reader import PictureReader
-from training.datasets.pictures import Fit, Unreadable, fit_picture, open_image
+from training.datasets.building.build import Output
+from training.datasets.format import records
+from training.datasets.photos import reader as picture_reader
+from training.datasets.photos.checks import is_plain, without_long_text
+from training.datasets.photos.decode import Fit, Unreadable, fit_picture, open_image
+from training.datasets.photos.reader import PictureReader
+from training.datasets.sources.images import create_from_images
 
 FIT = Fit(8, 8, "stretch")
 
@@ -174,7 +175,7 @@ def test_pictures_of_one_size_to_the_eye(tmp_path):
     assert (manifest["width"], manifest["height"], manifest["images"]) == (24, 32, 4)
     with open(dataset.path(".json")) as file:
         assert json.load(file)["skipped"] == []
-    from training.datasets import inspect
+    from training.datasets.building import inspect
 
     first, second, _, last = inspect.read_images(dataset)
     np.testing.assert_array_equal(first, last)

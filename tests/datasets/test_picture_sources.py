@@ -8,12 +8,12 @@ from official_sources import official_order, random_images, read_dataset
 from PIL import Image
 
 from dnnlib import UserError
-from training.datasets import celeba, lsun
-from training.datasets.build import Output
-from training.datasets.items import Item
-from training.datasets.picture_reader import PictureReader
-from training.datasets.pictures import Unreadable
-from training.datasets.records import find_dataset, read_manifest
+from training.datasets.building.build import Output
+from training.datasets.building.items import Item
+from training.datasets.format.records import find_dataset, read_manifest
+from training.datasets.photos.decode import Unreadable
+from training.datasets.photos.reader import PictureReader
+from training.datasets.sources import celeba, lsun
 
 lmdb = pytest.importorskip("lmdb")
 

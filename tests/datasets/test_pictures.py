@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from training.datasets.pictures import (
+from training.datasets.photos.decode import (
     Fit,
     Unreadable,
     fit_image,

@@ -11,9 +11,9 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from dnnlib import UserError
-from training.datasets import matrices, records, tfrecords
-from training.datasets.levels import finest_log2, image_levels
-from training.datasets.tfrecords import Encoding
+from training.datasets.format import matrices, records, tfrecords
+from training.datasets.format.levels import finest_log2, image_levels
+from training.datasets.format.tfrecords import Encoding
 
 
 def picture(size, channels=3, seed=0):

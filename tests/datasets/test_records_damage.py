@@ -13,7 +13,7 @@ from PIL import Image
 from test_records import picture, write, write_records
 
 from dnnlib import UserError
-from training.datasets import records, tfrecords
+from training.datasets.format import records, tfrecords
 
 ROOT = Path(__file__).parents[2]
 JPEG = b"\xff\xd8\xff\xe0"

@@ -6,7 +6,7 @@ from PIL import Image
 
 from dnnlib import UserError
 from tf_ops import build
-from training.datasets import resize
+from training.datasets.photos import resize
 
 CASES = 150
 

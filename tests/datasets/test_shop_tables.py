@@ -13,13 +13,14 @@ from PIL import Image
 from dnnlib import UserError
 from dnnlib.bulk_downloads import DownloadOptions, file_of
 from dnnlib.retries import Backoff
-from training.datasets import records, table_text
-from training.datasets.build import Output
-from training.datasets.ebay import create_from_ebay
-from training.datasets.ebay_listings import ListingOptions, larger, listings_source
-from training.datasets.images import images_source
-from training.datasets.items import Item
-from training.datasets.tables import open_table
+from training.datasets.building.build import Output
+from training.datasets.building.items import Item
+from training.datasets.format import records
+from training.datasets.sources.ebay.importer import create_from_ebay
+from training.datasets.sources.ebay.listings import ListingOptions, larger, listings_source
+from training.datasets.sources.images import images_source
+from training.datasets.tables import text
+from training.datasets.tables.tables import open_table
 
 OPTIONS = DownloadOptions(rate=1000.0, allow_private=True, backoff=Backoff(1, 0.01, 0.05))
 
@@ -146,8 +147,8 @@ def test_pages_of_the_browse_api(tmp_path):
         "getitems.json": json.dumps({"items": items, "warnings": []}, indent=1),
         "packed.jsonl.gz": gzip.compress("\n".join(map(json.dumps, items)).encode()),
     }
-    for name, text in texts.items():
-        assert listed(shop(tmp_path / name, name, text))[0] == found, name
+    for name, content in texts.items():
+        assert listed(shop(tmp_path / name, name, content))[0] == found, name
     for i in range(2):  # one for each item
         shop(tmp_path / "pages", f"{i}.json", json.dumps(items[i], indent=1))
     assert listed(tmp_path / "pages")[0] == found
@@ -286,7 +287,7 @@ def test_pipes_are_not_waited_for(tmp_path):
 
 
 def test_a_bomb_is_not_unpacked(tmp_path, monkeypatch):
-    monkeypatch.setattr(table_text, "UNPACKED_BYTES", 1 << 20)
+    monkeypatch.setattr(text, "UNPACKED_BYTES", 1 << 20)
     with gzip.open(tmp_path / "t.csv.gz", "wb") as file:
         file.write(b"image,category\n")
         for _ in range(4):

@@ -9,8 +9,8 @@ import os
 import fuzzing
 from PIL import Image
 
-from training.datasets.ebay_listings import ListingOptions, listings_source
-from training.datasets.images import images_source
+from training.datasets.sources.ebay.listings import ListingOptions, listings_source
+from training.datasets.sources.images import images_source
 
 COUNT = 1000
 

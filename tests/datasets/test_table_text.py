@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dnnlib import UserError
-from training.datasets.table_text import open_text
+from training.datasets.tables.text import open_text
 
 TEXTS = {
     "German": "image;Kategorie\na.jpg;Kleid für 5 €\nb.jpg;Röcke\nc.jpg;Schürze\n",

@@ -17,7 +17,7 @@ def workplace(tmp_path_factory):
     """Files: `snapshot` (32×32, no labels), `conditional` (3 labels), `dataset` with labels."""
     from dnnlib import tflib
     from dnnlib.tflib import Network
-    from training import snapshots
+    from training.snapshots import pickles
 
     folder = tmp_path_factory.mktemp("metrics")
     rng = np.random.default_rng(0)
@@ -32,7 +32,7 @@ def workplace(tmp_path_factory):
         with tflib.graph_session(seed=5):
             G = Network("G", "training.networks_stylegan2.G_main", label_size=label_size, **size)
             paths[name] = str(folder / f"network-snapshot-{label_size:06d}.pkl")
-            snapshots.save(G, paths[name])
+            pickles.save(G, paths[name])
     return SimpleNamespace(
         folder=folder,
         images=images,

@@ -12,8 +12,8 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from dnnlib.tflib import Network
-from training.datasets import records
-from training.datasets.levels import finest_log2
+from training.datasets.format import records
+from training.datasets.format.levels import finest_log2
 
 CHANNELS = 8  # Of the convolution of the stand-in for Inception.
 

@@ -5,8 +5,8 @@ import glob
 import standins
 import tensorflow.compat.v1 as tf
 
-from training.datasets.build import Output
-from training.datasets.demo_dataset import create_demo
+from training.datasets.building.build import Output
+from training.datasets.sources.demo_dataset import create_demo
 
 
 def test_snapshots_are_measured_while_training(tmp_path, run_script):

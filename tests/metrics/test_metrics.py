@@ -24,7 +24,7 @@ from metrics.metric_base import MetricGroup
 from metrics.perceptual_path_length import PPL
 from metrics.precision_recall import PR
 from metrics.reals import choose_reals
-from training import snapshots
+from training.snapshots import pickles
 
 COUNT = 45  # Fakes: not a multiple of the minibatch.
 
@@ -62,7 +62,7 @@ def opened():
         def evaluation(snapshot, options):
             with graph.as_default(), session.as_default():
                 if snapshot not in networks:
-                    networks[snapshot] = snapshots.load_generator(snapshot)
+                    networks[snapshot] = pickles.load_generator(snapshot)
                 with Evaluation(networks[snapshot], "network-snapshot-000000", options) as result:
                     yield result
 
@@ -138,7 +138,7 @@ def test_path_length_equals_images_of_steps_compared_by_hand(
     metric = PPL("ppl", 5, epsilon=1e-1, space="w", sampling="end", crop=False)
     (report,) = measure(workplace.snapshot, options, metric)
     with tflib.graph_session(7):
-        Gs = snapshots.load_generator(workplace.snapshot)
+        Gs = pickles.load_generator(workplace.snapshot)
         with Evaluation(Gs, "x", options) as evaluation:
             z = evaluation.latents(0, 10)
         w = Gs.components.mapping.run(z, None)
@@ -312,11 +312,11 @@ def test_too_few_images_are_an_error_and_no_number(workplace, options, measure, 
 
 def test_a_network_that_makes_nan_has_no_result(workplace, options, measure, tmp_path):
     with tflib.graph_session():
-        Gs = snapshots.load_generator(workplace.snapshot)
+        Gs = pickles.load_generator(workplace.snapshot)
         var = Gs.components.synthesis.vars["4x4/Const/const"]
         tflib.set_vars({var: np.full(var.shape.as_list(), np.nan)})
         path = str(tmp_path / "broken.pkl")
-        snapshots.save(Gs, path)
+        pickles.save(Gs, path)
     with pytest.raises(UserError, match="values that are not finite"):
         measure(path, options, FID("fid", 10, None))
     with pytest.raises(UserError, match="values that are not finite"):

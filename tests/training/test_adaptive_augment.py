@@ -8,11 +8,11 @@ import tensorflow.compat.v1 as tf
 
 from dnnlib import UserError, tflib
 from dnnlib.tflib import autosummary
-from training.adaptive_augment import MAX_STRENGTH, AdaptiveAugment, AugmentedDiscriminator
-from training.augment_presets import AugmentOptions
-from training.datasets.build import Output
-from training.datasets.demo_dataset import create_demo
-from training.options import TrainingOptions, preset
+from training.augmentation.adaptive import MAX_STRENGTH, AdaptiveAugment, AugmentedDiscriminator
+from training.augmentation.presets import AugmentOptions
+from training.config.options import TrainingOptions, preset
+from training.datasets.building.build import Output
+from training.datasets.sources.demo_dataset import create_demo
 
 
 class Identity:

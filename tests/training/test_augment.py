@@ -9,8 +9,8 @@ from golden_checks import assert_close
 
 from dnnlib import UserError
 from training.augment import augment_pipeline
-from training.augment_draws import Draws
-from training.augment_presets import AUGMENT_GROUPS, AUGMENT_PRESETS, augment_preset
+from training.augmentation.draws import Draws
+from training.augmentation.presets import AUGMENT_GROUPS, AUGMENT_PRESETS, augment_preset
 
 RANDOM = np.random.default_rng(8)
 SEED = (1, 2)

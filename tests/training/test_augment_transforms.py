@@ -16,9 +16,9 @@ from scipy.special import erfinv
 
 from dnnlib import UserError
 from training.augment import augment_pipeline
-from training.augment_draws import Draws
-from training.augment_geometry import transform_images
-from training.augment_wavelets import SYM2, SYM6, band_filters, reflecting_filter
+from training.augmentation.draws import Draws
+from training.augmentation.geometry import transform_images
+from training.augmentation.wavelets import SYM2, SYM6, band_filters, reflecting_filter
 
 RANDOM = np.random.default_rng(2)
 # The wavelet is not quite symmetric: turned and mirrored pictures move by 0.1 pixels.

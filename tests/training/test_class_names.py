@@ -10,7 +10,7 @@ import snapshot_writers as others
 
 from dnnlib import UserError
 from dnnlib.tflib import Network
-from training import class_names, snapshot_tools, snapshots
+from training.snapshots import class_names, pickles, tools
 
 NAMES = ["T-shirt", "dress", "Röcke, kurz", "shoe", "2", "dress"]
 STYLE = {"latent_size": 4, "dlatent_size": 4, "mapping_fmaps": 4, "mapping_layers": 1}
@@ -34,18 +34,18 @@ def test_names_travel_with_snapshots(session, tmp_path):
     G = Network("G", build + "G_main", label_size=6, **STYLE, **SHAPE)
     assert "metadata" not in G.get_state()
     class_names.set_label_names(G, NAMES)
-    snapshots.save((G, D, G.clone("Gs")), path)
+    pickles.save((G, D, G.clone("Gs")), path)
     assert len(others.read_like_pytorch(path)) == 3
-    snapshot_tools.convert(path, pickled, "5")
-    snapshot_tools.convert(pickled, npz, "npz")
+    tools.convert(path, pickled, "5")
+    tools.convert(pickled, npz, "npz")
     for file in (path, pickled, npz):
-        for network in snapshots.load(file):
+        for network in pickles.load(file):
             expected = {"label_names": NAMES} if network.name.startswith("G") else {}
             assert network.metadata == expected
             assert "label_names" not in network.static_kwargs
     copy = pickle.loads(pickle.dumps(G))
     assert class_names.label_names(copy) == NAMES
-    shown = snapshot_tools.describe(npz)
+    shown = tools.describe(npz)
     assert "classes    0 T-shirt, 1 dress, 2 Röcke, kurz, 3 shoe, 4 2, 5 dress\n" in shown
 
 
@@ -62,7 +62,7 @@ def test_names_travel_with_snapshots(session, tmp_path):
 )
 def test_damaged_names_are_one_error(tmp_path, metadata, message):
     with pytest.raises(UserError, match=message):
-        network = snapshots.load(others.one(tmp_path / "D.pkl", metadata=metadata))
+        network = pickles.load(others.one(tmp_path / "D.pkl", metadata=metadata))
         class_names.find_classes(SimpleNamespace(**{**vars(generator()), **vars(network)}), "0")
 
 

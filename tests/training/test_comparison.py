@@ -12,11 +12,11 @@ from dnnlib import UserError, tflib
 from dnnlib.tflib import Network, autosummary
 from tf_ops import layout
 from training import loss
-from training.comparison import consistency, rotations
-from training.comparison.dropout import GaussianDropout
-from training.comparison.progressive_augmentation import checksum, draw_bits
-from training.comparison.spectral_norm import build_update, spectral_normalize
-from training.comparison.strength import StrengthenedDiscriminator
+from training.architecture.dropout import GaussianDropout
+from training.architecture.progressive_augmentation import checksum, draw_bits
+from training.architecture.spectral_norm import build_update, spectral_normalize
+from training.augmentation.strength import StrengthenedDiscriminator
+from training.losses import consistency, rotations
 from training.random_streams import normal, stream
 
 RANDOM = np.random.default_rng(7)

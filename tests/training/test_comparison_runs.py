@@ -13,17 +13,17 @@ import pytest
 import run_training
 from dnnlib import UserError, tflib
 from dnnlib.tflib import Network, autosummary
-from training import snapshots
-from training.comparison.methods import find_method
+from training.config.comparison_methods import find_method
+from training.config.options import TrainingOptions
+from training.config.schedule import training_schedule
 from training.dataset import TFRecordDataset
-from training.datasets.build import Output, build
-from training.datasets.demo_dataset import create_demo
-from training.datasets.items import Item, ItemList, Source
-from training.options import TrainingOptions
-from training.schedule import training_schedule
-from training.train_graph import TrainGraph
+from training.datasets.building.build import Output, build
+from training.datasets.building.items import Item, ItemList, Source
+from training.datasets.sources.demo_dataset import create_demo
+from training.run.state import load_state, save_state
+from training.run.train_graph import TrainGraph
+from training.snapshots import pickles
 from training.training_loop import complete_options
-from training.training_state import load_state, save_state
 
 SIZE = ["--fmap-base=32", "--fmap-max=4", "--latent-size=4", "--batch=8"]
 CONFLICTS = [
@@ -255,7 +255,7 @@ def test_runs_with_a_state_go_on_exactly_and_their_snapshots_load(plan, tmp_path
         run.steps(1, 2)
         whole = run.values()
         assert all(np.isfinite(m.mean) for m in autosummary.read_autosummaries().values())
-        snapshots.save((run.G, run.D, run.Gs), str(tmp_path / "network.pkl"))
+        pickles.save((run.G, run.D, run.Gs), str(tmp_path / "network.pkl"))
         images = np.random.default_rng(0).uniform(-1, 1, [4, 3, 8, 8]).astype(np.float32)
         labels = np.eye(4, run.dataset.label_size, dtype=np.float32)
         scores = run.D.run(images, labels)
@@ -278,7 +278,7 @@ def test_runs_with_a_state_go_on_exactly_and_their_snapshots_load(plan, tmp_path
     else:
         assert (halfway[1], whole[1]) == (pytest.approx(0.08), pytest.approx(0.16))
     with tflib.graph_session():
-        _, D, _ = snapshots.load(str(tmp_path / "network.pkl"))
+        _, D, _ = pickles.load(str(tmp_path / "network.pkl"))
         np.testing.assert_allclose(D.run(images, labels), scores, rtol=1e-5, atol=1e-6)
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from dnnlib import UserError, tflib
 from training.dataset import TFRecordDataset, load_dataset
-from training.datasets import records
+from training.datasets.format import records
 
 COUNT = 11
 

@@ -10,17 +10,17 @@ from dnnlib import tflib
 from dnnlib.tflib import autosummary
 from dnnlib.tflib.autosummary import Moments
 from training import training_loop
-from training.adaptive_augment import AdaptiveAugment
-from training.augment_presets import AugmentOptions
+from training.architecture.styles import track_w_average
+from training.augmentation.adaptive import AdaptiveAugment
+from training.augmentation.presets import AugmentOptions
+from training.config.options import preset, set_network_size
 from training.dataset import TFRecordDataset
-from training.datasets.build import Output
-from training.datasets.demo_dataset import create_demo
-from training.divergence import Diverged, SkippedSteps, non_finite
+from training.datasets.building.build import Output
+from training.datasets.sources.demo_dataset import create_demo
 from training.loss import PathLengthMean
-from training.options import preset, set_network_size
-from training.resume import find_states, newest_state
-from training.run import Run
-from training.styles import track_w_average
+from training.run.divergence import Diverged, SkippedSteps, non_finite
+from training.run.resume import find_states, newest_state
+from training.run.run import Run
 
 BAD = [np.nan, np.inf, -np.inf]
 

@@ -9,7 +9,7 @@ import snapshot_writers as others
 from dnnlib import UserError, tflib
 from dnnlib.tflib import Network
 from dnnlib.tflib.build_functions import ADA, STYLEGAN, STYLEGAN2
-from training import snapshot_tools, snapshots
+from training.snapshots import pickles, tools
 
 # Sizes that tell the defaults of `mapping_fmaps` apart: 512, and that of the dlatents.
 STYLE = {"latent_size": 8, "dlatent_size": 6, "mapping_layers": 2}
@@ -36,7 +36,7 @@ def save(path, module, G_options=None, D_options=None):
         if "lod" in G.vars:
             G.set_var("lod", 0)
         networks = G, D, G.clone("Gs")
-        snapshots.save(networks, str(path))
+        pickles.save(networks, str(path))
         return results(networks)
 
 
@@ -61,10 +61,10 @@ def test_both_families_make_the_same(tmp_path, module, G_options, D_options):
     expected = save(path, module, G_options, D_options)
     other, layout = OTHER[module]
     with tflib.graph_session(seed=2):
-        snapshot_tools.convert(str(path), str(out), layout)
+        tools.convert(str(path), str(out), layout)
     # What the other official code does: its functions, by the names and defaults of its own.
     with tflib.graph_session(seed=3):
-        networks = snapshots.load(str(out))
+        networks = pickles.load(str(out))
         for actual, value in zip(results(networks), expected, strict=True):
             np.testing.assert_allclose(actual, value, rtol=0, atol=1e-6 * np.abs(value).max())
         G, D, Gs = networks
@@ -88,10 +88,8 @@ def test_without_minibatch_stddev(tmp_path, module):
     key = "mbstd_group_size" if module == STYLEGAN2 else "mbstd_num_features"
     expected = save(tmp_path / "in.pkl", module, {}, {key: 0})
     with tflib.graph_session(seed=2):
-        snapshot_tools.convert(
-            str(tmp_path / "in.pkl"), str(tmp_path / "out.pkl"), OTHER[module][1]
-        )
-        _, scores = results(snapshots.load(str(tmp_path / "out.pkl")))
+        tools.convert(str(tmp_path / "in.pkl"), str(tmp_path / "out.pkl"), OTHER[module][1])
+        _, scores = results(pickles.load(str(tmp_path / "out.pkl")))
     np.testing.assert_allclose(scores, expected[1], rtol=0, atol=1e-6 * np.abs(scores).max())
 
 
@@ -117,14 +115,14 @@ def test_without_minibatch_stddev(tmp_path, module):
 def test_what_one_family_alone_has(session, tmp_path, module, function, options, message):
     path, out = str(tmp_path / "in.pkl"), tmp_path / "out.pkl"
     layout = "4" if module == ADA else "5"
-    snapshots.save(Network("N", f"{module}.{function}", **SHAPE, **options), path)
+    pickles.save(Network("N", f"{module}.{function}", **SHAPE, **options), path)
     with pytest.raises(
         UserError,
         match=f"network N cannot be converted to {message}"
         if message.startswith("format")
         else message,
     ):
-        snapshot_tools.convert(path, str(out), layout)
+        tools.convert(path, str(out), layout)
     assert not out.exists()
-    snapshot_tools.convert(path, str(out), "5" if module == ADA else "4")  # Its own is fine.
-    assert snapshots.load(str(out)).build_module == module
+    tools.convert(path, str(out), "5" if module == ADA else "4")  # Its own is fine.
+    assert pickles.load(str(out)).build_module == module

@@ -13,7 +13,7 @@ from PIL import Image
 
 from dnnlib import tflib
 from dnnlib.tflib import Network
-from training import class_names, snapshots
+from training.snapshots import class_names, pickles
 
 ROOT = Path(__file__).resolve().parents[2]
 SHAPE = {"num_channels": 3, "resolution": 16, "fmap_base": 64, "fmap_max": 8}
@@ -30,10 +30,10 @@ def networks(tmp_path_factory):
         D = Network("D", build + "D_stylegan2", label_size=3, **SHAPE)
         G.set_var("dlatent_avg", np.linspace(-1, 1, 8))
         class_names.set_label_names(G, ["hat", "T/shirt", "shoes"])
-        snapshots.save((G, D, G.clone("Gs")), str(folder / "classes.pkl"))
+        pickles.save((G, D, G.clone("Gs")), str(folder / "classes.pkl"))
         plain = Network("Gs", build + "G_main", **SHAPE, **STYLE)
-        snapshots.save(plain, str(folder / "plain.pkl"))
-        snapshots.save(D, str(folder / "D.pkl"))
+        pickles.save(plain, str(folder / "plain.pkl"))
+        pickles.save(D, str(folder / "D.pkl"))
     return folder
 
 
@@ -50,7 +50,7 @@ def test_generate_images_follows_the_official_random_numbers(networks, run_scrip
     out = tmp_path / "00000-generate-images"
     assert sorted(p.name for p in out.iterdir()) == ["seed0003.png", "seed0005.png", "seed0006.png"]
     with tflib.graph_session():
-        Gs = snapshots.load_generator(str(network))
+        Gs = pickles.load_generator(str(network))
         rnd = np.random.RandomState(5)  # First the latents, then every noise input in turn.
         z = rnd.randn(1, 8)
         for name, var in Gs.components.synthesis.vars.items():
@@ -102,7 +102,7 @@ def test_grid_rows_are_classes(networks, run_script, tmp_path):
     rows = ["class 0 (hat): row 1", "class 1 (T/shirt): row 2", "class 2 (shoes): row 3"]
     assert result.stdout.splitlines() == [f"Wrote {out}", *(f"  {row}" for row in rows)]
     with tflib.graph_session():
-        Gs = snapshots.load_generator(str(network))
+        Gs = pickles.load_generator(str(network))
         z = np.concatenate([np.random.RandomState(10 + i).randn(1, 8) for i in range(12)])
         labels = np.eye(3)[np.repeat([0, 1, 2], 4)]
         images = Gs.run(z, labels, truncation_psi=1, randomize_noise=False)
@@ -137,7 +137,7 @@ def test_only_the_generator_is_built(networks):
     import tensorflow.compat.v1 as tf
 
     with tflib.graph_session():
-        Gs = snapshots.load_generator(str(networks / "classes.pkl"))
+        Gs = pickles.load_generator(str(networks / "classes.pkl"))
         assert not tf.get_default_graph().get_operations()
         Gs.run(np.zeros([1, 8]), np.eye(3)[:1])
         scopes = {v.name.split("/")[0] for v in tf.global_variables()}

@@ -17,7 +17,8 @@ from golden_checks import (
 from dnnlib import UserError, tflib
 from dnnlib.tflib import Network
 from tf_ops import layout
-from training import layers, networks, networks_stylegan2, precision
+from training import networks, networks_stylegan2
+from training.architecture import layers, precision
 
 RANDOM = np.random.default_rng(11)
 G_ARGS = {"latent_size": 6, "dlatent_size": 5, "mapping_layers": 2}

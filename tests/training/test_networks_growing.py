@@ -20,8 +20,10 @@ from golden_checks import (
 
 from dnnlib import UserError, tflib
 from dnnlib.tflib import Network
-from training import growing, networks_growing, networks_stylegan2, snapshots
-from training.layers import to_images, to_internal
+from training import networks_stylegan2
+from training.architecture import growing, networks_growing
+from training.architecture.layers import to_images, to_internal
+from training.snapshots import pickles
 
 RANDOM = np.random.default_rng(11)
 MODULE = "training.networks_stylegan2"
@@ -255,8 +257,8 @@ def test_snapshots_hold_them(session, tmp_path):
     set_lod(networks[2], 0.5)
     z, images = RANDOM.normal(size=(4, 5)), RANDOM.normal(size=(4, 3, 8, 8))
     expected = networks[2].run(z, None, randomize_noise=False), networks[1].run(images, None)
-    snapshots.save(networks, str(tmp_path / "a.pkl"))
-    _G, D, Gs = snapshots.load(str(tmp_path / "a.pkl"))
+    pickles.save(networks, str(tmp_path / "a.pkl"))
+    _G, D, Gs = pickles.load(str(tmp_path / "a.pkl"))
     np.testing.assert_array_equal(Gs.run(z, None, randomize_noise=False), expected[0])
     np.testing.assert_array_equal(D.run(images, None), expected[1])
     # The official code reads snapshots by the modules that it has.

@@ -18,8 +18,10 @@ from golden_checks import (
 
 from dnnlib import UserError, tflib
 from dnnlib.tflib import Network
-from training import layers, networks_stylegan, random_streams, snapshots
-from training.layers import to_images, to_internal
+from training import networks_stylegan, random_streams
+from training.architecture import layers
+from training.architecture.layers import to_images, to_internal
+from training.snapshots import pickles
 
 RANDOM = np.random.default_rng(12)
 MODULE = "training.networks_stylegan"
@@ -303,8 +305,8 @@ def test_snapshots_hold_them(session, tmp_path):
     z, labels = RANDOM.normal(size=(4, 5)), np.eye(2)[[0, 1, 1, 0]]
     expected = Gs.run(z, labels, randomize_noise=False)
     scores = D.run(expected, labels)
-    snapshots.save(networks, str(tmp_path / "a.pkl"))
-    G, D, Gs = snapshots.load(str(tmp_path / "a.pkl"))
+    pickles.save(networks, str(tmp_path / "a.pkl"))
+    G, D, Gs = pickles.load(str(tmp_path / "a.pkl"))
     # The mapping network too is that of this module, though all modules have one by its name.
     np.testing.assert_array_equal(Gs.run(z, labels, randomize_noise=False), expected)
     np.testing.assert_array_equal(D.run(expected, labels), scores)

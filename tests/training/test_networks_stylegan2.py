@@ -9,7 +9,8 @@ import tensorflow.compat.v1 as tf
 from dnnlib import UserError, tflib
 from dnnlib.tflib import Network
 from tf_ops import layout
-from training import layers, random_streams
+from training import random_streams
+from training.architecture import layers
 from training.loss import path_lengths, r1_penalty
 from training.networks_stylegan2 import BUILD_FUNCTIONS
 

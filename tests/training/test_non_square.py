@@ -12,14 +12,16 @@ from PIL import Image
 
 from dnnlib import UserError, tflib
 from dnnlib.tflib import Network, autosummary
-from training import generate, layers, snapshot_tools, snapshots
+from training.architecture import layers
+from training.config.options import preset, set_network_size
+from training.config.schedule import training_schedule
 from training.dataset import TFRecordDataset
-from training.datasets.build import Output, build
-from training.datasets.items import Item, ItemList, Source
+from training.datasets.building.build import Output, build
+from training.datasets.building.items import Item, ItemList, Source
 from training.loss import path_lengths
-from training.options import preset, set_network_size
-from training.schedule import training_schedule
-from training.train_graph import TrainGraph, fade_and_upscale
+from training.pictures import generation
+from training.run.train_graph import TrainGraph, fade_and_upscale
+from training.snapshots import pickles, tools
 from training.training_loop import complete_options
 
 RANDOM = np.random.default_rng(5)
@@ -190,12 +192,12 @@ def test_snapshots_and_conversions_keep_the_size(tmp_path, family, layouts):
     with tflib.graph_session():
         G, D = make(family, resolution=8, base_size=(4, 6))
         expected = results((G, D, G))
-        snapshots.save((G, D, G.clone("Gs")), own)
+        pickles.save((G, D, G.clone("Gs")), own)
         for layout, name in files.items():
-            snapshot_tools.convert(own, str(tmp_path / name), layout)
+            tools.convert(own, str(tmp_path / name), layout)
     for name in ("own.pkl", *files.values()):
         with tflib.graph_session():
-            networks = snapshots.load(str(tmp_path / name))
+            networks = pickles.load(str(tmp_path / name))
             for value, reference in zip(results(networks), expected, strict=True):
                 assert_close(value, reference, 1e-6)
             assert [n.static_kwargs["base_size"] for n in networks] == [[4, 6]] * 3
@@ -206,8 +208,8 @@ def test_description_of_a_snapshot(session, tmp_path):
     G = Network(
         "G", f"{module}.{function}", **STYLE, **{**SHAPE, "resolution": 8}, base_size=(4, 6)
     )
-    snapshots.save(G, str(tmp_path / "G.pkl"))
-    text = snapshot_tools.describe(str(tmp_path / "G.pkl"))
+    pickles.save(G, str(tmp_path / "G.pkl"))
+    text = tools.describe(str(tmp_path / "G.pkl"))
     assert "12×8, 3 channels" in text and "base_size=[4, 6]" in text
     assert "images_out [N, 3, 8, 12]" in text
 
@@ -336,9 +338,9 @@ def test_pictures_of_its_snapshot(run_dir, run_script, tmp_path):
     assert [path.name for path in made] == ["seed0001.png", "seed0002.png"]
     assert {Image.open(path).size for path in made} == {(24, 32)}
     with tflib.graph_session():
-        Gs = snapshots.load_generator(str(network))
-        folder = generate.style_mixing_example(Gs, [1], [2, 3], 1.0, None, str(tmp_path))
-        generate.generate_grid(Gs, (3, 2), [1], 1.0, str(tmp_path / "grid.png"))
+        Gs = pickles.load_generator(str(network))
+        folder = generation.style_mixing_example(Gs, [1], [2, 3], 1.0, None, str(tmp_path))
+        generation.generate_grid(Gs, (3, 2), [1], 1.0, str(tmp_path / "grid.png"))
     assert Image.open(f"{folder}/1-2.png").size == (24, 32)
     assert Image.open(f"{folder}/grid.png").size == (3 * 24, 2 * 32)
     assert Image.open(tmp_path / "grid.png").size == (3 * 24, 2 * 32)

@@ -9,10 +9,10 @@ import pytest
 
 import run_training
 from dnnlib import UserError
-from training.datasets.build import Output
-from training.datasets.demo_dataset import create_demo
-from training.options import preset
-from training.schedule import check_schedule, training_schedule
+from training.config.options import preset
+from training.config.schedule import check_schedule, training_schedule
+from training.datasets.building.build import Output
+from training.datasets.sources.demo_dataset import create_demo
 
 COLUMNS = ("kimg", "minibatch", "minibatch_gpu", "mbstd", "fmap_base", "lrate", "gamma")
 COLUMNS += ("ema_kimg", "ema_ramp", "map_layers", "pl", "mixing", "D_arch")

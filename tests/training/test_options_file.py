@@ -10,9 +10,9 @@ import pytest
 
 from dnnlib import UserError
 from dnnlib.tflib import build_functions
-from training.options import preset
-from training.resume import OPTIONS_FILE, resumed_options
-from training.train_graph import _find_loss
+from training.config.options import preset
+from training.run.resume import OPTIONS_FILE, resumed_options
+from training.run.train_graph import _find_loss
 
 
 def stored(folder, **changes):
@@ -39,7 +39,7 @@ def stored(folder, **changes):
         "training.networks",
         "training.networks.np.load",
         "training.networks.generate",
-        "training.layers.get_weight",
+        "training.architecture.layers.get_weight",
         "training.networks_stylegan2.BUILD_FUNCTIONS",
         "training.networks.G_mapping",
         "training.networks_stylegan2.D_stylegan2",

@@ -7,7 +7,7 @@ import pytest
 import snapshot_writers as others
 
 from dnnlib import UserError
-from training import snapshots, weights_file
+from training.snapshots import pickles, weights_file
 
 PARTS = """
 import tensorflow as tf
@@ -52,28 +52,28 @@ def test_pickled_code_is_refused_unless_it_is_allowed(session, tmp_path, capsys)
     victim = tmp_path / "victim"
     path = metric(tmp_path / "metric.pkl", victim)
     with pytest.raises(UserError, match=r"'features'.*--allow-pickled-code"):
-        snapshots.load(path)
+        pickles.load(path)
     assert not victim.exists()
     assert capsys.readouterr().err == ""
 
-    network = snapshots.load(path, allow_pickled_code=True)
+    network = pickles.load(path, allow_pickled_code=True)
     assert victim.exists()
     warning = capsys.readouterr().err
     assert f"WARNING: running Python code embedded in {path}" in warning
     x = np.ones((2, 3, 4, 4))
     np.testing.assert_array_equal(network.run(x), [[3, 6, 9]] * 2)
     # Others can be written and read on under the same condition.
-    snapshots.save(network.clone("copy"), path)
+    pickles.save(network.clone("copy"), path)
     with pytest.raises(UserError, match="'features'"):
-        snapshots.load(path)
-    np.testing.assert_array_equal(snapshots.load(path, True).run(x), [[3, 6, 9]] * 2)
+        pickles.load(path)
+    np.testing.assert_array_equal(pickles.load(path, True).run(x), [[3, 6, 9]] * 2)
     with pytest.raises(UserError, match="needs code"):
         weights_file.save(network, str(tmp_path / "metric.npz"))
 
 
 def test_the_code_of_known_networks_is_not_run_even_then(session, tmp_path, capsys):
     path = others.one(tmp_path / "D.pkl", build_module_src=others.OFFICIAL_SOURCE)
-    D = snapshots.load(path, allow_pickled_code=True)
+    D = pickles.load(path, allow_pickled_code=True)
     assert D.run(np.zeros((1, 3, 4, 4)), None).shape == (1, 1)
     assert capsys.readouterr().err == ""
 
@@ -93,7 +93,7 @@ def test_a_whole_of_unknown_code_has_its_parts_from_there_too(session, tmp_path,
         variables=[],
         components={"mapping": others.Stub(part)},
     )
-    G = snapshots.load(path, allow_pickled_code=True)
+    G = pickles.load(path, allow_pickled_code=True)
     np.testing.assert_array_equal(G.run(np.ones((1, 3))), [[1, 2, 3]])
     assert capsys.readouterr().err.count("WARNING") == 2
 
@@ -111,12 +111,12 @@ def test_a_whole_of_unknown_code_has_its_parts_from_there_too(session, tmp_path,
 def test_pickled_code_that_does_not_run(session, tmp_path, source, message):
     path = metric(tmp_path / "metric.pkl", "", source)
     with pytest.raises(UserError, match=message) as error:
-        snapshots.load(path, allow_pickled_code=True)
+        pickles.load(path, allow_pickled_code=True)
     assert "metric.pkl" in str(error.value)
 
 
 def test_pickled_code_that_fails_when_it_is_used(session, tmp_path):
     source = "import tensorflow as tf\ndef features(x, **kwargs):\n    return tf.contrib.layers(x)"
-    network = snapshots.load(metric(tmp_path / "metric.pkl", "", source), True)
+    network = pickles.load(metric(tmp_path / "metric.pkl", "", source), True)
     with pytest.raises(UserError, match=r"metric\.pkl.* does not run here: AttributeError"):
         network.run(np.zeros((1, 3, 4, 4)))

@@ -7,7 +7,7 @@ import tensorflow.compat.v1 as tf
 from dnnlib import tflib
 from dnnlib.tflib import Network
 from tf_ops import layout
-from training import precision
+from training.architecture import precision
 from training.loss import path_lengths, r1_penalty
 
 SHAPE = {"resolution": 32, "fmap_base": 256, "fmap_max": 16}

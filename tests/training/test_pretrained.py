@@ -11,7 +11,7 @@ import pytest
 
 from dnnlib import UserError, downloads, tflib
 from dnnlib.tflib import Network
-from training import pretrained, snapshot_tools, snapshots
+from training.snapshots import pickles, pretrained, tools
 
 CDN = "https://nvlabs-fi-cdn.nvidia.com/"
 
@@ -79,7 +79,7 @@ def test_what_is_no_name():
 def test_mistyped_folders(spec, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=message):
-        snapshots.load(spec)
+        pickles.load(spec)
 
 
 def test_the_list():
@@ -126,7 +126,7 @@ def test_the_licence_is_shown_at_first_use(monkeypatch, capsys):
 def test_a_misspelt_name_is_pointed_out(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=r"No such file.*did you mean .*stylegan2-horse-config-f"):
-        snapshots.load("stylegan2-horse-conf-f.pkl")
+        pickles.load("stylegan2-horse-conf-f.pkl")
 
 
 @pytest.fixture
@@ -148,28 +148,28 @@ def test_a_snapshot_by_url(served, session):
     folder, url = served
     options = {"latent_size": 8, "dlatent_size": 8, "mapping_layers": 1}
     G = Network("G", "training.networks_stylegan2.G_main", resolution=4, fmap_max=4, **options)
-    snapshots.save(G, str(folder / "G.pkl"))
-    loaded = snapshots.load_generator(f"{url}/G.pkl")
+    pickles.save(G, str(folder / "G.pkl"))
+    loaded = pickles.load_generator(f"{url}/G.pkl")
     z = np.zeros((1, 8))
     np.testing.assert_array_equal(
         loaded.run(z, None, randomize_noise=False), G.run(z, None, randomize_noise=False)
     )
-    text = snapshot_tools.describe(f"{url}/G.pkl")
+    text = tools.describe(f"{url}/G.pkl")
     assert f"URL        {url}/G.pkl" in text
     assert "cache" in text
     with pytest.raises(UserError, match="answered 404"):
-        snapshots.load(f"{url}/none.pkl")
+        pickles.load(f"{url}/none.pkl")
     (folder / "page.pkl").write_bytes(b"<html>Sign in</html>")
     with pytest.raises(UserError, match="HTML page"):
-        snapshots.load(f"{url}/page.pkl")
+        pickles.load(f"{url}/page.pkl")
 
 
 def test_a_name_where_a_path_is_expected(served, session, monkeypatch):
     folder, url = served
     D = Network("D", "training.networks.D_main", resolution=4, fmap_max=4)
     (folder / "stylegan2-ada/pretrained").mkdir(parents=True)
-    snapshots.save(D, str(folder / "stylegan2-ada/pretrained/brecahad.pkl"))
+    pickles.save(D, str(folder / "stylegan2-ada/pretrained/brecahad.pkl"))
     monkeypatch.setattr(pretrained, "BASE", url + "/")
-    loaded = snapshots.load("brecahad")
+    loaded = pickles.load("brecahad")
     for name, value in tflib.run(D.vars).items():
         np.testing.assert_array_equal(loaded.get_var(name), value)

@@ -17,15 +17,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import training.run
+import training.run.run
 from dnnlib import UserError
 from training import training_loop
+from training.config.options import preset
 from training.dataset import TFRecordDataset
-from training.datasets.build import Output
-from training.datasets.demo_dataset import create_demo
-from training.options import preset
-from training.resume import find_run, find_states, newest_state, read_meta, resumed_options
-from training.training_state import save_state
+from training.datasets.building.build import Output
+from training.datasets.sources.demo_dataset import create_demo
+from training.run.resume import find_run, find_states, newest_state, read_meta, resumed_options
+from training.run.state import save_state
 
 ROOT = Path(__file__).resolve().parents[2]
 # 25 steps, and as many ticks.
@@ -168,8 +168,8 @@ def test_states_are_saved_between_snapshots_that_are_far_apart(run_dir, whole_ru
         saved.append(counters["cur_nimg"])
         save_state(path, counters, keep)
 
-    monkeypatch.setattr(training.run, "save_state", save)
-    monkeypatch.setattr(training.run, "_STATE_SECONDS", 0)
+    monkeypatch.setattr(training.run.run, "save_state", save)
+    monkeypatch.setattr(training.run.run, "_STATE_SECONDS", 0)
     resume(run_dir)
     assert saved == list(range(1152, 1601, 64))  # every tick
     assert final(run_dir) == final(whole_run)

@@ -20,9 +20,9 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from training.datasets.build import Output
-from training.datasets.demo_dataset import create_demo
-from training.resume import find_states, read_meta
+from training.datasets.building.build import Output
+from training.datasets.sources.demo_dataset import create_demo
+from training.run.resume import find_states, read_meta
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = ["--fmap-base=32", "--fmap-max=4", "--latent-size=4", "--mapping-layers=1", "--snap=3"]

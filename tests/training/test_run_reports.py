@@ -11,11 +11,11 @@ from PIL import Image
 
 from metrics.measure import find_snapshots
 from metrics.results import kimg_of
-from training.datasets.build import Output
-from training.datasets.demo_dataset import create_demo
-from training.reports import Reports, kimg_text
-from training.resume import find_states, position_name, state_path
-from training.schedule import ScheduleOptions, schedule_notes
+from training.config.schedule import ScheduleOptions, schedule_notes
+from training.datasets.building.build import Output
+from training.datasets.sources.demo_dataset import create_demo
+from training.run.reports import Reports, kimg_text
+from training.run.resume import find_states, position_name, state_path
 
 HELD_OUT = 6
 

@@ -16,7 +16,7 @@ import run_generator
 from dnnlib import EasyDict, UserError, tflib
 from dnnlib.tflib import Network
 from dnnlib.tflib.build_functions import ADA, STYLEGAN, STYLEGAN2
-from training import snapshot_tools, snapshots
+from training.snapshots import pickles, tools
 
 STYLE = {"latent_size": 8, "dlatent_size": 8, "mapping_fmaps": 8, "mapping_layers": 2}
 SHAPE = {"num_channels": 3, "resolution": 8, "fmap_base": 32, "fmap_max": 4}
@@ -64,7 +64,7 @@ def written(tmp_path_factory):
         ours, official = folder / f"{family}-ours.pkl", folder / f"{family}.pkl"
         with tflib.graph_session(seed=1):
             networks = make(family)
-            snapshots.save(networks, str(ours))
+            pickles.save(networks, str(ours))
             stubs = [
                 others.stub_of(n, build_module_src=others.OFFICIAL_SOURCE, version=version)
                 for n in networks
@@ -82,7 +82,7 @@ def written(tmp_path_factory):
 def test_every_family_is_read(session, written, family, writer):
     module, G_func, _, D_func, version = FAMILIES[family]
     ours, official, images = written[family]
-    G, D, Gs = snapshots.load(ours if writer == "ours" else official)
+    G, D, Gs = pickles.load(ours if writer == "ours" else official)
     assert (G.build_module, G.build_func_name) == (module, G_func)
     assert (D.build_module, D.build_func_name) == (module, D_func)
     assert {n.origin.version for n in (G, D, Gs)} == {version}
@@ -94,7 +94,7 @@ def test_every_family_is_read(session, written, family, writer):
 
 def test_an_official_ada_snapshot_gives_the_official_images(session, golden, shared):
     file = golden("ada_cond3_clamp.npz")
-    G, D, Gs = snapshots.load(str(shared / "golden/ada_cond3_clamp.pkl"))
+    G, D, Gs = pickles.load(str(shared / "golden/ada_cond3_clamp.pkl"))
     arrays = file.arrays
     assert Gs.static_kwargs == file.meta["G"]
     for network in (G, Gs):
@@ -120,27 +120,27 @@ def test_users_may_unpickle_official_files(session, golden, shared):
 def test_all_protocols(session, written, tmp_path, protocol):
     """Users pickle networks themselves, with whatever protocol their Python prefers."""
     path = tmp_path / "again.pkl"
-    path.write_bytes(pickle.dumps(snapshots.load(written["stylegan2"][0]), protocol=protocol))
-    images = images_of(snapshots.load(str(path))[2])
+    path.write_bytes(pickle.dumps(pickles.load(written["stylegan2"][0]), protocol=protocol))
+    images = images_of(pickles.load(str(path))[2])
     np.testing.assert_array_equal(images, written["stylegan2"][2])
 
 
 @pytest.mark.parametrize("version", [2, 3])
 def test_old_versions_lack_components(session, tmp_path, version):
     path = others.one(tmp_path / "D.pkl", version=version, components=None, build_module_src=None)
-    D = snapshots.load(path)
+    D = pickles.load(path)
     assert D.run(np.zeros((1, 3, 4, 4)), None).shape == (1, 1)
     assert D.get_var("Output/weight").any()
 
 
 def test_a_generator_without_components_has_their_variables(session, written, tmp_path):
-    G = snapshots.load(written["stylegan2"][0])[0]
+    G = pickles.load(written["stylegan2"][0])[0]
     values = [(name, G.get_var(name)) for name in G.vars]
     path = tmp_path / "G.pkl"
     for variables in (values, G.get_state()["variables"]):
         stub = others.stub_of(G, components=None, version=3, variables=variables)
         path.write_bytes(others.dumps(stub))
-        loaded = snapshots.load(str(path))
+        loaded = pickles.load(str(path))
         if variables is values:
             np.testing.assert_array_equal(images_of(loaded), images_of(G))
         else:
@@ -165,16 +165,16 @@ def test_a_generator_without_components_has_their_variables(session, written, tm
 )  # fmt: skip
 def test_what_a_network_alone_tells_of_its_family(tmp_path, changes, module):
     state = {"build_func_name": "G_mapping", "static_kwargs": STYLE, "variables": [], **changes}
-    assert snapshots.load(others.one(tmp_path / "G.pkl", **state)).build_module == module
+    assert pickles.load(others.one(tmp_path / "G.pkl", **state)).build_module == module
 
 
 def test_the_whole_knows_better_than_its_parts(session, written, tmp_path):
     """Without labels, the mapping networks of all families look alike."""
     for family, version in (("without labels", 5), ("ada without labels", 4)):
-        G = snapshots.load(written[family][0])[0]
+        G = pickles.load(written[family][0])[0]
         stub = others.stub_of(G, build_module_src="", version=version, input_shapes=None)
         (tmp_path / "G.pkl").write_bytes(others.dumps(stub))
-        loaded = snapshots.load(str(tmp_path / "G.pkl"))
+        loaded = pickles.load(str(tmp_path / "G.pkl"))
         assert {c.build_module for c in loaded._saved_components.values()} == {G.build_module}
 
 
@@ -186,12 +186,12 @@ def test_arrays_in_other_forms(session, tmp_path):
         values["4x4/Dense0/bias"] = values["4x4/Dense0/bias"].astype(np.float64)
         return list(values.items())
 
-    plain = snapshots.load(others.one(tmp_path / "plain.pkl"))
+    plain = pickles.load(others.one(tmp_path / "plain.pkl"))
     options = {"resolution": np.int64(4), "fmap_max": 2, "resample_kernel": np.array([1, 3, 3, 1])}
     path = others.one(
         tmp_path / "other.pkl", variables=in_other_forms, static_kwargs=EasyDict(options)
     )
-    other = snapshots.load(path)
+    other = pickles.load(path)
     assert other.static_kwargs == {**options, "resample_kernel": [1, 3, 3, 1]}
     x = np.random.default_rng(1).normal(size=(2, 3, 4, 4))
     np.testing.assert_array_equal(other.run(x, None), plain.run(x, None))
@@ -202,12 +202,12 @@ def test_arrays_in_other_forms(session, tmp_path):
 def test_keywords_that_say_nothing_are_left_out(session, written, tmp_path, structure):
     inert = {"structure": structure, "is_template_graph": False, "force_clean_graph": False}
     for family in ("stylegan2", "ada"):
-        networks = snapshots.load(written[family][0])
+        networks = pickles.load(written[family][0])
         stubs = tuple(others.stub_of(n) for n in networks)
         for stub in (s for n in stubs for s in (n, *n.state["components"].values())):
             stub.state["static_kwargs"] = {**stub.state["static_kwargs"], **inert}
         (tmp_path / "old.pkl").write_bytes(others.dumps(stubs))
-        loaded = snapshots.load(str(tmp_path / "old.pkl"))
+        loaded = pickles.load(str(tmp_path / "old.pkl"))
         assert [n.static_kwargs for n in loaded] == [n.static_kwargs for n in networks]
         np.testing.assert_array_equal(images_of(loaded[2]), written[family][2])
         assert loaded[1].run(written[family][2], np.eye(2)).shape == (2, 1)
@@ -220,7 +220,7 @@ def test_the_official_pytorch_readers(session, written, tmp_path):
     """A stand-in that takes what they take and refuses what they refuse."""
     for family in ("without labels", "ada", "ada without labels"):
         path = written[family][0]
-        networks = snapshots.load(path)
+        networks = pickles.load(path)
         for (params, kwargs), network in zip(others.read_like_pytorch(path), networks, strict=True):
             kind = network.name[0]
             assert others.unknown_to_pytorch(params, kind) == []
@@ -289,8 +289,8 @@ def test_states_are_plain_and_official(session):
 @pytest.mark.parametrize("family", ["stylegan2", "ada"])
 def test_weights_only(session, written, tmp_path, family):
     out = tmp_path / "weights.npz"
-    snapshot_tools.convert(written[family][1], str(out), "npz")
-    networks = snapshots.load(str(out))
+    tools.convert(written[family][1], str(out), "npz")
+    networks = pickles.load(str(out))
     np.testing.assert_array_equal(images_of(networks[2]), written[family][2])
     with np.load(out, allow_pickle=False) as file:
         meta = json.loads(str(file["meta"]))
@@ -300,15 +300,15 @@ def test_weights_only(session, written, tmp_path, family):
     assert names == {"meta", *expected}
     # And back.
     layout = str(FAMILIES[family][-1])
-    snapshot_tools.convert(str(out), str(tmp_path / "back.pkl"), layout)
+    tools.convert(str(out), str(tmp_path / "back.pkl"), layout)
     np.testing.assert_array_equal(
-        images_of(snapshots.load_generator(str(tmp_path / "back.pkl"))), written[family][2]
+        images_of(pickles.load_generator(str(tmp_path / "back.pkl"))), written[family][2]
     )
 
 
 def test_info(session, written):
     ours, official, _ = written["stylegan2"]
-    text = snapshot_tools.describe(official)
+    text = tools.describe(official)
     for expected in (
         official,
         hashlib.sha256(open(official, "rb").read()).hexdigest(),
@@ -321,7 +321,7 @@ def test_info(session, written):
         "D_stylegan2",
     ):
         assert expected in text
-    assert "written by this project" in snapshot_tools.describe(ours)
+    assert "written by this project" in tools.describe(ours)
 
 
 def test_commands(written, tmp_path, monkeypatch, capsys):

@@ -13,15 +13,16 @@ import tensorflow.compat.v1 as tf
 
 from dnnlib import UserError, tflib
 from dnnlib.tflib import Network, build_functions
-from training import resume, snapshots, training_state, weights_file
-from training.options import preset
+from training.config.options import preset
+from training.run import resume, state
+from training.snapshots import pickles, weights_file
 
 SIZE = {"resolution": 4, "latent_size": 4, "dlatent_size": 4, "mapping_fmaps": 4, "fmap_max": 2}
 SIZE |= {"mapping_layers": 1, "num_channels": 1}
 
 
 def read_snapshot(path):
-    for network in snapshots.roles(snapshots.load(path)).values():
+    for network in pickles.roles(pickles.load(path)).values():
         network.get_state(4)
 
 
@@ -43,9 +44,9 @@ def build_network(path):
             kwargs = json.load(file)
     except (ValueError, RecursionError):
         raise UserError("the mutation is no JSON") from None
-    state = {"version": 5, "name": "G", "static_kwargs": kwargs, "variables": []}
+    description = {"version": 5, "name": "G", "static_kwargs": kwargs, "variables": []}
     network = Network.__new__(Network)
-    network.set_state({**state, "build_func_name": "G_main"})
+    network.set_state({**description, "build_func_name": "G_main"})
     with (
         tflib.graph_session(),
         pytest.raises(UserError, match=r"^(variables|a layer|arch|act|res|base|no|dtype|net)"),
@@ -65,7 +66,7 @@ def test_snapshots(tmp_path, networks):
     seeds = [tmp_path / f"protocol-{protocol}.pkl" for protocol in range(2, 6)]
     for protocol, path in enumerate(seeds, 2):
         path.write_bytes(pickle.dumps(networks, protocol=protocol))
-    snapshots.save(networks, str(tmp_path / "own.pkl"))
+    pickles.save(networks, str(tmp_path / "own.pkl"))
     fuzzing.check_reader(read_snapshot, [*seeds, tmp_path / "own.pkl"], 2000)
 
 
@@ -92,7 +93,7 @@ def test_states(tmp_path, session):
     tflib.init_uninitialized_vars()
     path = resume.state_path(str(tmp_path), 3_200)
     counters = {"cur_nimg": 3200, "seconds": 1.5, "content": "abc"}
-    training_state.save_state(path, counters, keep=2)
+    state.save_state(path, counters, keep=2)
     fuzzing.check_reader(read_state, [path], 2000)
 
 

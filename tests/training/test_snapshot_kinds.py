@@ -17,7 +17,7 @@ import pytest
 
 from dnnlib import UserError, tflib
 from dnnlib.tflib import Network
-from training import snapshot_tools, snapshots, transfer
+from training.snapshots import pickles, tools, transfer
 
 SMALL = {"resolution": 4, "latent_size": 8, "dlatent_size": 8, "mapping_layers": 1, "fmap_max": 4}
 
@@ -101,7 +101,7 @@ def test_other_files_are_called_what_they_are(tmp_path, name):
     path = tmp_path / "given.pkl"
     path.write_bytes(content(name))
     with pytest.raises(UserError, match=FILES[name]) as error:
-        snapshots.load(str(path))
+        pickles.load(str(path))
     assert str(path) in str(error.value) and len(str(error.value)) < 400
 
 
@@ -110,7 +110,7 @@ def test_pipes_and_devices_are_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "pipe.pkl")
     for path in (str(tmp_path / "pipe.pkl"), "/dev/zero"):
         with pytest.raises(UserError, match="not a regular file"):
-            snapshots.load(path)
+            pickles.load(path)
 
 
 @pytest.fixture
@@ -129,23 +129,23 @@ def test_parts_of_snapshots(tmp_path, networks, capsys):
     def roles(value):
         with open(path, "wb") as file:
             pickle.dump(value, file)
-        return [n for n in ("G", "D", "Gs") if n in snapshots.roles(snapshots.load(path))]
+        return [n for n in ("G", "D", "Gs") if n in pickles.roles(pickles.load(path))]
 
     assert roles({"G": G, "D": D, "Gs": Gs, "kimg": 5}) == ["G", "D", "Gs"]
     assert roles({"G_ema": Gs, "D": D}) == ["D", "Gs"] == roles((D, Gs)) == roles((None, D, Gs))
     assert roles((G, Gs)) == ["G", "Gs"] and roles([G, D, Gs]) == ["G", "D", "Gs"]
-    assert snapshots.load_generator(path).get_state(4)["name"] == "Gs"
+    assert pickles.load_generator(path).get_state(4)["name"] == "Gs"
     assert "NOTE" not in capsys.readouterr().err
     assert roles((G, D)) == ["G", "D"]
-    assert snapshots.load_generator(path).get_state(4)["name"] == "G"
+    assert pickles.load_generator(path).get_state(4)["name"] == "G"
     assert "has no Gs" in capsys.readouterr().err
     weights = transfer.read_weights(path)
     assert list(weights) == ["G", "D", "Gs"]
-    assert "Lacks      Gs" in snapshot_tools.describe(path)
-    snapshot_tools.convert(path, str(tmp_path / "part.npz"), "npz")
-    assert list(snapshots.roles(snapshots.load(str(tmp_path / "part.npz")))) == ["G", "D"]
+    assert "Lacks      Gs" in tools.describe(path)
+    tools.convert(path, str(tmp_path / "part.npz"), "npz")
+    assert list(pickles.roles(pickles.load(str(tmp_path / "part.npz")))) == ["G", "D"]
     assert roles((None, D, None)) == ["D"]
-    for use in (snapshots.load_generator, transfer.read_weights):
+    for use in (pickles.load_generator, transfer.read_weights):
         with pytest.raises(UserError, match="generator"):
             use(path)
     for other in ({"G": 1, "kimg": 5}, (None,) * 3, (G, 5), (G, D, 5), (np.zeros(2),) * 3):
@@ -157,8 +157,8 @@ def test_values_that_are_not_finite_are_refused_where_they_are_used(tmp_path, ne
     G, D, Gs = networks
     tflib.set_vars({D.vars["Output/bias"]: np.float32([np.nan])})
     path = str(tmp_path / "bad.pkl")
-    snapshots.save((G, D, Gs), path)
-    snapshots.load_generator(path).run(np.zeros((1, 8)), None)
-    for use in (snapshot_tools.describe, transfer.read_weights):
+    pickles.save((G, D, Gs), path)
+    pickles.load_generator(path).run(np.zeros((1, 8)), None)
+    for use in (tools.describe, transfer.read_weights):
         with pytest.raises(UserError, match=r"network D has values that are not finite .* in Out"):
             use(path)

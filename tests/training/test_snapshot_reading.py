@@ -9,7 +9,7 @@ import snapshot_writers as others
 
 from dnnlib import UserError
 from dnnlib.tflib import Network
-from training import snapshots
+from training.snapshots import pickles
 
 SHAPE = {"resolution": 8, "fmap_base": 32, "fmap_max": 4}
 STYLE = {"latent_size": 8, "dlatent_size": 8, "mapping_fmaps": 8, "mapping_layers": 2}
@@ -28,8 +28,8 @@ REVISED = {"synthesis_func": "G_synthesis_stylegan_revised"}
 )
 def test_the_structure_of_networks_that_grow_stays(session, tmp_path, function, options):
     network = Network("N", f"training.{function}", **SHAPE, **options, structure="fixed")
-    snapshots.save(network, str(tmp_path / "N.pkl"))
-    loaded = snapshots.load(str(tmp_path / "N.pkl"))
+    pickles.save(network, str(tmp_path / "N.pkl"))
+    loaded = pickles.load(str(tmp_path / "N.pkl"))
     assert loaded.static_kwargs == network.static_kwargs
     for key, component in loaded.origin.components.items():
         assert component.static_kwargs.get("structure") == ("fixed" if key == "synthesis" else None)
@@ -42,17 +42,17 @@ def test_the_structure_of_networks_that_grow_stays(session, tmp_path, function, 
 def test_other_keywords_are_refused_by_name(session, tmp_path, key, value):
     options = {"resolution": 4, "fmap_max": 2, key: value}
     with pytest.raises(UserError, match=f"keyword argument '{key}'"):
-        _ = snapshots.load(others.one(tmp_path / "D.pkl", static_kwargs=options)).vars
+        _ = pickles.load(others.one(tmp_path / "D.pkl", static_kwargs=options)).vars
 
 
 def test_only_regular_files_are_read(tmp_path):
     os.mkfifo(tmp_path / "pipe.pkl")
     for path in (str(tmp_path / "pipe.pkl"), "/dev/zero", str(tmp_path)):
         with pytest.raises(UserError, match=f"cannot read snapshot {path}: .*not a regular file"):
-            snapshots.read(path)
+            pickles.read(path)
     path = others.one(tmp_path / "D.pkl")
     os.symlink(path, tmp_path / "link.pkl")
-    assert snapshots.read(str(tmp_path / "link.pkl")) == snapshots.read(path)
+    assert pickles.read(str(tmp_path / "link.pkl")) == pickles.read(path)
 
 
 CODE = "def G_new(latents_in, components=None, **_kwargs):\n    raise RuntimeError('built')\n"
@@ -72,10 +72,10 @@ def test_a_generator_needs_its_components(session, tmp_path):
             others.dumps(others.Stub({**G.get_state(), **new, "components": components}))
         )
         with pytest.raises(UserError, match=message):
-            snapshots.load_generator(str(path), allow_pickled_code=True)
+            pickles.load_generator(str(path), allow_pickled_code=True)
     path.write_bytes(others.dumps(others.Stub({**G.get_state(), **new, "components": parts})))
-    loaded = snapshots.load_generator(str(path), allow_pickled_code=True)
+    loaded = pickles.load_generator(str(path), allow_pickled_code=True)
     assert loaded.build_func_name == "G_new" and "components" not in vars(loaded)
     # Our own generators make theirs: files of old format versions have none.
     path.write_bytes(others.dumps(others.Stub({**G.get_state(), "components": {}, "version": 3})))
-    assert snapshots.load_generator(str(path)).build_func_name == "G_main"
+    assert pickles.load_generator(str(path)).build_func_name == "G_main"

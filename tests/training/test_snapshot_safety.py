@@ -15,7 +15,7 @@ import snapshot_writers as others
 from dnnlib import UserError, tflib
 from dnnlib.tflib import Network
 from dnnlib.tflib.build_functions import ADA
-from training import snapshots
+from training.snapshots import pickles
 
 
 def generator(path):
@@ -23,7 +23,7 @@ def generator(path):
     with tflib.graph_session(seed=1):
         options = {"latent_size": 8, "dlatent_size": 8, "mapping_layers": 1, "fmap_max": 4}
         G = Network("G", "training.networks_stylegan2.G_main", resolution=4, **options)
-        snapshots.save(G, str(path))
+        pickles.save(G, str(path))
     return str(path)
 
 
@@ -136,7 +136,7 @@ def test_pickle_bombs(tmp_path, name):
     path.write_bytes(content)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(UserError, match=message) as error:
-        snapshots.load(str(path))
+        pickles.load(str(path))
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000
     assert "bomb.pkl" in str(error.value)
     assert len(str(error.value)) < 500
@@ -175,7 +175,7 @@ def test_pickle_bombs(tmp_path, name):
 def test_states_that_are_not_sound(session, tmp_path, changes, message):
     path = others.one(tmp_path / "D.pkl", **changes)
     with pytest.raises(UserError, match=message) as error:
-        snapshots.load(path)
+        pickles.load(path)
     assert str(error.value).isprintable()
 
 
@@ -194,12 +194,12 @@ def test_a_file_of_absurd_size_is_not_read(tmp_path):
     with open(tmp_path / "x.pkl", "wb") as file:
         file.truncate(1 << 36)  # Takes no room on disk.
     with pytest.raises(UserError, match="has 68,719,476,736 bytes, expected at most"):
-        snapshots.load(str(tmp_path / "x.pkl"))
+        pickles.load(str(tmp_path / "x.pkl"))
 
 
 def test_a_failed_first_use_fails_again(session, tmp_path):
     """Not half a network, whose variables nobody has set."""
-    D = snapshots.load(others.one(tmp_path / "D.pkl", variables=lambda v: v[1:]))
+    D = pickles.load(others.one(tmp_path / "D.pkl", variables=lambda v: v[1:]))
     for _ in range(2):
         with pytest.raises(UserError, match="4x4/FromRGB/weight is missing"):
             D.run(np.zeros((1, 3, 4, 4)), None)
@@ -207,11 +207,11 @@ def test_a_failed_first_use_fails_again(session, tmp_path):
 
 @pytest.mark.parametrize("changes", [{"fmap_max": 8}, {"dlatent_size": 9}, {"resolution": 8}])
 def test_a_whole_that_does_not_fit_its_components(session, tmp_path, changes):
-    stub = others.stub_of(snapshots.load(generator(tmp_path / "G.pkl")))
+    stub = others.stub_of(pickles.load(generator(tmp_path / "G.pkl")))
     stub.state["static_kwargs"] |= changes
     (tmp_path / "G.pkl").write_bytes(others.dumps(stub))
     with pytest.raises(UserError, match="components of network G in snapshot do not fit together"):
-        _ = snapshots.load(str(tmp_path / "G.pkl")).vars
+        _ = pickles.load(str(tmp_path / "G.pkl")).vars
 
 
 def harmful(folder):
@@ -228,7 +228,7 @@ def harmful(folder):
         return str(folder / name)
 
     content = Path(generator(folder / "G.pkl")).read_bytes()
-    G = snapshots.load(str(folder / "G.pkl"))
+    G = pickles.load(str(folder / "G.pkl"))
     changed = G.get_state()["variables"]
     missing = others.stub_of(G, build_module_src=code)
     missing.state["variables"] = changed[:1]

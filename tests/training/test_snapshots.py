@@ -16,7 +16,7 @@ import tensorflow.compat.v1 as tf
 
 from dnnlib import EasyDict, UserError, tflib
 from dnnlib.tflib import Network
-from training import snapshots
+from training.snapshots import pickles
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = "training.networks_stylegan2."
@@ -43,7 +43,7 @@ def saved(tmp_path_factory):
     with tflib.graph_session(seed=1):
         networks = make_networks()
         values = [tflib.run(network.vars) for network in networks]
-        snapshots.save(networks, str(path))
+        pickles.save(networks, str(path))
         images = networks[2].run(latents(), np.eye(2), randomize_noise=False)
     return str(path), values, images
 
@@ -59,7 +59,7 @@ def test_an_official_snapshot_gives_the_official_images(session, golden, shared)
     path = shared / "golden/sg2_skip_resnet.pkl"
     file = golden("sg2_skip_resnet.npz")
     arrays = file.arrays
-    G, D, Gs = snapshots.load(str(path))
+    G, D, Gs = pickles.load(str(path))
     assert Gs.name == "Gs"
     assert Gs.static_kwargs == file.meta["G"]
     assert D.static_kwargs == file.meta["D"]
@@ -81,7 +81,7 @@ def test_an_official_snapshot_gives_the_official_images(session, golden, shared)
 def test_only_the_networks_that_are_used_are_built(session, saved):
     path, _, expected = saved
     graph = tf.get_default_graph()
-    _, D, Gs = snapshots.load(path)
+    _, D, Gs = pickles.load(path)
     assert len(graph.get_operations()) == 0
     images = Gs.run(latents(), np.eye(2), randomize_noise=False)
     np.testing.assert_array_equal(images, expected)
@@ -98,7 +98,7 @@ def test_only_the_networks_that_are_used_are_built(session, saved):
 
 def test_roundtrip_is_bit_equal(session, saved):
     path, values, images = saved
-    networks = snapshots.load(path)
+    networks = pickles.load(path)
     for network, before in zip(networks, values, strict=True):
         after = tflib.run(network.vars)
         assert list(after) == list(before)
@@ -113,27 +113,27 @@ def test_roundtrip_is_bit_equal(session, saved):
 def test_what_is_read_and_not_built_is_written_again(session, saved, tmp_path):
     path, values, _ = saved
     copy = str(tmp_path / "copy.pkl")
-    snapshots.save(snapshots.load(path), copy)
+    pickles.save(pickles.load(path), copy)
     assert len(tf.get_default_graph().get_operations()) == 0
-    for network, before in zip(snapshots.load(copy), values, strict=True):
+    for network, before in zip(pickles.load(copy), values, strict=True):
         for name, value in tflib.run(network.vars).items():
             np.testing.assert_array_equal(value, before[name])
 
 
 def test_one_network_alone(session, saved, tmp_path):
     path = str(tmp_path / "one.pkl")
-    _G, D, Gs = snapshots.load(saved[0])
-    snapshots.save(Gs, path)
-    for network in (snapshots.load(path), snapshots.load_generator(path)):
+    _G, D, Gs = pickles.load(saved[0])
+    pickles.save(Gs, path)
+    for network in (pickles.load(path), pickles.load_generator(path)):
         assert network.name == "Gs"
-    assert snapshots.load_generator(saved[0]).name == "Gs"
-    snapshots.save(D, path)
+    assert pickles.load_generator(saved[0]).name == "Gs"
+    pickles.save(D, path)
     with pytest.raises(UserError, match="D_stylegan2, which is not a generator"):
-        snapshots.load_generator(path)
+        pickles.load_generator(path)
 
 
 def test_a_clone_of_what_was_read_is_its_own(session, saved):
-    Gs = snapshots.load(saved[0])[2]
+    Gs = pickles.load(saved[0])[2]
     clone = Gs.clone("other")
     for name in Gs.vars:
         np.testing.assert_array_equal(clone.get_var(name), Gs.get_var(name))
@@ -200,8 +200,8 @@ def test_what_is_written_names_only_what_old_code_knows(saved):
 def test_numpy_numbers_among_keyword_arguments(session, tmp_path):
     path = tmp_path / "G.pkl"
     options = {**STYLE, **SHAPE, "fmap_decay": np.float64(1.0), "resolution": np.int64(8)}
-    snapshots.save(Network("G", BUILD + "G_main", **options), str(path))
-    assert snapshots.load(str(path)).static_kwargs == options
+    pickles.save(Network("G", BUILD + "G_main", **options), str(path))
+    assert pickles.load(str(path)).static_kwargs == options
     assert names_in(path.read_bytes()) <= OLD_NAMES
 
 
@@ -234,7 +234,7 @@ def test_the_official_layout(saved):
 def test_a_folder_that_is_not_there(session, saved, tmp_path):
     path = str(tmp_path / "none" / "G.pkl")
     with pytest.raises(UserError, match=r"cannot write snapshot .*none"):
-        snapshots.save(snapshots.load(saved[0]), path)
+        pickles.save(pickles.load(saved[0]), path)
 
 
 # Refusing
@@ -280,7 +280,7 @@ def test_nothing_in_a_pickle_is_executed(tmp_path, name):
     victim, path = tmp_path / "victim", tmp_path / "evil.pkl"
     path.write_bytes(evil_pickles(victim)[name])
     with pytest.raises(UserError, match=r"evil\.pkl"):
-        snapshots.load(str(path))
+        pickles.load(str(path))
     assert not victim.exists()
 
 
@@ -316,7 +316,7 @@ def test_embedded_source_is_not_executed(session, tmp_path):
     victim = tmp_path / "victim"
     source = f"open({str(victim)!r}, 'w').close()\n"
     path = with_state(tmp_path / "D.pkl", build_module_src=source, static_kwargs={"resolution": 4})
-    D = snapshots.load(path)
+    D = pickles.load(path)
     with pytest.raises(UserError, match="is missing"):
         D.run(np.zeros((1, 3, 4, 4)), None)
     assert not victim.exists()
@@ -333,11 +333,11 @@ def test_embedded_source_is_not_executed(session, tmp_path):
 def test_states_that_do_not_fit(tmp_path, changes, message):
     path = with_state(tmp_path / "D.pkl", **changes)
     with pytest.raises(UserError, match=message):
-        snapshots.load(path)
+        pickles.load(path)
 
 
 def test_every_variable_that_does_not_fit_is_named(session, tmp_path, saved):
-    D = snapshots.load(saved[0])[1]
+    D = pickles.load(saved[0])[1]
     state = D.__getstate__()
     variables = dict(state["variables"])
     variables["4x4/Dense0/offset"] = variables.pop("4x4/Dense0/bias")
@@ -345,7 +345,7 @@ def test_every_variable_that_does_not_fit_is_named(session, tmp_path, saved):
     path = with_state(
         tmp_path / "D.pkl", static_kwargs=state["static_kwargs"], variables=list(variables.items())
     )
-    D = snapshots.load(path)
+    D = pickles.load(path)
     with pytest.raises(UserError) as error:
         D.run(np.zeros((1, 3, 8, 8)), np.zeros((1, 2)))
     message = str(error.value)
@@ -374,7 +374,7 @@ def test_files_that_are_no_snapshots(tmp_path, content, message):
     path = tmp_path / "network.pkl"
     path.write_bytes(content)
     with pytest.raises(UserError, match=message) as error:
-        snapshots.load(str(path))
+        pickles.load(str(path))
     assert str(path) in str(error.value)
     assert "\n" not in str(error.value)
 
@@ -386,21 +386,21 @@ def test_a_snapshot_cut_short_anywhere(tmp_path, saved):
     for length in lengths:
         path.write_bytes(content[:length])
         with pytest.raises(UserError, match="not a snapshot, or a broken one"):
-            snapshots.load(str(path))
+            pickles.load(str(path))
 
 
 def test_a_file_that_is_not_there(tmp_path):
     with pytest.raises(UserError, match=r"cannot read snapshot .*none\.pkl: No such file"):
-        snapshots.load(str(tmp_path / "none.pkl"))
+        pickles.load(str(tmp_path / "none.pkl"))
     with pytest.raises(UserError, match="cannot read snapshot"):
-        snapshots.load(str(tmp_path))
+        pickles.load(str(tmp_path))
 
 
 def test_a_tuple_of_one_network(saved, tmp_path):
     path = str(tmp_path / "one.pkl")
-    snapshots.save((snapshots.load(saved[0])[2],), path)
+    pickles.save((pickles.load(saved[0])[2],), path)
     with pytest.raises(UserError, match="tuple of 1"):
-        snapshots.load_generator(path)
+        pickles.load_generator(path)
 
 
 def test_a_pickle_cannot_change_our_classes(tmp_path):
@@ -409,7 +409,7 @@ def test_a_pickle_cannot_change_our_classes(tmp_path):
     path.write_bytes(b"cdnnlib.util\nEasyDict\n(N(dVpoison\nI1\nstb.")
     try:
         with pytest.raises(UserError):
-            snapshots.load(str(path))
+            pickles.load(str(path))
         assert not hasattr(EasyDict, "poison")
     finally:
         if "poison" in vars(EasyDict):
@@ -462,7 +462,7 @@ def test_killed_while_saving_leaves_a_whole_snapshot_or_none(tmp_path, saved):
             assert process.stdout.readline() == "killed\n"
             outcomes.add(path.exists())
             if path.exists():
-                assert len(snapshots.load(str(path))) == 3
+                assert len(pickles.load(str(path))) == 3
         assert outcomes == {True, False}  # Else the moments say nothing.
     finally:
         process.stdin.close()
@@ -478,6 +478,6 @@ def test_a_failed_write_keeps_the_old_file(session, tmp_path, saved, monkeypatch
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(UserError, match="No space left on device"):
-        snapshots.save(snapshots.load(saved[0]), str(path))
+        pickles.save(pickles.load(saved[0]), str(path))
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["network.pkl"]

@@ -6,12 +6,12 @@ import tensorflow.compat.v1 as tf
 
 from dnnlib import UserError, tflib
 from dnnlib.tflib import Network, autosummary
+from training.config.options import preset, set_network_size
+from training.config.schedule import training_schedule
 from training.dataset import TFRecordDataset
-from training.datasets.build import Output
-from training.datasets.demo_dataset import create_demo
-from training.options import preset, set_network_size
-from training.schedule import training_schedule
-from training.train_graph import TrainGraph
+from training.datasets.building.build import Output
+from training.datasets.sources.demo_dataset import create_demo
+from training.run.train_graph import TrainGraph
 from training.training_loop import complete_options
 
 

@@ -10,10 +10,10 @@ import pytest
 import tensorflow.compat.v1 as tf
 from PIL import Image
 
-from training.datasets.build import Output
-from training.datasets.demo_dataset import create_demo
-from training.datasets.images import create_from_images
-from training.reports import Reports
+from training.datasets.building.build import Output
+from training.datasets.sources.demo_dataset import create_demo
+from training.datasets.sources.images import create_from_images
+from training.run.reports import Reports
 
 SMALL = [
     "--config=config-e",
@@ -148,13 +148,13 @@ def test_a_new_process_makes_identical_images(photo_run, run_script, tmp_path):
 def test_the_grid_in_training_is_what_the_snapshot_makes(photo_run):
     """The last fakes of the run, made again from the snapshot in another process (this one)."""
     from dnnlib import tflib
-    from training import snapshots
+    from training.snapshots import pickles
 
     run_dir = photo_run[1]
     shown = np.asarray(Image.open(run_dir / "fakes000000.png"))
     columns = shown.shape[1] // 16
     with tflib.graph_session():
-        Gs = snapshots.load(str(run_dir / "network-snapshot-000000.pkl"))[2]
+        Gs = pickles.load(str(run_dir / "network-snapshot-000000.pkl"))[2]
         rng = np.random.Generator(np.random.Philox(key=[7, 0], counter=[0, 0, 0, 2]))
         count = columns * (shown.shape[0] // 16)
         latents = rng.standard_normal([count, 8], dtype=np.float32)
@@ -190,7 +190,7 @@ def test_labels_are_used_and_accumulation_works(drawn_dir, run_script, tmp_path)
 
 def test_networks_of_ada_with_labels(drawn_dir, run_script, tmp_path):
     """From `--config=auto` to pictures of a class, by the snapshot that others read."""
-    from training import snapshots
+    from training.snapshots import pickles
 
     args = (f"--data-dir={drawn_dir}", "--dataset=drawn", "--config=auto", "--total-kimg=0.04")
     _, run_dir = train(run_script, tmp_path / "results", *args)
@@ -200,7 +200,7 @@ def test_networks_of_ada_with_labels(drawn_dir, run_script, tmp_path):
     assert any("Loss/pl_lengths" in row for row in rows)
     assert rows[-1]["TrainG/skipped_steps"] == rows[-1]["TrainD/skipped_steps"] == 0
     network = run_dir / "network-final.pkl"
-    for net in snapshots.load(str(network)):
+    for net in pickles.load(str(network)):
         assert (net.build_module, net.origin.version) == ("training.networks", 5)
         assert net.static_kwargs["label_size"] == 6
         assert net.static_kwargs["conv_clamp"] == 256

@@ -10,32 +10,32 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from dnnlib import UserError, tflib
-from training import training_state
-from training.divergence import Diverged
-from training.resume import find_states, newest_state, read_counters, read_meta, state_path
+from training.run import state
+from training.run.divergence import Diverged
+from training.run.resume import find_states, newest_state, read_counters, read_meta, state_path
 
 
 def test_states_are_whole_and_strict(tmp_path, session):
     a = tf.get_variable("a", initializer=np.float32([1, 2]))
     tflib.init_uninitialized_vars()
     path = state_path(str(tmp_path), 3_200)
-    training_state.save_state(path, {"n": 5}, keep=2)
+    state.save_state(path, {"n": 5}, keep=2)
     tflib.set_vars({a: np.float32([7, 8])})
-    assert training_state.load_state(path) == {"n": 5}
+    assert state.load_state(path) == {"n": 5}
     np.testing.assert_array_equal(tflib.run(a), [1, 2])
     b = tf.get_variable("b", initializer=np.float32(0))
     tflib.init_uninitialized_vars([b])
     with pytest.raises(UserError, match=r"does not fit this run: b:0 is missing"):
-        training_state.load_state(path)
+        state.load_state(path)
     with pytest.raises(UserError, match="cannot write state"):
-        training_state.save_state(str(tmp_path / "no/x.npz"), {}, 2)
+        state.save_state(str(tmp_path / "no/x.npz"), {}, 2)
 
 
 def test_a_broken_state_is_noticed(tmp_path, session):
     tf.get_variable("a", initializer=np.float32(np.arange(30)))
     tflib.init_uninitialized_vars()
     path = state_path(str(tmp_path), 3_200)
-    training_state.save_state(path, {"n": 5}, keep=2)
+    state.save_state(path, {"n": 5}, keep=2)
     content = Path(path).read_bytes()
     rng = random.Random(0)
     broken = [content[:-30], b"", b"text", content[:100], content[:-1]]
@@ -52,7 +52,7 @@ def test_a_broken_state_is_noticed(tmp_path, session):
             noticed += 1
         else:  # What no program reads: times and the like.
             assert read_meta(path)["counters"] == {"n": 5}
-            training_state.load_state(path)
+            state.load_state(path)
     assert noticed > 150
     Path(path).unlink()
     with pytest.raises(UserError, match="has no state any more"):
@@ -65,20 +65,20 @@ def test_a_state_that_is_not_finite_is_passed_over(tmp_path, session, capsys, mo
     statistic = tf.get_variable("Autosummary/x", initializer=np.float32(np.nan))
     tflib.init_uninitialized_vars()
     first, second = (state_path(str(tmp_path), n) for n in (3_200, 6_400))
-    training_state.save_state(first, {"n": 5}, keep=2)
+    state.save_state(first, {"n": 5}, keep=2)
     tflib.set_vars({a: np.float32([1, np.inf])})
     with pytest.raises(Diverged, match="no state is saved: a:0 not finite"):
-        training_state.save_state(second, {"n": 5}, keep=1)
+        state.save_state(second, {"n": 5}, keep=1)
     assert find_states(str(tmp_path)) == [first]
     with monkeypatch.context() as older:
-        older.setattr(training_state, "non_finite", lambda _: [])
-        training_state.save_state(second, {"n": 5}, keep=2)
+        older.setattr(state, "non_finite", lambda _: [])
+        state.save_state(second, {"n": 5}, keep=2)
     assert newest_state(str(tmp_path)) == first
     assert "a:0 has values that are not finite" in capsys.readouterr().out
     with pytest.raises(UserError, match="not finite"):
-        training_state.load_state(second)
+        state.load_state(second)
     tflib.set_vars({statistic: 0.0})
-    training_state.load_state(first)
+    state.load_state(first)
     assert np.isnan(tflib.run(statistic))
 
 
@@ -143,7 +143,7 @@ def test_only_the_newest_states_stay(tmp_path, session):
     tflib.init_uninitialized_vars()
 
     def states_after(kimg, keep):
-        training_state.save_state(state_path(str(tmp_path), kimg * 1000), {}, keep)
+        state.save_state(state_path(str(tmp_path), kimg * 1000), {}, keep)
         return [int(os.path.basename(p)[15:21]) for p in find_states(str(tmp_path))]
 
     assert [states_after(kimg, 2) for kimg in (4, 5, 6)] == [[4], [4, 5], [5, 6]]
@@ -164,7 +164,7 @@ def test_another_graph_is_named(tmp_path):
                 tf.get_variable(name, initializer=np.zeros(shape, np.float32))
             tflib.init_uninitialized_vars()
             if reason is None:
-                training_state.save_state(path, {}, 2)
+                state.save_state(path, {}, 2)
                 continue
             with pytest.raises(UserError, match=reason):
-                training_state.load_state(path)
+                state.load_state(path)

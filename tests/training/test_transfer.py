@@ -7,11 +7,11 @@ import pytest
 
 from dnnlib import UserError, tflib
 from dnnlib.tflib import Network
-from training import snapshots
-from training.adapt_weights import Weights
-from training.datasets.build import Output
-from training.datasets.demo_dataset import create_demo
-from training.transfer import match, read_weights, transfer
+from training.datasets.building.build import Output
+from training.datasets.sources.demo_dataset import create_demo
+from training.snapshots import pickles
+from training.snapshots.adapt import Weights
+from training.snapshots.transfer import match, read_weights, transfer
 
 SIZE = {"fmap_base": 64, "fmap_max": 8}
 STYLE = {"latent_size": 8, "dlatent_size": 8, "mapping_fmaps": 8, "mapping_layers": 2}
@@ -34,7 +34,7 @@ def snapshot(tmp_path_factory):
     with tflib.graph_session(seed=5):
         nets = networks()
         tflib.set_vars({v: tflib.run(v) + 0.5 for v in nets["Gs"].vars.values()})
-        snapshots.save(tuple(nets.values()), path)
+        pickles.save(tuple(nets.values()), path)
         values = {name: tflib.run(net.vars) for name, net in nets.items()}
     return path, values
 
@@ -308,7 +308,7 @@ def test_as_much_as_fits_on_request(snapshot, session):
 def test_a_single_generator_is_enough(snapshot, session, tmp_path):
     path = str(tmp_path / "Gs.pkl")
     nets = networks()
-    snapshots.save(nets["Gs"], path)
+    pickles.save(nets["Gs"], path)
     weights = read_weights(path)
     assert list(weights) == ["Gs"]
     tflib.set_vars({v: tflib.run(v) + 1 for v in nets["G"].vars.values()})

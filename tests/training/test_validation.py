@@ -15,18 +15,18 @@ import tensorflow.compat.v1 as tf
 from dnnlib import UserError, tflib
 from dnnlib.tflib import Network, autosummary
 from metrics.evaluation import Evaluation, MetricOptions, other_dataset_args
-from training import snapshots
-from training.augment_presets import AugmentOptions
+from training.augmentation.presets import AugmentOptions
+from training.config.options import preset, set_network_size
+from training.config.schedule import training_schedule
 from training.dataset import TFRecordDataset
-from training.datasets import records
-from training.datasets.build import Output
-from training.datasets.content import content_hash
-from training.datasets.demo_dataset import create_demo
-from training.image_grid import setup_snapshot_image_grid
-from training.options import preset, set_network_size
-from training.resume import find_states
-from training.schedule import training_schedule
-from training.train_graph import TrainGraph
+from training.datasets.building.build import Output
+from training.datasets.format import records
+from training.datasets.format.content import content_hash
+from training.datasets.sources.demo_dataset import create_demo
+from training.pictures.grids import setup_snapshot_image_grid
+from training.run.resume import find_states
+from training.run.train_graph import TrainGraph
+from training.snapshots import pickles
 from training.training_loop import complete_options
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -263,7 +263,7 @@ def test_metrics_leave_out_what_was_held_out(whole_run):
     dataset = TFRecordDataset(**{**options["dataset_args"], "seed": options["seed"]})
     network = SimpleNamespace(name="none", sha256="0", key="none")
     with tflib.graph_session(seed=1):
-        Gs = snapshots.load_generator(str(whole_run / "network-final.pkl"))
+        Gs = pickles.load_generator(str(whole_run / "network-final.pkl"))
         with Evaluation(Gs, "x", MetricOptions(options["dataset_args"], seed=1)) as evaluation:
             reals = evaluation.reals(network, None, mirror=False)
             images = np.concatenate(list(reals.images()))

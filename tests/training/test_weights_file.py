@@ -10,17 +10,17 @@ import pytest
 import snapshot_writers as others
 
 from dnnlib import UserError
-from training import snapshots, weights_file
+from training.snapshots import pickles, weights_file
 
 
 def test_one_network_as_weights(session, tmp_path):
-    weights_file.save(snapshots.load(others.one(tmp_path / "D.pkl")), str(tmp_path / "D.npz"))
-    assert snapshots.load(str(tmp_path / "D.npz")).build_func_name == "D_stylegan2"
+    weights_file.save(pickles.load(others.one(tmp_path / "D.pkl")), str(tmp_path / "D.npz"))
+    assert pickles.load(str(tmp_path / "D.npz")).build_func_name == "D_stylegan2"
 
 
 def test_weights_files_that_do_not_fit(session, tmp_path):
     good = tmp_path / "D.npz"
-    weights_file.save(snapshots.load(others.one(tmp_path / "D.pkl")), str(good))
+    weights_file.save(pickles.load(others.one(tmp_path / "D.pkl")), str(good))
     with np.load(good) as file:
         arrays = dict(file)
     bad = tmp_path / "bad.npz"
@@ -28,7 +28,7 @@ def test_weights_files_that_do_not_fit(session, tmp_path):
     def refused(message, **changes):
         np.savez(bad, **{k: v for k, v in {**arrays, **changes}.items() if v is not None})
         with pytest.raises(UserError, match=message):
-            snapshots.load(str(bad))
+            pickles.load(str(bad))
 
     refused("lacks network/Output/bias", **{"network/Output/bias": None})
     refused("description lacks network/extra", **{"network/extra": np.zeros(2)})
@@ -36,14 +36,14 @@ def test_weights_files_that_do_not_fit(session, tmp_path):
     refused("array network/Output/bias", **{"network/Output/bias": np.array(["a"], "S")})
     np.savez_compressed(bad, **arrays)
     with pytest.raises(UserError, match="compressed"):
-        snapshots.load(str(bad))
+        pickles.load(str(bad))
     content = good.read_bytes()
     for length in range(100, len(content) - 1, 311):
         bad.write_bytes(content[:length])
         with pytest.raises(UserError, match=r"bad\.npz"):
-            snapshots.load(str(bad))
+            pickles.load(str(bad))
     header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000000,), }          \n"
     with zipfile.ZipFile(bad, "w") as archive:
         archive.writestr("a.npy", b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header)
     with pytest.raises(UserError, match="has 0 bytes of data"):
-        snapshots.load(str(bad))
+        pickles.load(str(bad))

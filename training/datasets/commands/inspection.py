@@ -24,7 +24,7 @@ def add_commands(command: Callable) -> None:
 
 
 def pack(args: argparse.Namespace) -> None:
-    from training.datasets import pack
+    from training.datasets.building import pack
 
     if args.runner != "local":
         raise UserError(f"--runner={args.runner}: pack works only on this machine, with local")
@@ -37,25 +37,25 @@ def unpack(args: argparse.Namespace) -> None:
 
 
 def merge(args: argparse.Namespace) -> None:
-    from training.datasets import merge
+    from training.datasets.building import merge
 
     merge.merge(args.tfrecord_dir, args.parts)
 
 
 def display(args: argparse.Namespace) -> None:
-    from training.datasets import inspect
+    from training.datasets.building import inspect
 
     inspect.display(args.tfrecord_dir, args.output)
 
 
 def extract(args: argparse.Namespace) -> None:
-    from training.datasets import inspect
+    from training.datasets.building import inspect
 
     inspect.extract(args.tfrecord_dir, args.output_dir)
 
 
 def compare(args: argparse.Namespace) -> None:
-    from training.datasets import inspect
+    from training.datasets.building import inspect
 
     output.printing_is_the_work()
     if not inspect.compare(args.tfrecord_dir_a, args.tfrecord_dir_b, args.ignore_labels):
@@ -63,7 +63,7 @@ def compare(args: argparse.Namespace) -> None:
 
 
 def info(args: argparse.Namespace) -> None:
-    from training.datasets import inspect
+    from training.datasets.building import inspect
 
     output.printing_is_the_work()
     inspect.info(args.tfrecord_dir)

@@ -28,64 +28,64 @@ def add_commands(command: Callable) -> None:
 
 
 def create_mnist(args: argparse.Namespace) -> None:
-    from training.datasets import mnist
+    from training.datasets.sources import mnist
 
     create(args, mnist.create_mnist, mnist_dir=args.mnist_dir)
 
 
 def create_mnistrgb(args: argparse.Namespace) -> None:
-    from training.datasets import mnist
+    from training.datasets.sources import mnist
 
     choice = {"num_images": args.num_images, "random_seed": args.random_seed}
     create(args, mnist.create_mnistrgb, mnist_dir=args.mnist_dir, **choice)
 
 
 def create_cifar10(args: argparse.Namespace) -> None:
-    from training.datasets import cifar
+    from training.datasets.sources import cifar
 
     folder, ignore_labels = args.cifar10_dir, args.ignore_labels
     create(args, cifar.create_cifar10, cifar10_dir=folder, ignore_labels=ignore_labels)
 
 
 def create_cifar100(args: argparse.Namespace) -> None:
-    from training.datasets import cifar
+    from training.datasets.sources import cifar
 
     create(args, cifar.create_cifar100, cifar100_dir=args.cifar100_dir)
 
 
 def create_svhn(args: argparse.Namespace) -> None:
-    from training.datasets import svhn
+    from training.datasets.sources import svhn
 
     create(args, svhn.create_svhn, svhn_dir=args.svhn_dir)
 
 
 def create_lsun(args: argparse.Namespace) -> None:
-    from training.datasets import lsun
+    from training.datasets.sources import lsun
 
     create(args, lsun.create_lsun, lmdb_dir=args.lmdb_dir)
 
 
 def create_lsun_wide(args: argparse.Namespace) -> None:
-    from training.datasets import lsun
+    from training.datasets.sources import lsun
 
     size = {"width": args.picture_width, "height": args.picture_height}
     create(args, lsun.create_lsun_wide, lmdb_dir=args.lmdb_dir, **size)
 
 
 def create_celeba(args: argparse.Namespace) -> None:
-    from training.datasets import celeba
+    from training.datasets.sources import celeba
 
     create(args, celeba.create_celeba, celeba_dir=args.celeba_dir, cx=args.cx, cy=args.cy)
 
 
 def create_from_hdf5(args: argparse.Namespace) -> None:
-    from training.datasets import hdf5
+    from training.datasets.sources import hdf5
 
     create(args, hdf5.create_from_hdf5, hdf5_filename=args.hdf5_filename)
 
 
 def convert_to_hdf5(args: argparse.Namespace) -> None:
-    from training.datasets import hdf5
+    from training.datasets.sources import hdf5
 
     hdf5.convert_to_hdf5(args.hdf5_filename, args.tfrecord_dir)
 

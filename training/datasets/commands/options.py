@@ -16,14 +16,14 @@ def create(args: argparse.Namespace, importer: Callable, **kwargs) -> None:
     if args.runner == "local":
         importer(output, **kwargs)
         return
-    from training.datasets import beam
+    from training.datasets.building import beam
 
     beam.run(functools.partial(importer, **kwargs), output, args.runner, args.beam_option)
 
 
 def output_of(args: argparse.Namespace):
     """The `Output` that the options describe, with defaults where a command has no option."""
-    from training.datasets.build import Output
+    from training.datasets.building.build import Output
 
     names = {field.name for field in dataclasses.fields(Output)}
     return Output(**{name: value for name, value in vars(args).items() if name in names})

@@ -25,8 +25,8 @@ def add_commands(command: Callable) -> None:
 
 
 def create_from_images(args: argparse.Namespace) -> None:
-    from training.datasets import images
-    from training.datasets.labels import LabelOptions
+    from training.datasets.sources import images
+    from training.datasets.sources.labels import LabelOptions
 
     options = LabelOptions(
         args.file_column,
@@ -39,7 +39,7 @@ def create_from_images(args: argparse.Namespace) -> None:
 
 
 def create_demo(args: argparse.Namespace) -> None:
-    from training.datasets import demo_dataset
+    from training.datasets.sources import demo_dataset
 
     create(args, demo_dataset.create_demo, num_images=args.images, seed=args.seed)
 

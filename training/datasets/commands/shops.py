@@ -24,7 +24,7 @@ def add_commands(command: Callable) -> None:
 
 
 def create_from_deepfashion(args: argparse.Namespace) -> None:
-    from training.datasets.deepfashion import importer
+    from training.datasets.sources.deepfashion import importer
 
     create(
         args,
@@ -42,8 +42,8 @@ def create_from_deepfashion(args: argparse.Namespace) -> None:
 
 
 def create_from_ebay(args: argparse.Namespace) -> None:
-    from training.datasets import ebay
-    from training.datasets.ebay_listings import ListingOptions
+    from training.datasets.sources.ebay import importer
+    from training.datasets.sources.ebay.listings import ListingOptions
 
     listing = ListingOptions(
         args.image_column,
@@ -55,7 +55,7 @@ def create_from_ebay(args: argparse.Namespace) -> None:
     )
     create(
         args,
-        ebay.create_from_ebay,
+        importer.create_from_ebay,
         root=args.root,
         labels=args.labels,
         partition=args.partition,
@@ -65,9 +65,9 @@ def create_from_ebay(args: argparse.Namespace) -> None:
 
 
 def fetch_ebay(args: argparse.Namespace) -> None:
-    from training.datasets import ebay_api, ebay_browse
+    from training.datasets.sources.ebay import api, browse
 
-    search = ebay_api.Search(
+    search = api.Search(
         query=args.query,
         category=args.category,
         marketplace=args.marketplace,
@@ -76,7 +76,7 @@ def fetch_ebay(args: argparse.Namespace) -> None:
         additional_images=args.additional_images,
         sandbox=args.sandbox,
     )
-    ebay_browse.fetch_ebay(args.output_dir, search, args.limit, _download_options(args))
+    browse.fetch_ebay(args.output_dir, search, args.limit, _download_options(args))
 
 
 def _add_deepfashion(command: Callable) -> None:

@@ -1,0 +1,1 @@
+"""The networks: layers, and the generators and discriminators made of them."""

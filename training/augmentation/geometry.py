@@ -1,0 +1,196 @@
+"""Pixel blitting and general geometric transformations of augmentation (ADA, appendix B).
+
+All of them together are one affine transform for each sample, done by a single resampling between
+two filters. A matrix here takes a position in the result to the position in the image it is taken
+from, in pixels from the centre; so an image that is to be magnified by s is sampled under 1/s.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from tf_ops.resample_2d import resample_2d, weighted_gather
+from tf_ops.upfirdn_2d import upfirdn_2d
+from training.augmentation.draws import Draws
+from training.augmentation.wavelets import SYM6, reflecting_filter
+
+# Pixels of the image upsampled by 2 that the low-pass filter needs beyond each border.
+_BORDER = len(SYM6) // 2
+
+
+def blit_transforms(
+    draws: Draws, size: tuple[int, int], xflip: float, rotate90: float, xint: float, xint_max: float
+) -> list[tf.Tensor]:
+    """Mirroring, quarter turns and shifts by whole pixels, in this order.
+
+    Args:
+        draws: random numbers.
+        size: height and width of the images.
+        xflip, rotate90, xint: probability multipliers.
+        xint_max: largest shift, as a part of the image's size.
+
+    Returns:
+        Matrices [N, 3, 3] float64; none for a multiplier of 0.
+    """
+    height, width = size
+    transforms = []
+    if xflip > 0:
+        flip = draws.gate("xflip", draws.strength * xflip, draws.choice("xflip", 2), 0)
+        transforms.append(_scaling(1 - 2 * flip, tf.ones_like(flip)))
+    if rotate90 > 0:
+        turns = draws.gate("rotate90", draws.strength * rotate90, draws.choice("rotate90", 4), 0)
+        transforms.append(_rotation(tf.cast(turns, tf.float64) * (np.pi / 2)))
+    if xint > 0:
+        shift = [draws.uniform("xint", -xint_max, xint_max, use) for use in (0, 1)]
+        # In float32, which decides where a percentile is halfway between two pixels.
+        shift = tf.round(tf.cast(tf.stack(shift, axis=1), tf.float32) * [width, height])
+        shift = draws.gate("xint", draws.strength * xint, shift, 0)
+        transforms.append(_translation(-shift[:, 0], -shift[:, 1]))
+    return transforms
+
+
+def geometric_transforms(
+    draws: Draws,
+    size: tuple[int, int],
+    scale: float,
+    rotate: float,
+    aniso: float,
+    xfrac: float,
+    scale_std: float,
+    rotate_max: float,
+    aniso_std: float,
+    aniso_rotate_prob: float,
+    xfrac_std: float,
+) -> list[tf.Tensor]:
+    """Scaling, rotation, anisotropic scaling, rotation again, shift by parts of pixels.
+
+    One rotation comes with probability 1 - (1 - p)^a, the other with 1 - (1 - p)^(1 - a), so that
+    at least one of them comes with probability p. ADA, appendix B, has a = 1/2.
+
+    Args:
+        draws: random numbers.
+        size: height and width of the images.
+        scale, rotate, aniso, xfrac: probability multipliers.
+        scale_std, aniso_std: standard deviations of log2 of the factors.
+        rotate_max: largest angle, 1 for half a turn.
+        aniso_rotate_prob: a above. With 1, all rotations come before the anisotropic scaling, so
+            that its axes lie anywhere in the picture; with 0, all come after it.
+        xfrac_std: standard deviation of the shift, as a part of the image's size.
+
+    Returns:
+        Matrices [N, 3, 3] float64; none for a multiplier of 0.
+    """
+    transforms = []
+    if scale > 0:
+        factor = draws.lognormal("scale", scale_std)
+        factor = draws.gate("scale", draws.strength * scale, factor, 1)
+        transforms.append(_scaling(1 / factor, 1 / factor))
+    if rotate > 0:
+        transforms.append(_random_rotation(draws, "rotate", rotate, aniso_rotate_prob, rotate_max))
+    if aniso > 0:
+        factor = draws.lognormal("aniso", aniso_std)
+        factor = draws.gate("aniso", draws.strength * aniso, factor, 1)
+        transforms.append(_scaling(1 / factor, factor))
+    if rotate > 0 and not draws.is_debug:  # Percentiles of both would be hard to tell apart.
+        share = 1 - aniso_rotate_prob
+        transforms.append(_random_rotation(draws, "post_rotate", rotate, share, rotate_max))
+    if xfrac > 0:
+        shift = [draws.normal("xfrac", xfrac_std, use) for use in (0, 1)]
+        shift = draws.gate("xfrac", draws.strength * xfrac, tf.stack(shift, axis=1), 0)
+        transforms.append(_translation(-shift[:, 0] * size[1], -shift[:, 1] * size[0]))
+    return transforms
+
+
+def transform_images(images: tf.Tensor, transforms: list[tf.Tensor]) -> tf.Tensor:
+    """Resamples images without aliasing: extended by reflection, at twice the resolution.
+
+    Upsampling with the wavelet's low-pass filter and downsampling with the same one in reverse
+    give back the image where nothing is to be transformed, since the wavelet is orthonormal. What
+    lies beyond a whole reflection of the image is zero.
+
+    # Deviation: the official code extends all images of a minibatch by one margin. Here each is
+    # extended as far as it is read, so that what it becomes does not depend on the others.
+
+    Args:
+        images: [N, C, H, W].
+        transforms: matrices [N, 3, 3], the first of them is the last to be applied to a position.
+
+    Returns:
+        [N, C, H, W]
+    """
+    height, width = images.shape.as_list()[2:]
+    to_centre = np.array([[1, 0, (width - 1) / 2], [0, 1, (height - 1) / 2], [0, 0, 1]])
+    # Pixel (i, j) lies at (2i, 2j) when upsampled; the result begins a border further left.
+    to_pixels = np.array([[0.5, 0, -_BORDER / 2], [0, 0.5, -_BORDER / 2], [0, 0, 1]])
+    to_samples = np.diag([2.0, 2.0, 1.0])
+    transform = tf.constant(to_samples @ to_centre)
+    for step in [*transforms, tf.constant(np.linalg.inv(to_centre) @ to_pixels)]:
+        transform = tf.matmul(transform, step)
+    out_size = (2 * (height + _BORDER), 2 * (width + _BORDER))
+    corners = np.array([[u, v, 1.0] for u in (0, out_size[1] - 1) for v in (0, out_size[0] - 1)])
+    positions = tf.matmul(transform[:, :2], corners.T)
+    along_x, first_column = _upsampling(positions[:, 0], width)
+    along_y, first_row = _upsampling(positions[:, 1], height)
+    x = tf.transpose(images, [0, 2, 3, 1])
+    x = weighted_gather(weighted_gather(x, *along_x, axis=2), *along_y, axis=1)
+    start = tf.cast(tf.stack([first_column, first_row], axis=1), tf.float64)
+    transform = tf.concat(
+        [transform[:, :2, :2], transform[:, :2, 2:] - start[..., tf.newaxis]], axis=2
+    )
+    x = resample_2d(x, transform, out_size)
+    return tf.transpose(_downsample(x), [0, 3, 1, 2])
+
+
+def _upsampling(positions: tf.Tensor, size: int) -> tuple[tuple[tf.Tensor, tf.Tensor], tf.Tensor]:
+    """Matrices that upsample along an axis, and where their rows begin, [N] int32.
+
+    The rows are those that a sample reads, between the least and the largest of its `positions`
+    [N, 4], and as many for each. All rows would make 36 pixels of each one, mostly for nothing.
+    """
+    first, end = -2 * (size - 1), 2 * (2 * size - 1)
+    low = tf.clip_by_value(tf.floor(tf.reduce_min(positions, axis=1)), first, end - 1)
+    high = tf.clip_by_value(tf.floor(tf.reduce_max(positions, axis=1)) + 2, low + 1, end)
+    low, high = tf.cast(low, tf.int32), tf.cast(high, tf.int32)
+    count = tf.reduce_max(high - low)
+    start = tf.minimum(low, end - count)
+    taps = tf.constant(np.sqrt(2) * np.array(SYM6), tf.float32)
+    rows = start[:, tf.newaxis] + tf.range(count)
+    return reflecting_filter(taps, rows, size, size - 1, factor=2), start
+
+
+def _downsample(x: tf.Tensor) -> tf.Tensor:
+    """[N, 2·(H + border), 2·(W + border), C] -> [N, H, W, C]: the adjoint of upsampling, halved."""
+    taps = np.array(SYM6[::-1])
+    k = np.outer(taps, taps) / 2
+    # Along either axis, pixel p is √½ times the sum over k of SYM6[k]·x[2p + crop + k].
+    crop = _BORDER - (len(taps) - 1) // 2
+    return upfirdn_2d(x, k, downx=2, downy=2, padx0=-crop, padx1=-crop, pady0=-crop, pady1=-crop)
+
+
+def _random_rotation(draws, name, rotate, share, rotate_max) -> tf.Tensor:
+    probability = 1 - (1 - tf.clip_by_value(draws.strength * rotate, 0.0, 1.0)) ** share
+    angle = draws.gate(name, probability, draws.uniform(name, -rotate_max, rotate_max), 0)
+    return _rotation(tf.cast(angle, tf.float64) * np.pi)
+
+
+def _scaling(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+    zero = tf.zeros_like(x)
+    return _matrix([[x, zero, zero], [zero, y, zero]])
+
+
+def _rotation(angle: tf.Tensor) -> tf.Tensor:
+    c, s, zero = tf.cos(angle), tf.sin(angle), tf.zeros_like(angle)
+    return _matrix([[c, -s, zero], [s, c, zero]])
+
+
+def _translation(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+    zero, one = tf.zeros_like(x), tf.ones_like(x)
+    return _matrix([[one, zero, x], [zero, one, y]])
+
+
+def _matrix(rows: list[list[tf.Tensor]]) -> tf.Tensor:
+    """[N, 3, 3] float64 of two rows of [N]; the third is (0, 0, 1)."""
+    zero = tf.zeros_like(rows[0][0])
+    elements = [*rows[0], *rows[1], zero, zero, zero + 1]
+    return tf.reshape(tf.cast(tf.stack(elements, axis=1), tf.float64), [-1, 3, 3])

@@ -1,0 +1,1 @@
+"""From the items of a source to a dataset, and what is done with datasets."""

@@ -1,0 +1,1 @@
+"""The TFRecord format of datasets."""

@@ -1,0 +1,1 @@
+"""Decoding photos: colors, orientation, limits, resizing."""

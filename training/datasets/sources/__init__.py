@@ -1,0 +1,1 @@
+"""Importers: one source of pictures and labels a file."""

@@ -1,0 +1,1 @@
+"""eBay: Stanford Online Products, tables of listings, the Browse API."""

@@ -1,0 +1,172 @@
+"""HDF5 files of the progressive growing of GANs (`create_from_hdf5`, `convert_to_hdf5`).
+
+A dataset is one file, and a second one where there are labels:
+
+    NAME.h5          data4x4, data8x8, ...: uint8 [images, channels, height, width], one a level
+    NAME-labels.npy  [images, label_size]
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+import numpy as np
+
+from dnnlib import UserError
+from dnnlib.files import atomic_write, check_free
+from dnnlib.output import tqdm
+from dnnlib.util import one_line
+from training.datasets.building.build import Output, build
+from training.datasets.building.inspect import read_images
+from training.datasets.building.items import Item, Source
+from training.datasets.format.levels import image_levels
+from training.datasets.format.matrices import map_matrix
+from training.datasets.format.records import LevelReader, find_dataset, read_labels
+from training.datasets.photos.decode import Unreadable
+
+CHUNK_BYTES = 1 << 17  # of images that are stored and read together
+
+
+def create_from_hdf5(output: Output, hdf5_filename: str) -> None:
+    """Makes a dataset of the finest level of an HDF5 file, and of the labels beside it.
+
+    Args:
+        output: what to make.
+        hdf5_filename: the file.
+
+    Raises:
+        UserError: the file is missing, damaged or has no such data, the labels do not fit, the
+            package h5py is missing, or the dataset cannot be written.
+    """
+    output.check()
+    with closing(_open(hdf5_filename)) as file:
+        build(hdf5(file, hdf5_filename), output)
+
+
+def convert_to_hdf5(hdf5_filename: str, tfrecord_dir: str) -> None:
+    """Writes a dataset with all levels and its labels to a new HDF5 file.
+
+    Raises:
+        UserError: no dataset, or it is damaged, or the files exist or cannot be written, or the
+            package h5py is missing.
+    """
+    h5py = _h5py()
+    dataset = find_dataset(tfrecord_dir)
+    with closing(LevelReader(dataset.levels[dataset.finest])) as reader:
+        count = len(reader)
+    labels = read_labels(dataset, count=count)
+    labels_path = _labels_path(hdf5_filename)
+    for path in (hdf5_filename, labels_path):
+        check_free(path)
+    try:
+        with atomic_write(hdf5_filename, "w+b") as target:
+            with h5py.File(target, "w") as file:
+                images = tqdm(read_images(dataset), total=count, unit="img", disable=None)
+                _write_levels(file, images, count)
+            if labels is not None:
+                with atomic_write(labels_path) as labels_file:
+                    np.save(labels_file, labels)
+    except OSError as error:
+        reason = error.strerror or one_line(error)
+        raise UserError(f"cannot write {os.path.abspath(hdf5_filename)}: {reason}") from error
+    print(f"{hdf5_filename}: {count} images{'' if labels is None else f', labels: {labels_path}'}")
+
+
+def hdf5(file: Any, path: str) -> Source:
+    """The source of `create_from_hdf5`; `file` is an open `h5py.File`."""
+    data = _finest_level(file, path)
+    count, channels = data.shape[:2]
+    labels = _labels(_labels_path(path), count)
+
+    def items() -> Iterator[Item]:
+        for index in range(count):
+            row = None if labels is None else tuple(labels[index].astype(np.float32).tolist())
+            yield Item(f"{data.name}/{index}", row)
+
+    def read(item: Item) -> np.ndarray:
+        try:
+            return data[int(item.name.rpartition("/")[2])]
+        except (OSError, RuntimeError) as error:
+            raise Unreadable(f"the HDF5 file is damaged: {one_line(error)}") from error
+
+    return Source(items(), read, {"source": os.path.abspath(path)}, channels=channels)
+
+
+def _h5py() -> Any:
+    try:
+        import h5py
+    except ImportError as error:
+        raise UserError("for HDF5 files a package is needed: pip install h5py") from error
+    return h5py
+
+
+def _open(path: str) -> Any:
+    h5py = _h5py()
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode) or not h5py.is_hdf5(path):
+            raise UserError(f"{path} is not an HDF5 file")
+        return h5py.File(path, "r")
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else one_line(error)
+        raise UserError(f"cannot read HDF5 file {path}: {reason}") from error
+
+
+def _finest_level(file: Any, path: str) -> Any:
+    """The widest of the datasets `data…`, uint8 [images, channels, height, width]."""
+    try:
+        names = [name for name in file if name.startswith("data")]
+        arrays = [file[name] for name in names]
+    except (OSError, KeyError, RuntimeError) as error:
+        raise UserError(f"HDF5 file {path} is damaged: {one_line(error)}") from error
+    levels = [a for a in arrays if len(getattr(a, "shape", None) or ()) == 4]
+    if not levels:
+        raise UserError(
+            f"{path} has no images: expected data4x4, data8x8, … of uint8 [images, channels, "
+            "height, width]"
+        )
+    data = max(levels, key=lambda level: level.shape[3])
+    if data.dtype != np.uint8 or data.shape[1] not in (1, 3):
+        raise UserError(
+            f"{data.name} of {path} is {data.dtype} {list(data.shape)}, expected uint8 "
+            "[images, 1 or 3, height, width]"
+        )
+    return data
+
+
+def _labels_path(hdf5_filename: str) -> str:
+    return f"{os.path.splitext(hdf5_filename)[0]}-labels.npy"
+
+
+def _labels(path: str, count: int) -> np.ndarray | None:
+    """The rows of a label file, which stay on disk."""
+    if not os.path.lexists(path):
+        return None
+    labels = map_matrix(path)
+    if len(labels) != count or not labels.shape[1]:
+        raise UserError(
+            f"labels {path} do not fit: expected a matrix of numbers with {count} rows, one for "
+            "each image"
+        )
+    return labels
+
+
+def _write_levels(file: Any, images: Iterator[np.ndarray], count: int) -> None:
+    targets: list[Any] = []
+    for number, image in enumerate(images):
+        levels = image_levels(image)
+        for level in [] if targets else levels:
+            chunk = max(1, min(count, CHUNK_BYTES // level.size))
+            targets.append(
+                file.create_dataset(
+                    f"data{level.shape[2]}x{level.shape[1]}",
+                    (count, *level.shape),
+                    np.uint8,
+                    chunks=(chunk, *level.shape),
+                )
+            )
+        for target, level in zip(targets, levels, strict=True):
+            target[number] = level

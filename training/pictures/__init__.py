@@ -1,0 +1,1 @@
+"""Pictures from generators: grids, and what run_generator.py does."""

@@ -1,0 +1,240 @@
+"""Makes pictures with a generator: single images, style mixing, grids."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+
+from dnnlib import UserError, tflib
+from dnnlib.output import tqdm
+from dnnlib.run_dir import make_run_dir
+from dnnlib.tflib import Network
+from training.pictures.grids import create_image_grid, save_png
+from training.snapshots.class_names import count_classes, label_names
+
+_TO_UINT8 = {"func": tflib.convert_images_to_uint8}
+_MINIBATCH = 4
+
+
+def generate_images(
+    Gs: Network,
+    seeds: Sequence[int],
+    truncation_psi: float,
+    result_dir: str,
+    classes: Sequence[int] = (),
+) -> str:
+    """Writes `seedNNNN.png` for each seed into a new run directory, which is returned.
+
+    Latents, then noise inputs, come from RandomState(seed), as in the official code. Several
+    classes make `seedNNNN-CLASS-NAME.png` for each seed and class.
+
+    Args:
+        Gs: a generator.
+        seeds: 0 to 2^32 - 1.
+        truncation_psi: see `G_main`.
+        result_dir: root of the run directories.
+        classes: of a conditional network; without any, one is chosen by the seed.
+
+    Raises:
+        UserError: a seed or class that does not fit.
+    """
+    # Deviation: the official code leaves the label empty, which is no class that it was trained on.
+    pairs = [(seed, c) for seed in seeds for c in classes or [seed % max(count_classes(Gs), 1)]]
+    labels = class_labels(Gs, [c for _, c in pairs])
+    for seed in seeds:
+        _random_state(seed)
+    out_dir = make_run_dir(result_dir, "generate-images")
+    noise_vars = [v for n, v in Gs.components.synthesis.vars.items() if n.startswith("noise")]
+    done = 0
+    try:
+        for seed, number in tqdm(pairs, desc="Generating", unit="image", disable=None):
+            rnd = _random_state(seed)
+            z = rnd.randn(1, *Gs.input_shape[1:])
+            shapes = [tflib.shape_to_list(v.shape) for v in noise_vars]
+            tflib.set_vars({v: rnd.randn(*s) for v, s in zip(noise_vars, shapes, strict=True)})
+            images = Gs.run(
+                z,
+                labels[done : done + 1],
+                truncation_psi=truncation_psi,
+                randomize_noise=False,
+                output_transform=_TO_UINT8,
+            )
+            suffix = f"-{_file_name(Gs, number)}" if len(classes) > 1 else ""
+            save_png(to_pil(images[0]), os.path.join(out_dir, f"seed{seed:04d}{suffix}.png"))
+            done += 1
+    except KeyboardInterrupt:
+        _say_what_there_is(done, len(pairs), out_dir)
+        raise
+    return out_dir
+
+
+def style_mixing_example(
+    Gs: Network,
+    row_seeds: Sequence[int],
+    col_seeds: Sequence[int],
+    truncation_psi: float,
+    col_styles: Sequence[int] | None,
+    result_dir: str,
+    classes: Sequence[int] = (),
+) -> str:
+    """Writes `ROW-COL.png` and `grid.png` into a new run directory, which is returned.
+
+    Each is the row's image with some styles of the column's.
+
+    Args:
+        Gs: a generator.
+        row_seeds, col_seeds: of the images that are mixed.
+        truncation_psi: see `G_main`.
+        col_styles: layers that take the column's style; None for the first seven.
+        result_dir: root of the run directories.
+        classes: of a conditional network, given to the seeds in turn, those of the rows first;
+            without any, one is chosen by the seed.
+
+    Raises:
+        UserError: a layer, seed or class that does not exist.
+    """
+    num_layers = Gs.components.synthesis.input_shape[1]
+    if col_styles is None:
+        col_styles = range(min(7, num_layers))
+    outside = [s for s in col_styles if not 0 <= s < num_layers]
+    if outside:
+        raise UserError(f"--col-styles: layer {outside[0]}, the network has 0 to {num_layers - 1}")
+    seeds = list(dict.fromkeys([*row_seeds, *col_seeds]))
+    z = np.concatenate([_random_state(s).randn(1, *Gs.input_shape[1:]) for s in seeds])
+    labels = class_labels(Gs, classes_of_seeds(Gs, seeds, classes))
+    out_dir = make_run_dir(result_dir, "style-mixing-example")
+    w = Gs.components.mapping.run(z, labels)
+    w_avg = Gs.get_var("dlatent_avg")
+    w = dict(zip(seeds, w_avg + (w - w_avg) * truncation_psi, strict=True))
+
+    pairs = [(r, c) for r in row_seeds for c in col_seeds]
+    mixed = []
+    for row, col in pairs:
+        styles = w[row].copy()
+        styles[list(col_styles)] = w[col][list(col_styles)]
+        mixed.append(styles)
+    all_w = np.stack([*(w[s] for s in seeds), *mixed])
+    names = [*((s, s) for s in seeds), *pairs]
+    images: list[np.ndarray] = []
+    try:
+        with tqdm(total=len(names), desc="Generating", unit="image", disable=None) as progress:
+            for begin in range(0, len(names), _MINIBATCH):
+                made = Gs.components.synthesis.run(
+                    all_w[begin : begin + _MINIBATCH],
+                    randomize_noise=False,
+                    output_transform=_TO_UINT8,
+                )
+                for image in made:
+                    row, col = names[len(images)]
+                    save_png(to_pil(image), os.path.join(out_dir, f"{row}-{col}.png"))
+                    images.append(image)
+                progress.update(len(made))
+    except KeyboardInterrupt:
+        _say_what_there_is(len(images), len(names), out_dir)
+        raise
+    picture = dict(zip(names, images, strict=True))
+    blank = np.full_like(images[0], 255)
+    cells = [blank, *(picture[c, c] for c in col_seeds)]
+    for row in row_seeds:
+        cells += [picture[row, row], *(picture[row, c] for c in col_seeds)]
+    grid = create_image_grid(np.stack(cells), (len(col_seeds) + 1, len(row_seeds) + 1))
+    save_png(to_pil(grid), os.path.join(out_dir, "grid.png"))
+    return out_dir
+
+
+def generate_grid(
+    Gs: Network,
+    grid_size: tuple[int, int],
+    seeds: Sequence[int],
+    truncation_psi: float,
+    out: str,
+    classes: Sequence[int] = (),
+) -> list[int]:
+    """Writes one PNG of many images; for a conditional network each row is one class, in turn.
+
+    Args:
+        Gs: a generator.
+        grid_size: (columns, rows).
+        seeds: one an image; if there are fewer, further ones count on from the last.
+        truncation_psi: see `G_main`.
+        out: path of the PNG.
+        classes: those of the rows, in turn; without any, all.
+
+    Returns:
+        The class of each row; empty for a network without classes.
+
+    Raises:
+        UserError: a seed or class that does not exist, or the file cannot be written.
+    """
+    folder = os.path.dirname(os.path.abspath(out))
+    if not os.path.isdir(folder):  # Said before the pictures are made, not after.
+        raise UserError(f"cannot write {out}: there is no folder {folder}")
+    columns, rows = grid_size
+    count = columns * rows
+    seeds = list(seeds)[:count]
+    seeds += range(seeds[-1] + 1, seeds[-1] + 1 + count - len(seeds))
+    z = np.concatenate([_random_state(s).randn(1, *Gs.input_shape[1:]) for s in seeds])
+    every = list(classes) or list(range(count_classes(Gs))) or [0]
+    row_classes = [every[row % len(every)] for row in range(rows)]
+    images = Gs.run(
+        z,
+        class_labels(Gs, [c for c in row_classes for _ in range(columns)]),
+        truncation_psi=truncation_psi,
+        randomize_noise=False,
+        output_transform=_TO_UINT8,
+        minibatch_size=_MINIBATCH,
+        print_progress=True,
+    )
+    save_png(to_pil(create_image_grid(images, grid_size)), out)
+    return row_classes if count_classes(Gs) else []
+
+
+def classes_of_seeds(Gs: Network, seeds: Sequence[int], classes: Sequence[int]) -> list[int]:
+    """The class of each seed: the given ones in turn, or the seed modulo their number."""
+    if classes:
+        return [classes[i % len(classes)] for i in range(len(seeds))]
+    return [seed % max(count_classes(Gs), 1) for seed in seeds]
+
+
+def class_labels(Gs: Network, classes: Sequence[int]) -> np.ndarray:
+    """One-hot labels float32 [N, label_size]; [N, 0] for a network without labels.
+
+    Raises:
+        UserError: a class that the network does not have.
+    """
+    size = count_classes(Gs)
+    if not size:
+        if any(classes):
+            raise UserError(f"class {max(classes)}: the network has no classes")
+        return np.zeros([len(classes), 0], np.float32)
+    for number in classes:
+        if not 0 <= number < size:
+            raise UserError(f"class {number}: the network has classes 0 to {size - 1}")
+    return np.eye(size, dtype=np.float32)[list(classes)]
+
+
+def to_pil(image: np.ndarray) -> Image.Image:
+    """uint8 [C, H, W] as a picture."""
+    return Image.fromarray(image[0] if image.shape[0] == 1 else image.transpose(1, 2, 0))
+
+
+def _file_name(Gs: Network, number: int) -> str:
+    """A class in the name of a file."""
+    names = label_names(Gs)
+    name = re.sub(r"\W+", "_", names[number])[:60].strip("_") if names else ""
+    return f"{number}-{name}" if name else str(number)
+
+
+def _say_what_there_is(done: int, total: int, out_dir: str) -> None:
+    print(f"{done} of {total} pictures are in {out_dir}", file=sys.stderr)
+
+
+def _random_state(seed: int) -> np.random.RandomState:
+    if not 0 <= seed < 2**32:
+        raise UserError(f"seed {seed}: expected 0 to {2**32 - 1}")
+    return np.random.RandomState(seed)

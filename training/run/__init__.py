@@ -1,0 +1,1 @@
+"""A training run: the graph of a step, state, resuming, reports."""

@@ -1,0 +1,125 @@
+"""What a run is going to be, for `--dry-run`: how long, how large, what it writes."""
+
+from __future__ import annotations
+
+import re
+import time
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from dnnlib import tflib
+from dnnlib.tflib import Network, tfutil
+from dnnlib.util import format_time
+from training.config.options import TrainingOptions
+from training.config.schedule import DEFAULT_GROUP, schedule_notes, tick_kimg, training_schedule
+from training.dataset import TFRecordDataset
+from training.run.reports import kimg_text
+from training.training_loop import complete_options
+
+# Of what one plain convolution reaches, so much does a step (tests/benchmarks/train_step.py).
+_EFFICIENCY = 0.8
+
+
+def describe(options: TrainingOptions) -> str:
+    """Images, ticks, snapshots, parameters, and an estimate of the time.
+
+    Raises:
+        UserError: the data set cannot be read, or the networks cannot be built.
+    """
+    dataset = TFRecordDataset(**{**options.dataset_args, "seed": options.seed})
+    dataset.close()
+    options = complete_options(options, dataset)
+    with tflib.graph_session():
+        G, D = Network("G", **options.G_args), Network("D", **options.D_args)
+        parameters = [_count(net) for net in (G, D)]
+        flops = _flops(options, G, D)
+    speed, device = _convolution_speed()
+    seconds = options.total_kimg * 1000 * flops / (speed * _EFFICIENCY * options.num_gpus)
+    held_out = f" and {dataset.num_held_out} held out" if dataset.num_held_out else ""
+    lines = [
+        f"Images: {dataset.num_images} {dataset.shape}{held_out}, seen "
+        f"{options.total_kimg * 1000 / dataset.num_images:.1f} times each",
+        *_schedule_lines(options, dataset.resolution_log2),
+        f"Parameters: {parameters[0]:,} in G, {parameters[1]:,} in D",
+        f"Time: about {format_time(seconds)} by {flops / 1e9:.1f} TFLOP a kimg, at "
+        f"{_EFFICIENCY:.0%} of the {speed / 1e9:.0f} GFLOP/s that a convolution reaches now on "
+        f"{device}; small networks and minibatches are slower than that",
+    ]
+    return "\n".join(lines)
+
+
+def _schedule_lines(options: TrainingOptions, resolution_log2: int) -> list[str]:
+    sched_args, num_gpus = options.sched_args, options.num_gpus
+    start = training_schedule(0, resolution_log2, num_gpus, sched_args)
+    tick_length = tick_kimg(start, options.total_kimg)
+    tick_nimg = -(-tick_length * 1000 // start.minibatch_size) * start.minibatch_size
+    ticks = 1 + round(options.total_kimg * 1000 / tick_nimg)
+    snapshots = 1 + -(-(ticks - 1) // options.network_snapshot_ticks)
+    rounds = start.minibatch_size // (start.minibatch_gpu * num_gpus)
+    notes = schedule_notes(
+        resolution_log2,
+        num_gpus,
+        options.D_args.get("mbstd_group_size", DEFAULT_GROUP),
+        sched_args,
+    )
+    return [
+        f"Length: {kimg_text(round(options.total_kimg * 1000))} kimg in steps of "
+        f"{start.minibatch_size} images, {start.minibatch_gpu} at once on each of {num_gpus} "
+        f"devices, {rounds} rounds",
+        f"Ticks: about {ticks} of {kimg_text(round(tick_nimg))} kimg; snapshots: about "
+        f"{snapshots}, every {options.network_snapshot_ticks} ticks and at the end",
+        *(f"Warning: {note}" for note in notes),
+    ]
+
+
+def _count(network: Network) -> int:
+    return sum(int(np.prod(v.shape.as_list())) for v in network.trainables.values())
+
+
+def _flops(options: TrainingOptions, G: Network, D: Network) -> float:
+    """Of a step for each image, roughly. A gradient by the weights, and one by the inputs of a
+    layer, cost as much as the layer.
+    """
+    g, d = (_forward_flops(net) for net in (G, D))
+    G_step = 3 * g + 2 * d
+    D_step = g + 6 * d  # Reals and fakes.
+    lazy = options.lazy_regularization
+    # Gradients of gradients. Path lengths are those of half a minibatch.
+    G_reg = 3 * g / (options.G_reg_interval if lazy else 1)
+    D_reg = 6 * d / (options.D_reg_interval if lazy else 1)
+    has_path_lengths = options.G_loss_args["func_name"].endswith("pathreg")
+    return G_step + D_step + D_reg + G_reg * has_path_lengths
+
+
+def _forward_flops(network: Network) -> float:
+    """Of one image, at full resolution."""
+    height, width = network.static_kwargs.get("base_size", (4, 4))
+    total = 0.0
+    for name, var in network.vars.items():
+        shape = var.shape.as_list()
+        scope = re.search(r"(\d+)x\1/", name)
+        if len(shape) == 4 and scope and name.endswith("weight"):
+            positions = int(scope[1]) ** 2 * (height * width / 16)
+            # Computed at the lower of two resolutions.
+            positions /= 4 if "_up" in name or "_down" in name else 1
+            total += 2.0 * positions * np.prod(shape)
+        elif len(shape) == 2:
+            total += 2.0 * np.prod(shape)
+    return total
+
+
+def _convolution_speed() -> tuple[float, str]:
+    """FLOP/s of 3×3 kernels on [4, 64, 64, 128] in float32, and on which device."""
+    device = next(iter(tfutil.gpu_devices()), "/cpu:0")
+    with tflib.graph_session(), tf.device(device):
+        images = tf.ones([4, 64, 64, 128]) + tf.random.uniform([])  # No constant to be folded.
+        kernels = tf.ones([3, 3, 128, 128])
+        op = tf.reduce_sum(tf.nn.conv2d(images, kernels, 1, "SAME"))
+        tflib.run(op)
+        times = []
+        for _ in range(3):
+            start = time.monotonic()
+            tflib.run(op)
+            times.append(time.monotonic() - start)
+    return 2.0 * 4 * 64 * 64 * 9 * 128 * 128 / min(times), device

@@ -1,0 +1,245 @@
+"""Snapshots: pickles of networks that hold data only (DESIGN D3)."""
+
+from __future__ import annotations
+
+import copyreg
+import io
+import os
+import pickle
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from dnnlib import EasyDict, UserError, restricted_pickle, urls
+from dnnlib.files import atomic_write, open_regular
+from dnnlib.tflib import Network
+from dnnlib.tflib.build_functions import BUILD_MODULES, is_generator
+from dnnlib.util import one_line
+from training.snapshots import pretrained, weights_file
+from training.snapshots.kinds import describe_other
+
+# (G, D, Gs), None in the place of what the file does not have; or what it holds alone.
+Networks = tuple[Network | None, Network | None, Network | None] | Network
+
+ROLES = ("G", "D", "Gs")
+_ALIASES = {"G_ema": "Gs"}
+_MAX_NETWORKS = 256  # Components included.
+_MAX_BYTES = 1 << 32  # Ten times the largest official file.
+_CLASSES = {("dnnlib.tflib.network", "Network"): Network, ("dnnlib.util", "EasyDict"): EasyDict}
+
+
+def save(networks: tuple[Network, ...] | Network, path: str, version: int | None = None) -> None:
+    """Writes networks, usually (G, D, Gs), in the official layout. Atomic.
+
+    Args:
+        networks: what to write.
+        path: file to write.
+        version: format version 4 (StyleGAN2) or 5 (ADA); None: the one that belongs to each
+            network. 5 needs a session where the shapes of a network are not known yet.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    buffer = io.BytesIO()
+    _Pickler(buffer, version).dump(networks)
+    try:
+        with atomic_write(path) as file:
+            file.write(buffer.getbuffer())
+    except OSError as error:
+        raise UserError(f"cannot write snapshot {path}: {error.strerror or error}") from error
+
+
+def load(path: str, allow_pickled_code: bool = False) -> Networks:
+    """Reads a snapshot without executing anything that it holds.
+
+    Networks build their graph at first use: whoever needs only `Gs` builds only `Gs`.
+
+    Args:
+        path: file, https URL, or name in `training.pretrained`; a `.pkl` of format versions 2 to
+            5, or an `.npz` of `training.weights_file`.
+        allow_pickled_code: run the Python source that is embedded in the file, where it describes
+            a network that we do not have. For files that you trust as you trust a program.
+
+    Returns:
+        (G, D, Gs), None in the place of one that the file does not have; or one network where the
+        file holds one.
+
+    Raises:
+        UserError: not readable, not a snapshot, or it names a class that is not on the list.
+    """
+    return loads(read(path), urls.show_source(path), allow_pickled_code)
+
+
+def read(path: str) -> bytes:
+    """The content of a snapshot, which is downloaded first if `path` is an URL or a name.
+
+    Raises:
+        UserError: there is no such file, it is a pipe or a device, it is absurdly large, or it
+            cannot be downloaded.
+    """
+    try:
+        local = pretrained.local_path(path)
+        with open_regular(local) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > _MAX_BYTES:
+                raise UserError(
+                    f"snapshot {path} has {size:,} bytes, expected at most {_MAX_BYTES:,}"
+                )
+            return file.read()
+    except OSError as error:
+        hint = "" if os.path.sep in path else pretrained.suggestion(path)
+        raise UserError(f"cannot read snapshot {path}: {error.strerror}{hint}") from error
+
+
+def loads(content: bytes, path: str, allow_pickled_code: bool = False) -> Networks:
+    """As `load`, of the content of the file `path`."""
+    if other := describe_other(content):
+        raise UserError(f"{path} {other}")
+    states = _States(len(content), path if allow_pickled_code else None)
+    try:
+        if content.startswith(b"PK"):
+            result = weights_file.loads(content)
+        else:
+            result = restricted_pickle.loads(content, _CLASSES, states.set_state)
+    except UserError as error:
+        raise UserError(f"snapshot {path}: {error}") from error
+    except MemoryError as error:
+        raise UserError(f"snapshot {path} claims more data than memory holds") from error
+    except Exception as error:  # A broken pickle can fail in any way while it is read.
+        raise UserError(
+            f"{path} is not a snapshot, or a broken one: {one_line(error) or 'it ends early'}"
+        ) from error
+    networks = _by_role(result)
+    if networks is None:
+        raise UserError(f"{path} is a pickle but not a snapshot: it holds {_describe(result)}")
+    return networks
+
+
+def roles(networks: Networks) -> dict[str, Network]:
+    """What `load` returned by name: "G", "D" and "Gs" as far as they are there, or "network"."""
+    if isinstance(networks, tuple):
+        return {role: n for role, n in zip(ROLES, networks, strict=True) if n is not None}
+    return {"network": networks}
+
+
+def _by_role(result: Any) -> Networks | None:
+    """(G, D, Gs) or a network, from what a file holds; None if that is something else."""
+    if isinstance(result, Mapping):  # As other programs write them.
+        named = {_ALIASES.get(key, key): value for key, value in result.items()}
+        result = tuple(named.get(role) for role in ROLES)
+        result = tuple(n if isinstance(n, Network) else None for n in result)
+    if isinstance(result, (tuple, list)) and len(result) == 2:  # Two of the three.
+        result = _place(result)
+    if isinstance(result, Network):
+        return result if vars(result) else None
+    if not isinstance(result, (tuple, list)) or len(result) != len(ROLES):
+        return None
+    found = [n for n in result if n is not None]
+    sound = found and all(isinstance(n, Network) and vars(n) for n in found)
+    return tuple(result) if sound else None
+
+
+def _place(pair: Sequence[Any]) -> tuple[Any, ...] | None:
+    """Two networks in their places of (G, D, Gs)."""
+    if not all(isinstance(n, Network) and vars(n) for n in pair):
+        return None
+    found: dict[str, Network] = {}
+    for network in pair:
+        is_generator = not network.build_func_name.startswith("D")
+        found[("Gs" if found else "G") if is_generator else "D"] = network
+    return tuple(found.get(role) for role in ROLES)
+
+
+def load_generator(path: str, allow_pickled_code: bool = False) -> Network:
+    """The generator to make images with: `Gs` of (G, D, Gs), or the one network of the file.
+
+    Raises:
+        UserError: as `load`, or the network is not a generator, or lacks a component of one.
+    """
+    found = roles(load(path, allow_pickled_code))
+    network = found.get("network") or found.get("Gs") or found.get("G")
+    if network is None:
+        raise UserError(
+            f"{path} holds a discriminator alone: there is no generator, G or Gs, in it"
+        )
+    if "G" in found and "Gs" not in found:
+        print(
+            f"NOTE: {path} has no Gs, the average of weights that makes the better pictures: "
+            "G is used in its place",
+            file=sys.stderr,
+        )
+    name = network.build_func_name
+    if not is_generator(name):
+        raise UserError(f"{path} holds {name}, which is not a generator")
+    # Our own generators make what they lack, as those of format versions 2 and 3 do.
+    if network.build_module not in BUILD_MODULES:
+        saved = network.origin.components if network.origin else {}
+        if missing := [key for key in ("mapping", "synthesis") if key not in saved]:
+            raise UserError(
+                f"{path} holds {name} without the component{'s' * (len(missing) > 1)} "
+                f"{' and '.join(missing)}, which a generator is used through"
+            )
+    return network
+
+
+class _States:
+    """Gives networks of one file their states, and limits what all of them take."""
+
+    def __init__(self, size: int, code_of: str | None):
+        self._code_of = code_of
+        self._networks_left = _MAX_NETWORKS
+        # Scalars are larger as arrays than in the file, and G and Gs may share what is the same.
+        self._bytes_left = 4 * size + (1 << 20)
+
+    def set_state(self, instance: Any, state: Any) -> None:
+        if not isinstance(instance, Network):
+            raise UserError(f"it gives a state to {type(instance).__name__}, which has none")
+        self._networks_left -= 1
+        if self._networks_left < 0:
+            raise UserError(f"it has more than {_MAX_NETWORKS} networks")
+        instance.set_state(state, pickled_code_of=self._code_of)
+        self._bytes_left -= instance.num_pending_bytes
+        if self._bytes_left < 0:
+            raise UserError("its networks have more data than it holds: a bomb")
+
+
+class _Pickler(pickle._Pickler):
+    """Writes what old code reads: protocol 3 and NumPy's array constructor by its old module.
+
+    The official code runs on Python 3.6 and NumPy 1, which has no `numpy._core`; NumPy 2 knows
+    both names.
+    """
+
+    def __init__(self, file: io.BytesIO, version: int | None):
+        super().__init__(file, protocol=3)
+        self._version = version
+
+    def reducer_override(self, obj: Any) -> Any:
+        if isinstance(obj, Network):
+            return copyreg.__newobj__, (Network,), obj.get_state(self._version)
+        return NotImplemented
+
+    def save_global(self, obj: Any, name: str | None = None) -> None:
+        if obj is _RECONSTRUCT:
+            self.write(pickle.GLOBAL + b"numpy.core.multiarray\n_reconstruct\n")
+            self.memoize(obj)
+        else:
+            super().save_global(obj, name)
+
+    # `pickle._Pickler` dispatches on types, and knows Python's functions but not built-in ones.
+    dispatch = {**pickle._Pickler.dispatch, type(len): save_global}  # noqa: RUF012
+
+
+# NumPy's array constructor, by whatever name this NumPy has for it.
+_RECONSTRUCT = np.zeros(0).__reduce__()[0]
+
+
+def _describe(value: Any) -> str:
+    if isinstance(value, (tuple, list)):
+        return f"a {type(value).__name__} of {len(value)}"
+    if isinstance(value, dict):
+        shown = ", ".join(one_line(key, 40) for key in list(value)[:5]) or "nothing"
+        return f"a dict of {shown}, none of them a network"
+    return f"a {'ndarray' if isinstance(value, np.ndarray) else type(value).__name__}"

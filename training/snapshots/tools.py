@@ -1,0 +1,119 @@
+"""Looking into snapshots, and converting them between layouts."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+
+from dnnlib import UserError, urls
+from dnnlib.tflib import Network
+from dnnlib.tflib.build_functions import module_source
+from dnnlib.tflib.layer_table import count_parameters, format_layers
+from training.snapshots import families, pickles, pretrained, weights_file
+from training.snapshots.class_names import label_names
+
+
+def describe(path: str, allow_pickled_code: bool = False) -> str:
+    """Text for people: where a snapshot comes from, its networks, their layers.
+
+    Needs a session. Raises what `snapshots.load` does, and a UserError if weights do not fit.
+    """
+    local, shown = pretrained.local_path(path), urls.show_source(path)
+    content = pickles.read(local)
+    result = pickles.loads(content, shown, allow_pickled_code)
+    lines = [f"Snapshot   {shown}"]
+    if local != path:
+        lines += [f"URL        {urls.show(pretrained.url_of(path))}", f"File       {local}"]
+    lines += [
+        f"Size       {len(content):,} bytes",
+        f"SHA-256    {hashlib.sha256(content).hexdigest()}",
+    ]
+    networks = pickles.roles(result)
+    if isinstance(result, tuple) and len(networks) < len(result):
+        lines += [f"Lacks      {', '.join(r for r in pickles.ROLES if r not in networks)}"]
+    for role, network in networks.items():
+        lines += ["", *_describe_network("Network" if role == "network" else role, network)]
+        if role != "G" or "Gs" not in networks:  # Gs has the same layers.
+            lines += ["", format_layers(network, None, hide_layers_with_no_params=False)]
+    return "\n".join(lines)
+
+
+def _describe_network(role: str, network: Network) -> list[str]:
+    origin = network.origin
+    images = next((s for s in network.output_shapes + network.input_shapes if len(s) == 4), None)
+    labels = dict(zip(network.input_names, network.input_shapes, strict=True)).get("labels_in")
+    rows = {
+        "name": network.name,
+        "built by": f"{network.build_module}.{network.build_func_name}",
+        "format": f"version {origin.version}, {_source(network)}",
+        "resolution": f"{images[3]}×{images[2]}, {images[1]} channels" if images else "-",
+        "labels": (labels[1] or "none") if labels else "-",
+        **_describe_classes(network),
+        "inputs": _shapes(network.input_names, network.input_shapes),
+        "outputs": _shapes(network.output_names, network.output_shapes),
+        "components": ", ".join(
+            f"{key}: {c.build_func_name}" for key, c in network.components.items()
+        )
+        or "none",
+        "options": ", ".join(f"{k}={v!r}" for k, v in network.static_kwargs.items()) or "defaults",
+        "parameters": f"{count_parameters(network.trainables.values()):,} trained, "
+        f"{count_parameters(network.vars.values()):,} numbers in all",
+    }
+    return [role, *(f"  {key:<11}{value}" for key, value in rows.items())]
+
+
+def _describe_classes(network: Network) -> dict[str, str]:
+    names = label_names(network)
+    return {"classes": ", ".join(f"{i} {n}" for i, n in enumerate(names))} if names else {}
+
+
+def _source(network: Network) -> str:
+    """Who wrote it, as far as the file shows."""
+    source = network.origin.build_module_src
+    if source == module_source(network.build_module):
+        return "written by this project"
+    count = len(source.splitlines())
+    what = f"{count} {'line' if count == 1 else 'lines'} of embedded source"
+    return f"{what}, {'run as you allowed' if network.build_module_src == source else 'not run'}"
+
+
+def _shapes(names: list[str], shapes: list[list[int | None]]) -> str:
+    return ", ".join(
+        f"{name} [{', '.join('N' if n is None else str(n) for n in shape)}]"
+        for name, shape in zip(names, shapes, strict=True)
+    )
+
+
+def convert(path: str, out: str, layout: str, allow_pickled_code: bool = False) -> None:
+    """Writes a snapshot in another layout; the weights are checked against the networks.
+
+    Args:
+        path: see `snapshots.load`.
+        out: file to write.
+        layout: `4` or `5`, a pickle of that format version for the official code that writes it
+            (see `training.snapshots.families`), or `npz`, weights only.
+        allow_pickled_code: see `snapshots.load`.
+
+    Raises:
+        UserError: it cannot be read or written; the name of `out` does not fit the layout; the
+            official code of that layout does not have such a network.
+    """
+    suffix = ".npz" if layout == "npz" else ".pkl"
+    if not out.endswith(suffix):
+        raise UserError(f"--out={out}: the name of this format ends with {suffix}")
+    folder = os.path.dirname(os.path.abspath(out))
+    if not os.path.isdir(folder):
+        raise UserError(f"cannot write {out}: there is no folder {folder}")
+    result = pickles.load(path, allow_pickled_code)
+    networks = pickles.roles(result)
+    for network in networks.values():
+        _ = network.vars  # Builds it, so that what does not fit is not passed on.
+    if layout == "npz":
+        weights_file.save(result, out)
+        return
+    networks = {role: families.convert(n, int(layout)) for role, n in networks.items()}
+    for network in networks.values():
+        _ = network.vars
+    alone = networks.get("network")
+    whole = tuple(networks.get(role) for role in pickles.ROLES)
+    pickles.save(alone or whole, out, int(layout))
