@@ -98,7 +98,9 @@ class TFRecordDataset:
     @functools.cached_property
     def content(self) -> str:
         """A hash of all pixels and labels, see `content_hash`."""
-        return content_hash(self)
+        return content_hash(
+            self._dataset, self.shape, self.resolution_log2, self.numbers, self.labels
+        )
 
     def validation_set(self) -> TFRecordDataset:
         """The images that are held out, as a data set that shares the files of this one.

@@ -1,6 +1,6 @@
 """The networks of StyleGAN (Karras et al. 2018, arXiv:1812.04948), by their official names.
 
-Configuration A of StyleGAN2. All of them grow, see `architecture.growing`. Activations have a gain of
+Configuration A of StyleGAN2. All of them grow, see `growing`. Activations have a gain of
 one here: weights make up for it, whereas StyleGAN2 scales what comes out of the activation.
 """
 
@@ -302,7 +302,7 @@ def D_basic(
         mbstd_num_features: feature maps that it adds.
         fused_scale: how downsampling is computed, not what: one way is used always.
         blur_filter: low-pass filter before downsampling, [n]; None for none.
-        structure: see `architecture.growing`; `auto` is `linear` in template graphs, else `recursive`.
+        structure: see `growing`; `auto` is `linear` in template graphs, else `recursive`.
         is_training: official argument that makes no difference here.
         is_template_graph: True while `Network` builds its first graph.
         base_size: as in `G_synthesis`.

@@ -10,14 +10,14 @@ from PIL import Image
 
 from dnnlib import UserError
 from training.dataset import TFRecordDataset
+from training.datasets import items as items_module
 from training.datasets.building import build as build_module
 from training.datasets.building import inspect
-from training.datasets.building import items as items_module
 from training.datasets.building.build import Output, build
-from training.datasets.building.items import Item, ItemList, Lookup, Seen, Source
 from training.datasets.building.merge import merge
 from training.datasets.format import records
 from training.datasets.format.levels import image_levels
+from training.datasets.items import Item, ItemList, Lookup, Seen, Source
 from training.datasets.photos.decode import Unreadable
 
 

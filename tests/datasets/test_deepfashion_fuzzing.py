@@ -8,7 +8,7 @@ import deepfashion_trees as trees
 import fuzzing
 
 from dnnlib import UserError
-from training.datasets.building.items import ItemList
+from training.datasets.items import ItemList
 from training.datasets.sources.deepfashion import importer
 
 COUNT = 2000

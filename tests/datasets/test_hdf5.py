@@ -8,8 +8,8 @@ from official_sources import official_order, random_images, read_dataset
 
 from dnnlib import UserError
 from training.datasets.building.build import Output
-from training.datasets.building.items import Item, Source
 from training.datasets.format.levels import image_levels
+from training.datasets.items import Item, Source
 from training.datasets.sources import hdf5
 
 h5py = pytest.importorskip("h5py")

@@ -16,8 +16,8 @@ from PIL import Image
 
 from dnnlib import UserError
 from training.datasets.building.build import Output
-from training.datasets.building.items import Item, ItemList, sorted_classes
 from training.datasets.format import records
+from training.datasets.items import Item, ItemList, sorted_classes
 from training.datasets.sources.images import create_from_images, images_source
 from training.datasets.sources.labels import LabelOptions
 from training.datasets.tables.cells import class_of

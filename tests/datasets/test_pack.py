@@ -9,10 +9,11 @@ from official_sources import random_images, read_dataset
 from PIL import Image
 
 from dnnlib import UserError
-from training.datasets.building import inspect, pack
+from training.datasets.building import inspect
 from training.datasets.building.build import Output, build
-from training.datasets.building.items import Item, Source
 from training.datasets.format.records import find_dataset, read_manifest
+from training.datasets.items import Item, Source
+from training.datasets.sources import pack
 
 COUNT = 12
 LABELS = [i % 4 for i in range(COUNT)]

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from dnnlib import UserError
-from training.datasets.building.passed_over import other_dataset, paths_below
+from training.datasets.format.passed_over import other_dataset, paths_below
 from training.datasets.photos.decode import Unreadable, open_image
 from training.datasets.sources.images import images_source
 

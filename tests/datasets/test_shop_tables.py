@@ -14,8 +14,8 @@ from dnnlib import UserError
 from dnnlib.bulk_downloads import DownloadOptions, file_of
 from dnnlib.retries import Backoff
 from training.datasets.building.build import Output
-from training.datasets.building.items import Item
 from training.datasets.format import records
+from training.datasets.items import Item
 from training.datasets.sources.ebay.importer import create_from_ebay
 from training.datasets.sources.ebay.listings import ListingOptions, larger, listings_source
 from training.datasets.sources.images import images_source

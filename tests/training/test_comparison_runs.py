@@ -18,7 +18,7 @@ from training.config.options import TrainingOptions
 from training.config.schedule import training_schedule
 from training.dataset import TFRecordDataset
 from training.datasets.building.build import Output, build
-from training.datasets.building.items import Item, ItemList, Source
+from training.datasets.items import Item, ItemList, Source
 from training.datasets.sources.demo_dataset import create_demo
 from training.run.state import load_state, save_state
 from training.run.train_graph import TrainGraph

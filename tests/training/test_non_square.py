@@ -17,7 +17,7 @@ from training.config.options import preset, set_network_size
 from training.config.schedule import training_schedule
 from training.dataset import TFRecordDataset
 from training.datasets.building.build import Output, build
-from training.datasets.building.items import Item, ItemList, Source
+from training.datasets.items import Item, ItemList, Source
 from training.loss import path_lengths
 from training.pictures import generation
 from training.run.train_graph import TrainGraph, fade_and_upscale

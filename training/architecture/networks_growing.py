@@ -72,7 +72,7 @@ def G_synthesis_stylegan_revised(
         nonlinearity: see `fused_bias_act`.
         resample_kernel: FIR filter of upsampling within layers; None for boxes.
         fused_modconv: how modulation is computed, not what: one way is used for both.
-        structure: see `architecture.growing`; `auto` is `linear` in clean graphs, else `recursive`.
+        structure: see `growing`; `auto` is `linear` in clean graphs, else `recursive`.
         is_template_graph: True while `Network` builds its first graph, which is a clean one.
         force_clean_graph: a graph to look at: without conditionals and random numbers.
         random_seed: [2] int32, makes the noise a function of it.
@@ -160,7 +160,7 @@ def D_stylegan(
         mbstd_group_size: group of the minibatch standard deviation; 0 or 1 leaves it out.
         mbstd_num_features: feature maps that it adds.
         resample_kernel: FIR filter of downsampling within layers; None for boxes.
-        structure: see `architecture.growing`; `auto` is `linear` in template graphs, else `recursive`.
+        structure: see `growing`; `auto` is `linear` in template graphs, else `recursive`.
         is_training: official argument that makes no difference here.
         is_template_graph: True while `Network` builds its first graph.
         base_size: as in `G_synthesis_stylegan_revised`.

@@ -26,7 +26,6 @@ from dnnlib.output import tqdm
 from dnnlib.system import processor_count
 from dnnlib.util import one_line, printable
 from training.datasets.building.contact_sheet import ContactSheet
-from training.datasets.building.items import Item, ItemList, Seen, Source
 from training.datasets.format.levels import BASE_LOG2, finest_log2, image_levels, level_count
 from training.datasets.format.records import (
     RecordWriter,
@@ -36,6 +35,7 @@ from training.datasets.format.records import (
     write_manifest,
 )
 from training.datasets.format.tfrecords import ENCODINGS, Encoding, to_picture
+from training.datasets.items import Item, ItemList, Seen, Source
 from training.datasets.photos.colors import DESCRIPTION
 from training.datasets.photos.decode import TRANSFORMS, Fit, Fitted, Unreadable, fit_picture
 from training.datasets.photos.reader import PictureReader

@@ -24,7 +24,7 @@ def add_commands(command: Callable) -> None:
 
 
 def pack(args: argparse.Namespace) -> None:
-    from training.datasets.building import pack
+    from training.datasets.sources import pack
 
     if args.runner != "local":
         raise UserError(f"--runner={args.runner}: pack works only on this machine, with local")

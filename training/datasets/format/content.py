@@ -1,36 +1,44 @@
-"""A hash that tells whether two data sets hold the same pictures and labels."""
+"""A hash that tells whether two datasets hold the same pictures and labels."""
 
 from __future__ import annotations
 
 import hashlib
 import mmap
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from training.datasets.format import records, tfrecords
-
-if TYPE_CHECKING:
-    from training.dataset import TFRecordDataset
+from training.datasets.format import tfrecords
+from training.datasets.format.records import DatasetFiles
 
 
-def content_hash(dataset: TFRecordDataset) -> str:
-    """A hash of all pixels and labels of a data set at its resolution, without reading the pixels.
+def content_hash(
+    files: DatasetFiles,
+    shape: tuple[int, int, int],
+    resolution_log2: int,
+    numbers: np.ndarray,
+    labels: np.ndarray,
+) -> str:
+    """A hash of all pixels and labels of a dataset at a resolution, without reading the pixels.
 
     TFRecord files hold a checksum of every record, so that reading those notices any change. Images
     that are held out are no part of it.
+
+    Args:
+        files: of the dataset.
+        shape: of its images, (channels, height, width).
+        resolution_log2: of the level that is used.
+        numbers: int64 [N], which images are used.
+        labels: float32 [N, label_size], of those.
     """
-    files = records.find_dataset(dataset.tfrecord_dir)
-    log2 = dataset.resolution_log2
-    stored = log2 if log2 in files.levels else files.finest
-    digest = hashlib.sha256(f"{dataset.shape} {stored} {log2}".encode())
+    stored = resolution_log2 if resolution_log2 in files.levels else files.finest
+    digest = hashlib.sha256(f"{shape} {stored} {resolution_log2}".encode())
     for path in files.levels[stored]:
         index = tfrecords.index_records(path, may_be_empty=True)
         digest.update(index.tobytes())
         if len(index):
             digest.update(_payload_checksums(path, index).tobytes())
-    digest.update(dataset.numbers.tobytes())
-    digest.update(np.ascontiguousarray(dataset.labels).tobytes())
+    digest.update(numbers.tobytes())
+    digest.update(np.ascontiguousarray(labels).tobytes())
     return digest.hexdigest()
 
 

@@ -28,9 +28,9 @@ from dnnlib.files import open_regular
 from dnnlib.schema import Range
 from dnnlib.system import open_for_reading, read_at
 from dnnlib.util import one_line
-from training.datasets.building.passed_over import other_dataset, paths_below
 from training.datasets.format.levels import BASE_LOG2, image_levels
 from training.datasets.format.matrices import map_matrix
+from training.datasets.format.passed_over import other_dataset, paths_below
 from training.datasets.format.tfrecords import (
     RAW,
     Encoding,

@@ -15,7 +15,7 @@ from PIL import Image
 from dnnlib.file_kinds import KINDS, FileKind, recognize
 from dnnlib.files import open_regular
 from dnnlib.util import one_line
-from training.datasets.building.items import Box
+from training.datasets.items import Box
 from training.datasets.photos.checks import PNG_MAGIC, without_long_text
 from training.datasets.photos.colors import MAX_PROFILE_BYTES, to_srgb
 from training.datasets.photos.resize import resize

@@ -22,8 +22,8 @@ from dnnlib import UserError
 from dnnlib.file_kinds import KINDS, by_suffix, recognize
 from dnnlib.system import read_at
 from dnnlib.util import one_line
-from training.datasets.building.items import Item, Lookup, Seen, Skipped
-from training.datasets.building.passed_over import is_missed
+from training.datasets.format.passed_over import is_missed
+from training.datasets.items import Item, Lookup, Seen, Skipped
 from training.datasets.photos.decode import Unreadable, picture_suffixes
 from training.datasets.sources.folders import is_picture
 from training.datasets.sources.names import is_hidden, plain_name

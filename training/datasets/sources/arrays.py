@@ -13,7 +13,7 @@ import numpy as np
 
 from dnnlib import UserError, restricted_pickle
 from dnnlib.util import one_line
-from training.datasets.building.items import Item, Source
+from training.datasets.items import Item, Source
 
 MAX_PICTURES = 1_000_000  # in one file: more than any of these sources has, and fits in memory
 MAX_PICKLE_BYTES = 1 << 30  # the largest genuine one, CIFAR-100's, has 155 MB

@@ -9,7 +9,7 @@ import numpy as np
 
 from dnnlib import UserError
 from training.datasets.building.build import Output, build
-from training.datasets.building.items import Item, Source
+from training.datasets.items import Item, Source
 from training.datasets.photos.decode import Fit, Unreadable
 from training.datasets.photos.reader import PictureReader
 from training.datasets.sources.arrays import note_count

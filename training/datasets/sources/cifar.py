@@ -8,7 +8,7 @@ import numpy as np
 
 from dnnlib import UserError
 from training.datasets.building.build import Output, build
-from training.datasets.building.items import Source
+from training.datasets.items import Source
 from training.datasets.sources.arrays import (
     Part,
     array_source,

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dnnlib import UserError
 from dnnlib.output import tqdm
 from dnnlib.util import one_line
-from training.datasets.building.items import Item, Source, sorted_classes
+from training.datasets.items import Item, Source, sorted_classes
 
 _NAMED_CLASSES = 20
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from training.datasets.building.build import Output, build
-from training.datasets.building.items import Item, Source
+from training.datasets.items import Item, Source
 from training.datasets.sources.drawn_products import DEMO_CLASSES, class_of, draw_product
 
 

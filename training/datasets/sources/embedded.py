@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import threading
 
-from training.datasets.building.items import Lookup
+from training.datasets.items import Lookup
 
 
 class EmbeddedPictures:

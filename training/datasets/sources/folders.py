@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 from dnnlib import UserError
 from dnnlib.file_kinds import KINDS
-from training.datasets.building.items import Item, Lookup, Skipped
-from training.datasets.building.passed_over import paths_below, reason_to_name
+from training.datasets.format.passed_over import paths_below, reason_to_name
+from training.datasets.items import Item, Lookup, Skipped
 from training.datasets.photos.decode import Unreadable, open_image, picture_suffixes
 from training.datasets.sources.names import is_hidden
 

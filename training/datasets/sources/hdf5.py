@@ -22,10 +22,10 @@ from dnnlib.output import tqdm
 from dnnlib.util import one_line
 from training.datasets.building.build import Output, build
 from training.datasets.building.inspect import read_images
-from training.datasets.building.items import Item, Source
 from training.datasets.format.levels import image_levels
 from training.datasets.format.matrices import map_matrix
 from training.datasets.format.records import LevelReader, find_dataset, read_labels
+from training.datasets.items import Item, Source
 from training.datasets.photos.decode import Unreadable
 
 CHUNK_BYTES = 1 << 17  # of images that are stored and read together

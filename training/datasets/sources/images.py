@@ -15,8 +15,8 @@ from dataclasses import replace
 from dnnlib import UserError
 from dnnlib.util import printable
 from training.datasets.building.build import Output, build
-from training.datasets.building.items import Item, Lookup, Source
-from training.datasets.building.passed_over import OtherDataset, other_dataset
+from training.datasets.format.passed_over import OtherDataset, other_dataset
+from training.datasets.items import Item, Lookup, Source
 from training.datasets.sources.archives import Archive, open_archive
 from training.datasets.sources.classes import check_missing, split_mode, with_counts
 from training.datasets.sources.folders import Folder, open_folder

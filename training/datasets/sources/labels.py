@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from dnnlib import UserError
 from dnnlib.util import one_line, printable
-from training.datasets.building.items import Item, Label, Lookup, Source, sorted_classes
+from training.datasets.items import Item, Label, Lookup, Source, sorted_classes
 from training.datasets.photos.decode import picture_suffixes
 from training.datasets.sources.classes import count_of, multi_hot, with_counts
 from training.datasets.sources.names import AMBIGUOUS, PictureNames

@@ -6,7 +6,7 @@ import os
 import re
 from collections import OrderedDict
 
-from training.datasets.building.items import Lookup
+from training.datasets.items import Lookup
 from training.datasets.sources.folders import inside
 from training.datasets.sources.names import PictureNames, is_hidden
 

@@ -13,7 +13,7 @@ import numpy as np
 from dnnlib import UserError
 from dnnlib.util import one_line
 from training.datasets.building.build import Output, build
-from training.datasets.building.items import Item, Source
+from training.datasets.items import Item, Source
 from training.datasets.sources.arrays import (
     MAX_PICTURES,
     Part,

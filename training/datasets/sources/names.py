@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Iterator
 from urllib.parse import unquote
 
-from training.datasets.building.items import Lookup
+from training.datasets.items import Lookup
 from training.datasets.photos.decode import picture_suffixes
 
 # What systems put beside files; names with a dot in front are hidden anyway.

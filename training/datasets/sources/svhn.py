@@ -11,7 +11,7 @@ import numpy as np
 from dnnlib import UserError
 from dnnlib.util import one_line
 from training.datasets.building.build import Output, build
-from training.datasets.building.items import Source
+from training.datasets.items import Source
 from training.datasets.sources.arrays import (
     MAX_PICTURES,
     Part,

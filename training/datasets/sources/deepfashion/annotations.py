@@ -23,7 +23,7 @@ from typing import IO, TypeVar
 
 from dnnlib import UserError
 from dnnlib.files import open_regular
-from training.datasets.building.items import Box, Item, Lookup, Skipped
+from training.datasets.items import Box, Item, Lookup, Skipped
 from training.datasets.photos.decode import Unreadable
 from training.datasets.sources.folders import inside
 

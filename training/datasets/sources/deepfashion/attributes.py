@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from dnnlib import UserError
-from training.datasets.building.items import Lookup
+from training.datasets.items import Lookup
 from training.datasets.sources.deepfashion.annotations import (
     AnnotationFiles,
     LeftOut,

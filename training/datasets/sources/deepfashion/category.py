@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 
 from dnnlib import UserError
-from training.datasets.building.items import Box, Lookup
+from training.datasets.items import Box, Lookup
 from training.datasets.sources.deepfashion.annotations import (
     AnnotationFiles,
     LeftOut,

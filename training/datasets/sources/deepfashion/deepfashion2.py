@@ -11,7 +11,7 @@ from typing import Any
 
 from dnnlib import UserError
 from dnnlib.files import open_regular
-from training.datasets.building.items import Item
+from training.datasets.items import Item
 from training.datasets.sources.deepfashion.annotations import (
     AnnotationFiles,
     LeftOut,

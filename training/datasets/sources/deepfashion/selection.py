@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from dnnlib import UserError
 from dnnlib.util import one_line
-from training.datasets.building.items import Box, Item, Seen
+from training.datasets.items import Box, Item, Seen
 from training.datasets.photos.decode import Unreadable
 from training.datasets.sources.deepfashion.annotations import AnnotationFiles, LeftOut
 

@@ -16,7 +16,7 @@ from contextlib import suppress
 from dnnlib import UserError
 from dnnlib.files import open_regular
 from dnnlib.util import one_line
-from training.datasets.building.items import Box, Item, Lookup
+from training.datasets.items import Box, Item, Lookup
 from training.datasets.sources.deepfashion.annotations import (
     PICTURE_FOLDER,
     AnnotationFiles,

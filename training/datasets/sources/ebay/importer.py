@@ -9,7 +9,7 @@ from dnnlib import UserError
 from dnnlib.bulk_downloads import DownloadOptions
 from dnnlib.files import check_free
 from training.datasets.building.build import Output, build
-from training.datasets.building.items import Item, Source
+from training.datasets.items import Item, Source
 from training.datasets.photos.decode import Unreadable
 from training.datasets.sources.classes import check_missing
 from training.datasets.sources.ebay.listings import ListingOptions, listings_source

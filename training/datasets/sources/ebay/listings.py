@@ -15,7 +15,7 @@ from dnnlib import UserError, urls
 from dnnlib.bulk_downloads import DownloadOptions, download_all, file_of
 from dnnlib.output import tqdm
 from dnnlib.util import one_line
-from training.datasets.building.items import Item, Lookup, Seen, Source, sorted_classes
+from training.datasets.items import Item, Lookup, Seen, Source, sorted_classes
 from training.datasets.photos.decode import Unreadable
 from training.datasets.photos.reader import PictureReader
 from training.datasets.sources.classes import multi_hot, split_mode, with_counts

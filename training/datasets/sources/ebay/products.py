@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 
 from dnnlib import UserError
-from training.datasets.building.items import Item, Source
+from training.datasets.items import Item, Source
 from training.datasets.sources.folders import inside
 
 LABELS = ("super-class", "class", "none")

@@ -14,7 +14,7 @@ import numpy as np
 from dnnlib import UserError
 from dnnlib.files import check_free
 from training.datasets.building.build import Output, build
-from training.datasets.building.items import Item, ItemList, Source
+from training.datasets.items import Item, ItemList, Source
 from training.datasets.photos.decode import Fit, Unreadable, open_image
 from training.datasets.photos.reader import PictureReader
 from training.datasets.sources.images import images_source
