@@ -53,8 +53,8 @@ def _parse_args() -> argparse.Namespace:
         default=["fid50k"],
         help=f"separated by commas: {', '.join(METRICS)} (default: fid50k)",
     )
-    add("--data-dir", type=cli.path, default="", help="root of the data sets")
-    add("--dataset", type=cli.path, help="name of the data set (default: that of the run)")
+    add("--data-dir", type=cli.path, default="", help="root of the datasets")
+    add("--dataset", type=cli.path, help="name of the dataset (default: that of the run)")
     add(
         "--mirror-augment",
         "--mirror",

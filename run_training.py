@@ -1,4 +1,4 @@
-"""Trains StyleGAN2 on a data set of TFRecords."""
+"""Trains StyleGAN2 on a dataset of TFRecords."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _EXAMPLES = """examples:
   # See the whole way from data to image grid in a few minutes, on any machine:
   python run_training.py --demo
 
-  # Train on the data set in ~/datasets/shoes with one GPU:
+  # Train on the dataset in ~/datasets/shoes with one GPU:
   python run_training.py --data-dir=~/datasets --dataset=shoes --mirror-augment=true
 
   # With the networks of StyleGAN2-ADA, and what usually works at this resolution:
@@ -74,8 +74,8 @@ def _add_basics(add: Callable) -> None:
         default="results",
         help="root of the run directories (default: results)",
     )
-    add("--data-dir", type=cli.path, help="root of the data sets")
-    add("--dataset", type=cli.path, help="name of the data set: a folder in --data-dir")
+    add("--data-dir", type=cli.path, help="root of the datasets")
+    add("--dataset", type=cli.path, help="name of the dataset: a folder in --data-dir")
     add(
         "--config",
         "--cfg",
@@ -104,7 +104,7 @@ def _add_basics(add: Callable) -> None:
         help="hold out N images, chosen by --seed, that are never trained on; how much lower the "
         "discriminator scores them is reported as r_v (default: none)",
     )
-    add("--cond", type=cli.boolean, default=True, help="use the data set's labels (true)")
+    add("--cond", type=cli.boolean, default=True, help="use the dataset's labels (true)")
     add(
         "--dry-run",
         "-n",
@@ -114,7 +114,7 @@ def _add_basics(add: Callable) -> None:
     add(
         "--demo",
         action="store_true",
-        help="draw a small data set, train on it for a few minutes on a CPU, and generate a grid",
+        help="draw a small dataset, train on it for a few minutes on a CPU, and generate a grid",
     )
 
 
@@ -172,7 +172,7 @@ def _add_saving(add: Callable) -> None:
         "--metricdata",
         type=cli.path,
         metavar="NAME",
-        help="data set that --metrics compare with: a folder in --data-dir, or a path; or "
+        help="dataset that --metrics compare with: a folder in --data-dir, or a path; or "
         "validation, the images that --validation holds out (default: the images that are trained "
         "on)",
     )
@@ -348,7 +348,7 @@ def _print_plan(args: argparse.Namespace, options: TrainingOptions, run_dir: str
 def _metrics(
     args: argparse.Namespace, options: TrainingOptions, folder: str | None, held_out: bool
 ) -> MetricGroup | None:
-    """The metrics that --metrics names, with the data set of --metricdata in `folder`, or with the
+    """The metrics that --metrics names, with the dataset of --metricdata in `folder`, or with the
     images that are held out.
     """
     names = [name for name in args.metrics.split(",") if name != "none"]

@@ -111,7 +111,7 @@ KINDS = {
     "compress": _kind("a compressed file", "archive", ".z"),
     "parquet": _kind("a Parquet table", "table", ".parquet"),
     "arrow": _kind(
-        "an Arrow table, as Hugging Face keeps data sets",
+        "an Arrow table, as Hugging Face keeps datasets",
         "table",
         ".arrow .feather",
         "save its pictures as files, and its other columns as CSV",
@@ -151,7 +151,7 @@ KINDS = {
         "TFRecords of picture files (JPEG, PNG; features like img), as other tools write them",
         "records",
         "",
-        "build the data set again from the pictures",
+        "build the dataset again from the pictures",
     ),
     "lmdb": _kind(
         "an LMDB database",

@@ -44,7 +44,7 @@ class MetricOptions:
         repeats: evaluations with other fakes; their mean and deviation are reported.
         sources: feature networks.
         allow_pickled_code: run the code that a snapshot brings.
-        held_out: compare with the images of the data set that are held out, not with the others.
+        held_out: compare with the images of the dataset that are held out, not with the others.
     """
 
     dataset_args: Mapping[str, Any]
@@ -58,10 +58,10 @@ class MetricOptions:
 
 
 def other_dataset_args(folder: str, trained: Mapping[str, Any]) -> dict[str, Any]:
-    """For `MetricOptions`: arguments of the data set that --metricdata names.
+    """For `MetricOptions`: arguments of the dataset that --metricdata names.
 
     Args:
-        folder: of the data set.
+        folder: of the dataset.
         trained: arguments of the one that is trained on.
 
     Raises:
@@ -129,7 +129,7 @@ class Replicas:
 
 
 class Evaluation:
-    """A generator with the data set it is compared to, in the current graph and session.
+    """A generator with the dataset it is compared to, in the current graph and session.
 
     Args:
         Gs: the generator.
@@ -140,7 +140,7 @@ class Evaluation:
         repeat: number of the evaluation: each has other fakes.
 
     Raises:
-        UserError: the data set does not fit the network.
+        UserError: the dataset does not fit the network.
     """
 
     def __init__(self, Gs: Network, snapshot: str, options: MetricOptions):
@@ -170,13 +170,13 @@ class Evaluation:
         name, size = dataset.tfrecord_dir, self._label_size
         if list(dataset.shape) != shape:
             raise UserError(
-                f"data set {name} has images {list(dataset.shape)}, network {self.snapshot} "
-                f"makes {shape}: use the data set that it was trained on"
+                f"dataset {name} has images {list(dataset.shape)}, network {self.snapshot} "
+                f"makes {shape}: use the dataset that it was trained on"
             )
         if size and size != dataset.label_size:
             raise UserError(
-                f"data set {name} has {dataset.label_size} labels an image, network "
-                f"{self.snapshot} takes {size}: use the data set that it was trained on"
+                f"dataset {name} has {dataset.label_size} labels an image, network "
+                f"{self.snapshot} takes {size}: use the dataset that it was trained on"
             )
         return dataset
 
@@ -188,7 +188,7 @@ class Evaluation:
         self._num_reals = self._num_fakes = 0
         self._networks: dict[str, str] = {}
         if self.dataset.label_size and not self._label_size:
-            self.note("the network has no labels; those of the data set are not used")
+            self.note("the network has no labels; those of the dataset are not used")
 
     def note(self, text: str) -> None:
         """Something that the reader of the number should know; the same text counts once."""
@@ -227,7 +227,7 @@ class Evaluation:
         )
 
     def labels(self, begin: int, count: int) -> np.ndarray:
-        """Labels of images of the data set, drawn at random, float32 [N, label_size]."""
+        """Labels of images of the dataset, drawn at random, float32 [N, label_size]."""
         if not self._label_size:
             return np.zeros([count, 0], np.float32)
         total = self.dataset.num_images
@@ -320,7 +320,7 @@ class Evaluation:
         mirror = self.options.mirror_augment if mirror is None else mirror
         index, mirrored = choose_reals(self.dataset, max_reals, mirror)
         if max_reals is not None and len(index) < max_reals:
-            self.note(f"{len(index)} reals: the data set has no {max_reals}")
+            self.note(f"{len(index)} reals: the dataset has no {max_reals}")
         self.uses(network, num_reals=len(index))
 
         def compute(images: np.ndarray) -> np.ndarray:

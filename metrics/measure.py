@@ -35,7 +35,7 @@ def measure(
         options: further attributes of `MetricOptions`.
 
     Raises:
-        UserError: a snapshot, data set or metric is not there; or metrics failed, and the others
+        UserError: a snapshot, dataset or metric is not there; or metrics failed, and the others
             are written.
     """
     paths = find_snapshots(network)
@@ -54,7 +54,7 @@ def measure(
     run_dir = make_run_dir(result_dir, "run-metrics")
     failed: dict[str, str] = {}
     with log_output(os.path.join(run_dir, "log.txt")):
-        print(f"Data set {dataset_args['tfrecord_dir']}, mirrored: {str(mirror_augment).lower()}")
+        print(f"Dataset {dataset_args['tfrecord_dir']}, mirrored: {str(mirror_augment).lower()}")
         for path in paths:
             group.run(path, run_dir)
             failed.update(group.errors)

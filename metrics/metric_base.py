@@ -150,7 +150,7 @@ class MetricGroup:
 
     Args:
         metrics: official names.
-        options: data set, devices, seed, feature networks.
+        options: dataset, devices, seed, feature networks.
 
     Attributes:
         reports: of the last snapshot.

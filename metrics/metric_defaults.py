@@ -1,7 +1,7 @@
 """The table of metrics: official name → class and arguments.
 
 Names and numbers are those of the StyleGAN, StyleGAN2 and ADA papers and repositories. `_full`
-compares with every image of the data set, unmirrored; the others with at most as many reals as
+compares with every image of the dataset, unmirrored; the others with at most as many reals as
 there are fakes, mirrored as the training was. A smaller number in a name is a quick look.
 """
 

@@ -1,4 +1,4 @@
-"""Real images and their features, which are computed once for a data set and a feature network."""
+"""Real images and their features, which are computed once for a dataset and a feature network."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def choose_reals(
     """
     total = dataset.num_images
     count = total if max_reals is None else min(total, max_reals)
-    # Deviation: the official code takes the first so many, which in a data set that is sorted by
+    # Deviation: the official code takes the first so many, which in a dataset that is sorted by
     # class are not like the whole, and starts again where there are too few.
     order = _choices(_SUBSET).permutation(total)
     index = np.sort(order[:count])
@@ -141,7 +141,7 @@ class RealImages:
         return images
 
     def _cache_path(self, name: str) -> str:
-        # Deviation: the official key is the data set's name and options.
+        # Deviation: the official key is the dataset's name and options.
         key = {
             "version": _VERSION,
             "content": self.dataset.content,

@@ -283,7 +283,7 @@ def test_info_finds_every_kind_of_damage(tmp_path, tool):
     os.rename(tmp_path / "aside", folder / "foo-rxx.labels")
     other = damage("foo.json", lambda data: data.replace(b'"images": 6', b'"images": 7'))
     assert "says images 7" in other
-    # A data set of the official tool has no manifest, which would tell sizes.
+    # A dataset of the official tool has no manifest, which would tell sizes.
     os.remove(folder / "foo.json")
     assert "has 5 images" in damage("foo-r03.tfrecords", lambda data: data[:-record])
     assert "has shape (3, 16, 16)" in damage("foo-r03.tfrecords", lambda data: wrong_level)

@@ -75,7 +75,7 @@ def make_shops(home: Path, photos: Path) -> None:
 
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory):
-    """The pictures, shop data sets and snapshots that the README names, all very small."""
+    """The pictures, shop datasets and snapshots that the README names, all very small."""
     from dnnlib import tflib
     from dnnlib.tflib import Network
     from training.config.options import preset

@@ -1,1 +1,1 @@
-"""StyleGAN2: networks, losses, data sets and the training loop."""
+"""StyleGAN2: networks, losses, datasets and the training loop."""

@@ -1,7 +1,7 @@
-"""Reads data sets of multi-resolution TFRecords for training, metrics and projection.
+"""Reads datasets of multi-resolution TFRecords for training, metrics and projection.
 
 The order of images is a function of (seed, position): every epoch is a fresh permutation of the
-whole data set, computed, so that a run can start reading at any position (DESIGN D4).
+whole dataset, computed, so that a run can start reading at any position (DESIGN D4).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _USES = {"order": 0, "labels": 1, "split": 3, "validation": 4}
 
 
 class TFRecordDataset:
-    """A data set in a folder of `NAME-rNN.tfrecords` files.
+    """A dataset in a folder of `NAME-rNN.tfrecords` files.
 
     Coarser levels that the folder does not hold are computed from the finest when they are read.
 
@@ -42,7 +42,7 @@ class TFRecordDataset:
         max_label_size: columns of the labels to use at most; "full" for all, 0 for none.
         max_images: use only the first so many images; None for all.
         validation: images that are held out, chosen at random by `seed`: they are no part of this
-            data set but of its `validation_set`.
+            dataset but of its `validation_set`.
         seed: of the order of images, of random labels, and of which images are held out.
 
     Attributes:
@@ -103,19 +103,19 @@ class TFRecordDataset:
         )
 
     def validation_set(self) -> TFRecordDataset:
-        """The images that are held out, as a data set that shares the files of this one.
+        """The images that are held out, as a dataset that shares the files of this one.
 
         Raises:
             UserError: there are none.
         """
         if not self.num_held_out:
             raise UserError(
-                f"data set {self.tfrecord_dir}: no images are held out; --validation=N holds out N"
+                f"dataset {self.tfrecord_dir}: no images are held out; --validation=N holds out N"
             )
         return self._part(self._held_out, "validation")
 
     def whole(self) -> TFRecordDataset:
-        """All images, held out or not, as a data set that shares the files of this one."""
+        """All images, held out or not, as a dataset that shares the files of this one."""
         return self._part(self._all_numbers, "order")
 
     def close(self) -> None:
@@ -176,7 +176,7 @@ class TFRecordDataset:
             return tf.zeros([minibatch_size, 0])
         graph = tf.get_default_graph()
         if graph not in self._labels_vars:
-            # A variable, because a graph has no room for the constants of a large data set.
+            # A variable, because a graph has no room for the constants of a large dataset.
             with tf.name_scope(None), tf.control_dependencies(None), tf.device("/cpu:0"):
                 init = tf.zeros([self.num_images, self.label_size])
                 var = tf.Variable(init, trainable=False, name="Dataset/labels")
@@ -186,7 +186,7 @@ class TFRecordDataset:
         return tf.gather(self._labels_vars[graph], rows)
 
     def read_images(self, index: np.ndarray, lod: int = 0) -> np.ndarray:
-        """Images by their number in the data set, uint8 [N, C, H, W]."""
+        """Images by their number in the dataset, uint8 [N, C, H, W]."""
         numbers = self.numbers[index]
         return np.stack([self._read(self.resolution_log2 - lod, int(i)) for i in numbers])
 
@@ -207,7 +207,7 @@ class TFRecordDataset:
             return numbers, numbers[:0]
         if not 0 < validation < len(numbers):
             raise UserError(
-                f"--validation={validation}: the data set {self.tfrecord_dir} has {len(numbers)} "
+                f"--validation={validation}: the dataset {self.tfrecord_dir} has {len(numbers)} "
                 f"images: hold out 1 to {len(numbers) - 1}"
             )
         order = _generator(self.seed, "split", 0).permutation(len(numbers))
@@ -221,7 +221,7 @@ class TFRecordDataset:
         return part
 
     def _use(self, numbers: np.ndarray, order: str) -> None:
-        """Becomes the data set of some images, with a stream of random numbers for their order."""
+        """Becomes the dataset of some images, with a stream of random numbers for their order."""
         self.numbers, self.num_images, self._order = numbers, len(numbers), order
         self.__dict__.pop("content", None)
         self.labels = self._all_labels[numbers]
@@ -270,7 +270,7 @@ class TFRecordDataset:
         log2 = int(resolution).bit_length() - 1
         if resolution != 2**log2 or not levels.BASE_LOG2 <= log2 <= finest:
             raise UserError(
-                f"data set {self.tfrecord_dir} has no level of resolution {resolution}: "
+                f"dataset {self.tfrecord_dir} has no level of resolution {resolution}: "
                 f"it has powers of two from 4 to {2**finest}"
             )
         return log2
@@ -296,7 +296,7 @@ class TFRecordDataset:
             if len(other) != len(reader):
                 raise UserError(
                     f"{other.paths[0]} has {len(other)} images, "
-                    f"{reader.paths[0]} has {len(reader)}: build the data set anew"
+                    f"{reader.paths[0]} has {len(reader)}: build the dataset anew"
                 )
             self._read(log2, 0)
 
@@ -325,7 +325,7 @@ def load_dataset(
     verbose: bool = False,
     **kwargs,
 ) -> TFRecordDataset:
-    """Opens a data set as the official function of this name does.
+    """Opens a dataset as the official function of this name does.
 
     Args:
         class_name: kept for compatibility; there is one class.
@@ -334,11 +334,11 @@ def load_dataset(
         kwargs: for `TFRecordDataset`.
     """
     if class_name != "training.dataset.TFRecordDataset":
-        raise UserError(f"no data set class {class_name!r}")
+        raise UserError(f"no dataset class {class_name!r}")
     if data_dir is not None:
         kwargs["tfrecord_dir"] = os.path.join(data_dir, kwargs["tfrecord_dir"])
     dataset = TFRecordDataset(**kwargs)
     if verbose:
-        print(f"Data set {dataset.tfrecord_dir}: {dataset.num_images} images, ", end="")
+        print(f"Dataset {dataset.tfrecord_dir}: {dataset.num_images} images, ", end="")
         print(f"shape {dataset.shape}, label size {dataset.label_size}")
     return dataset

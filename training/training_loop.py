@@ -97,7 +97,7 @@ def training_loop(
     """Trains networks and writes a run directory.
 
     Args:
-        options: of the run; the shape of the data set is filled in here.
+        options: of the run; the shape of the dataset is filled in here.
         run_dir: existing folder that gets reals.png, fakes*.png, network-snapshot-*.pkl,
             network-final.pkl, training-state-*.npz, stats.jsonl, training_options.json and
             TensorBoard events.
@@ -108,7 +108,7 @@ def training_loop(
         Path of the final snapshot.
 
     Raises:
-        UserError: data set or options do not fit.
+        UserError: dataset or options do not fit.
     """
     counters = None if state is None else read_counters(state)
     devices = tfutil.replica_devices(options.num_gpus)

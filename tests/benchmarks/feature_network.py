@@ -3,7 +3,7 @@
     python tests/benchmarks/feature_network.py DATASET OUT.pb [--test=DATASET]
 
 DATASET has labels, from `dataset_tool.py create_from_images ... --labels=folders`. The frozen graph
-OUT.pb takes images [N, H, W, 3] of 0 to 255 and gives features [N, 128]. With two data sets it
+OUT.pb takes images [N, H, W, 3] of 0 to 255 and gives features [N, 128]. With two datasets it
 prints the accuracy on both.
 """
 
@@ -28,7 +28,7 @@ NOISE = 0.1  # Share of the labels that is spread over all classes.
 
 
 def read_images(tfrecord_dir: str) -> tuple[np.ndarray, np.ndarray]:
-    """All images uint8 [N, H, W, 3] and labels float32 [N, classes] of a data set."""
+    """All images uint8 [N, H, W, 3] and labels float32 [N, classes] of a dataset."""
     dataset = TFRecordDataset(tfrecord_dir)
     images, labels = dataset.get_minibatch_np(dataset.num_images)
     dataset.close()
@@ -96,7 +96,7 @@ def main() -> None:
     parser = cli.ArgumentParser(description=__doc__)
     parser.add_argument("dataset", type=cli.path)
     parser.add_argument("out", type=cli.path)
-    parser.add_argument("--test", type=cli.path, help="data set to measure the accuracy on too")
+    parser.add_argument("--test", type=cli.path, help="dataset to measure the accuracy on too")
     args = parser.parse_args()
     train(args.dataset, args.test, args.out)
 

@@ -51,7 +51,7 @@ GRID = "12x3"
 
 
 class Run(NamedTuple):
-    """A training: options of run_training.py, and the data set that its pictures are measured by.
+    """A training: options of run_training.py, and the dataset that its pictures are measured by.
 
     Options may hold the network of an earlier run, {NAME}.
     """
@@ -130,7 +130,7 @@ def execute(*commands: Sequence[str], parallel: bool = False) -> None:
 
 
 def make_data(photos: Path, work: Path) -> None:
-    """Divides the photos at random, by links, and makes the data sets."""
+    """Divides the photos at random, by links, and makes the datasets."""
     files = sorted(photos.glob("*/*.jpg"))
     if len(files) <= TRAINING_PHOTOS:
         raise UserError(

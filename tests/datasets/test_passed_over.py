@@ -1,4 +1,4 @@
-"""What lies among pictures and is none is named; other data sets are told by their files."""
+"""What lies among pictures and is none is named; other datasets are told by their files."""
 
 import io
 import json

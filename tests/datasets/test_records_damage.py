@@ -90,7 +90,7 @@ def test_a_record_that_is_larger_than_any_image(tmp_path):
 def test_records_of_other_programs_are_named(tmp_path):
     payload = encoded_record(img=JPEG, shape=[3, 32, 32])
     write_records(tmp_path / "raw-r05.tfrecords", [payload] * 3)
-    with pytest.raises(UserError, match=r"record 0.*'img'.*build the data set again"):
+    with pytest.raises(UserError, match=r"record 0.*'img'.*build the dataset again"):
         records.find_dataset(str(tmp_path))
 
 

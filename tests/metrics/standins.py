@@ -1,4 +1,4 @@
-"""Small stand-ins for the files that metrics read: feature networks, data sets, snapshots."""
+"""Small stand-ins for the files that metrics read: feature networks, datasets, snapshots."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ def pool(x: np.ndarray, size: int, reduce) -> np.ndarray:
 
 
 def make_dataset(folder: Path, images: np.ndarray, labels: np.ndarray | None = None) -> str:
-    """A data set of uint8 [N, C, H, W]; returns its folder."""
+    """A dataset of uint8 [N, C, H, W]; returns its folder."""
     folder.mkdir()
     levels = list(range(finest_log2(*images.shape[2:]), 1, -1))
     with records.RecordWriter(str(folder), folder.name, levels) as writer:

@@ -156,7 +156,7 @@ def test_damaged_graphs_are_one_line_each(tmp_path):
 
 
 class Dataset:
-    """Enough of a data set for the names of its cached files."""
+    """Enough of a dataset for the names of its cached files."""
 
     content, resolution_log2, tfrecord_dir = "x", 3, "x"
 

@@ -220,7 +220,7 @@ class _Pixels(FeatureNetwork):
 
 @pytest.fixture
 def reals_of(workplace, options, opened):
-    """Function: images of a data set, their features, and whether something was computed."""
+    """Function: images of a dataset, their features, and whether something was computed."""
 
     def get(dataset_dir, max_reals=None, mirror=False):
         changed = dataclasses.replace(options, dataset_args={"tfrecord_dir": dataset_dir})
@@ -289,7 +289,7 @@ def test_the_choice_of_reals_spreads_over_the_data_set(workplace, options, opene
 
 def test_few_images_and_missing_labels_are_said_in_the_report(workplace, options, measure):
     (report,) = measure(workplace.snapshot, options, FID("fid", 10, max_reals=1000))
-    assert "60 reals: the data set has no 1000" in report.notes
+    assert "60 reals: the dataset has no 1000" in report.notes
     assert any("labels" in note for note in report.notes)
     (report,) = measure(workplace.conditional, options, FID("fid", 10, max_reals=60))
     assert not any("labels" in note for note in report.notes)

@@ -46,7 +46,7 @@ CONFLICTS = [
 
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory):
-    """A folder of data sets: `drawn` 8×8 with labels, and `upright` 12×8."""
+    """A folder of datasets: `drawn` 8×8 with labels, and `upright` 12×8."""
     folder = tmp_path_factory.mktemp("data")
     create_demo(Output(str(folder / "drawn"), shuffle=False, resolution=8), num_images=24)
     items = ItemList([Item(str(i)) for i in range(16)])

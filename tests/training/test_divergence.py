@@ -126,7 +126,7 @@ def test_which_arrays_are_not_finite():
 
 @pytest.fixture
 def options(tmp_path):
-    """Of a run of 25 ticks of 8 steps on a tiny data set."""
+    """Of a run of 25 ticks of 8 steps on a tiny dataset."""
     create_demo(Output(str(tmp_path / "drawn"), shuffle=False, resolution=8), num_images=24)
     result = preset("config-e", minibatch=4)
     result.dataset_args = {"tfrecord_dir": str(tmp_path / "drawn"), "resolution": 4}

@@ -103,7 +103,7 @@ def test_G_logistic_ns(setup):
     assert value.shape == (COUNT,)
     np.testing.assert_allclose(value, softplus(-score(setup, images, labels)), rtol=1e-4)
     assert autosummary.read_autosummaries()["Loss/G/loss"].mean == pytest.approx(value.mean())
-    # Latents are standard normal and of this seed; labels come from the data set.
+    # Latents are standard normal and of this seed; labels come from the dataset.
     assert len(np.unique(z)) == z.size
     assert (labels.sum(axis=1) == 1).all()
 

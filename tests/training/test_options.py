@@ -159,7 +159,7 @@ def test_what_cannot_be_shared():
 
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory):
-    """A folder of data sets: `drawn` 32×32, and one without files."""
+    """A folder of datasets: `drawn` 32×32, and one without files."""
     folder = tmp_path_factory.mktemp("data")
     create_demo(Output(str(folder / "drawn"), shuffle=False, resolution=32), num_images=6)
     (folder / "empty").mkdir()

@@ -309,7 +309,7 @@ def test_who_asks_for_more_has_more_time(run_dir, run_script):
 
 
 def test_a_run_that_does_not_fit_is_one_line(tmp_path, whole_run):
-    """What is seen only when state and data set are read."""
+    """What is seen only when state and dataset are read."""
     paths = {}
     for name in ("broken", "newer", "other-size", "other-count", "other-pictures", "running"):
         paths[name] = tmp_path / name
@@ -413,7 +413,7 @@ def test_options_come_back(tmp_path):
         with pytest.raises(UserError, match=reason):
             resumed_options(str(tmp_path), None)
     path.write_text("{}")
-    with pytest.raises(UserError, match=r"cannot read .*: it names no data set; it has been"):
+    with pytest.raises(UserError, match=r"cannot read .*: it names no dataset; it has been"):
         resumed_options(str(tmp_path), None)
 
 
@@ -427,7 +427,7 @@ def test_every_option_is_compared(tmp_path):
         ("D_args", {"freeze_layers": 2}, "freeze_layers 2, not none"),
         ("dataset_args", {"max_label_size": 0}, "max_label_size 0, not none"),
         ("augment_args", {"interval": 8}, "interval 8, not 4"),
-        ("G_args", {"resolution": 8, "base_size": [4, 6]}, None),  # what the data set says
+        ("G_args", {"resolution": 8, "base_size": [4, 6]}, None),  # what the dataset says
     ]:
         stored = options.to_json()
         stored[name] = {**stored[name], **value}

@@ -36,7 +36,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory, shared):
-    """Data sets of real photos, without labels: `photos` 16×16, `photos32` 32×32."""
+    """Datasets of real photos, without labels: `photos` 16×16, `photos32` 32×32."""
     clothing = shared / "data" / "clothing-small"
     folder = tmp_path_factory.mktemp("data")
     source = folder / "some"
@@ -53,7 +53,7 @@ def data_dir(tmp_path_factory, shared):
 
 @pytest.fixture(scope="module")
 def drawn_dir(tmp_path_factory):
-    """A data set `drawn`, with labels."""
+    """A dataset `drawn`, with labels."""
     folder = tmp_path_factory.mktemp("drawn")
     create_demo(Output(str(folder / "drawn"), shuffle=False, resolution=16), num_images=24)
     return folder
@@ -221,7 +221,7 @@ def test_dry_run_prints_the_options_and_leaves_nothing(drawn_dir, run_script, tm
 
 @pytest.fixture(scope="module")
 def broken_dir(tmp_path_factory):
-    """Data sets with one defect each."""
+    """Datasets with one defect each."""
     folder = tmp_path_factory.mktemp("broken")
     for name in ("truncated", "labels"):
         create_demo(Output(str(folder / name), shuffle=False, resolution=8), num_images=12)

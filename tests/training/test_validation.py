@@ -33,7 +33,7 @@ COUNT, HELD_OUT = 11, 4
 CLOCK = ("time", "sec_per_tick", "sec_per_kimg", "maintenance", "peak_memory_gb")
 
 
-# The data set
+# The dataset
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def images():
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, images):
-    """A data set whose labels are the numbers of its images."""
+    """A dataset whose labels are the numbers of its images."""
     path = tmp_path_factory.mktemp("data") / "shop"
     path.mkdir()
     with records.RecordWriter(str(path), "shop", [3, 2]) as writer:
@@ -181,7 +181,7 @@ def test_a_step_scores_held_out_images_and_leaves_the_rest_alone(folder):
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """Options of a short run on `drawn`; there is a data set `more` like it, and others unlike."""
+    """Options of a short run on `drawn`; there is a dataset `more` like it, and others unlike."""
     folder = tmp_path_factory.mktemp("data")
     for name, resolution, count in (("drawn", 8, 36), ("more", 8, 50), ("small", 4, 12)):
         output = Output(str(folder / name), shuffle=False, resolution=resolution)
@@ -291,7 +291,7 @@ def test_data_for_metrics_has_to_be_of_the_same_kind(data, folder, tmp_path, run
     for args, words in [
         (["--metrics=fid1k", "--metricdata=none"], "--metricdata: there is no folder"),
         (["--metricdata=more"], "add --metrics"),
-        (["--validation=36"], "--validation=36: the data set"),
+        (["--validation=36"], "--validation=36: the dataset"),
         (["--validation=0"], "--validation: expected a whole number of at least 1"),
     ]:
         done = run_script(["run_training.py", f"--result-dir={data.folder}/r", *data.run, *args])

@@ -53,7 +53,7 @@ def level_size(level: int, base_size: Sequence[int] = SQUARE_BASE) -> tuple[int,
         base_size: height and width at the coarsest level.
 
     Raises:
-        UserError: `base_size` is not two whole numbers that a data set can have.
+        UserError: `base_size` is not two whole numbers that a dataset can have.
     """
     is_pair = isinstance(base_size, (list, tuple)) and len(base_size) == 2
     if not is_pair or not all(

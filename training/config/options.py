@@ -100,13 +100,13 @@ class TrainingOptions:
         return schema.parse(cls, values)
 
     def check_arguments(self) -> None:
-        """Raises a UserError if arguments for the data set or the optimizers are not sound.
+        """Raises a UserError if arguments for the dataset or the optimizers are not sound.
 
         Those of networks and losses are checked against the functions that `func_name` stands for,
         which needs TensorFlow: see `dnnlib.tflib.build_functions.find_for_options`.
         """
         if "tfrecord_dir" not in self.dataset_args:
-            raise UserError("it names no data set")
+            raise UserError("it names no dataset")
         schema.parse(_DatasetArgs, self.dataset_args, "dataset_args")
         schema.parse(_OptimizerArgs, self.G_opt_args, "G_opt_args")
         schema.parse(_OptimizerArgs, self.D_opt_args, "D_opt_args")
@@ -247,7 +247,7 @@ def _set_augmentation(options: AugmentOptions, args: Any) -> None:
 
 
 def dataset_folder(option: str, name: str, data_dir: str | None) -> str:
-    """Path of the data set that an option names: a folder in `data_dir`, or a path.
+    """Path of the dataset that an option names: a folder in `data_dir`, or a path.
 
     Raises:
         UserError: there is no such folder.

@@ -73,7 +73,7 @@ def training_schedule(
 
     Args:
         cur_nimg: images seen.
-        resolution_log2: of the data set.
+        resolution_log2: of the dataset.
         num_gpus: replicas, which share a minibatch.
         options: of the run.
     """

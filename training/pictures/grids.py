@@ -20,7 +20,7 @@ _CPU_IMAGES = 96
 # Fakes that are made at once: bounded by pixels, so that high resolutions fit in memory.
 _MINIBATCH_PIXELS = 1 << 20
 _PREVIEW_SIDE = 1024
-_LATENTS_COUNTER = [0, 0, 0, 2]  # Above those of the data set's own streams.
+_LATENTS_COUNTER = [0, 0, 0, 2]  # Above those of the dataset's own streams.
 
 
 def adjust_dynamic_range(

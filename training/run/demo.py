@@ -1,4 +1,4 @@
-"""The whole way in a few minutes: draw a data set, train on it, generate a grid."""
+"""The whole way in a few minutes: draw a dataset, train on it, generate a grid."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _GRID = (10, 6)  # A row for each kind of product.
 
 
 def run_demo(options: TrainingOptions, result_dir: str) -> str:
-    """Draws the data set where it is missing, trains, writes `grid.png`, says what to do next.
+    """Draws the dataset where it is missing, trains, writes `grid.png`, says what to do next.
 
     Args:
         options: from `demo_options`.
@@ -36,7 +36,7 @@ def run_demo(options: TrainingOptions, result_dir: str) -> str:
     dataset = TFRecordDataset(dataset_dir)
     dataset.close()
     if (dataset.resolution, dataset.label_size) != (DEMO_RESOLUTION, len(DEMO_CLASSES)):
-        raise UserError(f"{dataset_dir} is not the demo's data set: remove it, or use --data-dir")
+        raise UserError(f"{dataset_dir} is not the demo's dataset: remove it, or use --data-dir")
     run_dir = train(options, result_dir, "stylegan2-demo-1gpu")
     snapshot = os.path.join(run_dir, "network-final.pkl")
     grid = os.path.join(run_dir, "grid.png")

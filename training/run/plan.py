@@ -25,7 +25,7 @@ def describe(options: TrainingOptions) -> str:
     """Images, ticks, snapshots, parameters, and an estimate of the time.
 
     Raises:
-        UserError: the data set cannot be read, or the networks cannot be built.
+        UserError: the dataset cannot be read, or the networks cannot be built.
     """
     dataset = TFRecordDataset(**{**options.dataset_args, "seed": options.seed})
     dataset.close()

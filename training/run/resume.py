@@ -26,7 +26,7 @@ META = "meta"  # Of the arrays in a state the one that describes it.
 # Options that another session of the same run may have otherwise.
 _FREE = ("total_kimg", "total_seconds", "keep_states")
 _FREE += ("image_snapshot_ticks", "network_snapshot_ticks")
-# Options of both networks that no command line has: a run takes them from its data set.
+# Options of both networks that no command line has: a run takes them from its dataset.
 _FROM_DATA = ("num_channels", "resolution", "label_size", "base_size")
 _NOT_GIVEN = "none"
 # Variables that sum what is reported, which may be anything.
@@ -256,12 +256,12 @@ def _cannot_read(path: str) -> str:
 def check_data(
     options: TrainingOptions, counters: Counters, path: str, facts: Mapping[str, Any]
 ) -> None:
-    """Compares a data set with the one that a run was started with.
+    """Compares a dataset with the one that a run was started with.
 
     Args:
         options: of the run, as they are stored.
         counters: of the state.
-        path: of the data set.
+        path: of the dataset.
         facts: "num_images", "content", and of `_FROM_DATA` what the networks are built with.
 
     Raises:
@@ -279,8 +279,8 @@ def check_data(
         listed = "; ".join(f"{name} is {now}, not {was}" for name, now, was in sizes)
         listed = listed or "it has as many images of the same size, but other pictures or labels"
         raise UserError(
-            f"the data set {path} is not what the run was started with: {listed}; go on with the "
-            "data set as it was, or start a new run from the weights with --resume=SNAPSHOT.pkl"
+            f"the dataset {path} is not what the run was started with: {listed}; go on with the "
+            "dataset as it was, or start a new run from the weights with --resume=SNAPSHOT.pkl"
         )
 
 
@@ -303,7 +303,7 @@ def resumed_options(run_dir: str, given: TrainingOptions | None) -> TrainingOpti
     if options.resume_pkl is not None:
         given.augment_args.kimg = options.augment_args.kimg
         given.G_smoothing_rampup = options.G_smoothing_rampup
-    # The data set may have moved; whether it has changed is checked when it is opened.
+    # The dataset may have moved; whether it has changed is checked when it is opened.
     options.dataset_args["tfrecord_dir"] = given.dataset_args["tfrecord_dir"]
     wanted, stored = (json.loads(json.dumps(o.to_json())) for o in (given, options))
     for network in ("G_args", "D_args"):
@@ -321,10 +321,10 @@ def resumed_options(run_dir: str, given: TrainingOptions | None) -> TrainingOpti
 
 
 def find_data(options: TrainingOptions, data_dir: str | None) -> None:
-    """Looks for the data set of a run where it was, and then in another folder.
+    """Looks for the dataset of a run where it was, and then in another folder.
 
     Args:
-        options: of the run; the path of the data set is changed.
+        options: of the run; the path of the dataset is changed.
         data_dir: the other folder.
 
     Raises:
@@ -337,7 +337,7 @@ def find_data(options: TrainingOptions, data_dir: str | None) -> None:
     if data_dir is None or not os.path.isdir(moved):
         where = "" if data_dir is None else f", nor {moved}"
         raise UserError(
-            f"there is no data set of the run: no folder {path}{where}; --data-dir names the "
+            f"there is no dataset of the run: no folder {path}{where}; --data-dir names the "
             "folder that it has been moved to"
         )
     options.dataset_args["tfrecord_dir"] = moved

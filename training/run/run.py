@@ -450,7 +450,7 @@ class Run:
 
 
 def _describe_data(dataset: TFRecordDataset) -> str:
-    text = f"Data set {dataset.tfrecord_dir}: {dataset.num_images} images {dataset.shape}"
+    text = f"Dataset {dataset.tfrecord_dir}: {dataset.num_images} images {dataset.shape}"
     if dataset.num_held_out:
         text += f" and {dataset.num_held_out} held out"
     if not dataset.label_size:

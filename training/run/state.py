@@ -28,7 +28,7 @@ from training.run.resume import (
 )
 
 _MAX_NAMED = 5  # variables named in an error
-# Variables that come with the data set, and are as large as it.
+# Variables that come with the dataset, and are as large as it.
 _NOT_KEPT = ("Dataset/",)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dnnlib import UserError
 from dnnlib.tflib import Network
 
-_KEY = "label_names"  # In `Network.metadata`, and in the manifest of a data set.
+_KEY = "label_names"  # In `Network.metadata`, and in the manifest of a dataset.
 _MAX_LISTED = 20  # Names in an error message.
 
 

@@ -1,4 +1,4 @@
-"""Commands for the data sets of shops.
+"""Commands for the datasets of shops.
 
 Importers are imported where they run, so that errors and --help come at once.
 """

@@ -1,6 +1,6 @@
 """What lies in a folder or an archive of pictures and is none, named for what it is.
 
-A folder often holds photos of a kind that is not read, or is a data set of another kind. Both are
+A folder often holds photos of a kind that is not read, or is a dataset of another kind. Both are
 said, so that nobody trains on half of the photos, or on a preview of each.
 """
 
@@ -18,12 +18,12 @@ _GROUPS = ("picture", "raw", "drawing", "video", "archive", "records", "array")
 _KINDS = tuple(
     KINDS[key] for key in ("parquet", "arrow", "lfs", "icloud", "shortcut", "unfinished")
 )
-_MAX_FOLDERS, _DEPTH = 200, 3  # that are looked through for the marks of other data sets
+_MAX_FOLDERS, _DEPTH = 200, 3  # that are looked through for the marks of other datasets
 
 
 @dataclass(frozen=True)
 class OtherDataset:
-    """A data set that other programs make.
+    """A dataset that other programs make.
 
     Attributes:
         name: with an article.
@@ -53,18 +53,18 @@ OTHER_DATASETS = (
         (r"[^/]*-r\d\d[^/]*\.tfrecords",),
     ),
     OtherDataset(
-        "a data set of TFRecords of another kind",
+        "a dataset of TFRecords of another kind",
         "write its pictures as files, with the program that made it",
         (r".*\.tfrecords?(-\d+-of-\d+)?",),
     ),
-    OtherDataset("an LMDB data set", "give it to create_lsun", (r"(.*/)?data\.mdb",)),
+    OtherDataset("an LMDB dataset", "give it to create_lsun", (r"(.*/)?data\.mdb",)),
     OtherDataset(
-        "a Hugging Face data set",
+        "a Hugging Face dataset",
         "write its pictures as files: image.save(...) for each of load_from_disk(FOLDER)",
         (r".*\.arrow",),
     ),
     OtherDataset(
-        "a data set of Parquet files",
+        "a dataset of Parquet files",
         "write its pictures as files: image.save(...) for each of load_dataset(FOLDER)",
         (r".*\.parquet",),
     ),
@@ -86,7 +86,7 @@ OTHER_DATASETS = (
         has_photos=True,
     ),
     OtherDataset(
-        "MNIST or another data set of its format",
+        "MNIST or another dataset of its format",
         "give it to create_mnist",
         (r"(.*/)?[^/]*-idx[13]-ubyte(\.gz)?",),
     ),
@@ -99,19 +99,19 @@ OTHER_DATASETS = (
         has_photos=True,
     ),
     OtherDataset(
-        "a COCO data set",
+        "a COCO dataset",
         "write them as a CSV file with columns file and label for --labels",
         (r"(.*/)?(instances_[^/]*|_annotations\.coco|captions_[^/]*)\.json",),
         has_photos=True,
     ),
     OtherDataset(
-        "a YOLO data set",
+        "a YOLO dataset",
         "write them as a CSV file with columns file and label for --labels",
         (r"(.*/)?(data\.ya?ml|classes\.txt|obj\.names|labels/(.*/)?[^/]+\.txt)", r".*\.txt"),
         has_photos=True,
     ),
     OtherDataset(
-        "a Pascal VOC data set",
+        "a Pascal VOC dataset",
         "write them as a CSV file with columns file and label for --labels",
         (r"(.*/)?annotations/[^/]+\.xml",),
         has_photos=True,
@@ -144,7 +144,7 @@ def is_missed(kind: FileKind) -> bool:
 
 
 def other_dataset(names: Iterable[str]) -> OtherDataset | None:
-    """The data set of another kind that files belong to, by their paths from its folder on."""
+    """The dataset of another kind that files belong to, by their paths from its folder on."""
     patterns = {mark: re.compile(mark) for other in OTHER_DATASETS for mark in other.marks}
     seen: set[str] = set()
     for name in names:

@@ -456,7 +456,7 @@ def read_labels(
     if count is not None and len(labels) != count:
         raise UserError(
             f"label count: {path} has {len(labels)} labels, but {dataset.folder} {count} images: "
-            "build the data set anew"
+            "build the dataset anew"
         )
     if labels.shape[1] > MAX_LABEL_SIZE:
         raise UserError(
@@ -476,7 +476,7 @@ def check_finite(labels: np.ndarray, what: str) -> None:
         raise UserError(
             f"{what}: row {bad[0]}, column {column} is {labels[bad[0], column]}, which is no "
             f"finite number; so {'is' if len(bad) == 1 else 'are'} {len(bad)} of {len(labels)} "
-            "rows: build the data set anew from labels without gaps"
+            "rows: build the dataset anew from labels without gaps"
         )
 
 

@@ -196,7 +196,7 @@ def parse_image(payload: bytes) -> np.ndarray:
         if any(_is_picture_file(value) for values in features.values() for value in values):
             hint = (
                 "; it holds a picture file (JPEG or PNG), as other tools write them: build the "
-                "data set again from the pictures"
+                "dataset again from the pictures"
             )
         raise ValueError(f"expected features shape and data, got {names or 'none'}{hint}")
     shape = tuple(features["shape"])
@@ -213,7 +213,7 @@ def parse_image(payload: bytes) -> np.ndarray:
     if len(pixels[0]) != math.prod(shape):
         hint = ""
         if _is_picture_file(pixels[0]):
-            hint = ": it is a picture file, not pixels: build the data set again from the pictures"
+            hint = ": it is a picture file, not pixels: build the dataset again from the pictures"
         raise ValueError(f"shape {list(shape)} does not fit {len(pixels[0])} bytes of data{hint}")
     return np.frombuffer(pixels[0], np.uint8).reshape(shape)
 

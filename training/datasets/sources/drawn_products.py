@@ -1,4 +1,4 @@
-"""Product pictures that are drawn, not photographed: the demo's own data set.
+"""Product pictures that are drawn, not photographed: the demo's own dataset.
 
 A picture is a pure function of (seed, index). A recipe draws a design's numbers and returns its
 parts in unit coordinates (x to the right, y down, the frame is [0, 1] x [0, 1]); the renderer draws
@@ -33,12 +33,12 @@ CURVE_STEPS = 8  # a chord stays within a third of a pixel of its curve at 256x2
 
 
 def draw_product(seed: int, index: int, resolution: int) -> tuple[np.ndarray, int]:
-    """Draws picture `index` of the demo data set `seed`: one product on a white background.
+    """Draws picture `index` of the demo dataset `seed`: one product on a white background.
 
     Of every six indexes that start at a multiple of six, each class has one.
 
     Args:
-        seed: The data set, 0 to 2**64 - 1.
+        seed: The dataset, 0 to 2**64 - 1.
         index: The picture, 0 to 2**64 - 1.
         resolution: Height and width in pixels, a power of two from 4 to 1024.
 

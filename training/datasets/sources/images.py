@@ -22,7 +22,7 @@ from training.datasets.sources.classes import check_missing, split_mode, with_co
 from training.datasets.sources.folders import Folder, open_folder
 from training.datasets.sources.labels import LabelOptions, add_labels
 
-# Folders of a data set that hold folders of classes, as torchvision and Hugging Face have them.
+# Folders of a dataset that hold folders of classes, as torchvision and Hugging Face have them.
 _PARTS = frozenset("train training test testing val valid validation dev eval".split())
 # The first that is there counts: NVIDIA's, and Hugging Face's.
 LABEL_FILES = ("dataset.json", "metadata.jsonl", "metadata.csv", "metadata.parquet")
@@ -162,9 +162,7 @@ def _parts(names: Lookup) -> set[str]:
 def _items_by_folder(names: Lookup, source: Source) -> Iterator[Item]:
     parts = _parts(names)
     if parts:
-        print(
-            f"{', '.join(sorted(parts))}: taken as parts of the data set, the classes are in them"
-        )
+        print(f"{', '.join(sorted(parts))}: taken as parts of the dataset, the classes are in them")
     for name in names:
         path = name.partition("/")[2] if parts else name
         folder, slash, _ = path.partition("/")
