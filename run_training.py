@@ -310,13 +310,13 @@ def main() -> None:
         _print_plan(args, options, run_dir)
         return
     load_tensorflow()
+    from training import training_loop
+
     if args.demo:
         from training.run.demo import run_demo
 
-        run_demo(options, args.result_dir)
+        run_demo(options, args.result_dir, training_loop.train)
         return
-    from training import training_loop
-
     metrics = _metrics(args, options, metric_folder, held_out)
     try:
         if run_dir is not None:

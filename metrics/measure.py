@@ -13,7 +13,7 @@ from dnnlib.run_dir import log_output, make_run_dir
 from dnnlib.util import one_line
 from metrics.evaluation import MetricOptions
 from metrics.metric_base import MetricGroup
-from training.run.resume import kimg_of
+from training.run.files import kimg_of
 
 
 def measure(

@@ -30,8 +30,8 @@ from training.config.schedule import training_schedule
 from training.dataset import TFRecordDataset
 from training.datasets.format.levels import finest_log2
 from training.datasets.format.records import RecordWriter
+from training.run.data import complete_options
 from training.run.train_graph import TrainGraph
-from training.training_loop import complete_options
 
 
 def conv_gflops(seconds: float = 2.0) -> float:

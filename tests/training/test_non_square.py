@@ -20,9 +20,9 @@ from training.datasets.building.build import Output, build
 from training.datasets.items import Item, ItemList, Source
 from training.loss import path_lengths
 from training.pictures import generation
+from training.run.data import complete_options
 from training.run.train_graph import TrainGraph, fade_and_upscale
 from training.snapshots import pickles, tools
-from training.training_loop import complete_options
 
 RANDOM = np.random.default_rng(5)
 STYLE = {"latent_size": 5, "dlatent_size": 5, "mapping_layers": 1}

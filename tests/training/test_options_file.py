@@ -11,7 +11,8 @@ import pytest
 from dnnlib import UserError
 from dnnlib.tflib import build_functions
 from training.config.options import preset
-from training.run.resume import OPTIONS_FILE, resumed_options
+from training.run.files import OPTIONS_FILE
+from training.run.resume import resumed_options
 from training.run.train_graph import _find_loss
 
 

@@ -17,15 +17,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import training.run.run
 from dnnlib import UserError
 from training import training_loop
 from training.config.options import preset
 from training.dataset import TFRecordDataset
 from training.datasets.building.build import Output
 from training.datasets.sources.demo_dataset import create_demo
-from training.run.resume import find_run, find_states, newest_state, read_meta, resumed_options
-from training.run.state import save_state
+from training.run import output
+from training.run.files import find_states
+from training.run.resume import find_run, resumed_options
+from training.run.state import newest_state, save_state
 
 ROOT = Path(__file__).resolve().parents[2]
 # 25 steps, and as many ticks.
@@ -106,7 +107,7 @@ def test_an_older_state_serves_if_the_newest_is_broken(run_dir, whole_run, capsy
     assert out.replace("\r", "").split("Warning:")[1] in (run_dir / "log.txt").read_text()
     assert final(run_dir) == final(whole_run)
     assert len(rows_of(run_dir)) == len(rows_of(whole_run))
-    assert newest_state(str(run_dir)) == newest
+    assert newest_state(str(run_dir)).path == newest
 
 
 class Metrics:
@@ -150,7 +151,7 @@ def test_an_error_between_steps_loses_nothing(run_dir, whole_run, monkeypatch):
         broken.setattr(TFRecordDataset, "minibatches", fail)
         with pytest.raises(OSError, match="the disk is gone"):
             resume(run_dir)
-    assert read_meta(newest_state(str(run_dir)))["counters"]["cur_nimg"] == 1088 + 5 * 64
+    assert newest_state(str(run_dir)).counters.cur_nimg == 1088 + 5 * 64
     assert (run_dir / "network-snapshot-000000.pkl").read_bytes() == snapshot  # of its own tick
     resume(run_dir)
     assert final(run_dir) == final(whole_run)
@@ -165,11 +166,11 @@ def test_states_are_saved_between_snapshots_that_are_far_apart(run_dir, whole_ru
     saved = []
 
     def save(path, counters, keep):
-        saved.append(counters["cur_nimg"])
+        saved.append(counters.cur_nimg)
         save_state(path, counters, keep)
 
-    monkeypatch.setattr(training.run.run, "save_state", save)
-    monkeypatch.setattr(training.run.run, "_STATE_SECONDS", 0)
+    monkeypatch.setattr(output, "save_state", save)
+    monkeypatch.setattr(output, "_STATE_SECONDS", 0)
     resume(run_dir)
     assert saved == list(range(1152, 1601, 64))  # every tick
     assert final(run_dir) == final(whole_run)
@@ -271,7 +272,7 @@ def test_what_cannot_be_resumed_is_one_line(tmp_path, data, whole_run):
         (["--resume=nowhere"], "there is no such run directory"),
         (["--resume=empty"], "the folder is empty"),
         (["--resume=stateless"], "with --dataset and --resume=stateless/network-snapshot-000001"),
-        (["--resume=only-log"], "holds no training-state-*.npz to go on from"),
+        (["--resume=only-log"], "holds no training-state-*.npz to resume from"),
         ([f"--resume={results}"], f"give --resume=latest --result-dir={results}"),
         (["--resume=no-options"], "cannot read no-options/training_options.json: No such file"),
         (["--resume=broken"], "cannot read broken/training_options.json"),

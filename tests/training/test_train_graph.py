@@ -11,8 +11,8 @@ from training.config.schedule import training_schedule
 from training.dataset import TFRecordDataset
 from training.datasets.building.build import Output
 from training.datasets.sources.demo_dataset import create_demo
+from training.run.data import complete_options
 from training.run.train_graph import TrainGraph
-from training.training_loop import complete_options
 
 
 @pytest.fixture(scope="module")

@@ -23,10 +23,10 @@ from training.datasets.building.build import Output
 from training.datasets.format import records
 from training.datasets.sources.demo_dataset import create_demo
 from training.pictures.grids import setup_snapshot_image_grid
-from training.run.resume import find_states
+from training.run.data import complete_options
+from training.run.files import find_states
 from training.run.train_graph import TrainGraph
 from training.snapshots import pickles
-from training.training_loop import complete_options
 
 ROOT = Path(__file__).resolve().parents[2]
 COUNT, HELD_OUT = 11, 4

@@ -10,13 +10,15 @@ from typing import Annotated, Any, Literal
 
 from dnnlib import UserError, schema
 from dnnlib.schema import Range
-from dnnlib.tensorflow_loader import load_tensorflow
 from dnnlib.util import did_you_mean
 from training.augmentation.presets import TARGETS, AugmentOptions, augment_preset
 from training.config.comparison_methods import apply_method, set_capacity
 from training.config.presets import ADA_NAMES, PRESETS, ada_overrides
 from training.config.schedule import MIN_TICKS, ScheduleOptions
+from training.datasets.format.records import find_dataset
 
+# Keyword arguments of both networks that no command line has: a run takes them from its dataset.
+NETWORK_SHAPE = ("num_channels", "resolution", "label_size", "base_size")
 _SHORT_SNAPSHOT_TICKS = 10
 _Natural = Annotated[int, Range(0, (1 << 31) - 1)]
 _Positive = Annotated[int, Range(1, 1 << 20)]
@@ -270,13 +272,10 @@ def set_session_options(options: TrainingOptions, args: Any) -> None:
 
 
 def _find_resolution(dataset_args: dict[str, Any]) -> int:
-    """Resolution of the images that a run sees."""
-    load_tensorflow()  # Takes seconds, which only the one configuration costs that asks for this.
-    from training.dataset import TFRecordDataset
-
-    dataset = TFRecordDataset(**dataset_args)
-    dataset.close()
-    return dataset.resolution
+    """Resolution of the images that a run sees, by the names of the dataset's files."""
+    if dataset_args["resolution"] is not None:
+        return dataset_args["resolution"]
+    return 2 ** find_dataset(dataset_args["tfrecord_dir"]).finest
 
 
 def _set_schedule(schedule: ScheduleOptions, args: Any) -> None:
