@@ -15,7 +15,7 @@ from training.augmentation.presets import TARGETS, AugmentOptions, augment_prese
 from training.config.comparison_methods import apply_method, set_capacity
 from training.config.presets import ADA_NAMES, PRESETS, ada_overrides
 from training.config.schedule import MIN_TICKS, ScheduleOptions
-from training.datasets.format.records import find_dataset
+from training.datasets.format.records import choose_level, find_dataset
 
 # Keyword arguments of both networks that no command line has: a run takes them from its dataset.
 NETWORK_SHAPE = ("num_channels", "resolution", "label_size", "base_size")
@@ -181,7 +181,9 @@ def options_from_args(args: Any) -> TrainingOptions:
     dataset_args = {"tfrecord_dir": path, "resolution": args.resolution}
     # Deviation: labels are ignored by default in the official code.
     dataset_args["max_label_size"] = "full" if args.cond else 0
-    resolution = _find_resolution(dataset_args) if args.config == "auto" else None
+    resolution = None
+    if args.config == "auto":  # It depends on the data; the names of the files tell.
+        resolution = 2 ** choose_level(find_dataset(path), args.resolution)
     options = preset(args.config, resolution, args.num_gpus, args.batch)
     options.dataset_args = dataset_args
     options.mirror_augment = args.mirror_augment
@@ -269,13 +271,6 @@ def set_session_options(options: TrainingOptions, args: Any) -> None:
         options.image_snapshot_ticks = options.network_snapshot_ticks = args.snap
     if args.keep is not None:
         options.keep_states = args.keep
-
-
-def _find_resolution(dataset_args: dict[str, Any]) -> int:
-    """Resolution of the images that a run sees, by the names of the dataset's files."""
-    if dataset_args["resolution"] is not None:
-        return dataset_args["resolution"]
-    return 2 ** find_dataset(dataset_args["tfrecord_dir"]).finest
 
 
 def _set_schedule(schedule: ScheduleOptions, args: Any) -> None:
