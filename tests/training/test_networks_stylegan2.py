@@ -172,11 +172,11 @@ np.savez(out, images=images, slope=slope, y=y, dx=gradients[0], dw=gradients[1])
 """
 
 
-def test_without_onednn(golden, shared, run_script, tmp_path):
+def test_without_onednn(golden, run_script, tmp_path, golden_dir):
     """CPUs without oneDNN have no NCHW convolutions: ours must not need them."""
     env = {"TF_ENABLE_ONEDNN_OPTS": "0", "CUDA_VISIBLE_DEVICES": "-1"}
     out = tmp_path / "out.npz"
-    result = run_script(["-c", WITHOUT_ONEDNN, shared / "golden", out], env=env)
+    result = run_script(["-c", WITHOUT_ONEDNN, golden_dir, out], env=env)
     assert result.returncode == 0, result.stderr
     got, ops = np.load(out), golden("tf_ops.npz").arrays
     arrays = golden("sg2_skip_resnet.npz").arrays

@@ -92,9 +92,9 @@ def test_every_family_is_read(session, written, family, writer):
     assert D.run(images, np.eye(2)[:, : D.input_shapes[1][1]]).shape == (2, 1)
 
 
-def test_an_official_ada_snapshot_gives_the_official_images(session, golden, shared):
+def test_an_official_ada_snapshot_gives_the_official_images(session, golden, golden_dir):
     file = golden("ada_cond3_clamp.npz")
-    G, D, Gs = pickles.load(str(shared / "golden/ada_cond3_clamp.pkl"))
+    G, D, Gs = pickles.load(str(golden_dir / "ada_cond3_clamp.pkl"))
     arrays = file.arrays
     assert Gs.static_kwargs == file.meta["G"]
     for network in (G, Gs):
@@ -107,9 +107,9 @@ def test_an_official_ada_snapshot_gives_the_official_images(session, golden, sha
     assert np.abs(scores - arrays["scores"]).max() <= 2e-5 * np.abs(arrays["scores"]).max()
 
 
-def test_users_may_unpickle_official_files(session, golden, shared):
+def test_users_may_unpickle_official_files(session, golden, golden_dir):
     arrays = golden("sg2_skip_resnet.npz").arrays
-    with open(shared / "golden/sg2_skip_resnet.pkl", "rb") as file:
+    with open(golden_dir / "sg2_skip_resnet.pkl", "rb") as file:
         _, _, Gs = pickle.load(file)
     images = Gs.run(arrays["z"], arrays["labels"], truncation_psi=0.7, randomize_noise=False)
     expected = arrays["images_psi0.7_cutNone"]

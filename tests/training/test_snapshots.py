@@ -55,8 +55,8 @@ def latents():
 # Reading what others wrote
 
 
-def test_an_official_snapshot_gives_the_official_images(session, golden, shared):
-    path = shared / "golden/sg2_skip_resnet.pkl"
+def test_an_official_snapshot_gives_the_official_images(session, golden, golden_dir):
+    path = golden_dir / "sg2_skip_resnet.pkl"
     file = golden("sg2_skip_resnet.npz")
     arrays = file.arrays
     G, D, Gs = pickles.load(str(path))

@@ -208,7 +208,7 @@ class RunOutput:
                 "nothing is saved of this moment; start a new run, from an earlier snapshot "
                 f"(--resume=FILE) or from the beginning: {REMEDY}"
             )
-        pickles.save(self._networks, path)
+        pickles.save(tuple(self._networks), path)
 
     def save_state(self, if_stuck: bool = False) -> None:
         """Writes a state. Of a run that is stuck only where `if_stuck` says so: the states before
