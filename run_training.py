@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from dnnlib import UserError, cli, output
+from dnnlib import UserError, cli, output, urls
 from dnnlib.run_dir import next_run_dir
 from dnnlib.tensorflow_loader import load_tensorflow
 from dnnlib.util import did_you_mean
@@ -265,9 +265,10 @@ def _check(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
 
 def _check_resume(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
     """What goes with --resume: it means one thing for a run, another for a snapshot."""
-    folder, name = os.path.split(args.resume or "")
+    shown = urls.show_source(args.resume or "")
+    folder, name = os.path.split(shown)
     if name.startswith("training-state-"):
-        parser.error(f"--resume={args.resume}: name the run directory, --resume={folder or '.'}")
+        parser.error(f"--resume={shown}: name the run directory, --resume={folder or '.'}")
     if args.resume is not None and not _is_run(args.resume) and args.dataset is not None:
         try:
             pretrained.existing(args.resume)
@@ -279,7 +280,7 @@ def _check_resume(args: argparse.Namespace, parser: argparse.ArgumentParser) -> 
         return
     if not _is_run(args.resume):
         parser.error(
-            f"--resume={args.resume}: there is no such run directory; to start a new run from the "
+            f"--resume={shown}: there is no such run directory; to start a new run from the "
             "weights of a snapshot, name a --dataset too"
         )
     if names := _listed(set(parser.given()) - _OF_A_SESSION - {"data_dir"}):

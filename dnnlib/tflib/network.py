@@ -29,6 +29,9 @@ _GRAPH_ATTRIBUTES = frozenset(
     "output_names input_shapes output_shapes input_shape output_shape own_vars vars "
     "var_global_to_local".split()
 )
+# Numbers in all variables of a network: 1 GiB in float32, eight times the largest official network.
+# A snapshot of three such networks can still be read.
+_MAX_SIZE = 1 << 28
 
 
 class Network(NetworkVariables):
@@ -51,7 +54,8 @@ class Network(NetworkVariables):
             for a network that was made here.
 
     Raises:
-        UserError: the build function or one of the keyword arguments is not known.
+        UserError: the build function or one of the keyword arguments is not known, or the network
+            is too large.
     """
 
     def __init__(self, name: str, func_name: str | Callable, **static_kwargs: Any):
@@ -153,6 +157,12 @@ class Network(NetworkVariables):
         variables = dict(own_vars)
         for component in components.values():
             variables.update({f"{component.name}/{n}": v for n, v in component.vars.items()})
+        if (size := layer_table.count_parameters(variables.values())) > _MAX_SIZE:
+            raise UserError(
+                f"network {self.name} has {size:,} numbers in its variables, more than "
+                f"{_MAX_SIZE:,}: make it smaller, with a lower fmap_base, fmap_max, latent_size, "
+                "mapping_layers or resolution"
+            )
         self._set_initial_values(own_vars, components)
         return {
             "_session": session,

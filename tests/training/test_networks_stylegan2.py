@@ -7,7 +7,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from dnnlib import UserError, tflib
-from dnnlib.tflib import Network
+from dnnlib.tflib import Network, layer_table
 from tf_ops import layout
 from training import random_streams
 from training.architecture import layers
@@ -310,6 +310,41 @@ def test_feature_maps_and_resolutions():
     for bad in (2, 0, -8, 48):
         with pytest.raises(UserError, match=f"resolution {bad}"):
             layers.resolution_log2(bad)
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes", "words"),
+    [
+        ("G", {"latent_size": 1 << 20, "mapping_fmaps": 512}, "weights of 1048576×512 numbers"),
+        ("D", {"fmap_base": 1 << 20, "fmap_max": 1 << 14}, "weights of 3×3×16384×16384 numbers"),
+        ("D", {"resolution": 1 << 14, "fmap_base": 1 << 20}, "activations of "),
+    ],
+)
+def test_layers_of_absurd_size(session, name, sizes, words):
+    """Refused before a variable has values: these would take from 2 GiB to 32 GiB."""
+    with pytest.raises(UserError) as error:
+        make_network(name, **sizes)
+    assert f"a layer has {words}" in str(error.value)
+    assert "with a lower fmap_base, fmap_max, latent_size or resolution" in str(error.value)
+
+
+def test_the_largest_layer(session):
+    layers.get_weight([1 << 14, 1 << 14], weight_var="fits")
+    with pytest.raises(UserError, match="numbers, more than 268,435,456: "):
+        layers.get_weight([1 << 14, (1 << 14) + 1])
+
+
+def test_many_layers_that_are_too_large_together(session):
+    """None of them is too large alone: 16 GiB in all."""
+    with pytest.raises(UserError, match=r"network G_mapping has 4,\d{3},\d{3},\d{3} numbers in"):
+        make_network("G", mapping_layers=256, mapping_fmaps=1 << 12)
+
+
+def test_official_networks_are_not_too_large(session):
+    """config-f at 1024×1024, whose sizes are the functions' own."""
+    for function in ("G_main", "D_stylegan2"):
+        net = Network("N", BUILD_FUNCTIONS[function], resolution=1024)
+        assert 28e6 < layer_table.count_parameters(net.vars.values()) < 34e6
 
 
 # The generator's own arithmetic

@@ -13,11 +13,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest.mock import Mock
 
+import http_server
 import numpy as np
 import pytest
 
-from dnnlib import UserError
+from dnnlib import UserError, downloads
 from training import training_loop
 from training.config.options import preset
 from training.dataset import TFRecordDataset
@@ -136,6 +138,65 @@ def test_while_a_run_is_made_longer_it_is_not_over(run_dir):
     resume(run_dir, metrics, total_kimg=2.1)
     assert metrics.measured and not any(metrics.measured)
     assert (run_dir / "network-final.pkl").exists()
+
+
+def test_options_that_make_no_graph_together(run_dir, whole_run, monkeypatch):
+    """Each is sound alone. One line, and the run can be resumed when they are as they were."""
+    path = run_dir / "training_options.json"
+    stored = path.read_text()
+    options = json.loads(stored)
+    options["D_args"]["num_channels"] = 1  # Of images in colour.
+    path.write_text(json.dumps(options))
+    before = {f.name: f.read_bytes() for f in run_dir.iterdir() if f.name != "log.txt"}
+    with pytest.raises(UserError, match=r"options in \S+_options\.json do not fit together: ") as e:
+        resume(run_dir)
+    assert str(path) in str(e.value) and "\n" not in str(e.value)
+    assert before == {f.name: f.read_bytes() for f in run_dir.iterdir() if f.name != "log.txt"}
+    path.write_text(stored)
+    with monkeypatch.context() as refused:  # What says itself what is wrong stays as it is.
+        refused.setattr(training_loop, "Run", Mock(side_effect=UserError("too large")))
+        with pytest.raises(UserError, match="too large"):
+            resume(run_dir)
+    resume(run_dir)
+    assert final(run_dir) == final(whole_run)
+
+
+def test_a_defect_in_a_new_run_is_not_blamed_on_a_file(tmp_path, data, monkeypatch):
+    options = preset("config-e")
+    options.dataset_args = {"tfrecord_dir": str(Path(data[0].partition("=")[2]) / "drawn")}
+    monkeypatch.setattr(training_loop, "Run", Mock(side_effect=ZeroDivisionError))
+    with pytest.raises(ZeroDivisionError):
+        training_loop.train(options, str(tmp_path), "new")
+
+
+def test_secrets_of_an_url_are_not_kept(tmp_path, whole_run, run_script, monkeypatch, capsys):
+    """A password and a token, as of a signed URL: in no file, name or message of the run."""
+    asked = []
+
+    def answer(request):
+        asked.append((request.headers["Authorization"], request.path))
+        request.send((whole_run / "network-final.pkl").read_bytes())
+
+    options = resumed_options(str(whole_run), None)
+    monkeypatch.setattr(downloads, "cache_folder", lambda: str(tmp_path / "cache"))
+    with http_server.Server() as server:
+        server.routes["/G.pkl"] = answer
+        url = f"{server.url}/G.pkl?token=a/s3cret.b".replace("//", "//user:s3cret@")
+        options.resume_pkl, options.total_kimg = url, 0.128
+        run_dir = Path(training_loop.train(options, str(tmp_path / "runs"), "x"))
+    assert asked == [("Basic dXNlcjpzM2NyZXQ=", "/G.pkl?token=a/s3cret.b")]
+    stored = json.loads((run_dir / "training_options.json").read_text())
+    assert stored["resume_pkl"] == options.to_json()["resume_pkl"] == f"{server.url}/G.pkl"
+    resume(run_dir, total_kimg=0.256)  # The server is gone, and not needed.
+    assert rows_of(run_dir)[-1]["kimg"] == 0.256
+    texts = [*capsys.readouterr(), *map(str, tmp_path.rglob("*"))]
+    for resumed, words in (("", "name a --dataset too"), ("/training-state-1", "name the run")):
+        wrong = run_script(["run_training.py", f"--resume={url.replace('/G.pkl', resumed)}"])
+        assert wrong.returncode == 2 and words in wrong.stderr
+        texts.append(wrong.stderr)
+    assert not [text for text in texts if "s3cret" in text]
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(files) > 8 and not [path for path in files if b"s3cret" in path.read_bytes()]
 
 
 def test_an_error_between_steps_loses_nothing(run_dir, whole_run, monkeypatch):

@@ -364,7 +364,7 @@ def _check_size(what: str, shape: Sequence[int | None]) -> None:
     if math.prod(n or 1 for n in shape) > _MAX_SIZE:
         raise UserError(
             f"a layer has {what} of {'×'.join(map(str, shape))} numbers, more than {_MAX_SIZE:,}: "
-            "make the network smaller"
+            "make the network smaller, with a lower fmap_base, fmap_max, latent_size or resolution"
         )
 
 

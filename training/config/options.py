@@ -8,7 +8,7 @@ import os
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from dnnlib import UserError, schema
+from dnnlib import UserError, schema, urls
 from dnnlib.schema import Range
 from dnnlib.util import did_you_mean
 from training.augmentation.presets import TARGETS, AugmentOptions, augment_preset
@@ -89,8 +89,11 @@ class TrainingOptions:
     seed: _Natural = 1000
 
     def to_json(self) -> dict[str, Any]:
-        """Plain dictionary of all options."""
-        return dataclasses.asdict(self)
+        """Plain dictionary of all options; of an URL without user, password and query."""
+        values = dataclasses.asdict(self)
+        if self.resume_pkl is not None:  # A run that is resumed does not need it any more.
+            values["resume_pkl"] = urls.show_source(self.resume_pkl)
+        return values
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> TrainingOptions:

@@ -79,18 +79,19 @@ def read(path: str) -> bytes:
         UserError: there is no such file, it is a pipe or a device, it is absurdly large, or it
             cannot be downloaded.
     """
+    shown = urls.show_source(path)
     try:
         local = pretrained.local_path(path)
         with open_regular(local) as file:
             size = os.fstat(file.fileno()).st_size
             if size > _MAX_BYTES:
                 raise UserError(
-                    f"snapshot {path} has {size:,} bytes, expected at most {_MAX_BYTES:,}"
+                    f"snapshot {shown} has {size:,} bytes, expected at most {_MAX_BYTES:,}"
                 )
             return file.read()
     except OSError as error:
         hint = "" if os.path.sep in path else pretrained.suggestion(path)
-        raise UserError(f"cannot read snapshot {path}: {error.strerror}{hint}") from error
+        raise UserError(f"cannot read snapshot {shown}: {error.strerror}{hint}") from error
 
 
 def loads(content: bytes, path: str, allow_pickled_code: bool = False) -> Networks:
@@ -159,26 +160,27 @@ def load_generator(path: str, allow_pickled_code: bool = False) -> Network:
         UserError: as `load`, or the network is not a generator, or lacks a component of one.
     """
     found = roles(load(path, allow_pickled_code))
+    shown = urls.show_source(path)
     network = found.get("network") or found.get("Gs") or found.get("G")
     if network is None:
         raise UserError(
-            f"{path} holds a discriminator alone: there is no generator, G or Gs, in it"
+            f"{shown} holds a discriminator alone: there is no generator, G or Gs, in it"
         )
     if "G" in found and "Gs" not in found:
         print(
-            f"NOTE: {path} has no Gs, the average of weights that makes the better pictures: "
+            f"NOTE: {shown} has no Gs, the average of weights that makes the better pictures: "
             "G is used in its place",
             file=sys.stderr,
         )
     name = network.build_func_name
     if not is_generator(name):
-        raise UserError(f"{path} holds {name}, which is not a generator")
+        raise UserError(f"{shown} holds {name}, which is not a generator")
     # Our own generators make what they lack, as those of format versions 2 and 3 do.
     if network.build_module not in BUILD_MODULES:
         saved = network.origin.components if network.origin else {}
         if missing := [key for key in ("mapping", "synthesis") if key not in saved]:
             raise UserError(
-                f"{path} holds {name} without the component{'s' * (len(missing) > 1)} "
+                f"{shown} holds {name} without the component{'s' * (len(missing) > 1)} "
                 f"{' and '.join(missing)}, which a generator is used through"
             )
     return network

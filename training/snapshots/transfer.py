@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from dnnlib import UserError, tflib
+from dnnlib import UserError, tflib, urls
 from dnnlib.tflib import Network
 from training.snapshots import pickles
 from training.snapshots.adapt import Weights, adapt
@@ -68,7 +68,8 @@ def read_weights(path: str) -> dict[str, Weights]:
             networks["Gs"] = networks["G"]
         if "Gs" not in networks:
             raise UserError(
-                f"{path} holds a discriminator alone, and a run starts from a generator"
+                f"{urls.show_source(path)} holds a discriminator alone, and a run starts from a "
+                "generator"
             )
         return {name: Weights.of(network) for name, network in networks.items()}
 

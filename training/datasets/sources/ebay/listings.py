@@ -9,10 +9,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any
 
 from dnnlib import UserError, urls
 from dnnlib.bulk_downloads import DownloadOptions, download_all, file_of
+from dnnlib.file_kinds import KINDS, recognize
 from dnnlib.output import tqdm
 from dnnlib.util import one_line
 from training.datasets.items import Item, Lookup, Seen, Source, sorted_classes
@@ -40,6 +42,8 @@ from training.datasets.tables.tables import LeftOut, Table, open_table
 
 LABELS = ("category", "none")
 # Of tables, and of packed ones.
+_FEEDS = (".xml", ".rss", ".atom")
+_MAX_FEEDS = 20  # that are looked into: a folder may have an XML file for each picture
 SUFFIXES = (".csv", ".tsv", ".tab", ".jsonl", ".ndjson", ".json", ".parquet")
 _PACKED = (".gz", ".bz2", ".xz")
 # Hugging Face's name for the table of a folder of pictures.
@@ -149,6 +153,10 @@ def find_tables(root: str) -> list[str]:
         raise UserError(f"cannot open {root}: {error.strerror}") from error
     tables = [n for n in names if _is_table(n) and os.path.isfile(os.path.join(root, n))]
     if not tables:
+        feeds = (os.path.join(root, name) for name in names if name.endswith(_FEEDS))
+        for path in islice(feeds, _MAX_FEEDS):
+            if os.path.isfile(path) and (kind := recognize(path)) is KINDS["feed"]:
+                raise UserError(f"{path} is {kind.said}")
         raise UserError(
             f"{root} holds neither Ebay_info.txt, Ebay_train.txt or Ebay_test.txt of Stanford "
             f"Online Products nor a table of listings ({', '.join(SUFFIXES)})"
