@@ -212,7 +212,9 @@ def names_of_code(text: str) -> list[str]:
 def is_there(name: str) -> bool:
     """Whether a path exists, or a dotted name's module and what the name says is in it."""
     if "/" in name or name.endswith(".py") or (ROOT / name).exists():
-        return (ROOT / name).exists() or any(ROOT.glob(f"t*/**/{name}"))
+        return (ROOT / name).exists() or any(
+            path for folder in (*PACKAGES, "tests") for path in (ROOT / folder).rglob(name)
+        )
     parts = name.split(".")
     for end in range(len(parts), 0, -1):
         module = ROOT.joinpath(*parts[:end])
@@ -257,8 +259,9 @@ def test_messages_on_the_troubleshooting_page_are_those_of_the_code():
             elif isinstance(node, ast.JoinedStr):
                 texts.append("".join(str(getattr(v, "value", "")) for v in node.values))
     known = "\n".join(texts)
-    rows = [r.split(" | ")[0] for r in read("docs/troubleshooting.md").splitlines() if "| `" in r]
-    quoted = [text for row in rows for text in re.findall(r"`([^`]+)`", row)]
+    lines = read("docs/troubleshooting.md").splitlines()
+    cells = [line.split(" | ")[0] for line in lines if line.startswith("| ")]
+    quoted = [text for cell in cells for text in re.findall(r"`([^`]+)`", cell)]
     assert len(quoted) > 30
     for text in quoted:
         pieces = re.split(r"…|\d+(?:x\d+)?|\w+\.jpg|--[a-z-]+=", text)
