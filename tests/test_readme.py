@@ -119,7 +119,7 @@ def workplace(tmp_path_factory):
 
 def test_the_readme_is_short_and_leads_to_every_page_once():
     assert len(read("README.md").splitlines()) <= 150
-    links = re.findall(r"\]\(([^)#]+)\)", read("README.md"))
+    links = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", read("README.md"))
     local = [link for link in links if "://" not in link]
     assert not [link for link in local if not (ROOT / link).exists()]
     assert sorted(link for link in local if link.startswith("docs/") and "images" not in link) == (
@@ -129,7 +129,7 @@ def test_the_readme_is_short_and_leads_to_every_page_once():
 
 @pytest.mark.parametrize("page", [*DOCS, "CONTRIBUTING.md", "tests/benchmarks/README.md"])
 def test_links_of_pages_lead_somewhere(page):
-    links = re.findall(r"\]\(([^)#:]+)\)", read(page))
+    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", read(page))
     assert not [link for link in links if not (ROOT / page).parent.joinpath(link).exists()]
 
 
