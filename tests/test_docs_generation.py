@@ -19,9 +19,9 @@ PRELOADED = """
 import os, sys
 import numpy as np
 from dnnlib import tflib
-from training.snapshots import pickles
+from training import snapshots
 
-Gs = pickles.load_generator(sys.argv[1])
+Gs = snapshots.load_generator(sys.argv[1])
 for _ in range(2):
     if os.fork() == 0:
         tflib.init_tf()
