@@ -59,7 +59,7 @@ def _parse_args() -> argparse.Namespace:
         "--mirror-augment",
         "--mirror",
         type=cli.boolean,
-        help="whether the network was trained on mirrored images (default: as the run)",
+        help="whether the network was trained on mirrored images (default: like the run)",
     )
     add("--num-gpus", "--gpus", type=cli.integer(1), default=1, help="number of GPUs (default: 1)")
     add(
@@ -77,7 +77,7 @@ def _parse_args() -> argparse.Namespace:
         "--repeats",
         type=cli.integer(1, 1000),
         default=1,
-        help="times to measure, with other fakes each; mean and deviation are reported (1)",
+        help="how often to measure, with new fakes each time; mean and deviation are reported (1)",
     )
     add(
         "--feature-net",
