@@ -427,11 +427,11 @@ def test_names_of_categories_come_from_other_listings(tmp_path):
 
 def test_a_cell_longer_than_what_is_read_at_once(tmp_path):
     rows = [{"image": f"{i}.jpg", "text": "é" * 150_000, "category": "x"} for i in range(3)]
-    for name, text in (
+    for name, content in (
         ("l.jsonl", "\n".join(map(json.dumps, rows))),
         ("l.json", json.dumps({"items": rows}, indent=1)),
     ):
-        assert len(listed(shop(tmp_path / name, name, text))[0]) == 3
+        assert len(listed(shop(tmp_path / name, name, content))[0]) == 3
 
 
 def test_groups_of_rows_of_parquet_have_a_limit(tmp_path, monkeypatch):
