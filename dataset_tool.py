@@ -10,7 +10,7 @@ from training.datasets.commands import inspection, official, pictures, shops
 
 
 def parse_arguments() -> argparse.Namespace:
-    """Parses the command line; `run` of the result is the function of the command."""
+    """Parses the command line; `run` of the result does what the command says."""
     parser = cli.ArgumentParser(
         prog="dataset_tool.py",
         description=__doc__,
@@ -18,15 +18,9 @@ def parse_arguments() -> argparse.Namespace:
         "--resolution=256\n\nOptions of a command: dataset_tool.py COMMAND --help",
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-
-    def command(function, text: str, example: str) -> argparse.ArgumentParser:
-        epilog = f"example: dataset_tool.py {function.__name__} {example}"
-        sub = commands.add_parser(function.__name__, help=text, description=text, epilog=epilog)
-        sub.set_defaults(run=function)
-        return sub
-
     for group in (pictures, shops, official, inspection):
-        group.add_commands(command)
+        for command in group.COMMANDS:
+            command.add_to(commands, parser.prog)
     return parser.parse_args()
 
 

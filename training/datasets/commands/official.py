@@ -1,226 +1,161 @@
-"""Commands for the sources of the official tools.
-
-Importers are imported where they run, so that errors and --help come at once.
-"""
+"""Commands for the sources of the official tools."""
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Callable
+from functools import partial
 
 from dnnlib import cli
-from training.datasets.commands.options import (
-    add_dataset,
-    add_output_options,
-    add_record_options,
-    add_shuffle,
-    add_source,
-    create,
+from training.datasets.commands.command import Importer, command, option, path
+from training.datasets.commands.options import DATASET, fitting, makes_dataset, shuffle
+
+_MNIST_DIR = path(
+    "mnist_dir", "folder with train-images-idx3-ubyte.gz and train-labels-idx1-ubyte.gz"
 )
+_LMDB_DIR = path("lmdb_dir", "folder with the data.mdb of a category")
 
 
-def add_commands(command: Callable) -> None:
-    """Adds these commands to the parser; see `dataset_tool.parse_arguments`."""
-    _add_arrays(command)
-    _add_lsun(command)
-    _add_celeba(command)
-    _add_hdf5(command)
-
-
-def create_mnist(args: argparse.Namespace) -> None:
+@makes_dataset("datasets/mnist downloads/mnist", _MNIST_DIR)
+def create_mnist(**given) -> Importer:
+    """Make a dataset of MNIST's digits, 32x32 and gray, with labels."""
     from training.datasets.sources import mnist
 
-    create(args, mnist.create_mnist, mnist_dir=args.mnist_dir)
+    return partial(mnist.create_mnist, **given)
 
 
-def create_mnistrgb(args: argparse.Namespace) -> None:
+@makes_dataset(
+    "datasets/mnistrgb downloads/mnist",
+    _MNIST_DIR,
+    option("--num_images", "how many (default: 1000000)", cli.integer(1), "N", default=1_000_000),
+    option(
+        "--random_seed",
+        "which ones (default: 123)",
+        cli.integer(0, 2**32 - 1),
+        "N",
+        default=123,
+    ),
+    shuffle=False,
+)
+def create_mnistrgb(**given) -> Importer:
+    """Make a dataset of pictures whose red, green and blue are three random digits of MNIST."""
     from training.datasets.sources import mnist
 
-    choice = {"num_images": args.num_images, "random_seed": args.random_seed}
-    create(args, mnist.create_mnistrgb, mnist_dir=args.mnist_dir, **choice)
+    return partial(mnist.create_mnistrgb, **given)
 
 
-def create_cifar10(args: argparse.Namespace) -> None:
+@makes_dataset(
+    "datasets/cifar10 downloads/cifar-10-batches-py",
+    path("cifar10_dir", "folder with data_batch_1 to data_batch_5"),
+    option(
+        "--ignore_labels",
+        "make it without labels (default: 0)",
+        cli.boolean,
+        "BOOL",
+        default=False,
+    ),
+)
+def create_cifar10(**given) -> Importer:
+    """Make a dataset of CIFAR-10's pictures for training, 32x32, with labels."""
     from training.datasets.sources import cifar
 
-    folder, ignore_labels = args.cifar10_dir, args.ignore_labels
-    create(args, cifar.create_cifar10, cifar10_dir=folder, ignore_labels=ignore_labels)
+    return partial(cifar.create_cifar10, **given)
 
 
-def create_cifar100(args: argparse.Namespace) -> None:
+@makes_dataset(
+    "datasets/cifar100 downloads/cifar-100-python",
+    path("cifar100_dir", "folder with the file train"),
+)
+def create_cifar100(**given) -> Importer:
+    """Make a dataset of CIFAR-100's pictures for training, 32x32, with fine labels."""
     from training.datasets.sources import cifar
 
-    create(args, cifar.create_cifar100, cifar100_dir=args.cifar100_dir)
+    return partial(cifar.create_cifar100, **given)
 
 
-def create_svhn(args: argparse.Namespace) -> None:
+@makes_dataset(
+    "datasets/svhn downloads/svhn",
+    path("svhn_dir", "folder with train_32x32.mat, or train_1.pkl, train_2.pkl, ..."),
+)
+def create_svhn(**given) -> Importer:
+    """Make a dataset of SVHN's cropped digits for training, 32x32, with labels."""
     from training.datasets.sources import svhn
 
-    create(args, svhn.create_svhn, svhn_dir=args.svhn_dir)
+    return partial(svhn.create_svhn, **given)
 
 
-def create_lsun(args: argparse.Namespace) -> None:
+@makes_dataset(
+    "datasets/bedroom downloads/bedroom_train_lmdb --max_images=100000",
+    _LMDB_DIR,
+    fitting(shuffled=False, size="256x256"),
+)
+def create_lsun(**given) -> Importer:
+    """Make a dataset of a category of LSUN, or of another LMDB of pictures."""
     from training.datasets.sources import lsun
 
-    create(args, lsun.create_lsun, lmdb_dir=args.lmdb_dir)
+    return partial(lsun.create_lsun, **given)
 
 
-def create_lsun_wide(args: argparse.Namespace) -> None:
+@makes_dataset(
+    "datasets/car downloads/car_train_lmdb --width=512 --height=384",
+    _LMDB_DIR,
+    option(
+        "--width",
+        "a power of two: pictures become WxW (default: 512)",
+        cli.integer(),
+        "W",
+        dest="picture_width",
+        default=512,
+    ),
+    option(
+        "--height",
+        "of which WxH are not black (default: 384)",
+        cli.integer(),
+        "H",
+        dest="picture_height",
+        default=384,
+    ),
+    shuffle(False),
+)
+def create_lsun_wide(picture_width: int, picture_height: int, **given) -> Importer:
+    """Make a dataset of wide pictures of LSUN, with black above and below."""
     from training.datasets.sources import lsun
 
-    size = {"width": args.picture_width, "height": args.picture_height}
-    create(args, lsun.create_lsun_wide, lmdb_dir=args.lmdb_dir, **size)
+    return partial(lsun.create_lsun_wide, width=picture_width, height=picture_height, **given)
 
 
-def create_celeba(args: argparse.Namespace) -> None:
+@makes_dataset(
+    "datasets/celeba downloads/celeba",
+    path("celeba_dir", "folder with img_align_celeba_png or img_align_celeba"),
+    option("--cx", "column of the middle (89)", cli.integer(), "X", default=89),
+    option("--cy", "row of the middle (121)", cli.integer(), "Y", default=121),
+)
+def create_celeba(**given) -> Importer:
+    """Make a dataset of the middle 128x128 pixels of CelebA's aligned faces."""
     from training.datasets.sources import celeba
 
-    create(args, celeba.create_celeba, celeba_dir=args.celeba_dir, cx=args.cx, cy=args.cy)
+    return partial(celeba.create_celeba, **given)
 
 
-def create_from_hdf5(args: argparse.Namespace) -> None:
+@makes_dataset(
+    "datasets/faces faces.h5",
+    path("hdf5_filename", "the file; labels are in NAME-labels.npy beside it"),
+    shuffle(),
+)
+def create_from_hdf5(**given) -> Importer:
+    """Make a dataset of an HDF5 file as progressive growing of GANs used it."""
     from training.datasets.sources import hdf5
 
-    create(args, hdf5.create_from_hdf5, hdf5_filename=args.hdf5_filename)
+    return partial(hdf5.create_from_hdf5, **given)
 
 
-def convert_to_hdf5(args: argparse.Namespace) -> None:
+@command("faces.h5 datasets/faces", path("hdf5_filename", "the file to make"), DATASET)
+def convert_to_hdf5(**given) -> None:
+    """Write a dataset to an HDF5 file, and its labels to NAME-labels.npy beside it."""
     from training.datasets.sources import hdf5
 
-    hdf5.convert_to_hdf5(args.hdf5_filename, args.tfrecord_dir)
+    hdf5.convert_to_hdf5(**given)
 
 
-def _add_arrays(command: Callable) -> None:
-    """MNIST, CIFAR and SVHN."""
-    mnist_dir = "folder with train-images-idx3-ubyte.gz and train-labels-idx1-ubyte.gz"
-    sub = command(
-        create_mnist,
-        "Make a dataset of MNIST's digits, 32x32 and gray, with labels.",
-        "datasets/mnist downloads/mnist",
-    )
-    add_source(sub, "mnist_dir", mnist_dir)
-    add_record_options(sub)
-    sub = command(
-        create_mnistrgb,
-        "Make a dataset of pictures whose red, green and blue are three random digits of MNIST.",
-        "datasets/mnistrgb downloads/mnist",
-    )
-    add_source(sub, "mnist_dir", mnist_dir)
-    sub.add_argument(
-        "--num_images",
-        "--num-images",
-        type=cli.integer(1),
-        default=1_000_000,
-        metavar="N",
-        help="how many (default: 1000000)",
-    )
-    sub.add_argument(
-        "--random_seed",
-        "--random-seed",
-        type=cli.integer(0, 2**32 - 1),
-        default=123,
-        metavar="N",
-        help="which ones (default: 123)",
-    )
-    add_record_options(sub)
-    sub.set_defaults(shuffle=False)
-    sub = command(
-        create_cifar10,
-        "Make a dataset of CIFAR-10's pictures for training, 32x32, with labels.",
-        "datasets/cifar10 downloads/cifar-10-batches-py",
-    )
-    add_source(sub, "cifar10_dir", "folder with data_batch_1 to data_batch_5")
-    sub.add_argument(
-        "--ignore_labels",
-        "--ignore-labels",
-        type=cli.boolean,
-        default=False,
-        metavar="BOOL",
-        help="make it without labels (default: 0)",
-    )
-    add_record_options(sub)
-    sub = command(
-        create_cifar100,
-        "Make a dataset of CIFAR-100's pictures for training, 32x32, with fine labels.",
-        "datasets/cifar100 downloads/cifar-100-python",
-    )
-    add_source(sub, "cifar100_dir", "folder with the file train")
-    add_record_options(sub)
-    sub = command(
-        create_svhn,
-        "Make a dataset of SVHN's cropped digits for training, 32x32, with labels.",
-        "datasets/svhn downloads/svhn",
-    )
-    add_source(sub, "svhn_dir", "folder with train_32x32.mat, or train_1.pkl, train_2.pkl, ...")
-    add_record_options(sub)
-
-
-def _add_lsun(command: Callable) -> None:
-    lmdb_dir = "folder with the data.mdb of a category"
-    sub = command(
-        create_lsun,
-        "Make a dataset of a category of LSUN, or of another LMDB of pictures.",
-        "datasets/bedroom downloads/bedroom_train_lmdb --max_images=100000",
-    )
-    add_source(sub, "lmdb_dir", lmdb_dir)
-    add_output_options(sub, shuffle=False, size="256x256")
-    sub = command(
-        create_lsun_wide,
-        "Make a dataset of wide pictures of LSUN, with black above and below.",
-        "datasets/car downloads/car_train_lmdb --width=512 --height=384",
-    )
-    add_source(sub, "lmdb_dir", lmdb_dir)
-    sub.add_argument(
-        "--width",
-        dest="picture_width",
-        type=cli.integer(),
-        default=512,
-        metavar="W",
-        help="a power of two: pictures become WxW (default: 512)",
-    )
-    sub.add_argument(
-        "--height",
-        dest="picture_height",
-        type=cli.integer(),
-        default=384,
-        metavar="H",
-        help="of which WxH are not black (default: 384)",
-    )
-    add_shuffle(sub, False)
-    add_record_options(sub)
-
-
-def _add_celeba(command: Callable) -> None:
-    sub = command(
-        create_celeba,
-        "Make a dataset of the middle 128x128 pixels of CelebA's aligned faces.",
-        "datasets/celeba downloads/celeba",
-    )
-    add_source(sub, "celeba_dir", "folder with img_align_celeba_png or img_align_celeba")
-    sub.add_argument(
-        "--cx", type=cli.integer(), default=89, metavar="X", help="column of the middle (89)"
-    )
-    sub.add_argument(
-        "--cy", type=cli.integer(), default=121, metavar="Y", help="row of the middle (121)"
-    )
-    add_record_options(sub)
-
-
-def _add_hdf5(command: Callable) -> None:
-    sub = command(
-        create_from_hdf5,
-        "Make a dataset of an HDF5 file as progressive growing of GANs used it.",
-        "datasets/faces faces.h5",
-    )
-    add_source(sub, "hdf5_filename", "the file; labels are in NAME-labels.npy beside it")
-    add_shuffle(sub)
-    add_record_options(sub)
-    sub = command(
-        convert_to_hdf5,
-        "Write a dataset to an HDF5 file, and its labels to NAME-labels.npy beside it.",
-        "faces.h5 datasets/faces",
-    )
-    sub.add_argument(
-        "hdf5_filename", type=cli.path, metavar="HDF5_FILENAME", help="the file to make"
-    )
-    add_dataset(sub, "the dataset")
+COMMANDS = (
+    *(create_mnist, create_mnistrgb, create_cifar10, create_cifar100, create_svhn),
+    *(create_lsun, create_lsun_wide, create_celeba, create_from_hdf5, convert_to_hdf5),
+)
