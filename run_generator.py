@@ -96,9 +96,7 @@ def _parse_args() -> argparse.Namespace:
     sub.add_argument("--seeds", type=_seeds, required=True, help="like 1,2,5-8")
     add_class(sub, "; several make a picture of each seed and class "
               "(default: seed modulo the number of classes)")  # fmt: skip
-    sub.add_argument(
-        "--result-dir", type=cli.path, default="results", help="root of the run directories"
-    )
+    cli.add_result_dir(sub.add_argument, "root of the run directories")
 
     sub = command(
         "style-mixing-example",
@@ -112,9 +110,7 @@ def _parse_args() -> argparse.Namespace:
         type=cli.int_list,
         help="layers that take the column's style (default: 0-6)",
     )
-    sub.add_argument(
-        "--result-dir", type=cli.path, default="results", help="root of the run directories"
-    )
+    cli.add_result_dir(sub.add_argument, "root of the run directories")
 
     add_class(sub, "; several are given to the seeds in turn, those of the rows first "
               "(default: seed modulo the number of classes)")  # fmt: skip

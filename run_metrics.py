@@ -9,7 +9,7 @@ from dnnlib import UserError, cli
 from dnnlib.tensorflow_loader import load_tensorflow
 from dnnlib.util import did_you_mean
 from metrics import METRICS
-from metrics.feature_networks.sources import ROLES, FeatureSources, find_feature_net
+from metrics.feature_networks.sources import ROLES, FeatureSources, add_feature_net_option
 from training.snapshots import pretrained
 
 _EXAMPLES = """examples:
@@ -61,13 +61,8 @@ def _parse_args() -> argparse.Namespace:
         type=cli.boolean,
         help="whether the network was trained on mirrored images (default: like the run)",
     )
-    add("--num-gpus", "--gpus", type=cli.integer(1), default=1, help="number of GPUs (default: 1)")
-    add(
-        "--result-dir",
-        type=cli.path,
-        default="results",
-        help="root of the run directories (default: results)",
-    )
+    cli.add_num_gpus(add)
+    cli.add_result_dir(add)
     add(
         "--seed",
         type=cli.integer(0, 2**31 - 1),
@@ -79,14 +74,10 @@ def _parse_args() -> argparse.Namespace:
         default=1,
         help="how often to measure, with new fakes each time; mean and deviation are reported (1)",
     )
-    add(
-        "--feature-net",
-        type=cli.checked(find_feature_net),
-        action="append",
-        default=[],
-        metavar="[ROLE=]FILE",
-        help=f"file of a feature network ({', '.join(ROLES)}); without ROLE= your own frozen graph "
-        "or SavedModel for fid, kid and pr",
+    add_feature_net_option(
+        add,
+        f"({', '.join(ROLES)}); without ROLE= your own frozen graph or SavedModel for fid, "
+        "kid and pr",
     )
     add(
         "--allow-pickled-code",

@@ -14,7 +14,7 @@ from dnnlib.run_dir import next_run_dir
 from dnnlib.tensorflow_loader import load_tensorflow
 from dnnlib.util import did_you_mean
 from metrics import METRICS
-from metrics.feature_networks.sources import FeatureSources, find_feature_net
+from metrics.feature_networks.sources import FeatureSources, add_feature_net_option
 from training.augmentation.presets import AUGMENT_PRESETS
 from training.config.comparison_methods import METHODS
 from training.config.presets import ADA_NAMES
@@ -68,12 +68,7 @@ def _parse_args() -> argparse.Namespace:
 
 def _add_basics(add: Callable) -> None:
     """What to train on, with which configuration."""
-    add(
-        "--result-dir",
-        type=cli.path,
-        default="results",
-        help="root of the run directories (default: results)",
-    )
+    cli.add_result_dir(add)
     add("--data-dir", type=cli.path, help="root of the datasets")
     add("--dataset", type=cli.path, help="name of the dataset: a folder in --data-dir")
     add(
@@ -83,7 +78,7 @@ def _add_basics(add: Callable) -> None:
         help="of StyleGAN2: config-a to config-f, or config-e-G{orig,skip,resnet}-"
         f"D{{orig,skip,resnet}}; of StyleGAN2-ADA: {', '.join(ADA_NAMES)} (default: config-f)",
     )
-    add("--num-gpus", "--gpus", type=cli.integer(1), default=1, help="number of GPUs (default: 1)")
+    cli.add_num_gpus(add)
     add(
         "--total-kimg",
         "--kimg",
@@ -177,14 +172,7 @@ def _add_saving(add: Callable) -> None:
         "validation, the images that --validation holds out (default: the images that are trained "
         "on)",
     )
-    add(
-        "--feature-net",
-        type=cli.checked(find_feature_net),
-        action="append",
-        default=[],
-        metavar="[ROLE=]FILE",
-        help="file of a feature network for --metrics, as for run_metrics.py",
-    )
+    add_feature_net_option(add, "for --metrics, as for run_metrics.py")
 
 
 def _add_augmentation(add: Callable) -> None:

@@ -162,6 +162,18 @@ def _signals_as_exceptions() -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL)
 
 
+def add_result_dir(
+    add: Callable, text: str = "root of the run directories (default: results)"
+) -> None:
+    """Adds --result-dir, with the method `add_argument` of a parser or a group."""
+    add("--result-dir", type=path, default="results", help=text)
+
+
+def add_num_gpus(add: Callable) -> None:
+    """Adds --num-gpus, with the method `add_argument` of a parser or a group."""
+    add("--num-gpus", "--gpus", type=integer(1), default=1, help="number of GPUs (default: 1)")
+
+
 def checked(parse: Callable[[str], T]) -> Callable[[str], T]:
     """Type of an option whose parser raises a UserError for what it cannot take."""
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import glob
-import json
 import os
 from collections.abc import Sequence
 from typing import Any
 
 from dnnlib import UserError, urls
 from dnnlib.run_dir import log_output, make_run_dir
-from dnnlib.util import one_line
 from metrics.evaluation import MetricOptions
+from metrics.json_files import read_object
 from metrics.metric_base import MetricGroup
 from training.run.files import kimg_of
 
@@ -87,13 +86,7 @@ def find_snapshots(network: str) -> list[str]:
 def _training_options(folder: str) -> dict[str, Any]:
     """What `training_options.json` in a folder says; nothing if there is none."""
     path = os.path.join(folder, "training_options.json")
-    try:
-        with open(path, encoding="utf-8") as file:
-            options = json.load(file)
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot read {path}: {one_line(error)}") from error
-    if not isinstance(options, dict) or not isinstance(options.get("dataset_args", {}), dict):
+    options = read_object(path)
+    if not isinstance(options.get("dataset_args", {}), dict):
         raise UserError(f"{path} does not hold training options")
     return options

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from dnnlib import UserError, downloads, urls
+from dnnlib import UserError, cli, downloads, urls
 from dnnlib.files import atomic_write
 from dnnlib.util import did_you_mean
 from metrics.feature_networks.network import (
@@ -18,6 +18,7 @@ from metrics.feature_networks.network import (
     checksum_of,
     sha256_of,
 )
+from metrics.json_files import read_object
 
 _TF = "https://download.tensorflow.org/models/image/imagenet/"
 _KERAS = "https://storage.googleapis.com/tensorflow/keras-applications/vgg16/"
@@ -224,7 +225,7 @@ def find_feature_net(text: str) -> tuple[str, str]:
 def _check_download(role: str, url: str, path: str) -> None:
     """Compares a download with what it was the first time, and then with what is published."""
     pins_path = os.path.join(downloads.cache_folder(), "feature-networks.json")
-    pins, sha256 = _read_pins(pins_path), sha256_of(path)
+    pins, sha256 = read_object(pins_path), sha256_of(path)
     if url in pins:
         if pins[url] != sha256:
             raise FeatureNetworkMissing(
@@ -247,14 +248,13 @@ def _check_download(role: str, url: str, path: str) -> None:
         json.dump({**pins, url: sha256}, file, indent=1)
 
 
-def _read_pins(path: str) -> dict[str, str]:
-    try:
-        with open(path, encoding="utf-8") as file:
-            pins = json.load(file)
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot read {path}: {error}") from error
-    if not isinstance(pins, dict):
-        raise UserError(f"{path} is not a JSON object: remove it")
-    return pins
+def add_feature_net_option(add: Callable, text: str) -> None:
+    """Adds --feature-net to a command line; `text` follows "file of a feature network"."""
+    add(
+        "--feature-net",
+        type=cli.checked(find_feature_net),
+        action="append",
+        default=[],
+        metavar="[ROLE=]FILE",
+        help=f"file of a feature network {text}",
+    )

@@ -23,6 +23,7 @@ from training.datasets.building.build import Output
 from training.datasets.format import records
 from training.datasets.sources.ebay.importer import create_from_ebay
 from training.datasets.sources.ebay.listings import (
+    ListingOptions,
     find_table,
     listings_source,
     picture_problem,
@@ -54,8 +55,8 @@ def rows(path):
     return found, left_out
 
 
-def listed(root, **options):
-    source = listings_source(str(root), **options)
+def listed(root, labels="category", download=None, **options):
+    source = listings_source(str(root), labels, options=download, listing=ListingOptions(**options))
     return [(item.name, item.label) for item in source.items], source
 
 
@@ -199,9 +200,9 @@ def test_columns_are_named(tmp_path):
     found, source = listed(path, image_column="bild", category_column="art")
     assert found == [("1.jpg", "B")] and source.facts["category_column"] == "art"
     with pytest.raises(UserError, match=r"--image-column=foto: .*its columns are image, Bild, cat"):
-        listings_source(path, image_column="foto")
+        listed(path, image_column="foto")
     with pytest.raises(UserError, match=r"--category-column=kind: .* has no such column"):
-        listings_source(path, category_column="kind")
+        listed(path, category_column="kind")
     with pytest.raises(UserError, match="--labels=class: a table of listings has category or none"):
         listings_source(path, "class")
 
@@ -211,7 +212,7 @@ def test_columns_that_cannot_be_guessed(tmp_path):
     with pytest.raises(UserError, match=r"--image-column; its columns are name, Bild"):
         listings_source(path)
     with pytest.raises(UserError, match=r"--category-column, or use --labels=none; its columns"):
-        listings_source(path, image_column="Bild")
+        listed(path, image_column="Bild")
     assert listed(path, labels="none", image_column="Bild")[0] == [("1.jpg", None)]
 
 
@@ -409,14 +410,14 @@ def test_private_addresses_are_refused_by_default(server, shop, tmp_path):
 
 def test_a_folder_for_downloads(server, shop, tmp_path):
     folder, urls = shop
-    found = listed(folder, download_dir=str(tmp_path / "new/pics"), options=OPTIONS)[0]
+    found = listed(folder, download=OPTIONS, download_dir=str(tmp_path / "new/pics"))[0]
     paths = [tmp_path / "new/pics" / file_of(url) for url in urls[:6]]
     assert [name for name, _ in found[:6]] == [str(path) for path in paths]
     assert all(path.is_file() for path in paths)
     assert sorted(os.listdir(folder)) == ["list.csv", "own.jpg"]
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(UserError, match=r"cannot write in .*file"):
-        listings_source(str(folder), download_dir=str(tmp_path / "file"), options=OPTIONS)
+        listed(folder, download=OPTIONS, download_dir=str(tmp_path / "file"))
 
 
 def test_a_name_that_is_taken_is_found_before_the_downloads(server, shop, tmp_path):

@@ -7,6 +7,7 @@ import itertools
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from typing import NamedTuple
 
 from dnnlib import UserError
 from training.datasets.items import Box, Lookup
@@ -38,6 +39,20 @@ from training.datasets.sources.deepfashion.selection import (
 
 _FINE_PARTS = ("train", "val", "test")
 _LANDMARKS = (4, 6, 8)  # of lower-body, upper-body and full-body clothes
+
+
+class _Codes(NamedTuple):
+    """What numbers in the annotation files stand for.
+
+    Attributes:
+        table: {1-based number of a category: (name, type)}; empty where no categories are needed.
+        column: Which of the `attributes` columns has the attribute that is the label.
+        attributes: How many there are.
+    """
+
+    table: dict[int, tuple[str, int]]
+    column: int
+    attributes: int
 
 
 def _joined(
@@ -94,7 +109,7 @@ def _read_category(files: AnnotationFiles, selection: Selection, left_out: LeftO
     listing = functools.partial(_fine_entries if fine else _coarse_entries, files, selection)
     pictures = Pictures(files.root, selection.picture_kinds)
     return Listing(
-        entries=listing(left_out, table, column, attributes),
+        entries=listing(left_out, _Codes(table, column, attributes)),
         read=pictures,
         exists=pictures.find,
         names={
@@ -114,24 +129,19 @@ def _category_table(files: AnnotationFiles, fine: bool) -> dict[int, tuple[str, 
 
 
 def _coarse_entries(
-    files: AnnotationFiles,
-    selection: Selection,
-    left_out: LeftOut,
-    table: dict[int, tuple[str, int]],
-    column: int,
-    attributes: int,
+    files: AnnotationFiles, selection: Selection, left_out: LeftOut, codes: _Codes
 ) -> Iterator[Entry]:
     def parse(line: str) -> tuple[str, int]:
         name, number = name_and_number(line)
-        if table and number not in table:
+        if codes.table and number not in codes.table:
             raise ValueError(number)
         return name, number
 
     def parse_attribute(line: str) -> tuple[str, int]:
-        name, *values = line.rsplit(None, attributes)  # a name may have spaces in it
-        if len(values) != attributes or int(values[column]) not in ATTRIBUTE_NAMES:
+        name, *values = line.rsplit(None, codes.attributes)  # a name may have spaces in it
+        if len(values) != codes.attributes or int(values[codes.column]) not in ATTRIBUTE_NAMES:
             raise ValueError(name)
-        return name, int(values[column])
+        return name, int(values[codes.column])
 
     tell = _joined(files, selection, left_out)
     by_attribute = selection.labels == "attribute"
@@ -145,11 +155,11 @@ def _coarse_entries(
         rows = ((name, None) for name in _names(files, left_out))
     if by_attribute:
         path = files.need("list_attr_img.txt", "the attributes of the pictures")
-        columns = f"image_name and {attributes} values of -1, 0, 1"
+        columns = f"image_name and {codes.attributes} values of -1, 0, 1"
         rows = read_rows(path, columns, parse_attribute, left_out)
     for name, number in rows:
         category = categories.get(name) if by_attribute else number
-        values = {"category": category, "type": table.get(category, (None, None))[1]}
+        values = {"category": category, "type": codes.table.get(category, (None, None))[1]}
         if by_attribute:
             values["attribute"] = number
         values["partition"], box = tell(name)
@@ -170,12 +180,7 @@ def _names(files: AnnotationFiles, left_out: LeftOut) -> Iterator[str]:
 
 
 def _fine_entries(
-    files: AnnotationFiles,
-    selection: Selection,
-    left_out: LeftOut,
-    table: dict[int, tuple[str, int]],
-    column: int,
-    attributes: int,
+    files: AnnotationFiles, selection: Selection, left_out: LeftOut, codes: _Codes
 ) -> Iterator[Entry]:
     """Anno_fine has a file for each kind of annotation and part, without names in the lines."""
     needed = {
@@ -189,11 +194,11 @@ def _fine_entries(
         values = {}
         if needed["cate"]:
             values["category"] = int(texts["cate"])
-            values["type"] = table[values["category"]][1]
+            values["type"] = codes.table[values["category"]][1]
         if needed["attr"]:
             fields = texts["attr"].split()
-            values["attribute"] = int(fields[column])
-            if len(fields) != attributes or values["attribute"] not in FINE_ATTRIBUTE_NAMES:
+            values["attribute"] = int(fields[codes.column])
+            if len(fields) != codes.attributes or values["attribute"] not in FINE_ATTRIBUTE_NAMES:
                 raise ValueError(texts["attr"])
         return values, parse_box(texts["bbox"].split()) if needed["bbox"] else None
 
@@ -277,16 +282,12 @@ def _landmark_entries(
 CATEGORY = Benchmark(
     title="Category and Attribute Prediction",
     labels=("category", "type", "attribute:NAME", "none"),
-    partitions=("train", "val", "test"),
-    boxes=True,
     fits=_fits_category,
     read=_read_category,
 )
 LANDMARK = Benchmark(
     title="Fashion Landmark Detection",
     labels=("type", "none"),
-    partitions=("train", "val", "test"),
-    boxes=True,
     fits=_fits_landmark,
     read=_read_landmark,
 )

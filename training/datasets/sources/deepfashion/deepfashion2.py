@@ -190,8 +190,6 @@ def _area(entry: Entry) -> float:
 DEEPFASHION2 = Benchmark(
     title="DeepFashion2",
     labels=("category", "view", "source", "style", "item", "none"),
-    partitions=("train", "val", "test"),
-    boxes=True,
     fits=_fits,
     read=_read,
 )

@@ -39,42 +39,19 @@ _ALIASES = {  # other ways to write a kind of labels
 _FOLDER = re.compile(rf"(?!\.|annos$|{PICTURE_FOLDER.pattern}$).*", re.IGNORECASE)
 
 
-def create_from_deepfashion(
-    output: Output,
-    root: str,
-    benchmark: str = "auto",
-    labels: str | None = None,
-    partition: str = "all",
-    crop: str = "none",
-    categories: tuple[str, ...] = (),
-    views: tuple[str, ...] = (),
-    anno: str = "auto",
-    highres: bool = False,
-) -> None:
+def create_from_deepfashion(output: Output, root: str, **options) -> None:
     """Converts a DeepFashion benchmark; prints a summary and the licence.
 
     Args:
         output: The dataset to make.
         root: The unpacked benchmark, a folder one or two levels above it, or its Anno or Eval.
-        benchmark: A key of BENCHMARKS, or "auto", which looks at the files.
-        labels: A kind that the benchmark has, see `Benchmark.labels`; None takes its first.
-        partition: One of `annotations.PARTITIONS` that the benchmark has, or "all".
-        crop: "bbox" cuts out the boxes, and makes one picture of every item of DeepFashion2;
-            "none" takes whole pictures, those of DeepFashion2 by their largest item.
-        categories, views: Names to keep, in any case; all if empty. `Folder/Name` is a category of
-            one of the folders, for example `WOMEN/Denim`.
-        anno: "coarse" or "fine" annotations of the category benchmark; "auto" prefers coarse ones.
-        highres: Take pictures from img_highres; else they serve only where img has none.
+        options: What to take of it, see `deepfashion_source`.
 
     Raises:
-        UserError: No or several benchmarks are in `root`, it lacks what is asked for, a file
-            cannot be used, or no picture is left.
+        UserError: As `deepfashion_source`, or no picture is left.
     """
     output.check()
-    source = deepfashion_source(
-        root, benchmark, labels, partition, crop, categories, views, anno, highres
-    )
-    build(source, output)
+    build(deepfashion_source(root, **options), output)
     print(LICENCE)
 
 
@@ -89,10 +66,26 @@ def deepfashion_source(
     anno: str = "auto",
     highres: bool = False,
 ) -> Source:
-    """The pictures of a benchmark; arguments as of `create_from_deepfashion`.
+    """The pictures of a benchmark.
 
     The classes are those of the whole benchmark after `categories` and `views`, whatever the
     partition, so that datasets of its partitions have the same columns of labels.
+
+    Args:
+        root: See `create_from_deepfashion`.
+        benchmark: A key of BENCHMARKS, or "auto", which looks at the files.
+        labels: A kind that the benchmark has, see `Benchmark.labels`; None takes its first.
+        partition: One of `annotations.PARTITIONS` that the benchmark has, or "all".
+        crop: "bbox" cuts out the boxes, and makes one picture of every item of DeepFashion2;
+            "none" takes whole pictures, those of DeepFashion2 by their largest item.
+        categories, views: Names to keep, in any case; all if empty. `Folder/Name` is a category of
+            one of the folders, for example `WOMEN/Denim`.
+        anno: "coarse" or "fine" annotations of the category benchmark; "auto" prefers coarse ones.
+        highres: Take pictures from img_highres; else they serve only where img has none.
+
+    Raises:
+        UserError: No or several benchmarks are in `root`, it lacks what is asked for, or a file
+            cannot be used.
     """
     name, files = find_benchmark(root, benchmark)
     labels = BENCHMARKS[name].labels[0] if labels is None else labels

@@ -99,18 +99,18 @@ class Benchmark:
     Attributes:
         title: its official name.
         labels: kinds of labels, the default first; "attribute:NAME" stands for many.
-        partitions: some of `annotations.PARTITIONS`.
-        boxes: whether there are boxes.
         fits: whether a folder holds this benchmark.
         read: lists the pictures; what it leaves out is noted.
+        partitions: some of `annotations.PARTITIONS`.
+        boxes: whether there are boxes.
     """
 
     title: str
     labels: tuple[str, ...]
-    partitions: tuple[str, ...]
-    boxes: bool
     fits: Callable[[AnnotationFiles], bool]
     read: Callable[[AnnotationFiles, Selection, LeftOut], Listing]
+    partitions: tuple[str, ...] = ("train", "val", "test")
+    boxes: bool = True
 
     def check(self, selection: Selection) -> None:
         """Raises a UserError for what the benchmark does not have."""

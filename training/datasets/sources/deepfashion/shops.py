@@ -286,7 +286,6 @@ INSHOP = Benchmark(
     title="In-shop Clothes Retrieval",
     labels=("category", "gender/category", "type", "gender", "color", "view", "item", "none"),
     partitions=("train", "query", "gallery"),
-    boxes=True,
     fits=_fits_inshop,
     read=_read_inshop,
 )
@@ -296,8 +295,6 @@ CONSUMER2SHOP = Benchmark(
         *("category", "group", "group/category", "type", "view", "source", "attribute:NAME"),
         *("item", "none"),
     ),
-    partitions=("train", "val", "test"),
-    boxes=True,
     fits=_fits_consumer2shop,
     read=_read_consumer2shop,
 )

@@ -21,9 +21,6 @@ def create_from_ebay(
     root: str,
     labels: str | None = None,
     partition: str | None = None,
-    image_column: str | None = None,
-    category_column: str | None = None,
-    download_dir: str | None = None,
     options: DownloadOptions | None = None,
     listing: ListingOptions | None = None,
 ) -> None:
@@ -35,7 +32,7 @@ def create_from_ebay(
         labels: "super-class" (None), "class" or "none" of Stanford Online Products; "category"
             (None), "category:multi" or "none" of a table.
         partition: "train", "test" or "all" (None) of Stanford Online Products.
-        image_column, category_column, download_dir, options, listing: See `listings_source`.
+        options, listing: See `listings_source`.
 
     Raises:
         UserError: `root` is neither, an option does not belong to it, or no picture is left.
@@ -46,9 +43,9 @@ def create_from_ebay(
     products = find_products(root)
     if products is not None:
         for option, value in (
-            ("--image-column", image_column or listing.image_column),
-            ("--category-column", category_column or listing.category_column),
-            ("--download-dir", download_dir or listing.download_dir),
+            ("--image-column", listing.image_column),
+            ("--category-column", listing.category_column),
+            ("--download-dir", listing.download_dir),
             ("--image-path", listing.image_path),
             ("--table-encoding", listing.encoding),
         ):
@@ -63,10 +60,7 @@ def create_from_ebay(
             raise UserError(
                 f"--partition is for Stanford Online Products: {root} has no Ebay_*.txt"
             )
-        columns = image_column, category_column
-        source = listings_source(
-            root, labels or "category", *columns, download_dir, options, listing
-        )
+        source = listings_source(root, labels or "category", options, listing)
     source.items = _checked(source.items, source, root, listing.allow_missing)
     build(source, output)
 

@@ -79,9 +79,6 @@ class ListingOptions:
 def listings_source(
     root: str,
     labels: str = "category",
-    image_column: str | None = None,
-    category_column: str | None = None,
-    download_dir: str | None = None,
     options: DownloadOptions | None = None,
     listing: ListingOptions | None = None,
 ) -> Source:
@@ -90,21 +87,14 @@ def listings_source(
     Args:
         root: The table, or a folder with one.
         labels: "category", "none", or "category:multi" for pictures in several categories.
-        image_column, category_column, download_dir: See `ListingOptions`, which they go before.
         options: How pictures are downloaded.
-        listing: See there.
+        listing: How the table is read.
 
     Raises:
         UserError: There is not one table, columns are not found, or the folder for downloads cannot
             be written.
     """
-    given = {
-        "image_column": image_column,
-        "category_column": category_column,
-        "download_dir": download_dir,
-    }
-    given = {name: value for name, value in given.items() if value is not None}
-    listing = replace(listing or ListingOptions(), **given)
+    listing = listing or ListingOptions()
     kind, mode = split_mode(labels)
     if kind not in LABELS or (mode is not None and kind == "none"):
         raise UserError(
