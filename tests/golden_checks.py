@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace
 
 import numpy as np
@@ -32,6 +32,23 @@ def official_networks(file: SimpleNamespace, module: str) -> tuple[Network, Netw
         tflib.set_vars({net.vars[k]: v for k, v in values.items()})
         networks.append(net)
     return tuple(networks)
+
+
+def check_networks(arrays: Arrays, G: Network, D: Network, **options) -> None:
+    """All that a golden file says of a pair of networks."""
+    check_images(arrays, G, **options)
+    check_scores(arrays, D, **options)
+    check_path_lengths(arrays, G.components.synthesis, **options)
+
+
+def check_loaded(arrays: Arrays, generators: Sequence[Network], D: Network) -> None:
+    """What loaded networks make of the golden inputs: truncated images, and scores."""
+    for network in generators:
+        images = network.run(
+            arrays["z"], arrays["labels"], truncation_psi=0.7, randomize_noise=False
+        )
+        assert_close(images, arrays["images_psi0.7_cutNone"])
+    assert_close(D.run(arrays["D_images"], arrays["D_labels"]), arrays["scores"])
 
 
 def check_images(arrays: Arrays, G: Network, **options) -> None:
@@ -116,3 +133,63 @@ def outputs_and_gradients(network: Network, *inputs, **options) -> list[tf.Tenso
     pairs = zip(gradients, variables, strict=True)
     gradients = [tf.zeros(v.shape) if g is None else g for g, v in pairs]
     return [output, slope, *gradients]
+
+
+def check_structures_agree(
+    synthesis: Network,
+    D: Network,
+    inputs: tuple[np.ndarray, np.ndarray, np.ndarray],
+    lods: Sequence[float],
+    tolerance: float,
+) -> None:
+    """Linear, recursive and fixed structures compute the same, to the second derivative.
+
+    Args:
+        synthesis, D: Networks that grow.
+        inputs: w, images and labels.
+        lods: Levels of detail; the fixed structure has 0 only.
+        tolerance: Largest difference, as a fraction of the largest value; a hundredth of it is
+            allowed where all is zero.
+    """
+    w, images, labels = inputs
+    tensors = {}
+    for structure in ("linear", "recursive", "fixed"):
+        options = {"randomize_noise": False, "structure": structure}
+        tensors[structure] = outputs_and_gradients(synthesis, w, **options)
+        tensors[structure] += outputs_and_gradients(D, images, labels, structure=structure)
+    for lod in lods:
+        set_lod(synthesis, lod)
+        set_lod(D, lod)
+        values = {name: tflib.run(t) for name, t in tensors.items() if lod == 0 or name != "fixed"}
+        references = values.pop("linear")
+        for others in values.values():
+            for value, reference in zip(others, references, strict=True):
+                scale = np.abs(reference).max()
+                assert np.abs(value - reference).max() <= tolerance * (scale + 0.01)
+
+
+def check_op_cases(file: SimpleNamespace, call: Callable[..., tf.Tensor | None]) -> int:
+    """Values and gradients of `tf_ops.npz`.
+
+    Args:
+        file: The golden file.
+        call: call(name of the op, arguments, keyword arguments, arrays of the case) -> output, or
+            None for ops that are not meant.
+
+    Returns:
+        How many cases were compared.
+    """
+    compared = 0
+    for i, case in enumerate(file.meta):
+        a = {k[3:]: v for k, v in file.arrays.items() if k.startswith(f"{i:02d}/")}
+        args = [tf.constant(a[f"arg{j}"]) for j in range(case["num_args"])]
+        y = call(case["op"], args, case["kwargs"], a)
+        if y is None:
+            continue
+        gradients = tf.gradients(y, [args[j] for j in case["wrt"]], grad_ys=tf.constant(a["dy"]))
+        got_y, got_gradients = tflib.run([y, gradients])
+        assert_close(got_y, a["y"])
+        for j, gradient in zip(case["wrt"], got_gradients, strict=True):
+            assert_close(gradient, a[f"grad_arg{j}"])
+        compared += 1
+    return compared

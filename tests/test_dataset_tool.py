@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import dataset_tool
-from dnnlib import UserError, cli
+from dnnlib import UserError
 from training.datasets.building.build import Output, map_in_order
 from training.datasets.building.inspect import read_images
 from training.datasets.format import records
@@ -29,19 +28,6 @@ def process(*args, **options):
         [*COMMAND, *map(str, args)], capture_output=True, text=True, timeout=120, **options
     )
     return done.returncode, done.stdout, done.stderr
-
-
-@pytest.fixture
-def tool(monkeypatch, capsys):
-    """Runs the tool in this process, which spares importing TensorFlow each time."""
-
-    def run(*args):
-        monkeypatch.setattr(sys, "argv", ["dataset_tool.py", *map(str, args)])
-        with pytest.raises(SystemExit) as caught:
-            cli.run(dataset_tool.main)
-        return caught.value.code, *capsys.readouterr()
-
-    return run
 
 
 def make_photos(folder, count, size=(8, 8)):

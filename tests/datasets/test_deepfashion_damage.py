@@ -3,7 +3,6 @@
 import collections
 import os
 import shutil
-import sys
 import zipfile
 
 import deepfashion_trees as trees
@@ -18,8 +17,6 @@ from deepfashion_trees import (
     source_of,
 )
 
-import dataset_tool
-from dnnlib import cli
 from training.datasets.building.inspect import read_images
 from training.datasets.format import records
 from training.datasets.sources.deepfashion import importer
@@ -31,19 +28,6 @@ DAMAGED_FILES = (
     b"\xff\xfea\0b\0\n\0",
     np.random.RandomState(1).bytes(3000),
 )
-
-
-@pytest.fixture
-def tool(monkeypatch, capsys):
-    """Runs dataset_tool.py in this process."""
-
-    def run(*args):
-        monkeypatch.setattr(sys, "argv", ["dataset_tool.py", *map(str, args)])
-        with pytest.raises(SystemExit) as caught:
-            cli.run(dataset_tool.main)
-        return caught.value.code, *capsys.readouterr()
-
-    return run
 
 
 def test_boxes_without_a_part_in_the_picture_are_skipped(tmp_path):

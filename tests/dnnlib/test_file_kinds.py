@@ -8,11 +8,10 @@ import os
 import pickle
 import sqlite3
 import struct
-import tarfile
-import zipfile
 
 import numpy as np
 import pytest
+from archives import tarred, zipped
 from PIL import Image
 
 from dnnlib.file_kinds import HEAD_BYTES, KINDS, by_suffix, read_ends, recognize
@@ -24,24 +23,9 @@ def picture(format, **options):
     return file.getvalue()
 
 
-def zipped(**members):
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w") as archive:
-        for name, content in members.items():
-            archive.writestr(name, content)
-    return file.getvalue()
-
-
 def array_file(save, *args, **arrays):
     file = io.BytesIO()
     save(file, *args, **arrays)
-    return file.getvalue()
-
-
-def tar_file():
-    file = io.BytesIO()
-    with tarfile.open(fileobj=file, mode="w") as archive:
-        archive.addfile(tarfile.TarInfo("a.jpg"))
     return file.getvalue()
 
 
@@ -108,7 +92,7 @@ TABLE = "image,category\n0.jpg,a\n"
         ("pickle", pickle.dumps({"G": 1}, 5)),
         ("hdf5", b"\x89HDF\r\n\x1a\n" + bytes(60)),
         ("safetensors", struct.pack("<Q", len(SAFETENSORS)) + SAFETENSORS + bytes(4)),
-        ("tar", tar_file()),
+        ("tar", tarred("a.jpg")),
         ("7z", b"7z\xbc\xaf\x27\x1c\0\4"),
         ("rar", b"Rar!\x1a\7\1\0"),
         ("zstandard", b"\x28\xb5\x2f\xfd\x04\0"),
@@ -175,7 +159,7 @@ def test_looks_into_compressed_files():
         assert f"{outer} file with text in it" in recognize(compress(TABLE.encode())).name
         assert "with TFRecords in it" in recognize(compress(RAW_RECORD)).name
         assert "with a pickle of Python in it" in recognize(compress(pickle.dumps({}))).name
-    assert "gzip file with a tar file in it" in recognize(gzip.compress(tar_file())).name
+    assert "gzip file with a tar file in it" in recognize(gzip.compress(tarred("a.jpg"))).name
     bomb = gzip.compress(bytes(1 << 26))
     assert recognize(bomb).name == "a gzip file"
     assert "damaged" in recognize(gzip.compress(b"x")[:2] + b"\xff" * 40).name

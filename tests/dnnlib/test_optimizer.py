@@ -55,6 +55,14 @@ def make_weights(start=(1.0, -2.0, 3.0)):
     return tf.Variable(np.array(start, np.float32), name="w")
 
 
+def make_steps(*optimizers):
+    """What applies the updates of each; all variables have their first values."""
+    steps = [optimizer.apply_updates() for optimizer in optimizers]
+    init_uninitialized_vars()
+    autosummary.init_autosummaries()
+    return steps
+
+
 def losses(w, batch):
     """One loss a sample, [N]; its mean has the gradient `gradient`."""
     return tf.reduce_sum(tf.square(w * batch) + batch * w, axis=1)
@@ -78,9 +86,7 @@ def test_adam(session):
     assert not optimizer.has_gradients
     optimizer.register_gradients(losses(w, batch), [w])
     assert optimizer.has_gradients
-    step = optimizer.apply_updates()
-    init_uninitialized_vars()
-    autosummary.init_autosummaries()
+    (step,) = make_steps(optimizer)
     oracle = AdamOracle(session.run(w), **ADAM)
     for numbers in BATCHES:
         session.run(step, {batch: numbers})
@@ -101,9 +107,7 @@ def test_the_learning_rate_may_be_a_tensor(session):
     w, rate = make_weights([1.0]), tf.placeholder(tf.float32, [])
     optimizer = Optimizer("Opt", "tf.train.GradientDescentOptimizer", learning_rate=rate)
     optimizer.register_gradients(w * 2, {"w": w})  # A dict, like Network.trainables.
-    step = optimizer.apply_updates()
-    init_uninitialized_vars()
-    autosummary.init_autosummaries()
+    (step,) = make_steps(optimizer)
     for value in (0.5, 0.25):
         session.run(step, {rate: value})
     close(session.run(w), [1 - 2 * 0.5 - 2 * 0.25])
@@ -116,9 +120,7 @@ def test_two_replicas_take_the_average(session, options):
     optimizer = Optimizer("Opt", **options)
     for half in halves:
         optimizer.register_gradients(losses(w, half), [w])
-    step = optimizer.apply_updates()
-    init_uninitialized_vars()
-    autosummary.init_autosummaries()
+    (step,) = make_steps(optimizer)
     oracle = make_oracle(session.run(w), options)
     for numbers in BATCHES:
         session.run(step, {halves[0]: numbers[:4], halves[1]: numbers[4:]})
@@ -132,9 +134,7 @@ def test_accumulation_rounds_equal_one_large_batch(session, as_tensor, options):
     rounds = tf.constant(4) if as_tensor else 4
     optimizer = Optimizer("Opt", minibatch_multiplier=rounds, **options)
     optimizer.register_gradients(losses(w, batch), [w])
-    step = optimizer.apply_updates()
-    init_uninitialized_vars()
-    autosummary.init_autosummaries()
+    (step,) = make_steps(optimizer)
     oracle = make_oracle(session.run(w), options)
     for numbers in BATCHES:
         before = session.run(w)
@@ -152,9 +152,7 @@ def test_gradients_that_are_not_finite_are_skipped(session, rounds, bad):
     other = tf.Variable([1.0], name="other")  # Its gradient is finite: the step is skipped whole.
     optimizer = Optimizer("Opt", minibatch_multiplier=rounds, **ADAM)
     optimizer.register_gradients(losses(w, batch) + other, [w, other])
-    step = optimizer.apply_updates()
-    init_uninitialized_vars()
-    autosummary.init_autosummaries()
+    (step,) = make_steps(optimizer)
     oracle, other_oracle = AdamOracle(session.run(w), **ADAM), AdamOracle([1.0], **ADAM)
     good = BATCHES[0][:2]
     poisoned = good.copy()
@@ -186,9 +184,7 @@ def test_a_shared_state(session):
     lazy = Optimizer("Reg", share=main, **ADAM)
     main.register_gradients(losses(w, batch), [w])
     lazy.register_gradients(losses(w, batch) * 5, [w])
-    steps = main.apply_updates(), lazy.apply_updates()
-    init_uninitialized_vars()
-    autosummary.init_autosummaries()
+    steps = make_steps(main, lazy)
     assert len(tf.global_variables()) == 5  # w, two moments, two powers of beta: one set for both.
     oracle = AdamOracle(session.run(w), **ADAM)
     for i, numbers in enumerate(BATCHES):
@@ -204,9 +200,7 @@ def test_variables_that_a_loss_does_not_reach_stay(session):
     w, unused = make_weights(), tf.Variable([7.0])
     optimizer = Optimizer("Opt", **ADAM)
     optimizer.register_gradients(tf.square(w), [w, unused])
-    step = optimizer.apply_updates()
-    init_uninitialized_vars()
-    autosummary.init_autosummaries()
+    (step,) = make_steps(optimizer)
     session.run(step)
     assert session.run(unused) == [7.0]
     assert session.run(w)[0] != 1.0
@@ -217,9 +211,7 @@ def test_state_is_made_of_variables(session):
     w, batch = make_weights(), tf.placeholder(tf.float32, [None, 3])
     optimizer = Optimizer("Opt", **ADAM)
     optimizer.register_gradients(losses(w, batch), [w])
-    step = optimizer.apply_updates()
-    init_uninitialized_vars()
-    autosummary.init_autosummaries()
+    (step,) = make_steps(optimizer)
     for numbers in BATCHES[:3]:
         session.run(step, {batch: numbers})
     saved = session.run({v: v for v in tf.global_variables()})
@@ -238,9 +230,7 @@ def test_statistics_of_the_losses_are_gathered(session, rounds):
     w, batch = make_weights(), tf.placeholder(tf.float32, [8, 3])
     optimizer = Optimizer("Opt", minibatch_multiplier=rounds, **ADAM)
     optimizer.register_gradients(autosummary.autosummary("loss", losses(w, batch)), [w])
-    step = optimizer.apply_updates()
-    init_uninitialized_vars()
-    autosummary.init_autosummaries()
+    (step,) = make_steps(optimizer)
     for _ in range(rounds or 1):
         session.run(step, {batch: BATCHES[0]})
     weights = np.array([1.0, -2.0, 3.0])

@@ -56,6 +56,27 @@ def both(function):
     return run([function("native"), function("ref")])
 
 
+def both_twice_differentiated(function, inputs):
+    """`both` of function(impl) with as many numbers as the first input, and its derivatives.
+
+    The order is: values, gradients by the inputs, and those of their product with random directions
+    by the gradient of the values and the inputs.
+    """
+    random = np.random.default_rng(8)
+    dy = tf.constant(random.normal(size=inputs[0].shape), tf.float32)
+    directions = [tf.constant(random.normal(size=v.shape), tf.float32) for v in inputs]
+
+    def derivatives(impl):
+        y = function(impl)
+        first = tf.gradients(y, inputs, grad_ys=dy)
+        inner = tf.add_n([tf.reduce_sum(g * d) for g, d in zip(first, directions, strict=True)])
+        second = tf.gradients(inner, [dy, *inputs])
+        zeros = [tf.zeros_like(v) for v in [dy, *inputs]]
+        return [y, *first, *(z if g is None else g for g, z in zip(second, zeros, strict=True))]
+
+    return both(derivatives)
+
+
 @examples(200)
 @given(resamplings())
 def test_upfirdn_equals_the_reference(case):
@@ -85,23 +106,14 @@ def test_upfirdn_equals_the_reference(case):
 @examples(200)
 @given(activations())
 def test_fused_bias_act_equals_the_reference(case):
-    random = np.random.default_rng(8)
     x, b, axis, act, options = case
     with tf.Graph().as_default():
         inputs = [tf.constant(x)] + ([] if b is None else [tf.constant(b)])
-        dy = tf.constant(random.normal(size=x.shape), tf.float32)
-        directions = [tf.constant(random.normal(size=v.shape), tf.float32) for v in inputs]
 
-        def derivatives(impl):
-            y = fused_bias_act(*inputs, axis=axis, act=act, impl=impl, **options)
-            first = tf.gradients(y, inputs, grad_ys=dy)
-            inner = tf.add_n([tf.reduce_sum(g * d) for g, d in zip(first, directions, strict=True)])
-            second = tf.gradients(inner, [dy, *inputs])
-            zeros = [tf.zeros_like(v) for v in [dy, *inputs]]
-            second = [z if g is None else g for g, z in zip(second, zeros, strict=True)]
-            return [y, *first, *second]
+        def function(impl):
+            return fused_bias_act(*inputs, axis=axis, act=act, impl=impl, **options)
 
-        got, expected = both(derivatives)
+        got, expected = both_twice_differentiated(function, inputs)
         for i, (actual, reference) in enumerate(zip(got, expected, strict=True)):
             scale = None
             if b is not None and i in (2, 5):
@@ -118,25 +130,16 @@ def test_fused_bias_act_equals_the_reference(case):
 @examples(80)
 @given(modulations())
 def test_scale_and_noise_equal_the_reference(case):
-    random = np.random.default_rng(8)
     x, b, axis, act, options, scale, noise = case
     with tf.Graph().as_default():
         named = {"b": b, "scale": scale, "noise": noise}
         named = {name: tf.constant(value) for name, value in named.items() if value is not None}
         inputs = [tf.constant(x), *named.values()]
-        dy = tf.constant(random.normal(size=x.shape), tf.float32)
-        directions = [tf.constant(random.normal(size=v.shape), tf.float32) for v in inputs]
 
-        def derivatives(impl):
-            y = fused_bias_act(inputs[0], axis=axis, act=act, impl=impl, **named, **options)
-            first = tf.gradients(y, inputs, grad_ys=dy)
-            inner = tf.add_n([tf.reduce_sum(g * d) for g, d in zip(first, directions, strict=True)])
-            second = tf.gradients(inner, [dy, *inputs])
-            zeros = [tf.zeros_like(v) for v in [dy, *inputs]]
-            second = [z if g is None else g for g, z in zip(second, zeros, strict=True)]
-            return [y, *first, *second]
+        def function(impl):
+            return fused_bias_act(inputs[0], axis=axis, act=act, impl=impl, **named, **options)
 
-        got, expected = both(derivatives)
+        got, expected = both_twice_differentiated(function, inputs)
         for actual, reference in zip(got, expected, strict=True):
             # Sums over many numbers that cancel lose digits in both.
             terms = x.size / max(reference.size, 1)

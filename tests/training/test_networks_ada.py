@@ -7,9 +7,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 from golden_checks import (
     assert_close,
-    check_images,
-    check_path_lengths,
-    check_scores,
+    check_networks,
     give_random_values,
     official_networks,
 )
@@ -56,9 +54,7 @@ def normalize(x):
 def test_parity_with_the_official_code(session, golden):
     file = golden("ada_cond3_clamp.npz")
     G, D = official_networks(file, "training.networks")
-    check_images(file.arrays, G)
-    check_scores(file.arrays, D)
-    check_path_lengths(file.arrays, G.components.synthesis)
+    check_networks(file.arrays, G, D)
 
 
 # Labels

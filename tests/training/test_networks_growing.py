@@ -9,9 +9,8 @@ import pytest
 import tensorflow.compat.v1 as tf
 from golden_checks import (
     assert_close,
-    check_images,
-    check_path_lengths,
-    check_scores,
+    check_networks,
+    check_structures_agree,
     give_random_values,
     official_networks,
     outputs_and_gradients,
@@ -58,9 +57,7 @@ def make_D(**kwargs):
 def test_parity_with_the_official_code(session, golden, name, structure):
     file = golden(f"sg2_revised_growing_{name}.npz")
     G, D = official_networks(file, MODULE)
-    check_images(file.arrays, G, structure=structure)
-    check_scores(file.arrays, D, structure=structure)
-    check_path_lengths(file.arrays, G.components.synthesis, structure=structure)
+    check_networks(file.arrays, G, D, structure=structure)
 
 
 # How networks grow, with stages of plain arithmetic
@@ -139,20 +136,7 @@ def test_structures_agree_to_the_second_derivative(session):
     synthesis, D = make_synthesis(resolution=8), make_D(resolution=8, label_size=2)
     w = RANDOM.normal(size=(4, 4, 5))
     images, labels = RANDOM.normal(size=(4, 3, 8, 8)), np.eye(2)[[0, 1, 1, 0]]
-    tensors = {}
-    for structure in ("linear", "recursive", "fixed"):
-        options = {"randomize_noise": False, "structure": structure}
-        tensors[structure] = outputs_and_gradients(synthesis, w, **options)
-        tensors[structure] += outputs_and_gradients(D, images, labels, structure=structure)
-    for lod in (0, 0.3, 1):
-        set_lod(synthesis, lod)
-        set_lod(D, lod)
-        values = {name: tflib.run(t) for name, t in tensors.items() if lod == 0 or name != "fixed"}
-        references = values.pop("linear")
-        for others in values.values():
-            for value, reference in zip(others, references, strict=True):
-                scale = np.abs(reference).max()
-                assert np.abs(value - reference).max() <= 1e-4 * scale + 1e-6
+    check_structures_agree(synthesis, D, (w, images, labels), lods=(0, 0.3, 1), tolerance=1e-4)
 
 
 def test_images_fade_linearly(session):

@@ -7,9 +7,8 @@ import pytest
 import tensorflow.compat.v1 as tf
 from golden_checks import (
     assert_close,
-    check_images,
-    check_path_lengths,
-    check_scores,
+    check_networks,
+    check_structures_agree,
     give_random_values,
     official_networks,
     outputs_and_gradients,
@@ -44,9 +43,7 @@ def make_D(**kwargs):
 def test_parity_with_the_official_code(session, golden):
     file = golden("sg1_config_a_lod0.4.npz")
     G, D = official_networks(file, MODULE)
-    check_images(file.arrays, G)
-    check_scores(file.arrays, D)
-    check_path_lengths(file.arrays, G.components.synthesis)
+    check_networks(file.arrays, G, D)
 
 
 # Layers
@@ -161,22 +158,8 @@ def test_mapping_puts_the_gain_into_weights(session):
 def test_structures_agree_to_the_second_derivative(session):
     synthesis, D = make_G(resolution=8).components.synthesis, make_D(resolution=8)
     w, images = RANDOM.normal(size=(4, 4, 5)), RANDOM.normal(size=(4, 3, 8, 8))
-    tensors = {}
-    for structure in ("linear", "recursive", "fixed"):
-        options = {"randomize_noise": False, "structure": structure}
-        tensors[structure] = outputs_and_gradients(synthesis, w, **options)
-        tensors[structure] += outputs_and_gradients(
-            D, images, np.zeros((4, 0)), structure=structure
-        )
-    for lod in (0, 0.4, 1):
-        set_lod(synthesis, lod)
-        set_lod(D, lod)
-        values = {name: tflib.run(t) for name, t in tensors.items() if lod == 0 or name != "fixed"}
-        references = values.pop("linear")
-        for others in values.values():
-            for value, reference in zip(others, references, strict=True):
-                scale = np.abs(reference).max()
-                assert np.abs(value - reference).max() <= 1e-3 * scale + 1e-5
+    inputs = w, images, np.zeros((4, 0))
+    check_structures_agree(synthesis, D, inputs, lods=(0, 0.4, 1), tolerance=1e-3)
 
 
 def test_images_fade_linearly(session):

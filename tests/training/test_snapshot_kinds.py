@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import bz2
 import gzip
-import io
 import lzma
 import os
 import pickle
 import struct
-import tarfile
-import zipfile
 
 import numpy as np
 import pytest
+from archives import tarred, zipped
 
 from dnnlib import UserError, tflib
 from dnnlib.tflib import Network
@@ -22,19 +20,8 @@ from training.snapshots import pickles, tools, transfer
 SMALL = {"resolution": 4, "latent_size": 8, "dlatent_size": 8, "mapping_layers": 1, "fmap_max": 4}
 
 
-def zipped(*names):
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        for name in names:
-            archive.writestr(name, b"x")
-    return buffer.getvalue()
-
-
-def tarred():
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as archive:
-        archive.addfile(tarfile.TarInfo("network.pkl"))
-    return buffer.getvalue()
+def members(*names):
+    return dict.fromkeys(names, b"x")
 
 
 def safetensors():
@@ -74,18 +61,22 @@ FILES = {
 def content(name):
     return {
         "": b"",
-        "rosinality.pt": zipped("archive/data.pkl", "archive/version", "archive/data/0"),
+        "rosinality.pt": zipped(
+            **dict.fromkeys(["archive/data.pkl", "archive/version", "archive/data/0"], b"x")
+        ),
         "old.pt": TORCH_OLD,
         "stylegan2-ada-pytorch.pkl": PYTORCH_OLD,
         "stylegan3.pkl": PYTORCH_NEW + b"NVIDIA stylegan3",
         "x.pkl.gz": gzip.compress(b"x"),
         "x.pkl.bz2": bz2.compress(b"x"),
         "x.pkl.xz": lzma.compress(b"x"),
-        "x.tar": tarred(),
-        "x.zip": zipped("network.pkl"),
+        "x.tar": tarred("network.pkl"),
+        "x.zip": zipped(**members("network.pkl")),
         "x.safetensors": safetensors(),
         "x.h5": b"\x89HDF\r\n\x1a\n" + bytes(100),
-        "x.keras": zipped("metadata.json", "config.json", "model.weights.h5"),
+        "x.keras": zipped(
+            **dict.fromkeys(["metadata.json", "config.json", "model.weights.h5"], b"x")
+        ),
         "model.ckpt.index": bytes(60) + b"\x57\xfb\x80\x8b\x24\x75\x47\xdb",
         "checkpoint": b'model_checkpoint_path: "model.ckpt-1000"\n',
         "lfs.pkl": b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n",

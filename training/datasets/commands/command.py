@@ -58,6 +58,16 @@ def switch(name: str, text: str) -> Argument:
     return option(name, text, action="store_true")
 
 
+def boolean(name: str, text: str) -> Argument:
+    """An option with true or false as its value, false if it is not given."""
+    return option(name, text, cli.boolean, "BOOL", default=False)
+
+
+def official_seed(name: str, text: str) -> Argument:
+    """A seed as NumPy's `RandomState` takes it, with the official default."""
+    return option(name, f"{text} (default: 123)", cli.integer(0, 2**32 - 1), "N", default=123)
+
+
 def path(name: str, text: str, **settings) -> Argument:
     """A positional argument, a path; `settings` are of `argparse.add_argument`."""
     settings = {"type": cli.path, "metavar": name.upper(), "help": text} | settings

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from dnnlib import UserError, cli, output
-from training.datasets.commands.command import command, folder_option, option, path, take_output
+from training.datasets.commands.command import (
+    boolean,
+    command,
+    folder_option,
+    official_seed,
+    option,
+    path,
+    take_output,
+)
 from training.datasets.commands.options import DATASET, NEW_DATASET, RECORDS
+
+_FILES = "folder to make for the files"
 
 
 @command(
     "--tfrecord_dir=datasets/faces --output_dir=faces-unpacked",
     folder_option("--tfrecord_dir", "the dataset"),
-    folder_option("--output_dir", "folder to make for the files"),
+    folder_option("--output_dir", _FILES),
 )
 def unpack(**given) -> None:
     """Write all images as PNG files, from which pack makes datasets."""
@@ -36,14 +46,8 @@ def unpack(**given) -> None:
         "N",
         default=0,
     ),
-    option(
-        "--mirror",
-        "add each image for training a second time, mirrored (default: 0)",
-        cli.boolean,
-        "BOOL",
-        default=False,
-    ),
-    option("--seed", "which images (default: 123)", cli.integer(0, 2**32 - 1), "N", default=123),
+    boolean("--mirror", "add each image for training a second time, mirrored (default: 0)"),
+    official_seed("--seed", "which images"),
     RECORDS,
 )
 def pack(unpacked_dir: str, runner: str, beam_option: list[str], **given) -> None:
@@ -84,7 +88,7 @@ def display(**given) -> None:
     inspect.display(**given)
 
 
-@command("datasets/shirts shirts-png", DATASET, path("output_dir", "folder to make for the files"))
+@command("datasets/shirts shirts-png", DATASET, path("output_dir", _FILES))
 def extract(**given) -> None:
     """Write all images as PNG files."""
     from training.datasets.building import inspect
@@ -96,13 +100,7 @@ def extract(**given) -> None:
     "datasets/shirts backup/shirts",
     path("tfrecord_dir_a", "the first dataset"),
     path("tfrecord_dir_b", "the second dataset"),
-    option(
-        "--ignore_labels",
-        "compare only the images (default: 0)",
-        cli.boolean,
-        "BOOL",
-        default=False,
-    ),
+    boolean("--ignore_labels", "compare only the images (default: 0)"),
 )
 def compare(**given) -> None:
     """Compare two datasets; exits with 0 if they are identical, with 1 if not."""

@@ -5,7 +5,14 @@ from __future__ import annotations
 from functools import partial
 
 from dnnlib import cli
-from training.datasets.commands.command import Importer, command, option, path
+from training.datasets.commands.command import (
+    Importer,
+    boolean,
+    command,
+    official_seed,
+    option,
+    path,
+)
 from training.datasets.commands.options import DATASET, fitting, makes_dataset, shuffle
 
 _MNIST_DIR = path(
@@ -26,13 +33,7 @@ def create_mnist(**given) -> Importer:
     "datasets/mnistrgb downloads/mnist",
     _MNIST_DIR,
     option("--num_images", "how many (default: 1000000)", cli.integer(1), "N", default=1_000_000),
-    option(
-        "--random_seed",
-        "which ones (default: 123)",
-        cli.integer(0, 2**32 - 1),
-        "N",
-        default=123,
-    ),
+    official_seed("--random_seed", "which ones"),
     shuffle=False,
 )
 def create_mnistrgb(**given) -> Importer:
@@ -45,13 +46,7 @@ def create_mnistrgb(**given) -> Importer:
 @makes_dataset(
     "datasets/cifar10 downloads/cifar-10-batches-py",
     path("cifar10_dir", "folder with data_batch_1 to data_batch_5"),
-    option(
-        "--ignore_labels",
-        "make it without labels (default: 0)",
-        cli.boolean,
-        "BOOL",
-        default=False,
-    ),
+    boolean("--ignore_labels", "make it without labels (default: 0)"),
 )
 def create_cifar10(**given) -> Importer:
     """Make a dataset of CIFAR-10's pictures for training, 32x32, with labels."""
