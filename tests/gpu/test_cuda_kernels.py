@@ -2,28 +2,11 @@
 
 from __future__ import annotations
 
+import c_interface
 import cuda_kernels
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
-from c_interface import (
-    DTYPES,
-    activations,
-    assert_close,
-    examples,
-    gather_oracle,
-    gathers,
-    modulations,
-    numpy_type,
-    resamplings,
-    run_bias_act,
-    run_gather,
-    run_resample,
-    run_upfirdn,
-    sampling_matrices,
-    samplings,
-    upfirdn_oracle,
-)
 from hypothesis import given
 
 from tf_ops import compilers, native, upfirdn_2d
@@ -47,12 +30,12 @@ def test_nvcc_compiles_them(tmp_path):
 def test_upfirdn(cuda):
     special = set()
 
-    @examples(150)
-    @given(resamplings(tuple(DTYPES)))
+    @c_interface.examples(150)
+    @given(c_interface.resamplings(tuple(c_interface.DTYPES)))
     def check(case):
         x, k, up, down, pad = case
-        y = run_upfirdn(cuda.upfirdn, cuda.memory, x, k, up, down, pad)
-        assert_close(y, upfirdn_oracle(x, k, up, down, pad), x.dtype.name)
+        y = c_interface.run_upfirdn(cuda.upfirdn, cuda.memory, x, k, up, down, pad)
+        c_interface.assert_close(y, c_interface.upfirdn_oracle(x, k, up, down, pad), x.dtype.name)
         special.add((k.shape == (4, 4), up, down))
 
     check()
@@ -66,15 +49,15 @@ def test_upfirdn_beyond_one_block(cuda, shape):
     k = RANDOM.normal(size=(4, 4))
     pad = ((2, 1), (1, 3))
     for up, down in [((1, 1), (1, 1)), ((2, 2), (1, 1)), ((1, 1), (2, 2)), ((1, 2), (1, 1))]:
-        y = run_upfirdn(cuda.upfirdn, cuda.memory, x, k, up, down, pad)
-        assert_close(y, upfirdn_oracle(x, k, up, down, pad))
+        y = c_interface.run_upfirdn(cuda.upfirdn, cuda.memory, x, k, up, down, pad)
+        c_interface.assert_close(y, c_interface.upfirdn_oracle(x, k, up, down, pad))
 
 
 def test_fused_bias_act(cuda):
     """Values, slopes by the input and by the output, and curvatures."""
 
-    @examples(50)
-    @given(activations(tuple(DTYPES)))
+    @c_interface.examples(50)
+    @given(c_interface.activations(tuple(c_interface.DTYPES)))
     def check(case):
         x, b, axis, act, options = case
         dtype = x.dtype.name
@@ -92,26 +75,26 @@ def test_fused_bias_act(cuda):
 
         def run(a, order, **tensors):
             arguments = (cuda.fused_bias_act, cuda.memory, a, axis, order, act)
-            return run_bias_act(*arguments, **options, **tensors)[0]
+            return c_interface.run_bias_act(*arguments, **options, **tensors)[0]
 
         y = run(x, 0, a_bias=b)
-        assert_close(y, exact[0], dtype)
-        assert_close(run(dy, 1, reference=x, reference_bias=b), exact[1], dtype)
+        c_interface.assert_close(y, exact[0], dtype)
+        c_interface.assert_close(run(dy, 1, reference=x, reference_bias=b), exact[1], dtype)
         second = run(direction, 2, reference=x, reference_bias=b, dy=dy)
-        assert_close(second, exact[2], dtype)
+        c_interface.assert_close(second, exact[2], dtype)
         if act in ("linear", "relu", "lrelu") and options["gain"] > 0 and dtype == "float32":
-            assert_close(run(dy, 1, reference=y, from_output=True), exact[1])
+            c_interface.assert_close(run(dy, 1, reference=y, from_output=True), exact[1])
 
     check()
 
 
 def test_scale_and_noise(cuda):
-    @examples(50)
-    @given(modulations(tuple(DTYPES)))
+    @c_interface.examples(50)
+    @given(c_interface.modulations(tuple(c_interface.DTYPES)))
     def check(case):
         x, b, axis, _, options, scale, noise = case
         arguments = (cuda.fused_bias_act, cuda.memory, x, axis, 0, "linear")
-        y, _ = run_bias_act(*arguments, a_bias=b, scale=scale, noise=noise, **options)
+        y, _ = c_interface.run_bias_act(*arguments, a_bias=b, scale=scale, noise=noise, **options)
         t = x.astype(np.float64)
         if scale is not None:
             factor = [len(x) if i == 0 else -1 if i == axis else 1 for i in range(x.ndim)]
@@ -121,21 +104,21 @@ def test_scale_and_noise(cuda):
         if b is not None:
             t = t + b.astype(np.float64).reshape([-1 if i == axis else 1 for i in range(x.ndim)])
         limit = options["clamp"] if options["clamp"] > 0 else np.inf
-        assert_close(y, np.clip(options["gain"] * t, -limit, limit), x.dtype.name)
+        c_interface.assert_close(y, np.clip(options["gain"] * t, -limit, limit), x.dtype.name)
 
     check()
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", c_interface.DTYPES)
 @pytest.mark.parametrize(
     ("shape", "axis"),
     [((7, 3), 1), ((9000, 3), 1), ((3, 5, 4, 4), 1), ((2, 3, 130, 70), 1), ((0, 3), 1)],
 )
 def test_channel_sums(cuda, shape, axis, dtype):
-    x = RANDOM.normal(size=shape).astype(numpy_type(dtype))
+    x = RANDOM.normal(size=shape).astype(c_interface.numpy_type(dtype))
     exact = x.astype(np.float64).sum(axis=tuple(i for i in range(len(shape)) if i != axis))
     sums = cuda.channel_sum(x, axis)
-    assert_close(sums, exact, dtype)
+    c_interface.assert_close(sums, exact, dtype)
     assert cuda.channel_sum(x, axis).tobytes() == sums.tobytes()
 
 
@@ -147,30 +130,34 @@ def assert_equals_matrices(run, matrices, x, out_size):
         exact = (matrices.swapaxes(1, 2) if adjoint else matrices) @ pixels.astype(np.float64)
         got = run(v, target.shape[1:-1], adjoint)
         scale = max(1, np.abs(exact).max(initial=0))
-        assert_close(got, exact.reshape(target.shape), scale=scale)
+        c_interface.assert_close(got, exact.reshape(target.shape), scale=scale)
         assert got.tobytes() == run(v, target.shape[1:-1], adjoint).tobytes()
 
 
-@examples(60)
-@given(case=samplings())
+@c_interface.examples(60)
+@given(case=c_interface.samplings())
 def test_resample_2d(cuda, case):
     x, transforms, out_size = case
 
     def run(v, size, adjoint):
-        return run_resample(cuda.resample, cuda.memory, v, transforms, size, adjoint)
+        return c_interface.run_resample(cuda.resample, cuda.memory, v, transforms, size, adjoint)
 
-    matrices = sampling_matrices(transforms, x.shape[1:3], out_size)
+    matrices = c_interface.sampling_matrices(transforms, x.shape[1:3], out_size)
     assert_equals_matrices(run, matrices, x, out_size)
 
 
-@examples(60)
-@given(case=gathers())
+@c_interface.examples(60)
+@given(case=c_interface.gathers())
 def test_weighted_gather(cuda, case):
     x, indices, weights = case
-    y = run_gather(cuda.weighted_gather, cuda.memory, x, indices, weights, indices.shape[1])
-    assert_close(y, gather_oracle(x, indices, weights))
+    y = c_interface.run_gather(
+        cuda.weighted_gather, cuda.memory, x, indices, weights, indices.shape[1]
+    )
+    c_interface.assert_close(y, c_interface.gather_oracle(x, indices, weights))
     dy = RANDOM.normal(size=y.shape).astype(np.float32)
-    dx = run_gather(cuda.weighted_gather, cuda.memory, dy, indices, weights, x.shape[2], True)
+    dx = c_interface.run_gather(
+        cuda.weighted_gather, cuda.memory, dy, indices, weights, x.shape[2], True
+    )
     inner = np.sum(y.astype(np.float64) * dy), np.sum(x.astype(np.float64) * dx)
     assert abs(inner[0] - inner[1]) <= 1e-5 * max(1, np.sum(np.abs(y * dy)))
 
@@ -191,4 +178,4 @@ def test_tensorflow_runs_them():
             inner = tf.reduce_sum(tf.square(first[0])) + tf.reduce_sum(tf.square(first[1]))
             results.append([y, *first, *tf.gradients(inner, [x, b])])
         for actual, expected in zip(*session.run(results), strict=True):
-            assert_close(actual, expected, scale=10 * np.abs(expected).max())
+            c_interface.assert_close(actual, expected, scale=10 * np.abs(expected).max())

@@ -74,15 +74,20 @@ def test_pixels_are_repeated_and_averaged(session):
         assert_close(averaged, boxes.mean(axis=(3, 5)))
 
 
+def growing_to_32(function, x, structure, **layers):
+    """The placeholder of the level of detail, and what `function` makes with 32 pixels of x."""
+    lod = tf.placeholder(tf.float32, [])
+    x = to_internal(tf.constant(x, tf.float32))
+    return lod, to_images(function(x, 5, lod, structure, **layers))
+
+
 @pytest.mark.parametrize("structure", ["linear", "recursive"])
 def test_images_are_blended_of_two_levels(session, structure):
     """PGGAN, figure 2: the finer level has the weight 1 - fraction, the coarser the fraction."""
     x = RANDOM.normal(size=(1, 1, 4, 4))
-    lod = tf.placeholder(tf.float32, [])
-    images = growing.grow_images(
-        to_internal(tf.constant(x, tf.float32)),
-        5,
-        lod,
+    lod, images = growing_to_32(
+        growing.grow_images,
+        x,
         structure,
         block=lambda x, res: growing.repeat_pixels(x, 2) + res,
         torgb=lambda x, res: x * res,
@@ -95,17 +100,15 @@ def test_images_are_blended_of_two_levels(session, structure):
         expected = levels[3 - whole]
         if fraction:
             expected = expected * (1 - fraction) + levels[2 - whole] * fraction
-        assert_close(tflib.run(to_images(images), {lod: level}), expected)
+        assert_close(tflib.run(images, {lod: level}), expected)
 
 
 @pytest.mark.parametrize("structure", ["linear", "recursive"])
 def test_activations_are_blended_of_two_levels(session, structure):
     x = RANDOM.normal(size=(1, 1, 32, 32))
-    lod = tf.placeholder(tf.float32, [])
-    features = growing.shrink_images(
-        to_internal(tf.constant(x, tf.float32)),
-        5,
-        lod,
+    lod, features = growing_to_32(
+        growing.shrink_images,
+        x,
         structure,
         block=lambda x, res: growing.average_pixels(tf.square(x), 2) / res,
         fromrgb=lambda x, res: x * res,
@@ -126,7 +129,7 @@ def test_activations_are_blended_of_two_levels(session, structure):
         return y
 
     for level in (0, 0.25, 1, 1.5, 2, 2.9, 3):
-        assert_close(tflib.run(to_images(features), {lod: level}), expected(level))
+        assert_close(tflib.run(features, {lod: level}), expected(level))
 
 
 # The networks

@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
+import golden_checks
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
-from golden_checks import (
-    assert_close,
-    check_networks,
-    check_structures_agree,
-    give_random_values,
-    official_networks,
-    outputs_and_gradients,
-    set_lod,
-)
+from golden_checks import assert_close
 
 from dnnlib import UserError, tflib
 from dnnlib.tflib import Network
@@ -30,20 +23,20 @@ STYLE = {"latent_size": 5, "dlatent_size": 5, "mapping_fmaps": 5, "mapping_layer
 
 def make_G(**kwargs):
     G = Network("G", f"{MODULE}.G_style", **{**STYLE, **SHAPE, **kwargs})
-    give_random_values(G)
+    golden_checks.give_random_values(G)
     return G
 
 
 def make_D(**kwargs):
     D = Network("D", f"{MODULE}.D_basic", **{"num_channels": 3, **SHAPE, **kwargs})
-    give_random_values(D)
+    golden_checks.give_random_values(D)
     return D
 
 
 def test_parity_with_the_official_code(session, golden):
     file = golden("sg1_config_a_lod0.4.npz")
-    G, D = official_networks(file, MODULE)
-    check_networks(file.arrays, G, D)
+    G, D = golden_checks.official_networks(file, MODULE)
+    golden_checks.check_networks(file.arrays, G, D)
 
 
 # Layers
@@ -159,7 +152,7 @@ def test_structures_agree_to_the_second_derivative(session):
     synthesis, D = make_G(resolution=8).components.synthesis, make_D(resolution=8)
     w, images = RANDOM.normal(size=(4, 4, 5)), RANDOM.normal(size=(4, 3, 8, 8))
     inputs = w, images, np.zeros((4, 0))
-    check_structures_agree(synthesis, D, inputs, lods=(0, 0.4, 1), tolerance=1e-3)
+    golden_checks.check_structures_agree(synthesis, D, inputs, lods=(0, 0.4, 1), tolerance=1e-3)
 
 
 def test_images_fade_linearly(session):
@@ -208,7 +201,7 @@ def test_styles_mix_among_active_layers_only(session):
     other_z = random_streams.normal([2, 5], random_streams.stream(seed, "mixing_latents"))
     other = G.components.mapping.get_output_for(other_z, None)
     for lod, possible in ((0, {1, 2, 3, 4, 5, 6}), (0.9, {1, 2, 3, 4, 5, 6}), (2, {1, 6})):
-        set_lod(G, lod)
+        golden_checks.set_lod(G, lod)
         cutoffs = set()
         for position in range(40):
             dlatents, replaced = tflib.run([mixed, other], {seed: [1, position]})
@@ -250,7 +243,7 @@ def test_every_option_with_labels(session, G_options, D_options):
     assert ("4x4/Dense/weight" in names) != G_options.get("const_input_layer", True)
     labels = np.eye(3)[[0, 1, 2, 0]]
     images = G.run(RANDOM.normal(size=(4, 5)), labels, is_training=True)
-    scores, slope, *gradients = tflib.run(outputs_and_gradients(D, images, labels))
+    scores, slope, *gradients = tflib.run(golden_checks.outputs_and_gradients(D, images, labels))
     assert scores.shape == (4, 1)
     for value in (images, scores, slope, *gradients):
         assert np.isfinite(value).all()
@@ -284,7 +277,7 @@ def test_snapshots_hold_them(session, tmp_path):
     options = {"label_size": 2, "resolution": 8}
     networks = make_G(**options), make_D(**options), make_G(**options)
     G, D, Gs = networks
-    set_lod(Gs, 0.5)
+    golden_checks.set_lod(Gs, 0.5)
     z, labels = RANDOM.normal(size=(4, 5)), np.eye(2)[[0, 1, 1, 0]]
     expected = Gs.run(z, labels, randomize_noise=False)
     scores = D.run(expected, labels)

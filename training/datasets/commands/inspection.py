@@ -96,6 +96,15 @@ def extract(**given) -> None:
     inspect.extract(**given)
 
 
+@command("datasets/shirts", DATASET)
+def info(**given) -> None:
+    """Print what a dataset holds, and check all of it."""
+    from training.datasets.building import inspect
+
+    output.printing_is_the_work()
+    inspect.info(**given)
+
+
 @command(
     "datasets/shirts backup/shirts",
     path("tfrecord_dir_a", "the first dataset"),
@@ -109,15 +118,6 @@ def compare(**given) -> None:
     output.printing_is_the_work()
     if not inspect.compare(**given):
         raise SystemExit(1)
-
-
-@command("datasets/shirts", DATASET)
-def info(**given) -> None:
-    """Print what a dataset holds, and check all of it."""
-    from training.datasets.building import inspect
-
-    output.printing_is_the_work()
-    inspect.info(**given)
 
 
 COMMANDS = (unpack, pack, merge, display, extract, compare, info)
