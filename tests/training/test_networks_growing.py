@@ -74,24 +74,27 @@ def test_pixels_are_repeated_and_averaged(session):
         assert_close(averaged, boxes.mean(axis=(3, 5)))
 
 
-def growing_to_32(function, x, structure, **layers):
-    """The placeholder of the level of detail, and what `function` makes with 32 pixels of x."""
+def growing_to_32(function, size, structure, **layers):
+    """Random x of `size` pixels, the placeholder of the lod, what `function` makes up to 32."""
+    x = RANDOM.normal(size=(1, 1, size, size))
     lod = tf.placeholder(tf.float32, [])
-    x = to_internal(tf.constant(x, tf.float32))
-    return lod, to_images(function(x, 5, lod, structure, **layers))
+    y = function(to_internal(tf.constant(x, tf.float32)), 5, lod, structure, **layers)
+    return x, lod, to_images(y)
+
+
+def scaled(x, res):
+    """In place of the layers between images and activations."""
+    return x * res
 
 
 @pytest.mark.parametrize("structure", ["linear", "recursive"])
 def test_images_are_blended_of_two_levels(session, structure):
     """PGGAN, figure 2: the finer level has the weight 1 - fraction, the coarser the fraction."""
-    x = RANDOM.normal(size=(1, 1, 4, 4))
-    lod, images = growing_to_32(
-        growing.grow_images,
-        x,
-        structure,
-        block=lambda x, res: growing.repeat_pixels(x, 2) + res,
-        torgb=lambda x, res: x * res,
-    )
+
+    def block(x, res):
+        return growing.repeat_pixels(x, 2) + res
+
+    x, lod, images = growing_to_32(growing.grow_images, 4, structure, block=block, torgb=scaled)
     levels = []  # Images of 32 pixels that have the details of 4, 8, 16 and 32 pixels.
     for res, total in ((2, 0), (3, 3), (4, 3 + 4), (5, 3 + 4 + 5)):
         levels.append((np.kron(x, np.ones((8, 8))) + total) * res)
@@ -105,13 +108,11 @@ def test_images_are_blended_of_two_levels(session, structure):
 
 @pytest.mark.parametrize("structure", ["linear", "recursive"])
 def test_activations_are_blended_of_two_levels(session, structure):
-    x = RANDOM.normal(size=(1, 1, 32, 32))
-    lod, features = growing_to_32(
-        growing.shrink_images,
-        x,
-        structure,
-        block=lambda x, res: growing.average_pixels(tf.square(x), 2) / res,
-        fromrgb=lambda x, res: x * res,
+    def block(x, res):
+        return growing.average_pixels(tf.square(x), 2) / res
+
+    x, lod, features = growing_to_32(
+        growing.shrink_images, 32, structure, block=block, fromrgb=scaled
     )
 
     def shrunk(x, factor):

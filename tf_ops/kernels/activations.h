@@ -1,7 +1,8 @@
 // Activation functions with two derivatives, in float32, for the CPU and CUDA alike.
 //
 // `value`, `slope` and `curvature` are the function and its derivatives at t; alpha is the slope of
-// lrelu for negative t. Where a slope jumps at 0, TensorFlow's choice is followed. There are no branches, so that loops vectorise. NaN stays NaN.
+// lrelu for negative t. Where a slope jumps at 0, TensorFlow's choice is followed. There are no
+// branches, so that loops vectorise. NaN stays NaN.
 #pragma once
 
 #include <cmath>
@@ -23,19 +24,21 @@ HOST_DEVICE float select(bool condition, float a, float b) {
   return condition ? a : b;
 }
 
+// Horner's scheme, from the highest power of x down; recursion, so that it is straight code.
+HOST_DEVICE float polynomial(float, float sum) { return sum; }
+
+template <typename... Rest>
+HOST_DEVICE float polynomial(float x, float sum, float next, Rest... rest) {
+  return polynomial(x, sum * x + next, rest...);
+}
+
 // e^t for t <= 0, within 2 units in the last place: 2^n times a polynomial in |r| <= ln(2)/2.
 HOST_DEVICE float exp_of_negative(float t) {
   t = select(t < -87.0f, -87.0f, t);
   const float n = (t * 1.44269504f + 12582912.0f) - 12582912.0f;  // Rounds to whole numbers.
   const float r = (t - n * 0.693359375f) + n * 2.12194440e-4f;    // ln(2) in two parts.
-  float p = 1.0f / 5040;
-  p = p * r + 1.0f / 720;
-  p = p * r + 1.0f / 120;
-  p = p * r + 1.0f / 24;
-  p = p * r + 1.0f / 6;
-  p = p * r + 0.5f;
-  p = p * r + 1.0f;
-  p = p * r + 1.0f;
+  const float p = polynomial(r, 1.0f / 5040, 1.0f / 720, 1.0f / 120, 1.0f / 24, 1.0f / 6, 0.5f,
+                             1.0f, 1.0f);
   const int32_t bits = (static_cast<int32_t>(n) + 127) * (1 << 23);
   float power;
   memcpy(&power, &bits, sizeof power);
@@ -44,28 +47,16 @@ HOST_DEVICE float exp_of_negative(float t) {
 
 // e^t - 1 for t <= 0, accurate near 0 too, where it is a polynomial.
 HOST_DEVICE float expm1_of_negative(float t) {
-  float p = 1.0f / 40320;
-  p = p * t + 1.0f / 5040;
-  p = p * t + 1.0f / 720;
-  p = p * t + 1.0f / 120;
-  p = p * t + 1.0f / 24;
-  p = p * t + 1.0f / 6;
-  p = p * t + 0.5f;
-  p = p * t + 1.0f;
+  const float p = polynomial(t, 1.0f / 40320, 1.0f / 5040, 1.0f / 720, 1.0f / 120, 1.0f / 24,
+                             1.0f / 6, 0.5f, 1.0f);
   return select(t > -0.5f, p * t, exp_of_negative(t) - 1.0f);
 }
 
 // log(1 + z) for 0 <= z <= 1: 2 atanh(s), s = z / (2 + z) <= 1/3, by its series.
 HOST_DEVICE float log1p_of_unit(float z) {
   const float s = z / (2.0f + z), q = s * s;
-  float p = 1.0f / 15;
-  p = p * q + 1.0f / 13;
-  p = p * q + 1.0f / 11;
-  p = p * q + 1.0f / 9;
-  p = p * q + 1.0f / 7;
-  p = p * q + 1.0f / 5;
-  p = p * q + 1.0f / 3;
-  p = p * q + 1.0f;
+  const float p = polynomial(q, 1.0f / 15, 1.0f / 13, 1.0f / 11, 1.0f / 9, 1.0f / 7, 1.0f / 5,
+                             1.0f / 3, 1.0f);
   return 2.0f * s * p;
 }
 
