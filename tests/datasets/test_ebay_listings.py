@@ -55,8 +55,8 @@ def rows(path):
     return found, left_out
 
 
-def listed(root, labels="category", download=None, **options):
-    source = listings_source(str(root), labels, options=download, listing=ListingOptions(**options))
+def listed(root, labels="category", **options):
+    source = listings_source(str(root), labels, ListingOptions(**options))
     return [(item.name, item.label) for item in source.items], source
 
 
@@ -371,7 +371,11 @@ def shop(server, tmp_path):
 
 def test_a_dataset_of_pictures_from_the_web(server, shop, tmp_path, capsys):
     folder, urls = shop
-    create_from_ebay(Output(str(tmp_path / "web"), shuffle=False), str(folder), options=OPTIONS)
+    create_from_ebay(
+        Output(str(tmp_path / "web"), shuffle=False),
+        str(folder),
+        listing=ListingOptions(downloads=OPTIONS),
+    )
     manifest = records.read_manifest(records.find_dataset(str(tmp_path / "web")))
     assert manifest["images"] == 9 and manifest["repeated"] == 1
     reasons = {entry["file"]: entry["reason"] for entry in manifest["skipped"]}
@@ -396,7 +400,9 @@ def test_a_dataset_of_pictures_from_the_web(server, shop, tmp_path, capsys):
     assert "geheim" not in output and b"geheim" not in written
     # A second dataset asks only for what failed.
     count = len(server.paths)
-    create_from_ebay(Output(str(tmp_path / "again")), str(folder), options=OPTIONS)
+    create_from_ebay(
+        Output(str(tmp_path / "again")), str(folder), listing=ListingOptions(downloads=OPTIONS)
+    )
     again = {path.split("?")[0] for path in server.paths[count:]}
     assert again == {"/page.jpg", "/short.jpg", "/cut.jpg", "/loop.jpg"}
 
@@ -410,14 +416,14 @@ def test_private_addresses_are_refused_by_default(server, shop, tmp_path):
 
 def test_a_folder_for_downloads(server, shop, tmp_path):
     folder, urls = shop
-    found = listed(folder, download=OPTIONS, download_dir=str(tmp_path / "new/pics"))[0]
+    found = listed(folder, downloads=OPTIONS, download_dir=str(tmp_path / "new/pics"))[0]
     paths = [tmp_path / "new/pics" / file_of(url) for url in urls[:6]]
     assert [name for name, _ in found[:6]] == [str(path) for path in paths]
     assert all(path.is_file() for path in paths)
     assert sorted(os.listdir(folder)) == ["list.csv", "own.jpg"]
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(UserError, match=r"cannot write in .*file"):
-        listed(folder, download=OPTIONS, download_dir=str(tmp_path / "file"))
+        listed(folder, downloads=OPTIONS, download_dir=str(tmp_path / "file"))
 
 
 def test_a_name_that_is_taken_is_found_before_the_downloads(server, shop, tmp_path):
@@ -425,7 +431,9 @@ def test_a_name_that_is_taken_is_found_before_the_downloads(server, shop, tmp_pa
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken/a.txt").write_text("x")
     with pytest.raises(UserError, match="taken exists already"):
-        create_from_ebay(Output(str(tmp_path / "taken")), str(folder), options=OPTIONS)
+        create_from_ebay(
+            Output(str(tmp_path / "taken")), str(folder), listing=ListingOptions(downloads=OPTIONS)
+        )
     assert server.paths == []
 
 

@@ -42,8 +42,8 @@ def shop(folder, name, text, *pictures, encoding="utf-8"):
     return folder
 
 
-def listed(root, labels="category", download=None, **options):
-    source = listings_source(str(root), labels, options=download, listing=ListingOptions(**options))
+def listed(root, labels="category", **options):
+    source = listings_source(str(root), labels, ListingOptions(**options))
     return [(item.name, item.label) for item in source.items], source
 
 
@@ -262,7 +262,7 @@ def test_small_pictures_are_fetched_large_if_there_are(server, tmp_path):
     }
     urls = [f"{server.url}/images/g/{n}/s-l140.jpg" for n in "abc"]
     text = "image,category\n" + "".join(f"{url},x\n" for url in urls)
-    found, source = listed(shop(tmp_path / "s", "l.csv", text), download=OPTIONS)
+    found, source = listed(shop(tmp_path / "s", "l.csv", text), downloads=OPTIONS)
     large = [larger(urls[0]), urls[1]]
     assert [name for name, _ in found] == [f"images/{file_of(url)}" for url in large]
     assert [entry["file"] for entry in source.skipped] == [f"l.csv:4 {urls[2]}"]

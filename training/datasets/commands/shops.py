@@ -164,13 +164,13 @@ def create_from_ebay(
     from training.datasets.sources.ebay import importer
     from training.datasets.sources.ebay.listings import ListingOptions
 
+    downloads = DownloadOptions(jobs, rate, allow_private=allow_private_addresses)
     return partial(
         importer.create_from_ebay,
         root=root,
         labels=labels,
         partition=partition,
-        options=DownloadOptions(jobs, rate, allow_private=allow_private_addresses),
-        listing=ListingOptions(encoding=table_encoding, **given),
+        listing=ListingOptions(encoding=table_encoding, downloads=downloads, **given),
     )
 
 

@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterable, Iterator
 
 from dnnlib import UserError
-from dnnlib.bulk_downloads import DownloadOptions
 from dnnlib.files import check_free
 from training.datasets.building.build import Output, build
 from training.datasets.items import Item, Source
@@ -21,7 +20,6 @@ def create_from_ebay(
     root: str,
     labels: str | None = None,
     partition: str | None = None,
-    options: DownloadOptions | None = None,
     listing: ListingOptions | None = None,
 ) -> None:
     """Converts Stanford Online Products, or the pictures of a table of listings.
@@ -32,7 +30,7 @@ def create_from_ebay(
         labels: "super-class" (None), "class" or "none" of Stanford Online Products; "category"
             (None), "category:multi" or "none" of a table.
         partition: "train", "test" or "all" (None) of Stanford Online Products.
-        options, listing: See `listings_source`.
+        listing: See `listings_source`.
 
     Raises:
         UserError: `root` is neither, an option does not belong to it, or no picture is left.
@@ -60,7 +58,7 @@ def create_from_ebay(
             raise UserError(
                 f"--partition is for Stanford Online Products: {root} has no Ebay_*.txt"
             )
-        source = listings_source(root, labels or "category", options, listing)
+        source = listings_source(root, labels or "category", listing)
     source.items = _checked(source.items, source, root, listing.allow_missing)
     build(source, output)
 

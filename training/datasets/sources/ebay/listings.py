@@ -66,6 +66,7 @@ class ListingOptions:
         encoding: of the table's text; None is found out.
         download_dir: folder for downloaded pictures; None: `images` beside the table.
         allow_missing: whether most of the pictures may be missing.
+        downloads: how pictures are downloaded.
     """
 
     image_column: str | None = None
@@ -74,12 +75,12 @@ class ListingOptions:
     encoding: str | None = None
     download_dir: str | None = None
     allow_missing: bool = False
+    downloads: DownloadOptions = DownloadOptions()  # noqa: RUF009 (it is frozen)
 
 
 def listings_source(
     root: str,
     labels: str = "category",
-    options: DownloadOptions | None = None,
     listing: ListingOptions | None = None,
 ) -> Source:
     """The pictures of a table of listings. Those that are on the web are downloaded first.
@@ -87,8 +88,7 @@ def listings_source(
     Args:
         root: The table, or a folder with one.
         labels: "category", "none", or "category:multi" for pictures in several categories.
-        options: How pictures are downloaded.
-        listing: How the table is read.
+        listing: How the table is read and its pictures are found.
 
     Raises:
         UserError: There is not one table, columns are not found, or the folder for downloads cannot
@@ -104,7 +104,7 @@ def listings_source(
     paths = find_tables(root)
     tables = [open_table(path, encoding=listing.encoding, known=known) for path in paths]
     listings = _listings(tables, kind == "category", listing)
-    failures = _download(listings, options or DownloadOptions())
+    failures = _download(listings, listing.downloads)
     facts = {
         "source": os.path.abspath(root if len(paths) > 1 else paths[0]),
         "labels": labels,
