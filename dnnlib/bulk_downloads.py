@@ -12,13 +12,13 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, as_completed, wait
 from dataclasses import dataclass
 from urllib.parse import urldefrag, urlsplit
 
 from dnnlib.files import atomic_write
 from dnnlib.public_web import Passing, PublicWeb, Refused
 from dnnlib.retries import Backoff
+from dnnlib.threads import map_in_threads
 from dnnlib.util import UserError
 
 
@@ -67,25 +67,15 @@ def download_all(
         problem: Says of a path or of the content of a file why it cannot be used, None if it can.
         options: See there.
 
-    Yields:
+    Returns:
         (url, None), or (url, why there is no file), as they come to an end.
 
     Raises:
         UserError: `folder` cannot be written.
     """
     downloader = _Downloader(folder, problem, options)
-    with ThreadPoolExecutor(options.jobs) as pool:
-        try:
-            running = set()
-            for url in urls:
-                running.add(pool.submit(downloader, url))
-                if len(running) >= 2 * options.jobs:
-                    done, running = wait(running, return_when=FIRST_COMPLETED)
-                    yield from (future.result() for future in done)
-            yield from (future.result() for future in as_completed(running))
-        finally:
-            downloader.stop()
-            pool.shutdown(cancel_futures=True)
+    ahead = 2 * options.jobs
+    return map_in_threads(downloader, urls, options.jobs, ahead, False, downloader.stop)
 
 
 class _Downloader:

@@ -5,20 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 
 from dnnlib import UserError, downloads, npz
 from dnnlib.files import atomic_write, open_regular
+from dnnlib.threads import map_in_threads
 from metrics.feature_networks import FeatureNetwork
 from training.dataset import TFRecordDataset
 from training.datasets.format import matrices, records
 
-_READ_AHEAD = 4
+_READ_AHEAD, _READ_THREADS = 4, 2
 # Changes when cached numbers would come out otherwise.
 _VERSION = 1
 # Counters of Philox streams, see `choose_reals`.
@@ -67,17 +66,8 @@ class RealImages:
 
     def images(self) -> Iterator[np.ndarray]:
         """Minibatches uint8 [N, C, H, W], read ahead."""
-        with ThreadPoolExecutor(2, thread_name_prefix="reals") as pool:
-            pending: deque = deque()
-            begins = iter(range(0, len(self.index), self.minibatch))
-            while True:
-                for begin in begins:
-                    pending.append(pool.submit(self._read, begin))
-                    if len(pending) >= _READ_AHEAD:
-                        break
-                if not pending:
-                    return
-                yield pending.popleft().result()
+        begins = range(0, len(self.index), self.minibatch)
+        return map_in_threads(self._read, begins, _READ_THREADS, _READ_AHEAD)
 
     def features(self) -> Iterator[np.ndarray]:
         """Minibatches float32 [N, D]."""

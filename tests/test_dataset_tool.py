@@ -12,7 +12,7 @@ from PIL import Image
 
 import dataset_tool
 from dnnlib import UserError, cli
-from training.datasets.building.build import Output, map_in_order
+from training.datasets.building.build import Output
 from training.datasets.building.inspect import read_images
 from training.datasets.format import records
 from training.datasets.photos import decode
@@ -197,7 +197,6 @@ def test_result_does_not_depend_on_the_number_of_threads(tmp_path):
         paths = sorted((tmp_path / str(workers)).glob("*/*"))
         files[workers] = [(path.name, path.read_bytes()) for path in paths]
     assert files[1] == files[5] and len(files[1]) == 5 + 6
-    assert list(map_in_order(lambda i: i * i, iter(range(50)), 3)) == [i * i for i in range(50)]
 
 
 def test_extract_compare_info_and_display(tmp_path, tool, monkeypatch):

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import copy
 import functools
+import itertools
 import os
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
 from dnnlib import UserError, tflib
+from dnnlib.threads import map_in_threads
 from training.datasets.format import levels, records, tfrecords
 from training.datasets.format.content import content_hash
 from training.random_streams import uniform
@@ -133,23 +133,18 @@ class TFRecordDataset:
             minibatch_size: images at once.
             lod: level of detail: 0 for the finest level, 1 for half its resolution, …
 
-        Yields:
+        Returns:
             (images uint8 [N, C, H, W], labels float32 [N, label_size]).
 
         Raises:
             UserError: a record of another shape than its level's.
         """
-        with ThreadPoolExecutor(_READ_THREADS, thread_name_prefix="dataset") as pool:
-            pending: deque = deque()
-            try:
-                while True:
-                    while len(pending) < _READ_AHEAD:
-                        pending.append(pool.submit(self._load, start, minibatch_size, lod))
-                        start += minibatch_size
-                    yield pending.popleft().result()
-            finally:
-                for future in pending:
-                    future.cancel()
+        return map_in_threads(
+            lambda position: self._load(position, minibatch_size, lod),
+            itertools.count(start, minibatch_size),
+            _READ_THREADS,
+            _READ_AHEAD,
+        )
 
     def get_minibatch_np(self, minibatch_size: int, lod: int = 0) -> tuple[np.ndarray, np.ndarray]:
         """The next minibatch, from position 0 on; another size or lod starts anew."""

@@ -12,9 +12,8 @@ import os
 import sys
 import warnings
 from array import array
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
@@ -23,7 +22,7 @@ import numpy as np
 from dnnlib import UserError
 from dnnlib.files import check_free, staged_directory
 from dnnlib.output import tqdm
-from dnnlib.system import processor_count
+from dnnlib.threads import map_in_threads
 from dnnlib.util import one_line, printable
 from training.datasets.building.contact_sheet import ContactSheet
 from training.datasets.format.levels import BASE_LOG2, finest_log2, image_levels, level_count
@@ -213,7 +212,8 @@ class _Build:
             min_size=output.min_size,
         )
         convert = _Converter(self.source, output, fit, len(self.levels), self.reader)
-        with closing(map_in_order(convert, (self.items[i] for i in part), output.workers)) as done:
+        items = (self.items[i] for i in part)
+        with closing(map_in_threads(convert, items, output.workers)) as done:
             results = iter(tqdm(done, total=len(part), unit="img", disable=None))
             for shard in range(first, last + 1):
                 size = int(ends[shard + 1] - ends[shard])
@@ -394,32 +394,6 @@ class _Labels:
     def describe(self) -> dict:
         """What the manifest says: names of the classes, and their original numbers or names."""
         return {"label_names": self._names, "label_ids": self.classes}
-
-
-def map_in_order(function: Callable, items: Iterable, workers: int | None = None) -> Iterator:
-    """`map` in threads; a bounded number of results wait, so memory does not grow.
-
-    Args:
-        function: Called with each item.
-        items: Read as needed.
-        workers: Number of threads; None is one for each core that this process may use.
-
-    Yields:
-        The results, in the order of `items`.
-    """
-    if workers is None:
-        workers = processor_count()
-    with ThreadPoolExecutor(workers) as pool:
-        pending: deque = deque()
-        try:
-            for item in items:
-                pending.append(pool.submit(function, item))
-                if len(pending) > 4 * workers:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        finally:
-            pool.shutdown(cancel_futures=True)
 
 
 def _common_size(

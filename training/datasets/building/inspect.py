@@ -16,8 +16,8 @@ from PIL import ImageShow
 from dnnlib import UserError
 from dnnlib.files import check_free, staged_directory
 from dnnlib.output import tqdm
+from dnnlib.threads import map_in_threads
 from dnnlib.util import one_line
-from training.datasets.building.build import map_in_order
 from training.datasets.building.contact_sheet import COLUMNS, ROWS, ContactSheet
 from training.datasets.format.levels import finest_log2, level_count
 from training.datasets.format.records import (
@@ -75,7 +75,7 @@ def extract(tfrecord_dir: str, output_dir: str) -> None:
     labels = read_labels(dataset, count=count)
     with staged_directory(output_dir) as folder:
         save = functools.partial(_save_png, folder)
-        with closing(map_in_order(save, enumerate(read_images(dataset)))) as results:
+        with closing(map_in_threads(save, enumerate(read_images(dataset)))) as results:
             files = list(tqdm(results, total=count, unit="img", disable=None))
         if labels is not None:
             values = labels.argmax(axis=1) if is_one_hot(labels) else labels
