@@ -100,7 +100,7 @@ def test_more_shards_than_files_may_be_open(tmp_path, soft):
     code = """
 import os, resource, sys
 import numpy as np
-from training.datasets import records, tfrecords
+from training.datasets.format import records, tfrecords
 soft, folder = int(sys.argv[1]), sys.argv[2]
 resource.setrlimit(resource.RLIMIT_NOFILE, (soft, soft))
 for i in range(1200):

@@ -66,8 +66,9 @@ def test_interrupt_leaves_nothing(tmp_path, number, code, word):
 
 KILL_LOOP = """
 import os, random, signal, sys, time
-from training.datasets import images, records, tfrecords
-from training.datasets.build import Output
+from training.datasets.building.build import Output
+from training.datasets.format import records, tfrecords
+from training.datasets.sources import images
 photos, target = sys.argv[1:]
 
 def build():  # in a copy of this process, which spares the imports

@@ -8,13 +8,13 @@ import sys
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image
 
 from dnnlib import UserError, tflib
 from dnnlib.output import tqdm
 from dnnlib.run_dir import make_run_dir
 from dnnlib.tflib import Network
-from training.pictures.grids import create_image_grid, save_png
+from training.datasets.photos.arrays import save_png, to_picture
+from training.pictures.grids import create_image_grid
 from training.snapshots.class_names import count_classes, label_names
 
 _TO_UINT8 = {"func": tflib.convert_images_to_uint8}
@@ -65,7 +65,7 @@ def generate_images(
                 output_transform=_TO_UINT8,
             )
             suffix = f"-{_file_name(Gs, number)}" if len(classes) > 1 else ""
-            save_png(to_pil(images[0]), os.path.join(out_dir, f"seed{seed:04d}{suffix}.png"))
+            save_png(to_picture(images[0]), os.path.join(out_dir, f"seed{seed:04d}{suffix}.png"))
             done += 1
     except KeyboardInterrupt:
         _say_what_there_is(done, len(pairs), out_dir)
@@ -131,7 +131,7 @@ def style_mixing_example(
                 )
                 for image in made:
                     row, col = names[len(images)]
-                    save_png(to_pil(image), os.path.join(out_dir, f"{row}-{col}.png"))
+                    save_png(to_picture(image), os.path.join(out_dir, f"{row}-{col}.png"))
                     images.append(image)
                 progress.update(len(made))
     except KeyboardInterrupt:
@@ -143,7 +143,7 @@ def style_mixing_example(
     for row in row_seeds:
         cells += [picture[row, row], *(picture[row, c] for c in col_seeds)]
     grid = create_image_grid(np.stack(cells), (len(col_seeds) + 1, len(row_seeds) + 1))
-    save_png(to_pil(grid), os.path.join(out_dir, "grid.png"))
+    save_png(to_picture(grid), os.path.join(out_dir, "grid.png"))
     return out_dir
 
 
@@ -190,7 +190,7 @@ def generate_grid(
         minibatch_size=_MINIBATCH,
         print_progress=True,
     )
-    save_png(to_pil(create_image_grid(images, grid_size)), out)
+    save_png(to_picture(create_image_grid(images, grid_size)), out)
     return row_classes if count_classes(Gs) else []
 
 
@@ -216,11 +216,6 @@ def class_labels(Gs: Network, classes: Sequence[int]) -> np.ndarray:
         if not 0 <= number < size:
             raise UserError(f"class {number}: the network has classes 0 to {size - 1}")
     return np.eye(size, dtype=np.float32)[list(classes)]
-
-
-def to_pil(image: np.ndarray) -> Image.Image:
-    """uint8 [C, H, W] as a picture."""
-    return Image.fromarray(image[0] if image.shape[0] == 1 else image.transpose(1, 2, 0))
 
 
 def _file_name(Gs: Network, number: int) -> str:

@@ -8,10 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from dnnlib import UserError
-from dnnlib.files import atomic_write
 from dnnlib.tflib import Network, tfutil
 from training.dataset import TFRecordDataset
+from training.datasets.photos.arrays import save_png, to_picture
 
 # Pixels of a grid by the official names of its sizes.
 GRID_SIZES = {"1080p": (1920, 1080), "4k": (3840, 2160), "8k": (7680, 4320)}
@@ -55,10 +54,8 @@ def create_image_grid(images: np.ndarray, grid_size: tuple[int, int] | None = No
 
 def convert_to_pil_image(image: np.ndarray, drange: tuple[float, float] = (0, 1)) -> Image.Image:
     """An image [C, H, W] or [H, W] with values in `drange`, one or three channels."""
-    if image.ndim == 3:
-        image = image[0] if image.shape[0] == 1 else image.transpose(1, 2, 0)
-    image = adjust_dynamic_range(image, drange, (0, 255))
-    return Image.fromarray(np.rint(image).clip(0, 255).astype(np.uint8))
+    image = adjust_dynamic_range(image if image.ndim == 3 else image[None], drange, (0, 255))
+    return to_picture(np.rint(image).clip(0, 255).astype(np.uint8))
 
 
 def save_image_grid(
@@ -69,15 +66,6 @@ def save_image_grid(
 ) -> None:
     """Writes `create_image_grid` of the images as a PNG, atomically."""
     save_png(convert_to_pil_image(create_image_grid(images, grid_size), drange), filename)
-
-
-def save_png(image: Image.Image, filename: str) -> None:
-    """Writes a PNG atomically; a UserError says why it cannot."""
-    try:
-        with atomic_write(filename) as file:
-            image.save(file, format="PNG")
-    except OSError as error:
-        raise UserError(f"cannot write {filename}: {error.strerror or error}") from error
 
 
 def setup_snapshot_image_grid(

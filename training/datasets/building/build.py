@@ -33,8 +33,9 @@ from training.datasets.format.records import (
     write_labels,
     write_manifest,
 )
-from training.datasets.format.tfrecords import ENCODINGS, Encoding, to_picture
+from training.datasets.format.tfrecords import ENCODINGS, Encoding
 from training.datasets.items import Item, ItemList, Seen, Source
+from training.datasets.photos.arrays import to_picture
 from training.datasets.photos.colors import DESCRIPTION
 from training.datasets.photos.decode import TRANSFORMS, Fit, Fitted, Unreadable, fit_picture
 from training.datasets.photos.reader import PictureReader

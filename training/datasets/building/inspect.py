@@ -28,7 +28,8 @@ from training.datasets.format.records import (
     read_labels,
     read_manifest,
 )
-from training.datasets.format.tfrecords import parse_image, read_payloads, to_picture
+from training.datasets.format.tfrecords import parse_image, read_payloads
+from training.datasets.photos.arrays import to_picture
 
 MAX_LISTED = 10  # indexes of different images that compare prints
 

@@ -32,6 +32,7 @@ from dnnlib.files import open_regular
 from dnnlib.system import read_at
 from dnnlib.util import one_line
 from training.datasets.format.levels import MAX_SIDE
+from training.datasets.photos.arrays import to_picture, to_pixels
 from training.datasets.photos.checks import JPEG_MAGIC, is_plain_jpeg
 from training.datasets.photos.colors import to_srgb
 
@@ -171,11 +172,6 @@ def encode_picture(image: np.ndarray, encoding: Encoding) -> bytes:
     return buffer.getvalue()
 
 
-def to_picture(image: np.ndarray) -> Image.Image:
-    """Makes a Pillow image of uint8 [1 or 3, height, width]."""
-    return Image.fromarray(image[0] if len(image) == 1 else image.transpose(1, 2, 0))
-
-
 def parse_image(payload: bytes) -> np.ndarray:
     """Decodes one record.
 
@@ -239,12 +235,11 @@ def _decode_picture(data: memoryview, names: list, shape: tuple[int, ...]) -> np
             # Only pictures that others have stored have a profile; ours are sRGB.
             if "icc_profile" in picture.info:
                 picture, _ = to_srgb(picture)
-            pixels = np.asarray(picture.convert("L" if shape[0] == 1 else "RGB"))
+            return to_pixels(picture.convert("L" if shape[0] == 1 else "RGB"))
     except ValueError:
         raise
     except Exception as error:  # on damaged data Pillow's plugins raise whatever happens to them
         raise ValueError(f"its {name} data is damaged: {one_line(error)}") from error
-    return pixels[np.newaxis] if shape[0] == 1 else pixels.transpose(2, 0, 1)
 
 
 def _index_equal_lengths(data: mmap.mmap) -> np.ndarray | None:
