@@ -16,12 +16,11 @@ from dnnlib.threads import map_in_threads
 from metrics.feature_networks import FeatureNetwork
 from training.dataset import TFRecordDataset
 from training.datasets.format import matrices, records
+from training.random_streams import generator
 
 _READ_AHEAD, _READ_THREADS = 4, 2
 # Changes when cached numbers would come out otherwise.
 _VERSION = 1
-# Counters of Philox streams, see `choose_reals`.
-_SUBSET, _MIRROR = 0, 1
 
 
 def choose_reals(
@@ -35,14 +34,10 @@ def choose_reals(
     count = total if max_reals is None else min(total, max_reals)
     # Deviation: the official code takes the first so many, which in a dataset that is sorted by
     # class are not like the whole, and starts again where there are too few.
-    order = _choices(_SUBSET).permutation(total)
+    order = generator("metric_reals", "subset").permutation(total)
     index = np.sort(order[:count])
-    mirrored = _choices(_MIRROR).random(total)[index] < 0.5
+    mirrored = generator("metric_reals", "mirror").random(total)[index] < 0.5
     return index, mirrored & mirror
-
-
-def _choices(use: int) -> np.random.Generator:
-    return np.random.Generator(np.random.Philox(key=0, counter=[0, 0, 0, use]))
 
 
 @dataclass

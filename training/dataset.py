@@ -20,14 +20,11 @@ from dnnlib import UserError, tflib
 from dnnlib.threads import map_in_threads
 from training.datasets.format import levels, records, tfrecords
 from training.datasets.format.content import content_hash
-from training.random_streams import uniform
+from training.random_streams import generator, uniform
 
 # Minibatches that are read ahead of the one in use, by as many threads as the machine can spare.
 _READ_AHEAD = 4
 _READ_THREADS = 2
-
-# Each use of randomness has a stream of its own; 2 is that of the latents of a run's grids.
-_USES = {"order": 0, "labels": 1, "split": 3, "validation": 4}
 
 
 class TFRecordDataset:
@@ -155,7 +152,7 @@ class TFRecordDataset:
 
     def get_random_labels_np(self, minibatch_size: int, position: int = 0) -> np.ndarray:
         """Labels of randomly chosen images, float32 [N, label_size]: a function of `position`."""
-        rng = _generator(self.seed, "labels", position)
+        rng = generator("dataset", "labels", [self.seed, position])
         return self.labels[rng.integers(self.num_images, size=minibatch_size)]
 
     def get_random_labels_tf(
@@ -205,7 +202,7 @@ class TFRecordDataset:
                 f"--validation={validation}: the dataset {self.tfrecord_dir} has {len(numbers)} "
                 f"images: hold out 1 to {len(numbers) - 1}"
             )
-        order = _generator(self.seed, "split", 0).permutation(len(numbers))
+        order = generator("dataset", "split", [self.seed, 0]).permutation(len(numbers))
         return np.sort(order[validation:]), np.sort(order[:validation])
 
     def _part(self, numbers: np.ndarray, order: str) -> TFRecordDataset:
@@ -228,7 +225,8 @@ class TFRecordDataset:
         """Order of the images in an epoch. The last two are kept: a minibatch may span both."""
         known = self._permutations  # Replaced as a whole, because several threads read it.
         if epoch not in known:
-            order = _generator(self.seed, self._order, epoch).permutation(self.num_images)
+            rng = generator("dataset", self._order, [self.seed, epoch])
+            order = rng.permutation(self.num_images)
             recent = [e for e in (epoch - 1, epoch + 1) if e in known]
             self._permutations = {epoch: order, **{e: known[e] for e in recent[:1]}}
             return order
@@ -307,11 +305,6 @@ class TFRecordDataset:
         manifest = records.read_manifest(self._dataset)
         names = (manifest or {}).get("label_names")
         return names if names and len(names) == self.label_size else None
-
-
-def _generator(seed: int, use: str, number: int) -> np.random.Generator:
-    """Random numbers as a function of the seed, what they are for, and a counter (DESIGN D4)."""
-    return np.random.Generator(np.random.Philox(key=[seed, number], counter=[0, 0, 0, _USES[use]]))
 
 
 def load_dataset(

@@ -162,7 +162,7 @@ def test_labels_are_as_many_as_images_and_finite(tmp_path):
             file, {"descr": "<f4", "fortran_order": False, "shape": (1 << 32, 4)}
         )
         file.truncate((1 << 36) + 128)
-    with pytest.raises(UserError, match="has 3 images and 4294967296 labels"):
+    with pytest.raises(UserError, match=r"has 4294967296 labels, but .* 3 images"):
         records.read_labels(dataset, count=3)
     for bad in (np.nan, np.inf, -np.inf, 1e300):
         rows = np.eye(3)

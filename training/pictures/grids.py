@@ -11,6 +11,7 @@ from PIL import Image
 from dnnlib.tflib import Network, tfutil
 from training.dataset import TFRecordDataset
 from training.datasets.photos.arrays import save_png, to_picture
+from training.random_streams import generator
 
 # Pixels of a grid by the official names of its sizes.
 GRID_SIZES = {"1080p": (1920, 1080), "4k": (3840, 2160), "8k": (7680, 4320)}
@@ -19,7 +20,6 @@ _CPU_IMAGES = 96
 # Fakes that are made at once: bounded by pixels, so that high resolutions fit in memory.
 _MINIBATCH_PIXELS = 1 << 20
 _PREVIEW_SIDE = 1024
-_LATENTS_COUNTER = [0, 0, 0, 2]  # Above those of the dataset's own streams.
 
 
 def adjust_dynamic_range(
@@ -127,7 +127,7 @@ class RunGrid:
         if not os.path.exists(reals_png):
             save_image_grid(reals, reals_png, (0, 255), self._size)
         self.reals_preview = self._preview(reals, (0, 255))
-        rng = np.random.Generator(np.random.Philox(key=[seed, 0], counter=_LATENTS_COUNTER))
+        rng = generator("dataset", "grids", [seed, 0])
         self._latents = rng.standard_normal([len(reals), *latent_shape], dtype=np.float32)
 
     def save_fakes(self, Gs: Network, filename: str) -> Image.Image:
