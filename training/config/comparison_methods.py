@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from dnnlib import UserError
 from dnnlib.util import did_you_mean
 from training.augmentation.presets import TARGETS, augment_preset
+from training.config.schedule import splits_into_groups
 
 if TYPE_CHECKING:
     from training.config.options import TrainingOptions
@@ -185,7 +186,7 @@ def _check_rotations(options: TrainingOptions) -> None:
         )
     count = 4 * options.sched_args.minibatch_gpu_base
     group = options.D_args["mbstd_group_size"]
-    if count % min(group, count):
+    if not splits_into_groups(count, group):
         raise UserError(
             f"--cmethod=auxrot shows {count} images at once, 4 times --batch-gpu, which is not a "
             f"multiple of {group}, the group of samples that the discriminator compares"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from dnnlib import UserError
-from training.config.schedule import ScheduleOptions
+from training.config.schedule import ScheduleOptions, images_at_once
 
 _STYLEGAN2 = "training.networks_stylegan2."
 _STYLEGAN = "training.networks_stylegan."
@@ -203,9 +203,7 @@ def _images_at_once(row: _AdaRow, share: int) -> int:
 
     With fewer GPUs than those, the rest is accumulated in further rounds.
     """
-    limit = min(share, row.minibatch // row.ref_gpus)
-    # What comes at once is split into groups of `mbstd` samples, or is one group.
-    count = max(n for n in range(1, limit + 1) if share % n == 0 and n % min(n, row.mbstd) == 0)
+    count = images_at_once(share, row.minibatch // row.ref_gpus, row.mbstd)
     if count == 1 < min(share, row.mbstd):
         raise UserError(
             f"{share} images for each GPU cannot be divided into groups that the discriminator "
