@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from urllib.parse import urldefrag, urlsplit
 
 from dnnlib.files import atomic_write
-from dnnlib.public_web import Passing, PublicWeb, Refused
-from dnnlib.retries import Backoff
+from dnnlib.public_web import PublicWeb, Refused
+from dnnlib.retries import Backoff, Passing
 from dnnlib.threads import map_in_threads
 from dnnlib.util import UserError
 
@@ -110,23 +110,26 @@ class _Downloader:
 
     def _get(self, url: str) -> bytes:
         """The content of a file without problems. Raises Refused."""
-        host, reason = _host(url), ""
-        for attempt in range(self._backoff.attempts):
-            if self._stop.wait(self._slots.take(host)):
-                raise Refused("interrupted")
-            try:
-                return self._attempt(url)
-            except Passing as error:
-                reason = str(error)
-                pause = self._backoff.pause(attempt, error.retry_after)
-                if error.retry_after is not None:
-                    self._slots.hold(host, pause)  # All threads leave the host alone.
-            if attempt + 1 < self._backoff.attempts and self._stop.wait(pause):
-                raise Refused("interrupted")
-        raise Refused(f"{reason}, {self._backoff.attempts} times")
+        try:
+            return self._backoff.repeat(
+                lambda: self._attempt(url), lambda error, pause: self._wait(pause)
+            )
+        except Passing as error:
+            raise Refused(f"{error}, {self._backoff.attempts} times") from error
+
+    def _wait(self, seconds: float) -> None:
+        if self._stop.wait(seconds):
+            raise Refused("interrupted")
 
     def _attempt(self, url: str) -> bytes:
-        content, has_end = self._web.get(url)
+        host = _host(url)
+        self._wait(self._slots.take(host))
+        try:
+            content, has_end = self._web.get(url)
+        except Passing as error:
+            if error.retry_after is not None:  # All threads leave the host alone.
+                self._slots.hold(host, min(error.retry_after, self._backoff.longest))
+            raise
         reason = self._problem(content)
         if reason is None:
             return content
