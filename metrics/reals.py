@@ -15,7 +15,9 @@ from dnnlib.files import atomic_write, open_regular
 from dnnlib.threads import map_in_threads
 from metrics.feature_networks import FeatureNetwork
 from training.dataset import TFRecordDataset
-from training.datasets.format import matrices, records
+from training.datasets.format import matrices
+from training.datasets.format.find_dataset import find_dataset
+from training.datasets.format.manifest import read_manifest
 from training.random_streams import generator
 
 _READ_AHEAD, _READ_THREADS = 4, 2
@@ -142,7 +144,7 @@ class RealImages:
 
 def _filter_of(dataset: TFRecordDataset) -> str | None:
     """By which filter the pictures were reduced, where the manifest says."""
-    manifest = records.read_manifest(records.find_dataset(dataset.tfrecord_dir))
+    manifest = read_manifest(find_dataset(dataset.tfrecord_dir))
     return str((manifest or {}).get("filter"))
 
 

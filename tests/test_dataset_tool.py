@@ -14,7 +14,9 @@ import dataset_tool
 from dnnlib import UserError, cli
 from training.datasets.building.build import Output
 from training.datasets.building.inspect import read_images
-from training.datasets.format import records
+from training.datasets.format.find_dataset import find_dataset
+from training.datasets.format.label_file import read_labels
+from training.datasets.format.manifest import read_manifest
 from training.datasets.photos import decode
 from training.datasets.sources import demo_dataset, images
 
@@ -54,7 +56,7 @@ def make_photos(folder, count, size=(8, 8)):
 
 
 def colours(dataset):
-    return [int(image[0, 0, 0]) for image in read_images(records.find_dataset(str(dataset)))]
+    return [int(image[0, 0, 0]) for image in read_images(find_dataset(str(dataset)))]
 
 
 def assert_one_line(result, *words):
@@ -141,7 +143,7 @@ def test_a_hostile_folder_end_to_end(tmp_path):
         "foo-r04.tfrecords",
         "foo.json",
     ]
-    manifest = records.read_manifest(records.find_dataset(str(tmp_path / "ds/foo")))
+    manifest = read_manifest(find_dataset(str(tmp_path / "ds/foo")))
     assert (manifest["found"], manifest["images"], manifest["resolution"]) == (12, 7, 16)
     assert (manifest["transform"], manifest["filter"]) == ("center-crop", "lanczos")
     reasons = {entry["file"]: entry["reason"] for entry in manifest["skipped"]}
@@ -213,7 +215,7 @@ def test_extract_compare_info_and_display(tmp_path, tool, monkeypatch):
     assert tool("extract", "demo", "png")[0] == 0
     names = [f"img{i:08}.png" for i in range(12)]
     assert sorted(os.listdir("png")) == ["dataset.json", *names]
-    labels = records.read_labels(records.find_dataset("demo"))
+    labels = read_labels(find_dataset("demo"))
     with open("png/dataset.json") as file:
         pairs = json.load(file)["labels"]
     assert pairs == [[n, int(k)] for n, k in zip(names, labels.argmax(1), strict=True)]

@@ -18,8 +18,13 @@ import tensorflow.compat.v1 as tf
 
 from dnnlib import UserError, tflib
 from dnnlib.threads import map_in_threads
-from training.datasets.format import levels, records, tfrecords
+from training.datasets.format import levels
 from training.datasets.format.content import content_hash
+from training.datasets.format.examples import parse_image
+from training.datasets.format.find_dataset import find_dataset
+from training.datasets.format.label_file import read_labels
+from training.datasets.format.level_files import LevelReader
+from training.datasets.format.manifest import read_manifest
 from training.random_streams import generator, uniform
 
 # Minibatches that are read ahead of the one in use, by as many threads as the machine can spare.
@@ -68,12 +73,12 @@ class TFRecordDataset:
         seed: int = 0,
     ):
         self.tfrecord_dir = tfrecord_dir
-        self._dataset = records.find_dataset(tfrecord_dir)
+        self._dataset = find_dataset(tfrecord_dir)
         self.name = self._dataset.name
         self.dtype = "uint8"
         self.dynamic_range = [0, 255]
         self.seed = seed
-        self._readers: dict[int, records.LevelReader] = {}
+        self._readers: dict[int, LevelReader] = {}
         self.resolution_log2 = self._choose_level(resolution)
         self.resolution = 2**self.resolution_log2
         self._open_levels()
@@ -241,7 +246,7 @@ class TFRecordDataset:
         stored = log2 if log2 in self._readers else self._dataset.finest
         reader = self._readers[stored]
         try:
-            image = tfrecords.parse_image(reader.payload(number))
+            image = parse_image(reader.payload(number))
         except (OSError, ValueError) as error:
             raise UserError(f"{reader.where(number)} is broken: {error}") from error
         expected = self._shape_of(stored)
@@ -273,10 +278,10 @@ class TFRecordDataset:
         finest = self._dataset.finest
         for log2, paths in self._dataset.levels.items():
             if log2 <= self.resolution_log2 or log2 == finest:
-                self._readers[log2] = records.LevelReader(paths)
+                self._readers[log2] = LevelReader(paths)
         reader = self._readers[finest]
         try:
-            shape = tfrecords.parse_image(reader.payload(0)).shape
+            shape = parse_image(reader.payload(0)).shape
         except (OSError, ValueError) as error:
             raise UserError(f"{reader.where(0)} is broken: {error}") from error
         if levels.level_count(*shape[1:]) is None or levels.finest_log2(*shape[1:]) != finest:
@@ -296,13 +301,13 @@ class TFRecordDataset:
     def _load_labels(self, label_file, max_label_size, count: int) -> np.ndarray:
         if max_label_size == 0:
             return np.zeros([count, 0], np.float32)
-        labels = records.read_labels(self._dataset, label_file, count)
+        labels = read_labels(self._dataset, label_file, count)
         if labels is None:
             return np.zeros([count, 0], np.float32)
         return labels if max_label_size == "full" else labels[:, :max_label_size]
 
     def _load_label_names(self) -> list[str] | None:
-        manifest = records.read_manifest(self._dataset)
+        manifest = read_manifest(self._dataset)
         names = (manifest or {}).get("label_names")
         return names if names and len(names) == self.label_size else None
 

@@ -28,8 +28,8 @@ from training.architecture.precision import PRECISIONS, use_mixed_precision
 from training.config.options import preset, set_network_size
 from training.config.schedule import training_schedule
 from training.dataset import TFRecordDataset
+from training.datasets.format.level_files import RecordWriter
 from training.datasets.format.levels import finest_log2
-from training.datasets.format.records import RecordWriter
 from training.run.train_graph import TrainGraph
 from training.training_loop import complete_options
 

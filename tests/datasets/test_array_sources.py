@@ -19,7 +19,8 @@ from official_sources import (
 
 from dnnlib import UserError
 from training.datasets.building.build import Output
-from training.datasets.format.records import find_dataset, read_manifest
+from training.datasets.format.find_dataset import find_dataset
+from training.datasets.format.manifest import read_manifest
 from training.datasets.sources import arrays, cifar, mnist, svhn
 
 COUNT = 20

@@ -20,7 +20,8 @@ from dnnlib.bulk_downloads import DownloadOptions, file_of
 from dnnlib.retries import Backoff
 from training.dataset import TFRecordDataset
 from training.datasets.building.build import Output
-from training.datasets.format import records
+from training.datasets.format.find_dataset import find_dataset
+from training.datasets.format.manifest import read_manifest
 from training.datasets.sources.ebay.importer import create_from_ebay
 from training.datasets.sources.ebay.listings import (
     find_table,
@@ -308,7 +309,7 @@ def test_a_dataset_of_local_pictures(tmp_path):
     path = table(tmp_path / "shop/list.csv", text)
     create_from_ebay(Output(str(tmp_path / "things"), shuffle=False), path)
     dataset = TFRecordDataset(str(tmp_path / "things"))
-    manifest = records.read_manifest(records.find_dataset(str(tmp_path / "things")))
+    manifest = read_manifest(find_dataset(str(tmp_path / "things")))
     # The picture of two listings has the label of the first; C has no picture but a label.
     assert dataset.labels.argmax(axis=1).tolist() == [1, 0] * 4
     assert manifest["label_names"] == ["A", "B", "C"] and manifest["repeated"] == 1
@@ -371,7 +372,7 @@ def shop(server, tmp_path):
 def test_a_dataset_of_pictures_from_the_web(server, shop, tmp_path, capsys):
     folder, urls = shop
     create_from_ebay(Output(str(tmp_path / "web"), shuffle=False), str(folder), options=OPTIONS)
-    manifest = records.read_manifest(records.find_dataset(str(tmp_path / "web")))
+    manifest = read_manifest(find_dataset(str(tmp_path / "web")))
     assert manifest["images"] == 9 and manifest["repeated"] == 1
     reasons = {entry["file"]: entry["reason"] for entry in manifest["skipped"]}
     assert reasons == {

@@ -83,7 +83,7 @@ class Source:
         items: read once, in the order that an unshuffled dataset has.
         read: gives for an item the path of a picture file, or the bytes of one, or uint8
             [channels, height, width] or [height, width] pixels. Called by several threads at once.
-            Raises `pictures.Unreadable` for what cannot be used.
+            Raises `Unreadable` for what cannot be used.
         facts: what the manifest says of the source: {"source": path, …}.
         label_names: names of classes by original number; a class without an entry is called by its
             number, or by itself if it is text.

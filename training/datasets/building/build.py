@@ -25,15 +25,12 @@ from dnnlib.output import tqdm
 from dnnlib.threads import map_in_threads
 from dnnlib.util import one_line, printable
 from training.datasets.building.contact_sheet import ContactSheet
+from training.datasets.format.dataset_files import Shard
+from training.datasets.format.examples import ENCODINGS, Encoding
+from training.datasets.format.label_file import write_labels
+from training.datasets.format.level_files import RecordWriter, serialize_levels
 from training.datasets.format.levels import BASE_LOG2, finest_log2, image_levels, level_count
-from training.datasets.format.records import (
-    RecordWriter,
-    Shard,
-    serialize_levels,
-    write_labels,
-    write_manifest,
-)
-from training.datasets.format.tfrecords import ENCODINGS, Encoding
+from training.datasets.format.manifest import write_manifest
 from training.datasets.items import Item, ItemList, Seen, Source
 from training.datasets.photos.arrays import to_picture
 from training.datasets.photos.colors import DESCRIPTION
@@ -63,7 +60,7 @@ class Output:
         strict: stop at the first picture that cannot be read, rather than skip it.
         max_images: use at most so many of the pictures, in the stored order.
         dedupe: leave out pictures that look like an earlier one to the last bit.
-        encoding, quality: how records hold pixels, see `tfrecords.Encoding`.
+        encoding, quality: how records hold pixels, see `Encoding`.
         levels: "all", or "finest" for the finest level only; None is all for raw records, which
             the official tools read, and finest for others, which only ours do.
         shards: number of files for each level.

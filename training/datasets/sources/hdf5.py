@@ -22,9 +22,11 @@ from dnnlib.output import tqdm
 from dnnlib.util import one_line
 from training.datasets.building.build import Output, build
 from training.datasets.building.inspect import read_images
+from training.datasets.format.find_dataset import find_dataset
+from training.datasets.format.label_file import read_labels
+from training.datasets.format.level_files import LevelReader
 from training.datasets.format.levels import image_levels
 from training.datasets.format.matrices import map_matrix
-from training.datasets.format.records import LevelReader, find_dataset, read_labels
 from training.datasets.items import Item, Source
 from training.datasets.photos.decode import Unreadable
 
