@@ -23,7 +23,7 @@ def create(args: argparse.Namespace, importer: Callable, **kwargs) -> None:
 
 def output_of(args: argparse.Namespace):
     """The `Output` that the options describe, with defaults where a command has no option."""
-    from training.datasets.building.build import Output
+    from training.datasets.building.output import Output
 
     names = {field.name for field in dataclasses.fields(Output)}
     return Output(**{name: value for name, value in vars(args).items() if name in names})

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from training.datasets.building.build import Output, build
+from training.datasets.building.build import build
+from training.datasets.building.output import Output
 from training.datasets.items import Item, Source
 from training.datasets.sources.drawn_products import DEMO_CLASSES, class_of, draw_product
 

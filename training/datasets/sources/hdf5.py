@@ -20,8 +20,9 @@ from dnnlib import UserError
 from dnnlib.files import atomic_write, check_free
 from dnnlib.output import tqdm
 from dnnlib.util import one_line
-from training.datasets.building.build import Output, build
+from training.datasets.building.build import build
 from training.datasets.building.inspect import read_images
+from training.datasets.building.output import Output
 from training.datasets.format.find_dataset import find_dataset
 from training.datasets.format.label_file import read_labels
 from training.datasets.format.level_files import LevelReader
