@@ -286,7 +286,7 @@ def test_the_command(tmp_path, run_script, tool):
 
 MEMORY = """
 import collections, resource, sys
-from training.datasets.deepfashion import importer
+from training.datasets.sources.deepfashion import importer
 peaks = []
 for root in sys.argv[1:]:
     source = importer.deepfashion_source(root, partition="train")

@@ -23,12 +23,9 @@ from training.datasets.building.build import Output
 from training.datasets.format.find_dataset import find_dataset
 from training.datasets.format.manifest import read_manifest
 from training.datasets.sources.ebay.importer import create_from_ebay
-from training.datasets.sources.ebay.listings import (
-    find_table,
-    listings_source,
-    picture_problem,
-    split_images,
-)
+from training.datasets.sources.ebay.listings import listings_source, split_images
+from training.datasets.sources.ebay.table_files import find_tables
+from training.datasets.sources.ebay.web_pictures import picture_problem
 from training.datasets.tables.tables import open_table
 
 TOOL = Path(__file__).parents[2] / "dataset_tool.py"
@@ -150,14 +147,14 @@ def test_which_file_is_the_table(tmp_path):
     for name in ("a.txt", ".hidden.csv", "b.jpg"):
         table(tmp_path / name, "x")
     with pytest.raises(UserError, match=r"holds neither Ebay_info\.txt.* nor a table of listings"):
-        find_table(str(tmp_path))
+        find_tables(str(tmp_path))
     path = table(tmp_path / "Listings.TSV", "x")
-    assert find_table(str(tmp_path)) == find_table(path) == path
+    assert find_tables(str(tmp_path)) == find_tables(path) == [path]
     table(tmp_path / "other.jsonl", "x")
     with pytest.raises(UserError, match=r"several tables, Listings\.TSV, other\.jsonl: give the"):
-        find_table(str(tmp_path))
+        find_tables(str(tmp_path))
     with pytest.raises(UserError, match=r"cannot open .*absent: No such file"):
-        find_table(str(tmp_path / "absent"))
+        find_tables(str(tmp_path / "absent"))
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,8 @@ from training.datasets.format.find_dataset import find_dataset
 from training.datasets.format.manifest import read_manifest
 from training.datasets.items import Item
 from training.datasets.sources.ebay.importer import create_from_ebay
-from training.datasets.sources.ebay.listings import ListingOptions, larger, listings_source
+from training.datasets.sources.ebay.listings import ListingOptions, listings_source
+from training.datasets.sources.ebay.web_pictures import larger
 from training.datasets.sources.images import images_source
 from training.datasets.tables import text
 from training.datasets.tables.tables import open_table

@@ -25,7 +25,7 @@ from dnnlib.system import Busy, locked_file
 from dnnlib.util import one_line
 from training.datasets.sources.ebay import api
 from training.datasets.sources.ebay.api import BrowseApi, QuotaUsedUp, Search
-from training.datasets.sources.ebay.listings import larger, picture_problem, show_picture
+from training.datasets.sources.ebay.web_pictures import larger, picture_problem, show_picture
 
 TABLE = "listings.jsonl"
 IMAGES = "images"
