@@ -1,7 +1,8 @@
 """What importers hand over: the pictures of a source and their labels, listed on disk.
 
 An importer reads annotation files as streams and yields items; lists and look-up tables of any
-length lie in temporary files, so that memory does not grow with the number of rows.
+length lie in temporary files, so that memory does not grow with the number of rows. Of 10 million,
+lists and dicts would take 1 to 19 GiB each, see tests/benchmarks/README.md.
 """
 
 from __future__ import annotations
