@@ -68,10 +68,10 @@ def fetch(
     """The file of an URL, downloaded unless it is in the cache already.
 
     A file in the cache is used if it has the SHA-256 that was recorded when it was downloaded, and
-    downloaded anew if not. Processes that want the same file wait for the one that downloads it.
+    downloaded again if not. Processes that want the same file wait for the one that downloads it.
 
-    A file whose end the server does not mark is downloaded anew at every use, unless its SHA-256 is
-    given: if a part of it came, nobody could tell. Redirects lead to https URLs of public addresses
+    A file whose end the server does not mark is downloaded again at every use, unless its SHA-256
+    is given: if a part of it came, nobody could tell. Redirects lead to https URLs of public addresses
     or of the same host only.
 
     Args:

@@ -74,7 +74,7 @@ class Patience:
 class TimedReader(io.RawIOBase):
     """Reads from a socket for a limited time in all.
 
-    A timeout of the socket alone starts anew with every byte, so a server could hold us for ever.
+    A timeout of the socket alone starts again with every byte, so a server could hold us forever.
     """
 
     def __init__(self, raw: io.RawIOBase, sock: socket.socket, patience: Patience):

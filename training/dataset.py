@@ -149,7 +149,7 @@ class TFRecordDataset:
         )
 
     def get_minibatch_np(self, minibatch_size: int, lod: int = 0) -> tuple[np.ndarray, np.ndarray]:
-        """The next minibatch, from position 0 on; another size or lod starts anew."""
+        """The next minibatch, from position 0 on; another size or lod starts again at 0."""
         key = (minibatch_size, lod)
         if self._minibatches is None or self._minibatches[0] != key:
             self._minibatches = (key, self.minibatches(0, minibatch_size, lod))
@@ -294,7 +294,7 @@ class TFRecordDataset:
             if len(other) != len(reader):
                 raise UserError(
                     f"{other.paths[0]} has {len(other)} images, "
-                    f"{reader.paths[0]} has {len(reader)}: build the dataset anew"
+                    f"{reader.paths[0]} has {len(reader)}: build the dataset again"
                 )
             self._read(log2, 0)
 

@@ -106,7 +106,7 @@ def add_table_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--allow-missing",
         action="store_true",
-        help="go on although most of the pictures that the table names are missing",
+        help="continue although most of the pictures that the table names are missing",
     )
 
 
@@ -149,7 +149,7 @@ def add_record_options(sub: argparse.ArgumentParser) -> None:
         "--levels",
         choices=("all", "finest"),
         help="finest: leave out the coarser levels, which are computed when they are needed "
-        "(default: all for raw records, as officially; finest for compressed ones)",
+        "(default: all for raw records, like the official tools; finest for compressed ones)",
     )
     add("--shards", type=cli.integer(1), default=1, metavar="N", help="files for each level (1)")
     add(

@@ -209,7 +209,7 @@ def _add_ebay(command: Callable) -> None:
         fetch_ebay,
         "Fetch the pictures of listings that eBay's Browse API finds, for create_from_ebay. Needs "
         "EBAY_CLIENT_ID and EBAY_CLIENT_SECRET in the environment, and the right to use the "
-        "pictures. The same command again goes on where it ended.",
+        "pictures. The same command again resumes where it ended.",
         'lamps --query="desk lamp" --limit=2000',
     )
     sub.add_argument("output_dir", type=cli.path, metavar="OUT_FOLDER", help="folder to fill")

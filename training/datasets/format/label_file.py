@@ -59,7 +59,7 @@ def read_labels(
     if count is not None and len(labels) != count:
         raise UserError(
             f"label count: {path} has {len(labels)} labels, but {dataset.folder} {count} images: "
-            "build the dataset anew"
+            "build the dataset again"
         )
     if labels.shape[1] > MAX_LABEL_SIZE:
         raise UserError(
@@ -79,5 +79,5 @@ def check_finite(labels: np.ndarray, what: str) -> None:
         raise UserError(
             f"{what}: row {bad[0]}, column {column} is {labels[bad[0], column]}, which is no "
             f"finite number; so {'is' if len(bad) == 1 else 'are'} {len(bad)} of {len(labels)} "
-            "rows: build the dataset anew from labels without gaps"
+            "rows: build the dataset again from labels without gaps"
         )

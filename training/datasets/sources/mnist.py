@@ -118,7 +118,7 @@ def _read_idx(path: str, shape: tuple[int, ...]) -> np.ndarray:
             if len(content) < size:
                 raise EOFError
             if file.read(1):
-                raise UserError(f"{path} is damaged: it goes on after {count} pictures")
+                raise UserError(f"{path} is damaged: it has more data after {count} pictures")
     except EOFError as error:
         raise UserError(f"{path} is truncated: download it again") from error
     except (OSError, zlib.error) as error:
