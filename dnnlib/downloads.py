@@ -71,8 +71,8 @@ def fetch(
     downloaded again if not. Processes that want the same file wait for the one that downloads it.
 
     A file whose end the server does not mark is downloaded again at every use, unless its SHA-256
-    is given: if a part of it came, nobody could tell. Redirects lead to https URLs of public addresses
-    or of the same host only.
+    is given: if a part of it came, nobody could tell. Redirects lead to https URLs of public
+    addresses or of the same host only.
 
     Args:
         url: https; http only from this machine itself, or if allowed.
