@@ -42,6 +42,29 @@ def imported(tree):
                 yield node.lineno, f"relative:{node.module}"
 
 
+def module_of(path):
+    """The dotted name of a module, that of the package for its `__init__`."""
+    return path.removesuffix(".py").replace("/", ".").removesuffix(".__init__")
+
+
+def cycles(trees):
+    """Modules that import each other, and what imports those; anywhere, for type checkers too.
+
+    Args:
+        trees: {path: syntax tree}; imports of other modules do not count.
+    """
+    modules = {module_of(path): tree for path, tree in trees.items()}
+    # `from package import name` is the module of that name, or else the package.
+    known = {
+        module: {name if name in modules else name.rpartition(".")[0] for _, name in imported(tree)}
+        & modules.keys() - {module}
+        for module, tree in modules.items()
+    }
+    while leaves := {module for module, names in known.items() if not names & known.keys()}:
+        known = {module: names for module, names in known.items() if module not in leaves}
+    return sorted(known)
+
+
 def calls(tree):
     """(line, name) of calls of plain names."""
     for node in ast.walk(tree):
@@ -128,6 +151,31 @@ def test_all_rooms_are_read():
 @pytest.mark.parametrize("rule", RULES)
 def test_the_source_keeps_the_rule(rule):
     assert [problem for path, tree in SOURCES.items() for problem in rule(path, tree)] == []
+
+
+def test_imports_have_no_cycles():
+    left = {path: tree for path, tree in SOURCES.items() if room_of(path) in ("dnnlib", "tf_ops")}
+    assert cycles(left) == []
+
+
+@pytest.mark.parametrize(
+    "back",
+    [
+        "import dnnlib.a",
+        "from dnnlib import a",
+        "from dnnlib.a import name",
+        "def f():\n    from dnnlib.a import name",
+        "if TYPE_CHECKING:\n    from dnnlib.a import name",
+    ],
+)
+def test_cycles_are_found(back):
+    code = {"dnnlib/__init__.py": "from dnnlib.util import x", "dnnlib/util.py": ""}
+    code |= {"dnnlib/a.py": "from dnnlib import b, x", "dnnlib/b.py": "import dnnlib.c"}
+    code |= {"dnnlib/c.py": back, "dnnlib/d.py": "import dnnlib.a"}
+    found = cycles({path: ast.parse(text) for path, text in code.items()})
+    assert found == ["dnnlib.a", "dnnlib.b", "dnnlib.c", "dnnlib.d"]
+    code["dnnlib/c.py"] = "import os"
+    assert cycles({path: ast.parse(text) for path, text in code.items()}) == []
 
 
 @pytest.mark.parametrize(

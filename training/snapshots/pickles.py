@@ -7,7 +7,6 @@ import io
 import os
 import pickle
 import sys
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,13 +17,9 @@ from dnnlib.tflib import Network
 from dnnlib.util import one_line
 from training.snapshots import pretrained, weights_file
 from training.snapshots.build_functions import BUILD_MODULES, is_generator
-from training.snapshots.kinds import describe_other
+from training.snapshots.not_a_snapshot import describe_other
+from training.snapshots.roles import Networks, by_role, find_networks
 
-# (G, D, Gs), None in the place of what the file does not have; or what it holds alone.
-Networks = tuple[Network | None, Network | None, Network | None] | Network
-
-ROLES = ("G", "D", "Gs")
-_ALIASES = {"G_ema": "Gs"}
 _MAX_NETWORKS = 256  # Components included.
 _MAX_BYTES = 1 << 32  # Ten times the largest official file.
 _CLASSES = {("dnnlib.tflib.network", "Network"): Network, ("dnnlib.util", "EasyDict"): EasyDict}
@@ -111,45 +106,10 @@ def loads(content: bytes, path: str, allow_pickled_code: bool = False) -> Networ
         raise UserError(
             f"{path} is not a snapshot, or a broken one: {one_line(error) or 'it ends early'}"
         ) from error
-    networks = _by_role(result)
+    networks = find_networks(result)
     if networks is None:
         raise UserError(f"{path} is a pickle but not a snapshot: it holds {_describe(result)}")
     return networks
-
-
-def roles(networks: Networks) -> dict[str, Network]:
-    """What `load` returned by name: "G", "D" and "Gs" as far as they are there, or "network"."""
-    if isinstance(networks, tuple):
-        return {role: n for role, n in zip(ROLES, networks, strict=True) if n is not None}
-    return {"network": networks}
-
-
-def _by_role(result: Any) -> Networks | None:
-    """(G, D, Gs) or a network, from what a file holds; None if that is something else."""
-    if isinstance(result, Mapping):  # As other programs write them.
-        named = {_ALIASES.get(key, key): value for key, value in result.items()}
-        result = tuple(named.get(role) for role in ROLES)
-        result = tuple(n if isinstance(n, Network) else None for n in result)
-    if isinstance(result, (tuple, list)) and len(result) == 2:  # Two of the three.
-        result = _place(result)
-    if isinstance(result, Network):
-        return result if vars(result) else None
-    if not isinstance(result, (tuple, list)) or len(result) != len(ROLES):
-        return None
-    found = [n for n in result if n is not None]
-    sound = found and all(isinstance(n, Network) and vars(n) for n in found)
-    return tuple(result) if sound else None
-
-
-def _place(pair: Sequence[Any]) -> tuple[Any, ...] | None:
-    """Two networks in their places of (G, D, Gs)."""
-    if not all(isinstance(n, Network) and vars(n) for n in pair):
-        return None
-    found: dict[str, Network] = {}
-    for network in pair:
-        is_generator = not network.build_func_name.startswith("D")
-        found[("Gs" if found else "G") if is_generator else "D"] = network
-    return tuple(found.get(role) for role in ROLES)
 
 
 def load_generator(path: str, allow_pickled_code: bool = False) -> Network:
@@ -158,7 +118,7 @@ def load_generator(path: str, allow_pickled_code: bool = False) -> Network:
     Raises:
         UserError: as `load`, or the network is not a generator, or lacks a component of one.
     """
-    found = roles(load(path, allow_pickled_code))
+    found = by_role(load(path, allow_pickled_code))
     network = found.get("network") or found.get("Gs") or found.get("G")
     if network is None:
         raise UserError(

@@ -12,6 +12,7 @@ from dnnlib import UserError, tflib
 from dnnlib.tflib import Network
 from training.snapshots import pickles
 from training.snapshots.adapt import Weights, adapt
+from training.snapshots.roles import ALONE, by_role
 
 _RESOLUTION = re.compile(r"(?:^|/)(\d+)x\d+/")
 _WEIGHT = re.compile(r"/(?:weight|bias)$")
@@ -61,8 +62,8 @@ def read_weights(path: str) -> dict[str, Weights]:
         UserError: as `snapshots.load`.
     """
     with tflib.graph_session():
-        networks = pickles.roles(pickles.load(path))
-        if "network" in networks:
+        networks = by_role(pickles.load(path))
+        if ALONE in networks:
             networks = {"Gs": pickles.load_generator(path)}
         elif "Gs" not in networks and "G" in networks:
             networks["Gs"] = networks["G"]
@@ -81,7 +82,7 @@ def transfer(
     """Sets the variables of networks to those of a snapshot as far as they fit; prints a table.
 
     Variables that differ because of labels or the shape of images are adapted, see
-    `adapt_weights.adapt`, or start anew, as levels do that the snapshot does not have.
+    `training.snapshots.adapt`, or start anew, as levels do that the snapshot does not have.
 
     Args:
         weights: as from `read_weights`.
