@@ -8,7 +8,6 @@ keyword arguments gives another expression over the same variables.
 from __future__ import annotations
 
 import dataclasses
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -16,7 +15,6 @@ from typing import Any
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from dnnlib.output import tqdm
 from dnnlib.tflib import (
     layer_table,
     network_graph,
@@ -258,39 +256,15 @@ class Network(NetworkVariables):
         Returns:
             Array, or a list of arrays.
         """
-        count = next(len(array) for array in in_arrays if array is not None)
-        for name, array, shape in zip(self.input_names, in_arrays, self.input_shapes, strict=True):
-            if array is None and shape[1:] != [0]:
-                size = ", ".join(map(str, ["N", *shape[1:]]))
-                warnings.warn(
-                    f"{self.name}.run: {name} is None, so all zeros are used: give [{size}]",
-                    stacklevel=2,
-                )
-        arrays = [
-            np.zeros([count, *shape[1:]], np.float32) if array is None else np.asarray(array)
-            for array, shape in zip(in_arrays, self.input_shapes, strict=True)
-        ]
-        if any(len(array) != count for array in arrays):
-            raise ValueError(f"{self.name}: inputs of {[len(a) for a in arrays]} rows")
+        arrays = run_graph.complete_inputs(self, in_arrays)
         options = run_graph.Options(input_transform, output_transform, num_gpus, dynamic_kwargs)
-        step = max(minibatch_size or count, 1)
-        parts = []
-        with (
-            self.as_default() as session,
-            tqdm(
-                total=count,
-                desc=self.name,
-                unit="sample",
-                disable=None if print_progress else True,  # None: where stderr is a screen.
-            ) as progress,
-        ):
+        with self.as_default() as session:
             expression, numbers = run_graph.find(self, self._run_cache, options)
-            for begin in range(0, max(count, 1), step):
-                rows = [array[begin : begin + step] for array in arrays]
+            parts = []
+            for rows in run_graph.minibatches(self.name, arrays, minibatch_size, print_progress):
                 feed = dict(zip(expression.inputs, rows, strict=True))
                 feed.update(zip(expression.numbers, numbers, strict=True))
                 parts.append(session.run(expression.outputs, feed))
-                progress.update(len(rows[0]))
         results = [np.concatenate(column) for column in zip(*parts, strict=True)]
         return results if return_as_list or len(results) > 1 else results[0]
 

@@ -1,15 +1,16 @@
-"""The graph behind `Network.run`: placeholders, shared among devices, through the network."""
+"""What is behind `Network.run`: its inputs in minibatches, and the graph that they go through."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from dnnlib.output import tqdm
 from dnnlib.tflib import tfutil
 from dnnlib.tflib.fed_numbers import Splitter
 
@@ -22,6 +23,7 @@ class RunnableNetwork(Protocol):
 
     name: str
     scope: str
+    input_names: list[str]
     input_shapes: list[list[int | None]]
     tensor_keywords: frozenset[str]
 
@@ -51,6 +53,53 @@ class Expression:
     inputs: list[tf.Tensor]
     numbers: list[tf.Tensor]
     outputs: list[tf.Tensor]
+
+
+def complete_inputs(
+    network: RunnableNetwork, arrays: Sequence[np.ndarray | None]
+) -> list[np.ndarray]:
+    """The inputs of a network, all of as many rows, with zeros in the place of None.
+
+    Raises:
+        ValueError: another number of inputs, or of rows.
+    """
+    count = next(len(array) for array in arrays if array is not None)
+    complete = []
+    for name, array, shape in zip(network.input_names, arrays, network.input_shapes, strict=True):
+        if array is not None:
+            complete.append(np.asarray(array))
+            continue
+        complete.append(np.zeros([count, *shape[1:]], np.float32))
+        if shape[1:] != [0]:
+            size = ", ".join(map(str, ["N", *shape[1:]]))
+            warnings.warn(
+                f"{network.name}.run: {name} is None, so all zeros are used: give [{size}]",
+                stacklevel=3,
+            )
+    if any(len(array) != count for array in complete):
+        raise ValueError(f"{network.name}: inputs of {[len(a) for a in complete]} rows")
+    return complete
+
+
+def minibatches(
+    name: str, arrays: Sequence[np.ndarray], size: int | None, print_progress: bool
+) -> Iterator[list[np.ndarray]]:
+    """The same rows of all arrays, `size` at once, all of them if None; one minibatch at least.
+
+    Args:
+        name: what the progress bar is of.
+        arrays: all of as many rows.
+        size: rows of a minibatch.
+        print_progress: show a progress bar where stderr is a screen.
+    """
+    count = len(arrays[0])
+    step = max(size or count, 1)
+    disable = None if print_progress else True  # None: only where stderr is no screen.
+    with tqdm(total=count, desc=name, unit="sample", disable=disable) as progress:
+        for begin in range(0, max(count, 1), step):
+            rows = [array[begin : begin + step] for array in arrays]
+            yield rows
+            progress.update(len(rows[0]))
 
 
 def find(
