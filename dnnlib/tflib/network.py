@@ -34,7 +34,7 @@ _GRAPH_ATTRIBUTES = frozenset(field.name for field in dataclasses.fields(Network
 
 
 class Network(NetworkVariables):
-    """A network by its official interface.
+    """A network with the official interface.
 
     Args:
         name: scope of the variables, made unique in the graph.
@@ -306,7 +306,7 @@ class Network(NetworkVariables):
                 of inputs and outputs, so that the graph is built where they are not known yet.
 
         Raises:
-            UserError: a keyword argument that is no plain value.
+            UserError: a keyword argument that is not a plain value.
         """
         tables = build_tables()
         version = version or tables.format_version(self._build_module)

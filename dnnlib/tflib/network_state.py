@@ -78,7 +78,7 @@ def parse_state(state: Any, network_class: type) -> SavedState:
         text = one_line(repr(version), 40) if isinstance(version, (int, str)) else "unreadable"
         raise UserError(f"network in snapshot has format version {text}, known are 2 to 5")
     if not isinstance(name, str) or not _TF_NAME.fullmatch(name):
-        raise UserError(f"network in snapshot has a name that is none: {_show(name)}")
+        raise UserError(f"network in snapshot has an invalid name: {_show(name)}")
     function, source = state["build_func_name"], state.get("build_module_src", "")
     if not isinstance(function, str) or not _FUNCTION_NAME.fullmatch(function):
         raise UserError(f"network {name} in snapshot names the build function {_show(function)}")
@@ -99,11 +99,11 @@ def parse_state(state: Any, network_class: type) -> SavedState:
 
 def _components(name: str, components: Any, network_class: type) -> dict[str, Component]:
     if not isinstance(components, Mapping):
-        raise UserError(f"network {name} in snapshot has components that are no networks")
+        raise UserError(f"network {name} in snapshot has components that are not networks")
     total = 1
     for key, component in components.items():
         if not isinstance(key, str) or not isinstance(component, network_class):
-            raise UserError(f"network {name} in snapshot: component {_show(key)} is no network")
+            raise UserError(f"network {name} in snapshot: component {_show(key)} is not a network")
         if not vars(component):  # Its state comes later, so it would hold itself.
             raise UserError(f"network {name} in snapshot: component {_show(key)} has no state")
         total += component.origin.num_networks if component.origin else 1
@@ -114,7 +114,7 @@ def _components(name: str, components: Any, network_class: type) -> dict[str, Co
 
 def _static_kwargs(name: str, kwargs: Any) -> EasyDict:
     if not isinstance(kwargs, Mapping):
-        raise UserError(f"network {name} in snapshot has keyword arguments that are no dict")
+        raise UserError(f"network {name} in snapshot has keyword arguments that are not a dict")
     try:
         kwargs = EasyDict(plain_values(kwargs))
     except ValueError as error:
@@ -135,7 +135,7 @@ def _variables(name: str, variables: Any) -> dict[str, np.ndarray]:
     pairs = variables.items() if isinstance(variables, Mapping) else variables
     values: dict[str, np.ndarray] = {}
     if not isinstance(pairs, Iterable):
-        raise UserError(f"network {name} in snapshot has variables that are no list")
+        raise UserError(f"network {name} in snapshot has variables that are not a list")
     for pair in pairs:
         if not (isinstance(pair, (tuple, list)) and len(pair) == 2 and isinstance(pair[0], str)):
             raise UserError(f"network {name} in snapshot has a variable without name and value")
@@ -166,7 +166,7 @@ def _shapes(name: str, state: Mapping[str, Any]) -> dict[str, Any]:
 
 def _metadata(name: str, metadata: Any) -> dict[str, Any]:
     if not isinstance(metadata, Mapping):
-        raise UserError(f"network {name} in snapshot has metadata that are no dict")
+        raise UserError(f"network {name} in snapshot has metadata that are not a dict")
     try:
         return plain_values(metadata, _MAX_METADATA)
     except ValueError as error:
@@ -198,19 +198,19 @@ def plain_values(kwargs: Mapping[str, Any], max_values: int = _MAX_VALUES) -> di
             value = value.item()
         if isinstance(value, Mapping):
             if not all(isinstance(k, str) for k in value):
-                raise ValueError("holds a dict with keys that are no text")
+                raise ValueError("holds a dict with keys that are not text")
             return {k: plain(v, depth + 1) for k, v in value.items()}
         if isinstance(value, (list, tuple)):
             return [plain(v, depth + 1) for v in value]
         if value is None or type(value) in (bool, int, float, str):
             return value
-        raise ValueError(f"holds a {type(value).__name__}, which is no plain value")
+        raise ValueError(f"holds a {type(value).__name__}, which is not a plain value")
 
     result = {}
     for key, value in kwargs.items():
         try:
             if not isinstance(key, str):
-                raise ValueError("has a name that is no text")
+                raise ValueError("has a name that is not text")
             result[key] = plain(value, 1)
         except ValueError as error:
             raise ValueError(f"{_show(key)} {error}") from None
@@ -269,5 +269,5 @@ def check_values(
 
 
 def _show(value: Any) -> str:
-    """Text of a file's value for an error message: short, in one line, quoted."""
+    """A value from a file for an error message: short, in one line, quoted."""
     return f"'{one_line(value, 120)}'" if isinstance(value, str) else f"a {type(value).__name__}"

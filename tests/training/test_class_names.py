@@ -53,11 +53,11 @@ def test_names_travel_with_snapshots(session, tmp_path):
     ("metadata", "message"),
     [
         ({"label_names": ["a"]}, "1 label_names for 6 classes"),
-        ({"label_names": "abcdef"}, "no list of names"),
-        ({"label_names": [1] * 6}, "no list of names"),
+        ({"label_names": "abcdef"}, "not a list of names"),
+        ({"label_names": [1] * 6}, "not a list of names"),
         ({"label_names": [b"a"] * 6}, "metadata 'label_names' holds a bytes"),
         ({"label_names": ["a"] * 300_000}, "metadata 'label_names' holds too much"),
-        ([1], "metadata that are no dict"),
+        ([1], "metadata that are not a dict"),
     ],
 )
 def test_damaged_names_are_one_error(tmp_path, metadata, message):

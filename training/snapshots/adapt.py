@@ -50,15 +50,15 @@ class Weights:
 
 
 def adapt(name: str, source: Weights, target: Weights) -> np.ndarray | None:
-    """A variable of a network as another one has it; the same where labels and shapes are.
+    """Fits a variable of one network to another; unchanged where labels and shapes are equal.
 
-    - G's mapping network: weights of labels that there were not are zero, so that w stays what it
-      was until they are learned.
+    - G's mapping network: weights of new labels are zero, so that w stays the same until they
+      are learned.
     - The embedding of labels, and the scores of StyleGAN2's discriminator, which has one for each
       class: all classes get the mean. ADA's discriminator has no scores of classes, and what it
       compares an embedded label with does not fit one without labels.
-    - Scores for a comparison method do not become scores of being real, nor the other way.
-    - Colors: gray is all of them equally.
+    - Scores for a comparison method never become scores of being real, nor the reverse.
+    - Colors: gray counts as all of them equally.
     - The constant at 4×4 and the layer that sees all of the last 4×4 are resized bilinearly for
       another `base_size`.
 

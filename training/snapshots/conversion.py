@@ -30,7 +30,7 @@ _TO_ADA = {
 }
 _TO_STYLEGAN2 = {ada: stylegan2 for stylegan2, ada in _TO_ADA.items()}
 
-# Keyword arguments of one family alone: {name: values that StyleGAN2 has too, being its way}.
+# Keyword arguments that only ADA has: {name: values that mean what StyleGAN2 does anyway}.
 _ADA_ONLY_G: Mapping[str, tuple[Any, ...]] = {
     "fmap_const": (None,),
     "use_noise": (True,),
@@ -49,7 +49,7 @@ _ADA_ONLY_D: Mapping[str, tuple[Any, ...]] = {
     "use_spectral_norm": (False,),
     "adaptive_dropout": (0,),
 }
-# Those that make no difference without labels, or without `use_pagan`.
+# Those that have no effect without labels, or without `use_pagan`.
 _UNUSED_G = ("label_fmaps",)
 _UNUSED_D = ("mapping_fmaps", "mapping_lrmul", "pagan_num", "pagan_fade")
 # Group of the minibatch standard deviation that stands for all of any minibatch: the smaller of
@@ -91,7 +91,7 @@ def convert(path: str, out: str, layout: str, allow_pickled_code: bool = False) 
 
 
 def to_family(network: Network, version: int) -> Network:
-    """The network as the family says it whose snapshots are of a format version.
+    """The same network for the family of official code that reads a format version.
 
     Args:
         network: one that is built. Where it belongs to the family, or brings its own code, it is
@@ -139,7 +139,7 @@ def to_family(network: Network, version: int) -> Network:
 
 
 def _to_ada(name: str, kwargs: dict[str, Any]) -> list[str]:
-    """Changes keyword arguments of StyleGAN2 to those of ADA; returns what cannot be said."""
+    """Changes keyword arguments of StyleGAN2 to those of ADA; returns what cannot be expressed."""
     if name in ("G_main", "G_mapping"):
         kwargs.setdefault("mapping_fmaps", 512)
     if name == "D_stylegan2" and kwargs.setdefault("mbstd_group_size", 4) <= 1:
@@ -148,7 +148,7 @@ def _to_ada(name: str, kwargs: dict[str, Any]) -> list[str]:
 
 
 def _to_stylegan2(name: str, kwargs: dict[str, Any]) -> list[str]:
-    """Changes keyword arguments of ADA to those of StyleGAN2; returns what cannot be said."""
+    """Changes keyword arguments of ADA to those of StyleGAN2; returns what cannot be expressed."""
     is_discriminator = name == "D_main"
     problems = []
     for key, neutral in (_ADA_ONLY_D if is_discriminator else _ADA_ONLY_G).items():

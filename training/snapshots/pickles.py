@@ -18,7 +18,7 @@ from dnnlib.util import one_line
 from training.snapshots import pretrained, weights_file
 from training.snapshots.build_functions import BUILD_MODULES, is_generator
 from training.snapshots.not_a_snapshot import describe_other
-from training.snapshots.roles import Networks, by_role, find_networks
+from training.snapshots.roles import ALONE, Networks, by_role, find_networks
 
 _MAX_NETWORKS = 256  # Components included.
 _MAX_BYTES = 1 << 32  # Ten times the largest official file.
@@ -49,11 +49,11 @@ def save(networks: tuple[Network, ...] | Network, path: str, version: int | None
 def load(path: str, allow_pickled_code: bool = False) -> Networks:
     """Reads a snapshot without executing anything that it holds.
 
-    Networks build their graph at first use: whoever needs only `Gs` builds only `Gs`.
+    Networks build their graph at first use: if you use only `Gs`, only `Gs` is built.
 
     Args:
-        path: file, https URL, or name in `training.pretrained`; a `.pkl` of format versions 2 to
-            5, or an `.npz` of `training.weights_file`.
+        path: file, https URL, or name in `pretrained`; a `.pkl` of format versions 2 to 5, or
+            an `.npz` of `weights_file`.
         allow_pickled_code: run the Python source that is embedded in the file, where it describes
             a network that we do not have. For files that you trust as you trust a program.
 
@@ -89,7 +89,7 @@ def read(path: str) -> bytes:
 
 
 def loads(content: bytes, path: str, allow_pickled_code: bool = False) -> Networks:
-    """As `load`, of the content of the file `path`."""
+    """Like `load`, for the content of a file; `path` is what messages call it."""
     if other := describe_other(content):
         raise UserError(f"{path} {other}")
     states = _States(len(content), path if allow_pickled_code else None)
@@ -116,10 +116,19 @@ def load_generator(path: str, allow_pickled_code: bool = False) -> Network:
     """The generator to make images with: `Gs` of (G, D, Gs), or the one network of the file.
 
     Raises:
-        UserError: as `load`, or the network is not a generator, or lacks a component of one.
+        UserError: as `load` and `choose_generator`.
     """
-    found = by_role(load(path, allow_pickled_code))
-    network = found.get("network") or found.get("Gs") or found.get("G")
+    return choose_generator(load(path, allow_pickled_code), path)
+
+
+def choose_generator(networks: Networks, path: str) -> Network:
+    """The generator to make images with, among the networks of the file `path`.
+
+    Raises:
+        UserError: there is none, or it lacks a component.
+    """
+    found = by_role(networks)
+    network = found.get(ALONE) or found.get("Gs") or found.get("G")
     if network is None:
         raise UserError(
             f"{path} holds a discriminator alone: there is no generator, G or Gs, in it"

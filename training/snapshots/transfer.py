@@ -62,9 +62,10 @@ def read_weights(path: str) -> dict[str, Weights]:
         UserError: as `snapshots.load`.
     """
     with tflib.graph_session():
-        networks = by_role(pickles.load(path))
+        loaded = pickles.load(path)
+        networks = by_role(loaded)
         if ALONE in networks:
-            networks = {"Gs": pickles.load_generator(path)}
+            networks = {"Gs": pickles.choose_generator(loaded, path)}
         elif "Gs" not in networks and "G" in networks:
             networks["Gs"] = networks["G"]
         if "Gs" not in networks:
