@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -154,6 +155,17 @@ def test_all_rooms_are_read():
 @pytest.mark.parametrize("rule", RULES)
 def test_the_source_keeps_the_rule(rule):
     assert [problem for path, tree in SOURCES.items() for problem in rule(path, tree)] == []
+
+
+def test_dnnlib_names_a_module_of_training_in_one_place():
+    places = [
+        path
+        for path, tree in SOURCES.items()
+        for node in ast.walk(tree)
+        if room_of(path) == "dnnlib" and isinstance(node, ast.Constant)
+        if re.fullmatch(r"(training|metrics)(\.\w+)+", str(node.value))
+    ]
+    assert places == ["dnnlib/tflib/build_tables.py"]
 
 
 def test_imports_have_no_cycles():
