@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,32 @@ def imported(tree):
             yield from ((node.lineno, f"{node.module}.{alias.name}") for alias in node.names)
             if node.level:
                 yield node.lineno, f"relative:{node.module}"
+
+
+def module_of(path):
+    """The dotted name of a module, that of the package for its `__init__`."""
+    return path.removesuffix(".py").replace("/", ".").removesuffix(".__init__")
+
+
+def cycles(trees):
+    """Modules that import each other, at the top, in functions or for type checkers alone.
+
+    Args:
+        trees: {path: syntax tree}; imports of other modules do not count.
+    """
+    modules = {module_of(path): tree for path, tree in trees.items()}
+    # `from package import name` is the module of that name, or else the package.
+    known = {
+        module: {name if name in modules else name.rpartition(".")[0] for _, name in imported(tree)}
+        & modules.keys() - {module}
+        for module, tree in modules.items()
+    }
+    # What imports nothing that is left, or is imported by nothing that is left, is in no cycle.
+    while ends := {m for m in known if not known[m] & known.keys()} | (
+        known.keys() - set().union(*known.values())
+    ):
+        known = {module: names for module, names in known.items() if module not in ends}
+    return sorted(known)
 
 
 def calls(tree):
@@ -128,6 +155,42 @@ def test_all_rooms_are_read():
 @pytest.mark.parametrize("rule", RULES)
 def test_the_source_keeps_the_rule(rule):
     assert [problem for path, tree in SOURCES.items() for problem in rule(path, tree)] == []
+
+
+def test_dnnlib_names_a_module_of_training_in_one_place():
+    places = [
+        path
+        for path, tree in SOURCES.items()
+        for node in ast.walk(tree)
+        if room_of(path) == "dnnlib" and isinstance(node, ast.Constant)
+        if re.fullmatch(r"(training|metrics)(\.\w+)+", str(node.value))
+    ]
+    assert places == ["dnnlib/tflib/build_tables.py"]
+
+
+def test_imports_have_no_cycles():
+    left = {path: tree for path, tree in SOURCES.items() if room_of(path) in ("dnnlib", "tf_ops")}
+    assert cycles(left) == []
+
+
+@pytest.mark.parametrize(
+    "back",
+    [
+        "import dnnlib.a",
+        "from dnnlib import a",
+        "from dnnlib.a import name",
+        "def f():\n    from dnnlib.a import name",
+        "if TYPE_CHECKING:\n    from dnnlib.a import name",
+    ],
+)
+def test_cycles_are_found(back):
+    code = {"dnnlib/__init__.py": "from dnnlib.util import x", "dnnlib/util.py": ""}
+    code |= {"dnnlib/a.py": "from dnnlib import b, x", "dnnlib/b.py": "import dnnlib.c"}
+    code |= {"dnnlib/c.py": back, "dnnlib/d.py": "import dnnlib.a"}
+    found = cycles({path: ast.parse(text) for path, text in code.items()})
+    assert found == ["dnnlib.a", "dnnlib.b", "dnnlib.c"]
+    code["dnnlib/c.py"] = "import os"
+    assert cycles({path: ast.parse(text) for path, text in code.items()}) == []
 
 
 @pytest.mark.parametrize(

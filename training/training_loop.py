@@ -13,7 +13,6 @@ from dnnlib.output import tqdm
 from dnnlib.run_dir import LOG, locked, log_output, make_run_dir
 from dnnlib.system import peak_memory_gb
 from dnnlib.tflib import Network, autosummary, tfutil
-from dnnlib.tflib.build_functions import find_for_options
 from dnnlib.util import format_time
 from training.architecture.precision import use_mixed_precision
 from training.augmentation.adaptive import overfitting
@@ -43,6 +42,7 @@ from training.run.reports import kimg_text, measured_metrics, what_next
 from training.run.state import Counters, State, newest_state
 from training.run.train_graph import TrainGraph
 from training.snapshots.adapt import Weights
+from training.snapshots.build_functions import find_for_options
 from training.snapshots.class_names import set_label_names
 from training.snapshots.transfer import read_weights, transfer
 
