@@ -7,7 +7,7 @@ import itertools
 import tensorflow.compat.v1 as tf
 
 from tf_ops import layout
-from training.random_streams import normal, stream
+from training.random_streams import normal, stream_or_none
 
 
 class GaussianDropout:
@@ -25,7 +25,7 @@ class GaussianDropout:
     def __init__(self, deviation: float | tf.Tensor, seed: tf.Tensor | None):
         self._deviation = deviation
         self._seeds = (
-            None if seed is None else stream(seed, "noise", i) for i in itertools.count()
+            stream_or_none(seed, "noise", i) for i in itertools.count()
         )
 
     def __call__(self, x: tf.Tensor) -> tf.Tensor:

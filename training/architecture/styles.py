@@ -1,7 +1,4 @@
-"""What every generator does with w and noise, whatever its layers are (StyleGAN, section 3).
-
-Shared by the `G_*` functions of all network modules; layers proper are in `layers`.
-"""
+"""What every generator does with w and noise, whatever its layers are (StyleGAN, section 3)."""
 
 from __future__ import annotations
 
@@ -13,11 +10,8 @@ import tensorflow.compat.v1 as tf
 from dnnlib import tflib
 from tf_ops import layout
 from training import random_streams
-
-
-def stream(seed: tf.Tensor | None, name: str, index: int = 0) -> tf.Tensor | None:
-    """`random_streams.stream`, or None (fresh numbers at every run) for a seed of None."""
-    return None if seed is None else random_streams.stream(seed, name, index)
+from training.architecture.layers import to_internal
+from training.architecture.specs import ImagesSpec
 
 
 # Disentangled latents
@@ -58,10 +52,10 @@ def mix_styles(
     num_layers = dlatents.shape[1].value
     active_layers = num_layers if lod is None else num_layers - 2 * tf.cast(lod, tf.int32)
     # One draw decides both whether and where: a cutoff of num_layers mixes nothing.
-    chance = random_streams.uniform([], stream(seed, "mixing_cutoff", 0))
+    chance = random_streams.uniform([], stream_or_none(seed, "mixing_cutoff", 0))
     places = tf.maximum(active_layers - 1, 1)  # A single layer has nothing to mix with: keeps w.
     cutoff = random_streams.uniform(
-        [], stream(seed, "mixing_cutoff", 1), maxval=places, dtype=tf.int32
+        [], stream_or_none(seed, "mixing_cutoff", 1), maxval=places, dtype=tf.int32
     )
     cutoff = tf.where(chance < probability, cutoff + 1, num_layers)
     keep = tf.range(num_layers)[np.newaxis, :, np.newaxis] < cutoff

@@ -1,0 +1,109 @@
+"""Layers that a style w reaches, and noise: convolutions (StyleGAN2) and AdaIN (StyleGAN)."""
+
+from __future__ import annotations
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from tf_ops import layout
+from training.architecture.layers import (
+    Resampling,
+    Weight,
+    apply_bias_act,
+    dense_layer,
+    get_unscaled_weight,
+    channels_of,
+    per_channel,
+    resampled_conv,
+)
+
+
+def modulated_conv2d_layer(
+    x: tf.Tensor,
+    y: tf.Tensor,
+    fmaps: int,
+    kernel: int,
+    resampling: Resampling | None = None,
+    demodulate: bool = True,
+) -> tuple[tf.Tensor, tf.Tensor | None]:
+    """Convolution whose kernel is scaled by a style, per sample (StyleGAN2, eqs. 1 and 3).
+
+    # Deviation: `fused_modconv` of the networks chooses nothing; both ways give the same numbers.
+    Scaling the kernel's inputs equals scaling the activations before the convolution, and
+    demodulation equals scaling them after it, so that no kernel per sample is ever made.
+
+    In float16, kernels and styles are first scaled to largest values of 1/sqrt(fan-in) and 1: their
+    sums stay within range then, and demodulation undoes it (ADA, appendix D). Without
+    demodulation they are used as they are.
+
+    Args:
+        x: activations.
+        y: disentangled latents w [N, dlatent_size]; an affine layer turns them into styles.
+        fmaps: feature maps of the result.
+        kernel: side of the kernel.
+        resampling: upsampling or downsampling beside the convolution.
+        demodulate: scale outputs back to unit expected variance.
+
+    Returns:
+        (activations, scale): demodulation is multiplying them by scale [N, fmaps], which
+        `apply_bias_act` does in one pass with what comes after; None without demodulation.
+    """
+    channels = channels_of(x)
+    w, coefficient = get_unscaled_weight([kernel, kernel, channels, fmaps])
+    style = dense_layer(y, channels, Weight(name="mod_weight"))
+    # Styles are scaled in place of weights, which are so much larger. [N, C]
+    style = (apply_bias_act(style, bias_var="mod_bias") + 1) * coefficient
+    if demodulate and x.dtype == tf.float16:
+        fan_in = kernel * kernel * channels
+        w = w / (np.sqrt(fan_in, dtype=np.float32) * _largest(w, axis=[0, 1, 2]))
+        style *= 1 / _largest(style, axis=[1])
+    if kernel == 1 and resampling is None:
+        x = _pixelwise(x, style[:, :, np.newaxis] * w[0, 0])
+    else:
+        x = resampled_conv(x * per_channel(style, x.dtype), w, resampling)
+    if not demodulate:
+        return x, None
+    # sum over (kh, kw, C) of (style·w)²: one matrix product, [N, C] × [C, fmaps].
+    energy = tf.matmul(tf.square(style), tf.reduce_sum(tf.square(w), axis=[0, 1]))
+    return x, tf.math.rsqrt(energy + 1e-8)
+
+
+def style_mod_layer(x: tf.Tensor, y: tf.Tensor, weight: Weight) -> tf.Tensor:
+    """x·(scale + 1) + shift, scale and shift per channel from a style (StyleGAN, equation 1).
+
+    Args:
+        x: activations, normalized.
+        y: disentangled latents w [N, dlatent_size]; an affine layer turns them into both.
+        weight: of that layer.
+    """
+    style = dense_layer(y, channels_of(x) * 2, weight)
+    scale, shift = tf.split(apply_bias_act(style), 2, axis=1)  # [N, C] each
+    return x * per_channel(scale + 1, x.dtype) + per_channel(shift, x.dtype)
+
+
+def noise_layer(x: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
+    """Adds noise, see `styles.noise_image`, by a learned strength per channel."""
+    init = tf.initializers.zeros()
+    strength = tf.get_variable("weight", shape=[channels_of(x)], initializer=init)
+    return x + noise * per_channel(strength[np.newaxis], x.dtype)
+
+
+def _largest(x: tf.Tensor, axis: list[int]) -> tf.Tensor:
+    """Largest absolute value, kept from zero so that it can be divided by."""
+    return tf.maximum(tf.reduce_max(tf.abs(x), axis=axis, keepdims=True), 1e-8)
+
+
+def _pixelwise(x: tf.Tensor, w: tf.Tensor) -> tf.Tensor:
+    """1×1 convolution with kernels [N, C, fmaps] of the samples' own.
+
+    As matrix products, in half the time of scaling activations and a convolution for fmaps of 3.
+    """
+    data_format = layout.internal_format()
+    w = tf.cast(w, x.dtype)
+    height, width = (x.shape[axis].value for axis in layout.spatial_axes(data_format))
+    fmaps = w.shape[2].value
+    if data_format == layout.NHWC:
+        y = tf.matmul(tf.reshape(x, [-1, height * width, channels_of(x)]), w)
+        return tf.reshape(y, [-1, height, width, fmaps])
+    y = tf.matmul(w, tf.reshape(x, [-1, channels_of(x), height * width]), transpose_a=True)
+    return tf.reshape(y, [-1, fmaps, height, width])
