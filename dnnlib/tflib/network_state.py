@@ -10,16 +10,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sized
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
 from dnnlib.tflib import tfutil
 from dnnlib.util import EasyDict, UserError, one_line
-
-if TYPE_CHECKING:
-    from dnnlib.tflib.network import Network
 
 VERSIONS = (2, 3, 4, 5)
 SHAPE_FIELDS = ("input_shapes", "output_shapes", "input_names", "output_names")
@@ -33,17 +30,17 @@ _MAX_METADATA = 1 << 18  # The same in metadata: names of many classes.
 _MAX_SOURCE = 1 << 20  # Characters.
 _MAX_INT = 1 << 20
 
-# Keyword arguments that some official snapshots hold and that say nothing: these values of them are
-# left out. `structure` only where the network does not grow, see `_grows`.
-_INERT: Mapping[str, tuple[Any, ...]] = {
-    "structure": ("auto", "fixed", "linear", "recursive"),
-    "is_template_graph": (False,),
-    "force_clean_graph": (False,),
-}
-_GROWING = ("G_style", "G_synthesis_stylegan_revised", "D_stylegan", "D_basic")
-
 _TF_NAME = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]{0,199}")
 _FUNCTION_NAME = re.compile(r"[\w.]{1,200}")
+
+
+class Component(Protocol):
+    """A network within a network."""
+
+    origin: SavedState | None
+
+    @property
+    def build_func_name(self) -> str: ...
 
 
 @dataclass
@@ -53,7 +50,7 @@ class SavedState:
     version: int
     name: str
     static_kwargs: EasyDict
-    components: dict[str, Network]
+    components: dict[str, Component]
     build_func_name: str
     build_module_src: str
     variables: dict[str, np.ndarray] = field(repr=False)
@@ -86,52 +83,21 @@ def parse_state(state: Any, network_class: type) -> SavedState:
     if not isinstance(function, str) or not _FUNCTION_NAME.fullmatch(function):
         raise UserError(f"network {name} in snapshot names the build function {_show(function)}")
     components = _components(name, state.get("components") or {}, network_class)
-    static_kwargs = _static_kwargs(name, state["static_kwargs"])
-    variables = _variables(name, state["variables"])
-    _drop_square_sizes(static_kwargs)
-    grows = _grows(function, static_kwargs, components, variables)
-    for key, values in _INERT.items():
-        value = static_kwargs.get(key)
-        if type(value) in (bool, str) and value in values and not (key == "structure" and grows):
-            del static_kwargs[key]
     return SavedState(
         version=version,
         name=name,
-        static_kwargs=static_kwargs,
+        static_kwargs=_static_kwargs(name, state["static_kwargs"]),
         components=components,
         build_func_name=function,
         build_module_src=source if isinstance(source, str) and len(source) < _MAX_SOURCE else "",
-        variables=variables,
+        variables=_variables(name, state["variables"]),
         shapes=_shapes(name, state),
         metadata=_metadata(name, state.get("metadata") or {}),
         num_networks=1 + sum(c.origin.num_networks if c.origin else 1 for c in components.values()),
     )
 
 
-def _grows(
-    function: str,
-    kwargs: Mapping[str, Any],
-    components: Mapping[str, Network],
-    variables: Iterable[str],
-) -> bool:
-    """Whether a network may grow progressively, so that its `structure` matters."""
-    if function == "G_main":
-        functions = [c.build_func_name for c in components.values()]
-        functions.append(kwargs.get("synthesis_func"))
-        return any(f in _GROWING for f in functions if isinstance(f, str))
-    if function == "G_synthesis":  # Of config A, which grows, or of ADA.
-        return not any("mod_weight" in variable.split("/") for variable in variables)
-    return function in _GROWING
-
-
-def _drop_square_sizes(kwargs: EasyDict) -> None:
-    """Forks for images that are not square give both sides: nothing new where they are equal."""
-    for key in ("resolution_w", "resolution_h"):
-        if type(kwargs.get(key)) is int and kwargs[key] == kwargs.get("resolution"):
-            del kwargs[key]
-
-
-def _components(name: str, components: Any, network_class: type) -> dict[str, Network]:
+def _components(name: str, components: Any, network_class: type) -> dict[str, Component]:
     if not isinstance(components, Mapping):
         raise UserError(f"network {name} in snapshot has components that are no networks")
     total = 1
@@ -251,21 +217,19 @@ def plain_values(kwargs: Mapping[str, Any], max_values: int = _MAX_VALUES) -> di
     return result
 
 
-def official_kwargs(network: str, kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """Keyword arguments as snapshots hold them: plain values by official names.
+def saved_kwargs(network: str, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Keyword arguments as snapshots hold them: plain values.
 
     Raises:
         UserError: a value that is not plain.
     """
-    # `random_seed` is ours alone: official readers refuse keyword arguments they do not know.
-    kwargs = {k: v for k, v in kwargs.items() if k != "random_seed"}
     try:
         return plain_values(kwargs)
     except ValueError as error:
         raise UserError(f"network {network} cannot be saved: keyword argument {error}") from error
 
 
-def official_metadata(network: str, metadata: Mapping[str, Any]) -> dict[str, Any]:
+def saved_metadata(network: str, metadata: Mapping[str, Any]) -> dict[str, Any]:
     """The field `metadata` of a state. Official readers ignore fields that they do not know, and
     refuse keyword arguments. Networks that have none do not have the field.
 
@@ -273,6 +237,11 @@ def official_metadata(network: str, metadata: Mapping[str, Any]) -> dict[str, An
         UserError: a value that is not plain.
     """
     return {"metadata": _metadata(network, metadata)} if metadata else {}
+
+
+def module_source(module: str) -> str:
+    """The text that snapshots embed: the official code runs it and looks the function up in it."""
+    return f"from {module} import *\n"
 
 
 def check_values(

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -14,11 +13,19 @@ import tensorflow.compat.v1 as tf
 from dnnlib.tflib import tfutil
 from dnnlib.tflib.fed_numbers import Splitter
 
-if TYPE_CHECKING:
-    from dnnlib.tflib.network import Network
-
 # Expressions of one network, at which the user is told that each takes memory: graphs never shrink.
 _MANY = 100
+
+
+class RunnableNetwork(Protocol):
+    """What an expression needs of a network."""
+
+    name: str
+    scope: str
+    input_shapes: list[list[int | None]]
+    tensor_keywords: frozenset[str]
+
+    def get_output_for(self, *in_expr: tf.Tensor, **dynamic_kwargs: Any) -> Any: ...
 
 
 @dataclass(frozen=True)
@@ -47,7 +54,7 @@ class Expression:
 
 
 def find(
-    network: Network, cache: dict[Any, Expression | None], options: Options
+    network: RunnableNetwork, cache: dict[Any, Expression | None], options: Options
 ) -> tuple[Expression, list[np.ndarray]]:
     """The expression for options, which is built if there is none yet, and the numbers to feed.
 
@@ -57,7 +64,7 @@ def find(
             be fed, as functions need some of them as Python's numbers.
         options: see `Network.run`.
     """
-    declared = _takes_tensors(network)
+    declared = network.tensor_keywords
     numbers: list[np.ndarray] = []
     key, _ = _split(options, declared, True, _collect(numbers))
     if expression := cache.get(key):
@@ -85,7 +92,7 @@ def find(
 
 
 def _build(
-    network: Network, options: Options, declared: frozenset[str], all_floats: bool
+    network: RunnableNetwork, options: Options, declared: frozenset[str], all_floats: bool
 ) -> Expression:
     devices = tfutil.replica_devices(options.num_gpus)
     numbers: list[tf.Tensor] = []
@@ -138,17 +145,6 @@ def _collect(numbers: list[np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
         return number
 
     return take
-
-
-def _takes_tensors(network: Network) -> frozenset[str]:
-    """Keyword arguments of a network and its components that may be tensors, by annotation."""
-    networks = [network, *network.components.values()]
-    return frozenset(
-        p.name
-        for n in networks
-        for p in inspect.signature(n._build_func).parameters.values()
-        if p.default is not p.empty and "Tensor" in str(p.annotation)
-    )
 
 
 def _transform(tensors: list[tf.Tensor], transform: Mapping[str, Any] | None) -> list[tf.Tensor]:

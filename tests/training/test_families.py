@@ -8,8 +8,8 @@ import snapshot_writers as others
 
 from dnnlib import UserError, tflib
 from dnnlib.tflib import Network
-from dnnlib.tflib.build_functions import ADA, STYLEGAN, STYLEGAN2
 from training.snapshots import pickles, tools
+from training.snapshots.build_functions import ADA, STYLEGAN, STYLEGAN2
 
 # Sizes that tell the defaults of `mapping_fmaps` apart: 512, and that of the dlatents.
 STYLE = {"latent_size": 8, "dlatent_size": 6, "mapping_layers": 2}

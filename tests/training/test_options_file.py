@@ -9,10 +9,10 @@ import sys
 import pytest
 
 from dnnlib import UserError
-from dnnlib.tflib import build_functions
 from training.config.options import preset
 from training.run.resume import OPTIONS_FILE, resumed_options
 from training.run.train_graph import _find_loss
+from training.snapshots import build_functions
 
 
 def stored(folder, **changes):
@@ -113,8 +113,8 @@ def test_values_are_checked(tmp_path, name, value, words):
         ("latent_size", "x", "'latent_size' is 'x', expected a whole number"),
         ("nonlinearity", [1], r"'nonlinearity' is [1], expected text"),
         ("fmap_decay", 1e6, "'fmap_decay' is 1000000.0"),
-        ("name", "x", "no network has a keyword argument 'name'"),
-        ("components", {}, "no network has a keyword argument 'components'"),
+        ("name", "x", "has no keyword argument 'name'"),
+        ("components", {}, "has no keyword argument 'components'"),
     ],
 )
 def test_keyword_arguments_of_networks(tmp_path, name, value, words):

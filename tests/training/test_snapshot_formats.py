@@ -15,8 +15,8 @@ import tensorflow.compat.v1 as tf
 import run_generator
 from dnnlib import EasyDict, UserError, tflib
 from dnnlib.tflib import Network
-from dnnlib.tflib.build_functions import ADA, STYLEGAN, STYLEGAN2
 from training.snapshots import pickles, tools
+from training.snapshots.build_functions import ADA, STYLEGAN, STYLEGAN2
 
 STYLE = {"latent_size": 8, "dlatent_size": 8, "mapping_fmaps": 8, "mapping_layers": 2}
 SHAPE = {"num_channels": 3, "resolution": 8, "fmap_base": 32, "fmap_max": 4}

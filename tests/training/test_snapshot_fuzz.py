@@ -12,10 +12,10 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from dnnlib import UserError, tflib
-from dnnlib.tflib import Network, build_functions
+from dnnlib.tflib import Network
 from training.config.options import preset
 from training.run import resume, state
-from training.snapshots import pickles, weights_file
+from training.snapshots import build_functions, pickles, weights_file
 
 SIZE = {"resolution": 4, "latent_size": 4, "dlatent_size": 4, "mapping_fmaps": 4, "fmap_max": 2}
 SIZE |= {"mapping_layers": 1, "num_channels": 1}

@@ -14,8 +14,8 @@ import snapshot_writers as others
 
 from dnnlib import UserError, tflib
 from dnnlib.tflib import Network
-from dnnlib.tflib.build_functions import ADA
 from training.snapshots import pickles
+from training.snapshots.build_functions import ADA
 
 
 def generator(path):

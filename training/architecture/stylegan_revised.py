@@ -11,7 +11,7 @@ from typing import Any
 
 import tensorflow.compat.v1 as tf
 
-from dnnlib.tflib.network import unknown_keyword
+from dnnlib.tflib.static_kwargs import reject_unknown
 from training.architecture import growing
 from training.architecture.layers import (
     SQUARE_BASE,
@@ -83,9 +83,7 @@ def G_synthesis_stylegan_revised(
         images [N, num_channels, H, W] at the level of detail that the variable
         `lod` holds.
     """
-    unknown = sorted(set(_kwargs) - SIBLING_KEYWORDS)
-    if unknown:
-        raise unknown_keyword("G_synthesis_stylegan_revised", unknown)
+    reject_unknown("G_synthesis_stylegan_revised()", _kwargs, SIBLING_KEYWORDS)
     check_dtype(dtype)
     clean_graph = is_template_graph or force_clean_graph
     structure = growing.select_structure(structure, clean_graph)

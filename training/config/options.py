@@ -103,7 +103,7 @@ class TrainingOptions:
         """Raises a UserError if arguments for the dataset or the optimizers are not sound.
 
         Those of networks and losses are checked against the functions that `func_name` stands for,
-        which needs TensorFlow: see `dnnlib.tflib.build_functions.find_for_options`.
+        which needs TensorFlow: see `training.snapshots.build_functions.find_for_options`.
         """
         if "tfrecord_dir" not in self.dataset_args:
             raise UserError("it names no dataset")

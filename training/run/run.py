@@ -14,7 +14,6 @@ from dnnlib import UserError, tflib
 from dnnlib.output import tqdm
 from dnnlib.system import peak_memory_gb
 from dnnlib.tflib import Network, autosummary, tfutil
-from dnnlib.tflib.build_functions import find_for_options
 from dnnlib.util import format_time
 from training.architecture.precision import use_mixed_precision
 from training.augmentation.adaptive import overfitting
@@ -37,6 +36,7 @@ from training.run.state import load_state, save_state
 from training.run.train_graph import TrainGraph
 from training.snapshots import pickles
 from training.snapshots.adapt import Weights
+from training.snapshots.build_functions import find_for_options
 from training.snapshots.class_names import set_label_names
 from training.snapshots.transfer import transfer
 

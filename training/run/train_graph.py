@@ -319,6 +319,6 @@ def _call_loss(network: str, args: dict[str, Any], extra: dict[str, Any], **kwar
     unknown = sorted(set(args) - set(parameters))
     if unknown:
         raise UserError(f"{function.__name__}() has no keyword argument {', '.join(unknown)}")
-    static_kwargs.check([function], args, f"{function.__name__}(): ")
+    static_kwargs.check([function], args, f"{function.__name__}()")
     offered = {key: value for key, value in extra.items() if key in parameters}
     return function(**kwargs, **offered, **args)

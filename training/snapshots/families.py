@@ -13,7 +13,8 @@ import numpy as np
 
 from dnnlib import UserError
 from dnnlib.tflib import Network
-from dnnlib.tflib.build_functions import ADA, BUILD_MODULES, STYLEGAN2, module_source
+from dnnlib.tflib.network_state import module_source
+from training.snapshots.build_functions import ADA, BUILD_MODULES, STYLEGAN2
 
 # Format versions, and the family whose official code writes them.
 _FAMILIES = {4: STYLEGAN2, 5: ADA}

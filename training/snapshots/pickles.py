@@ -15,9 +15,9 @@ import numpy as np
 from dnnlib import EasyDict, UserError, restricted_pickle, urls
 from dnnlib.files import atomic_write, open_regular
 from dnnlib.tflib import Network
-from dnnlib.tflib.build_functions import BUILD_MODULES, is_generator
 from dnnlib.util import one_line
 from training.snapshots import pretrained, weights_file
+from training.snapshots.build_functions import BUILD_MODULES, is_generator
 from training.snapshots.kinds import describe_other
 
 # (G, D, Gs), None in the place of what the file does not have; or what it holds alone.

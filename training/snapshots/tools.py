@@ -7,8 +7,8 @@ import os
 
 from dnnlib import UserError, urls
 from dnnlib.tflib import Network
-from dnnlib.tflib.build_functions import module_source
 from dnnlib.tflib.layer_table import count_parameters, format_layers
+from dnnlib.tflib.network_state import module_source
 from training.snapshots import families, pickles, pretrained, weights_file
 from training.snapshots.class_names import label_names
 

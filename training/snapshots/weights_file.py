@@ -19,9 +19,9 @@ from dnnlib import UserError, npz, schema
 from dnnlib.files import atomic_write
 from dnnlib.schema import Size
 from dnnlib.tflib import Network
-from dnnlib.tflib.build_functions import BUILD_MODULES, module_source
 from dnnlib.tflib.network_state import SHAPE_FIELDS
 from dnnlib.util import one_line
+from training.snapshots.build_functions import is_ours
 
 _KIND = "stylegan2 weights"
 _ROLES = ("G", "D", "Gs")
@@ -108,7 +108,7 @@ def loads(content: bytes) -> Any:
 def _describe(network: Network, prefix: str, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
     """JSON of a network; its values go to `arrays`."""
     state = network.get_state()
-    if state["build_module_src"] not in {module_source(module) for module in BUILD_MODULES}:
+    if not is_ours(state["build_module_src"]):
         raise UserError(f"network {network.name} needs code, which an .npz does not hold")
     arrays.update({prefix + name: value for name, value in state["variables"]})
     return {
