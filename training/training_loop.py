@@ -13,7 +13,8 @@ from dnnlib import UserError, tflib
 from dnnlib.files import atomic_write
 from dnnlib.run_dir import LOG, locked, log_output, make_run_dir
 from dnnlib.tflib import tfutil
-from training.architecture.layers import SQUARE_BASE
+from training.architecture.precision import computed_in
+from training.architecture.sizes import SQUARE_BASE
 from training.config.options import TrainingOptions
 from training.config.schedule import DEFAULT_GROUP, check_schedule
 from training.dataset import TFRecordDataset
@@ -123,7 +124,7 @@ def training_loop(
     options = complete_options(options, training_set)
     start = options.resume_pkl if state is None else None
     weights = None if start is None else read_weights(start)
-    with tflib.graph_session(options.seed):
+    with tflib.graph_session(options.seed), computed_in(options.precision):
         try:
             where = os.path.join(run_dir, OPTIONS_FILE)
             with nullcontext() if state is None else tfutil.fitting(f"the options in {where}"):

@@ -7,7 +7,7 @@ import itertools
 import tensorflow.compat.v1 as tf
 
 from tf_ops import layout
-from training.random_streams import normal, stream_or_none
+from training.random_streams import normal, stream
 
 
 class GaussianDropout:
@@ -24,9 +24,7 @@ class GaussianDropout:
 
     def __init__(self, deviation: float | tf.Tensor, seed: tf.Tensor | None):
         self._deviation = deviation
-        self._seeds = (
-            stream_or_none(seed, "noise", i) for i in itertools.count()
-        )
+        self._seeds = (stream(seed, "noise", i) for i in itertools.count())
 
     def __call__(self, x: tf.Tensor) -> tf.Tensor:
         """The features of one layer, [N, C] or activations; every call has numbers of its own."""

@@ -6,11 +6,11 @@ import functools
 import inspect
 import re
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
 from typing import Any
 
-from dnnlib.tflib.build_functions import parameter_names, unknown_keyword
+from dnnlib.tflib.static_kwargs import reject_unknown
 
 _PARTS = ("G_mapping", "G_synthesis", "G_", "D_")
 
@@ -43,9 +43,10 @@ def build_function(
 
         @functools.wraps(function)
         def face(*args: Any, **kwargs: Any) -> Any:
-            known = [face, *(_other_parts(table, function.__name__) if others else [])]
-            if unknown := sorted(set(kwargs) - parameter_names(known)):
-                raise unknown_keyword(function.__name__, unknown)
+            known = set(signature.parameters)
+            if others:
+                known = known.union(*_keywords_of_other_parts(table, function.__name__)) - {others}
+            reject_unknown(f"{function.__name__}()", kwargs, known)
             bound = signature.bind(*args, **kwargs)
             bound.apply_defaults()
             values = bound.arguments
@@ -86,9 +87,12 @@ def _signature(
     return inspect.Signature(parameters + others, return_annotation=hints["return"])
 
 
-def _other_parts(table: Mapping[str, Callable], name: str) -> list[Callable]:
-    """Build functions of what a generator consists of besides the part `name`."""
-    return [f for n, f in table.items() if n.startswith("G_") and _part(n) != _part(name)]
+def _keywords_of_other_parts(table: Mapping[str, Callable], name: str) -> Iterator[set[str]]:
+    """Keyword arguments of what a generator consists of besides the part `name`."""
+    for other, function in table.items():
+        if other.startswith("G_") and _part(other) != _part(name):
+            parameters = inspect.signature(function).parameters.values()
+            yield {p.name for p in parameters if p.default is not p.empty}
 
 
 def _part(name: str) -> str:

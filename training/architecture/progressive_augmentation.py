@@ -12,7 +12,7 @@ import tensorflow.compat.v1 as tf
 
 from tf_ops import layout
 from training.architecture.layers import dense_layer
-from training.random_streams import stream_or_none, uniform
+from training.random_streams import stream, uniform
 
 
 def draw_bits(
@@ -37,7 +37,7 @@ def draw_bits(
     """
     in_use = strength * num - np.arange(num, dtype=np.float32)
     probabilities = tf.clip_by_value(tf.cast(in_use, tf.float32) / fade, 0, 1) / 2
-    draws = uniform([count, num], stream_or_none(seed, "labels"))
+    draws = uniform([count, num], stream(seed, "labels"))
     return tf.cast(draws < probabilities, tf.float32)
 
 

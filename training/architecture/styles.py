@@ -10,8 +10,6 @@ import tensorflow.compat.v1 as tf
 from dnnlib import tflib
 from tf_ops import layout
 from training import random_streams
-from training.architecture.layers import to_internal
-from training.architecture.specs import ImagesSpec
 
 
 # Disentangled latents
@@ -52,10 +50,10 @@ def mix_styles(
     num_layers = dlatents.shape[1].value
     active_layers = num_layers if lod is None else num_layers - 2 * tf.cast(lod, tf.int32)
     # One draw decides both whether and where: a cutoff of num_layers mixes nothing.
-    chance = random_streams.uniform([], stream_or_none(seed, "mixing_cutoff", 0))
+    chance = random_streams.uniform([], random_streams.stream(seed, "mixing_cutoff", 0))
     places = tf.maximum(active_layers - 1, 1)  # A single layer has nothing to mix with: keeps w.
     cutoff = random_streams.uniform(
-        [], stream_or_none(seed, "mixing_cutoff", 1), maxval=places, dtype=tf.int32
+        [], random_streams.stream(seed, "mixing_cutoff", 1), maxval=places, dtype=tf.int32
     )
     cutoff = tf.where(chance < probability, cutoff + 1, num_layers)
     keep = tf.range(num_layers)[np.newaxis, :, np.newaxis] < cutoff

@@ -15,7 +15,7 @@ from dnnlib.output import tqdm
 from dnnlib.system import peak_memory_gb
 from dnnlib.tflib import Network, autosummary, tfutil
 from dnnlib.util import format_time
-from training.architecture.precision import use_mixed_precision
+from training.architecture.precision import lower_dtype
 from training.augmentation.adaptive import overfitting
 from training.config.options import TrainingOptions
 from training.config.schedule import (
@@ -114,7 +114,7 @@ class Run:
                 'pip install -e ".[gpu]" brings what it needs'
             )
         if options.precision == "mixed":
-            dtype = use_mixed_precision()
+            dtype = lower_dtype()
             lower = f"in {dtype.name}" if dtype else "not at all: this machine has none faster"
             print(f"Mixed precision: the highest resolutions are computed {lower}")
         print("Constructing networks...")
