@@ -123,7 +123,7 @@ def conv2d_layer(
 
 
 def resampled_conv(x: tf.Tensor, w: tf.Tensor, resampling: Resampling | None) -> tf.Tensor:
-    """Convolution of activations with w [kh, kw, in, out], up- or downsampled by 2 or as they are."""
+    """Convolution with w [kh, kw, in, out], with up- or downsampling by 2 or neither."""
     data_format = layout.internal_format()
     w = tf.cast(w, x.dtype)
     if resampling is None:

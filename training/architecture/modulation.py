@@ -10,9 +10,9 @@ from training.architecture.layers import (
     Resampling,
     Weight,
     apply_bias_act,
+    channels_of,
     dense_layer,
     get_unscaled_weight,
-    channels_of,
     per_channel,
     resampled_conv,
 )

@@ -210,7 +210,7 @@ class Stylegan2Spec(ImagesSpec):
 
 
 @dataclass(frozen=True)
-class SynthesisSpec(Stylegan2Spec, StylesSpec):
+class SynthesisSpec(StylesSpec, Stylegan2Spec):
     """Synthesis network of StyleGAN2 and of ADA.
 
     Attributes:
@@ -224,12 +224,12 @@ class SynthesisSpec(Stylegan2Spec, StylesSpec):
 
 
 @dataclass(frozen=True)
-class RevisedSynthesisSpec(SynthesisSpec, GrowingSpec):
+class RevisedSynthesisSpec(GrowingSpec, SynthesisSpec):
     """Synthesis network of StyleGAN2's layers that grows."""
 
 
 @dataclass(frozen=True)
-class DiscriminatorSpec(Stylegan2Spec, ScoresSpec):
+class DiscriminatorSpec(ScoresSpec, Stylegan2Spec):
     """Discriminator of StyleGAN2, and what ADA's has in common with it.
 
     Attributes:
@@ -242,12 +242,12 @@ class DiscriminatorSpec(Stylegan2Spec, ScoresSpec):
 
 
 @dataclass(frozen=True)
-class RevisedDiscriminatorSpec(DiscriminatorSpec, GrowingSpec):
+class RevisedDiscriminatorSpec(GrowingSpec, DiscriminatorSpec):
     """Discriminator of StyleGAN2's layers that grows."""
 
 
 @dataclass(frozen=True)
-class AdaDiscriminatorSpec(DiscriminatorSpec, DenseSpec):
+class AdaDiscriminatorSpec(DenseSpec, DiscriminatorSpec):
     """Discriminator of ADA, with a mapping network of labels and what its comparisons add.
 
     Attributes:
@@ -291,12 +291,12 @@ class WeightScalingSpec:
 
 
 @dataclass(frozen=True)
-class StyleganMappingSpec(ConcatMappingSpec, WeightScalingSpec):
+class StyleganMappingSpec(WeightScalingSpec, ConcatMappingSpec):
     """Mapping network of StyleGAN."""
 
 
 @dataclass(frozen=True)
-class StyleganSpec(ImagesSpec, GrowingSpec, WeightScalingSpec):
+class StyleganSpec(GrowingSpec, WeightScalingSpec, ImagesSpec):
     """Layers of StyleGAN.
 
     Attributes:
@@ -311,7 +311,7 @@ class StyleganSpec(ImagesSpec, GrowingSpec, WeightScalingSpec):
 
 
 @dataclass(frozen=True)
-class StyleganSynthesisSpec(StyleganSpec, StylesSpec):
+class StyleganSynthesisSpec(StylesSpec, StyleganSpec):
     """Synthesis network of StyleGAN.
 
     Attributes:
@@ -328,7 +328,7 @@ class StyleganSynthesisSpec(StyleganSpec, StylesSpec):
 
 
 @dataclass(frozen=True)
-class StyleganDiscriminatorSpec(StyleganSpec, ScoresSpec):
+class StyleganDiscriminatorSpec(ScoresSpec, StyleganSpec):
     """Discriminator of StyleGAN and Progressive GAN."""
 
     num_channels: int = 1

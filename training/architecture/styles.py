@@ -11,7 +11,6 @@ from dnnlib import tflib
 from tf_ops import layout
 from training import random_streams
 
-
 # Disentangled latents
 
 
