@@ -11,15 +11,13 @@ from typing import Any
 
 import tensorflow.compat.v1 as tf
 
+from training.architecture.calls import Call, DiscriminatorCall, GeneratorCall
 from training.architecture.discriminator import score_by_projection
 from training.architecture.faces import build_function
 from training.architecture.generator import map_and_synthesize
 from training.architecture.mapping import map_with_embedded_labels
 from training.architecture.specs import (
     AdaDiscriminatorSpec,
-    Call,
-    DiscriminatorCall,
-    GeneratorCall,
     GeneratorSpec,
     MappingSpec,
     SynthesisSpec,

@@ -12,13 +12,11 @@ from typing import Any
 
 import tensorflow.compat.v1 as tf
 
+from training.architecture.calls import Call, GeneratorCall, GrowingCall
 from training.architecture.faces import build_function
 from training.architecture.generator import map_and_synthesize
 from training.architecture.specs import (
-    Call,
-    GeneratorCall,
     GeneratorSpec,
-    GrowingCall,
     StyleganDiscriminatorSpec,
     StyleganMappingSpec,
     StyleganSynthesisSpec,

@@ -13,17 +13,15 @@ from typing import Any
 
 import tensorflow.compat.v1 as tf
 
+from training.architecture.calls import Call, GeneratorCall, GrowingCall
 from training.architecture.discriminator import score_by_class
 from training.architecture.faces import build_function
 from training.architecture.generator import map_and_synthesize
 from training.architecture.mapping import map_with_concatenated_labels
 from training.architecture.specs import (
-    Call,
     ConcatMappingSpec,
     DiscriminatorSpec,
-    GeneratorCall,
     GeneratorSpec,
-    GrowingCall,
     RevisedDiscriminatorSpec,
     RevisedSynthesisSpec,
     SynthesisSpec,

@@ -43,7 +43,7 @@ def values_of(net):
 
 
 def dense(x, v, scope, act=False, lrmul=1.0):
-    """Fully connected layer at equalised learning rate; `act`: leaky ReLU with its gain."""
+    """Fully connected layer at equalized learning rate; `act`: leaky ReLU with its gain."""
     w = v[f"{scope}/weight"]
     x = x @ w * (lrmul / np.sqrt(len(w))) + v[f"{scope}/bias"] * lrmul
     return np.where(x < 0, 0.2 * x, x) * np.sqrt(2) if act else x

@@ -154,13 +154,13 @@ def test_the_layout_of_gpus_gives_the_same_images(golden, session, monkeypatch):
 WITHOUT_ONEDNN = """
 import sys, numpy as np
 from dnnlib import tflib
-from training import snapshots
+from training.snapshots import pickles
 folder, out = sys.argv[1:]
 arrays = np.load(folder + "/sg2_skip_resnet.npz")
 with tflib.graph_session(seed=1) as session:
     import tensorflow.compat.v1 as tf
     from tf_ops import upfirdn_2d
-    _, D, Gs = snapshots.load(folder + "/sg2_skip_resnet.pkl")
+    _, D, Gs = pickles.load(folder + "/sg2_skip_resnet.pkl")
     options = dict(truncation_psi=0.7, randomize_noise=False)
     images = Gs.run(arrays["z"], arrays["labels"], **options)
     x = tf.constant(arrays["D_images"])
@@ -294,7 +294,7 @@ def test_dense_layer_flattens_channels_first(session):
     assert_close(tflib.run(y), x.reshape(2, 12) @ w * (0.01 / np.sqrt(12)))
 
 
-def test_equalised_learning_rate(session):
+def test_equalized_learning_rate(session):
     """Variables have deviation 1/lrmul, and what the layer uses has 1/sqrt(fan-in)."""
     with tf.variable_scope("a"):
         used = layers.get_weight([3, 3, 50, 40], Weight(lrmul=0.1))

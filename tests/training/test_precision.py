@@ -1,13 +1,18 @@
 """Mixed precision: the same training within its digits, and ordinary snapshots."""
 
+import sys
+
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
+import run_training
 from dnnlib import tflib
 from dnnlib.tflib import Network
 from tf_ops import layout
-from training.architecture import precision
+from training.architecture import precision, synthesis
+from training.datasets.building.build import Output
+from training.datasets.sources.demo_dataset import create_demo
 from training.loss import path_lengths, r1_penalty
 
 SHAPE = {"resolution": 32, "fmap_base": 256, "fmap_max": 16}
@@ -90,6 +95,31 @@ def test_a_machine_without_stays_in_float32(session, monkeypatch):
     assert precision.lower_dtype() is None
     with precision.computed_in("mixed"):
         assert precision.activation_dtype(8, 8, 0) == tf.float32
+
+
+@pytest.mark.parametrize("chosen", precision.PRECISIONS)
+def test_runs_are_in_the_precision_that_is_asked_for(chosen, tmp_path, monkeypatch):
+    create_demo(Output(str(tmp_path / "drawn"), resolution=16), num_images=8)
+    dtypes = []
+
+    class NetworksAreBuilt(Exception):
+        pass
+
+    def activation_dtype(*args):
+        dtypes.append(precision.activation_dtype(*args))
+        if len(dtypes) == 2:
+            raise NetworksAreBuilt
+        return dtypes[-1]
+
+    monkeypatch.setattr(precision, "has_bfloat16", lambda: True)
+    monkeypatch.setattr(synthesis, "activation_dtype", activation_dtype)
+    args = [f"--data-dir={tmp_path}", "--dataset=drawn", "--config=config-f", "--total-kimg=0.1"]
+    args += [f"--result-dir={tmp_path / 'results'}", "--fmap-base=64", "--fmap-max=4"]
+    monkeypatch.setattr(sys, "argv", ["run_training.py", *args, f"--precision={chosen}"])
+    with pytest.raises(NetworksAreBuilt):
+        run_training.main()
+    assert set(dtypes) == {tf.bfloat16 if chosen == "mixed" else tf.float32}
+    assert precision.activation_dtype(8, 8, 0) == tf.float32
 
 
 def test_growing_networks_are_refused(run_script, tmp_path):

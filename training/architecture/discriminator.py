@@ -12,6 +12,7 @@ import tensorflow.compat.v1 as tf
 from dnnlib import UserError
 from tf_ops import layout
 from tf_ops.upfirdn_2d import downsample_2d
+from training.architecture.calls import DiscriminatorCall
 from training.architecture.dropout import GaussianDropout
 from training.architecture.layers import (
     Resampling,
@@ -26,7 +27,7 @@ from training.architecture.mapping import embed_labels
 from training.architecture.normalization import minibatch_stddev_layer, normalize_2nd_moment
 from training.architecture.precision import activation_dtype
 from training.architecture.progressive_augmentation import checksum, draw_bits, embed_bits
-from training.architecture.specs import AdaDiscriminatorSpec, DiscriminatorCall, DiscriminatorSpec
+from training.architecture.specs import AdaDiscriminatorSpec, DiscriminatorSpec
 from training.architecture.spectral_norm import spectral_normalize
 
 

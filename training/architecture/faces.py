@@ -12,8 +12,6 @@ from typing import Any
 
 from dnnlib.tflib.static_kwargs import reject_unknown
 
-_PARTS = ("G_mapping", "G_synthesis", "G_", "D_")
-
 
 def build_function(
     table: dict[str, Callable], *specs: type, without: str = "", **defaults: Any
@@ -96,7 +94,7 @@ def _keywords_of_other_parts(table: Mapping[str, Callable], name: str) -> Iterat
 
 
 def _part(name: str) -> str:
-    return next(part for part in _PARTS if name.startswith(part))
+    return next((part for part in ("G_mapping", "G_synthesis") if name.startswith(part)), "whole")
 
 
 def _documented(doc: str | None, specs: tuple[type, ...], keywords: set[str]) -> str | None:

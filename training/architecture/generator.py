@@ -9,7 +9,8 @@ import tensorflow.compat.v1 as tf
 
 from dnnlib import EasyDict, UserError, tflib
 from training import random_streams
-from training.architecture.specs import GeneratorCall, GeneratorSpec
+from training.architecture.calls import GeneratorCall
+from training.architecture.specs import GeneratorSpec
 from training.architecture.styles import mix_styles, track_w_average, truncate
 
 

@@ -15,6 +15,7 @@ from dnnlib import UserError
 from tf_ops import layout
 from tf_ops.upfirdn_2d import filter_2d, setup_filter, upsample_conv_2d
 from training.architecture import growing
+from training.architecture.calls import Call, GrowingCall
 from training.architecture.layers import (
     Resampling,
     Weight,
@@ -34,8 +35,6 @@ from training.architecture.normalization import (
     normalize_2nd_moment,
 )
 from training.architecture.specs import (
-    Call,
-    GrowingCall,
     StyleganDiscriminatorSpec,
     StyleganMappingSpec,
     StyleganSynthesisSpec,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import tensorflow.compat.v1 as tf
 
 from training.architecture import growing
+from training.architecture.calls import Call, GrowingCall
 from training.architecture.discriminator import class_scores
 from training.architecture.layers import (
     Resampling,
@@ -19,12 +20,7 @@ from training.architecture.layers import (
 )
 from training.architecture.modulation import modulated_conv2d_layer
 from training.architecture.normalization import minibatch_stddev_layer
-from training.architecture.specs import (
-    Call,
-    GrowingCall,
-    RevisedDiscriminatorSpec,
-    RevisedSynthesisSpec,
-)
+from training.architecture.specs import RevisedDiscriminatorSpec, RevisedSynthesisSpec
 from training.architecture.synthesis import constant_input, noise_inputs, scaled_noise
 from training.random_streams import stream
 

@@ -8,6 +8,7 @@ import tensorflow.compat.v1 as tf
 from tf_ops import layout
 from tf_ops.upfirdn_2d import upsample_2d
 from training.architecture import styles
+from training.architecture.calls import Call
 from training.architecture.layers import (
     Resampling,
     apply_bias_act,
@@ -17,7 +18,7 @@ from training.architecture.layers import (
 )
 from training.architecture.modulation import modulated_conv2d_layer
 from training.architecture.precision import activation_dtype
-from training.architecture.specs import Call, SynthesisSpec
+from training.architecture.specs import SynthesisSpec
 from training.random_streams import stream
 
 
