@@ -18,7 +18,7 @@ from dnnlib import UserError, tflib
 from dnnlib.tflib import Network
 from tf_ops import layout
 from training import networks, networks_stylegan2
-from training.architecture import layers, modulation, precision
+from training.architecture import layers, precision, styles
 
 RANDOM = np.random.default_rng(11)
 G_ARGS = {"latent_size": 6, "dlatent_size": 5, "mapping_layers": 2}
@@ -274,7 +274,7 @@ def test_large_weights_and_styles_do_not_overflow(float16):
     for dtype in (tf.float32, tf.float16):
         with tf.variable_scope("layer", reuse=tf.AUTO_REUSE):
             internal = layers.to_internal(tf.constant(x, dtype))
-            y, scale = modulation.modulated_conv2d_layer(internal, tf.constant(w), 8, 3)
+            y, scale = styles.modulated_conv2d_layer(internal, tf.constant(w), 8, 3)
             outputs.append(y * layers.per_channel(scale, dtype))
     for variable in tf.global_variables():
         values = RANDOM.normal(size=variable.shape.as_list())

@@ -19,7 +19,7 @@ from golden_checks import (
 from dnnlib import UserError, tflib
 from dnnlib.tflib import Network
 from training import random_streams
-from training.architecture import layers, modulation, normalization, stylegan
+from training.architecture import layers, normalization, stylegan, styles
 from training.architecture.layers import Resampling, Weight, to_images, to_internal
 from training.snapshots import pickles
 
@@ -85,9 +85,7 @@ def test_instance_norm(session):
 def test_style_modulation(session):
     """StyleGAN, equation 1: the first half of the style scales, the second shifts."""
     x, w = RANDOM.normal(size=(2, 3, 4, 4)), RANDOM.normal(size=(2, 5))
-    y, values = run_layer(
-        modulation.style_mod_layer, x, y=tf.constant(w, tf.float32), weight=Weight()
-    )
+    y, values = run_layer(styles.style_mod_layer, x, y=tf.constant(w, tf.float32), weight=Weight())
     style = w @ values["weight"] / np.sqrt(5) + values["bias"]
     scale, shift = style[:, :3, None, None], style[:, 3:, None, None]
     assert_close(y, x * (scale + 1) + shift)
@@ -96,7 +94,7 @@ def test_style_modulation(session):
 def test_noise_has_a_strength_per_channel(session):
     x, noise = RANDOM.normal(size=(2, 3, 4, 4)), RANDOM.normal(size=(2, 1, 4, 4))
     internal = to_internal(tf.constant(noise, tf.float32))
-    y, values = run_layer(modulation.noise_layer, x, noise=internal)
+    y, values = run_layer(styles.noise_layer, x, noise=internal)
     assert_close(y, x + noise * values["weight"][:, None, None])
 
 

@@ -10,7 +10,7 @@ from dnnlib import UserError, tflib
 from dnnlib.tflib import Network
 from tf_ops import layout
 from training import random_streams
-from training.architecture import layers, modulation
+from training.architecture import layers, styles
 from training.architecture.layers import Resampling, Weight
 from training.architecture.normalization import minibatch_stddev_layer
 from training.architecture.sizes import resolution_log2
@@ -220,7 +220,7 @@ def correlate(x, w):
 
 def modulated_convolution(x, **options):
     """The layer, and what is left of its demodulation."""
-    x, scale = modulation.modulated_conv2d_layer(x, **options)
+    x, scale = styles.modulated_conv2d_layer(x, **options)
     return x if scale is None else x * layers.per_channel(scale, x.dtype)
 
 

@@ -28,7 +28,6 @@ from training.architecture.layers import (
     to_internal,
 )
 from training.architecture.mapping import broadcast, concatenated
-from training.architecture.modulation import noise_layer, style_mod_layer
 from training.architecture.normalization import (
     instance_norm,
     minibatch_stddev_layer,
@@ -39,7 +38,12 @@ from training.architecture.specs import (
     StyleganMappingSpec,
     StyleganSynthesisSpec,
 )
-from training.architecture.styles import noise_image, noise_inputs
+from training.architecture.styles import (
+    noise_image,
+    noise_layer,
+    noise_variables,
+    style_mod_layer,
+)
 from training.random_streams import stream
 
 # Activations, and the gain of the weights before them that keeps the variance (He et al. 2015).
@@ -90,7 +94,7 @@ def synthesize_stylegan(
     dlatents_in.set_shape([None, num_layers if spec.use_styles else 1, spec.dlatent_size])
     lod = growing.level_of_detail()
     sizes = [spec.size(i // 2 + 2) for i in range(num_layers)]
-    noise = noise_inputs(sizes) if spec.use_noise else []
+    noise = noise_variables(sizes) if spec.use_noise else []
 
     def finish_layer(x, layer_idx):
         if spec.use_noise:

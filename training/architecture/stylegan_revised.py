@@ -18,9 +18,9 @@ from training.architecture.layers import (
     to_images,
     to_internal,
 )
-from training.architecture.modulation import modulated_conv2d_layer
 from training.architecture.normalization import minibatch_stddev_layer
 from training.architecture.specs import RevisedDiscriminatorSpec, RevisedSynthesisSpec
+from training.architecture.styles import modulated_conv2d_layer
 from training.architecture.synthesis import constant_input, noise_inputs, scaled_noise
 from training.random_streams import stream
 

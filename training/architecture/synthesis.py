@@ -7,7 +7,6 @@ import tensorflow.compat.v1 as tf
 
 from tf_ops import layout
 from tf_ops.upfirdn_2d import upsample_2d
-from training.architecture import styles
 from training.architecture.calls import Call
 from training.architecture.layers import (
     Resampling,
@@ -16,9 +15,9 @@ from training.architecture.layers import (
     to_images,
     to_internal,
 )
-from training.architecture.modulation import modulated_conv2d_layer
 from training.architecture.precision import activation_dtype
 from training.architecture.specs import SynthesisSpec
+from training.architecture.styles import modulated_conv2d_layer, noise_image, noise_variables
 from training.random_streams import stream
 
 
@@ -92,7 +91,7 @@ def synthesize(dlatents_in: tf.Tensor, spec: SynthesisSpec, call: Call) -> tf.Te
 
 def noise_inputs(count: int, spec: SynthesisSpec) -> list[tf.Variable]:
     """Variables noise0, noise1, … of that many layers: one at 4×4, two for every doubling."""
-    return styles.noise_inputs(spec.size((i + 5) // 2) for i in range(count))
+    return noise_variables(spec.size((i + 5) // 2) for i in range(count))
 
 
 def scaled_noise(
@@ -105,7 +104,7 @@ def scaled_noise(
         noise_input: noise [1, 1, H, W] of all samples; None draws an image of noise for each.
         seed: [2] int32 of that noise, or None for fresh numbers.
     """
-    noise = styles.noise_image(x, noise_input, noise_input is None, seed)
+    noise = noise_image(x, noise_input, noise_input is None, seed)
     init = tf.initializers.zeros()
     strength = tf.get_variable("noise_strength", shape=[], initializer=init)
     return tf.squeeze(noise, layout.channel_axis(layout.internal_format())) * strength
