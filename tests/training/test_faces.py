@@ -223,6 +223,8 @@ def test_keyword_arguments_become_specs():
         draw(0, name="x", color="red")
     with pytest.raises(FrozenInstanceError):
         draw(0).width = 3
+    with pytest.raises(ValueError, match="no spec has a field depth, weight"):
+        build_function({}, Shape, without="name depth", weight=3)
 
 
 def test_parts_of_a_generator_are_given_the_keyword_arguments_of_the_others():

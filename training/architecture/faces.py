@@ -18,9 +18,9 @@ def build_function(
 ) -> Callable[[Callable], Callable]:
     """Makes a build function of `dnnlib.tflib.Network`, and adds it to a table under its name.
 
-    The decorated function takes the network's inputs and one instance of each spec. What becomes
-    of it takes the inputs and a keyword argument for every field of the specs, and looks so to
-    `inspect`, `help` and `typing.get_type_hints`.
+    The decorated function takes the network's inputs and one instance of each spec. The build
+    function takes the inputs and a keyword argument for every field of the specs, and that is what
+    `inspect`, `help` and `typing.get_type_hints` see.
 
     A function with `**kwargs` is part of a generator. Official generators hand all their keyword
     arguments to both components, so each part is given those of the others as `kwargs`.
@@ -30,8 +30,13 @@ def build_function(
         specs: frozen dataclasses in which every field has a default.
         without: names of fields, apart by spaces, that are no keyword arguments here.
         defaults: of keyword arguments, where they are not those of the specs.
+
+    Raises:
+        ValueError: no spec has a field that `without` or `defaults` names.
     """
     names = [[f.name for f in fields(s) if f.name not in without.split()] for s in specs]
+    if unknown := {*without.split(), *defaults} - {f.name for s in specs for f in fields(s)}:
+        raise ValueError(f"no spec has a field {', '.join(sorted(unknown))}")
 
     def decorate(function: Callable) -> Callable:
         signature = _signature(function, specs, names, defaults)
