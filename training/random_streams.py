@@ -27,14 +27,16 @@ _STREAMS = (
 )
 
 
-def stream(seed: tf.Tensor, name: str, index: int = 0) -> tf.Tensor:
+def stream(seed: tf.Tensor | None, name: str, index: int = 0) -> tf.Tensor | None:
     """Seed of a stream, derived from another seed.
 
     Args:
-        seed: [2] int32.
+        seed: [2] int32; None stays None: fresh numbers at every run.
         name: one of the names in the table.
         index: number of the replica or layer, where there are several.
     """
+    if seed is None:
+        return None
     number = _STREAMS.index(name)
     return tf.random.experimental.stateless_fold_in(
         tf.random.experimental.stateless_fold_in(seed, number), index

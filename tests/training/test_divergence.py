@@ -10,7 +10,7 @@ from dnnlib import tflib
 from dnnlib.tflib import autosummary
 from dnnlib.tflib.autosummary import Moments
 from training import training_loop
-from training.architecture.styles import track_w_average
+from training.architecture.generator import track_w_average
 from training.augmentation.adaptive import AdaptiveAugment
 from training.augmentation.presets import AugmentOptions
 from training.config.options import preset, set_network_size

@@ -12,7 +12,7 @@ from PIL import Image
 
 from dnnlib import UserError, tflib
 from dnnlib.tflib import Network, autosummary
-from training.architecture import layers
+from training.architecture.sizes import level_size
 from training.config.options import preset, set_network_size
 from training.config.schedule import training_schedule
 from training.dataset import TFRecordDataset
@@ -96,7 +96,7 @@ def test_every_network_has_the_shapes_and_finite_gradients(session, family, base
 
 def transpose_values(source, target):
     """Gives a network of transposed images the values of another one."""
-    height, width = layers.level_size(2, source.static_kwargs["base_size"])
+    height, width = level_size(2, source.static_kwargs["base_size"])
     values = {}
     for name, value in tflib.run(source.vars).items():
         if name.endswith("4x4/Dense0/weight"):  # Columns of the discriminator's last grid.

@@ -12,7 +12,7 @@ import scipy.ndimage
 
 from dnnlib import tflib
 from dnnlib.tflib import Network
-from training.architecture.layers import SQUARE_BASE
+from training.architecture.sizes import SQUARE_BASE
 
 _LATENTS = 512  # What `latent_size` is where a network does not say.
 _EMBEDDING = re.compile(r"(?:^|/)(LabelConcat|LabelEmbed)/")
