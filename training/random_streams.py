@@ -9,7 +9,7 @@ from __future__ import annotations
 import tensorflow.compat.v1 as tf
 
 # Deviation: the official code draws from generators with a state.
-# The number of a stream is its place in this table: add new ones at the end.
+# The number of a stream is its place in its table: add new ones at the end.
 _STREAMS = (
     "replica",
     "G_loss",
@@ -25,20 +25,56 @@ _STREAMS = (
     "gp_mixing",
     "augment",
 )
+# Transformations of augmentation, below a seed of the stream "augment".
+_AUGMENT_STREAMS = (
+    "xflip",
+    "rotate90",
+    "xint",
+    "scale",
+    "rotate",
+    "aniso",
+    "post_rotate",
+    "xfrac",
+    "brightness",
+    "contrast",
+    "lumaflip",
+    "hue",
+    "saturation",
+    "imgfilter",
+    "noise",
+    "cutout",
+)
+_AUGMENT_USES = 16  # Of one transformation: its gates, then its parameters.
 
 
-def stream(seed: tf.Tensor, name: str, index: int = 0) -> tf.Tensor:
+def stream(seed: tf.Tensor | None, name: str, index: int = 0) -> tf.Tensor | None:
     """Seed of a stream, derived from another seed.
 
     Args:
-        seed: [2] int32.
+        seed: [2] int32; None stays None: fresh numbers at every run.
         name: one of the names in the table.
         index: number of the replica or layer, where there are several.
     """
+    if seed is None:
+        return None
     number = _STREAMS.index(name)
     return tf.random.experimental.stateless_fold_in(
         tf.random.experimental.stateless_fold_in(seed, number), index
     )
+
+
+def augment_stream(seed: tf.Tensor | None, name: str, use: int) -> tf.Tensor | None:
+    """Seed of one use of a transformation of augmentation.
+
+    Args:
+        seed: [2] int32; None stays None: fresh numbers at every run.
+        name: one of the names in the table.
+        use: an even number for a gate, an odd one for a parameter.
+    """
+    if seed is None:
+        return None
+    number = _AUGMENT_STREAMS.index(name) * _AUGMENT_USES + use
+    return tf.random.experimental.stateless_fold_in(seed, number)
 
 
 def normal(shape, seed: tf.Tensor | None) -> tf.Tensor:

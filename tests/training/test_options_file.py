@@ -11,8 +11,8 @@ import pytest
 from dnnlib import UserError
 from dnnlib.tflib import build_functions
 from training.config.options import preset
+from training.loss import find_loss
 from training.run.resume import OPTIONS_FILE, resumed_options
-from training.run.train_graph import _find_loss
 
 
 def stored(folder, **changes):
@@ -67,9 +67,9 @@ def test_losses_come_from_our_table(tmp_path):
     for name in ("os.system", "training.loss.tf.exit", "training.loss.D_logistic_r1", 5, None):
         options = stored(tmp_path, **{"G_loss_args.func_name": name})
         with pytest.raises(UserError, match="no loss of G"):
-            _find_loss("G", options.G_loss_args)
+            find_loss("G", options.G_loss_args)
     with pytest.raises(UserError, match="no loss of D None: use one of"):
-        _find_loss("D", {})
+        find_loss("D", {})
 
 
 @pytest.mark.parametrize(
