@@ -62,7 +62,8 @@ def spread(spec: type) -> Callable[[F], F]:
         own = list(signature.parameters.values())[:-1]
         fields = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters(spec)]
         function.__signature__ = signature.replace(parameters=[*own, *fields])
-        function.__doc__ = function.__doc__.replace("        {fields}", document(spec))
+        if function.__doc__:  # Not with `python -OO`.
+            function.__doc__ = function.__doc__.replace("        {fields}", document(spec))
         return function
 
     return decorate

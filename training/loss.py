@@ -110,7 +110,8 @@ def _official(loss: Loss) -> Callable[..., tuple[tf.Tensor, tf.Tensor | None]]:
 
     described = f"{keywords.document(LossContext, names)}\n{keywords.document(options)}"
     returns = "    Returns:\n        (loss, regularizer), [N] each; None for no regularization."
-    official.__doc__ = f"{loss.__doc__.rstrip()}\n\n    Args:\n{described}\n\n{returns}\n    "
+    about = (loss.__doc__ or "").rstrip()  # None with `python -OO`.
+    official.__doc__ = f"{about}\n\n    Args:\n{described}\n\n{returns}\n    "
     official.__name__ = official.__qualname__ = loss.__name__
     official.__signature__ = signature
     return official

@@ -1,7 +1,7 @@
 """Random numbers as a function of (seed, position in the run) (DESIGN D4).
 
-A seed is an int32 pair [run seed, image counter]. Each use of randomness has a stream of its own,
-so that adding one use never changes another.
+A seed is an int32 pair [run seed, image counter]. Each use of randomness has its own stream, so
+that adding one use never changes another.
 """
 
 from __future__ import annotations

@@ -63,7 +63,7 @@ def test_images_that_are_not_square_are_turned_within_their_frame(session, heigh
         np.testing.assert_array_equal(turned[2 * quarters : 2 * quarters + 2], expected)
 
 
-# Spectral normalisation
+# Spectral normalization
 
 
 def test_spectral_norm_is_the_largest_singular_value(session):

@@ -1,4 +1,4 @@
-"""Losses and regularisers against NumPy, on networks that are known in closed form."""
+"""Losses and regularizers against NumPy, on networks that are known in closed form."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import tensorflow.compat.v1 as tf
 from dnnlib import UserError, tflib
 from dnnlib.tflib import Network, autosummary
 from training import loss, random_streams
+from training.config.comparison_methods import METHODS
+from training.config.presets import PRESETS
 from training.losses import path_length
 from training.losses.context import LossContext
 from training.losses.logistic import D_logistic_r1, GradientPenaltyOptions
@@ -151,7 +153,7 @@ def test_D_logistic_r1(setup):
     assert read["Loss/D/r1_penalty"].mean == pytest.approx(penalty.mean(), rel=1e-4)
 
 
-def test_r1_can_be_minimised(setup):
+def test_r1_can_be_minimized(setup):
     """Its gradient with respect to the weights: |2·a·x|² by a is 8·a·x²."""
     reals, labels = map(tf.constant, reals_and_labels())
     _, reg = loss.D_logistic_r1(**setup.args, reals=reals, labels=labels, gamma=2.0)
@@ -176,7 +178,7 @@ def test_path_lengths(session):
     np.testing.assert_allclose(session.run(lengths), expected, rtol=1e-4)
 
 
-def test_path_length_regularisation(setup, monkeypatch):
+def test_path_length_regularization(setup, monkeypatch):
     """Penalty, its weight, the smaller minibatch, the running mean over several steps."""
     drawn = []
 
@@ -213,7 +215,7 @@ def test_path_length_regularisation(setup, monkeypatch):
         assert read["Loss/G/pl_penalty"].mean == pytest.approx(penalty.mean(), rel=1e-3)
 
 
-def test_loss_and_regulariser_take_different_fakes(setup):
+def test_loss_and_regularizer_take_different_fakes(setup):
     mean = loss.PathLengthMean()
     loss.G_logistic_ns_pathreg(**setup.args, pl_mean=mean, pl_minibatch_shrink=1)
     first, second = (call[0] for call in setup.seen.G)
@@ -373,6 +375,9 @@ def test_names_that_runs_store():
         function = name.split(".")[-1]
         assert loss.LOSSES[name].__name__ == function
         assert loss.find_loss(function[0], {"func_name": name}).func is loss.LOSSES[name]
+    stored = {name for m in METHODS.values() for name in (m.G_loss, m.D_loss) if name}
+    stored |= {p[f"{net}_loss_args"]["func_name"] for p in PRESETS.values() for net in "GD"}
+    assert stored < set(names)
 
 
 @pytest.mark.parametrize(

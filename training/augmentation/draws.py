@@ -1,4 +1,4 @@
-"""Random parameters of augmentation: one number a sample, each from a stream of its own."""
+"""Random parameters of augmentation: one number for each sample, each from its own stream."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """What every loss gets, and what it gives back.
 
-A loss is a function (context, options) -> result. The training graph minimises the means of the
+A loss is a function (context, options) -> result. The training graph minimizes the means of the
 result's `loss` and `regularizer`, the latter only every few minibatches (lazy regularization,
 StyleGAN2, section 3.1).
 """
