@@ -10,9 +10,9 @@ import pytest
 
 from dnnlib import UserError
 from training.config.options import preset
+from training.loss import find_loss
 from training.run.files import OPTIONS_FILE
 from training.run.resume import resumed_options
-from training.run.train_graph import _find_loss
 from training.snapshots import build_functions
 
 
@@ -68,9 +68,9 @@ def test_losses_come_from_our_table(tmp_path):
     for name in ("os.system", "training.loss.tf.exit", "training.loss.D_logistic_r1", 5, None):
         options = stored(tmp_path, **{"G_loss_args.func_name": name})
         with pytest.raises(UserError, match="no loss of G"):
-            _find_loss("G", options.G_loss_args)
+            find_loss("G", options.G_loss_args)
     with pytest.raises(UserError, match="no loss of D None: use one of"):
-        _find_loss("D", {})
+        find_loss("D", {})
 
 
 @pytest.mark.parametrize(

@@ -105,7 +105,7 @@ def test_every_loss_trains(dataset_dir, G_loss, D_loss):
     assert {"Loss/G/loss", "Loss/D/loss", "Loss/scores/fake"} <= set(stats)
 
 
-def test_without_lazy_regularisation_every_step_has_it(dataset_dir):
+def test_without_lazy_regularization_every_step_has_it(dataset_dir):
     options = small_options()
     options.lazy_regularization = False
     stats = train(dataset_dir, options)[0]
