@@ -21,7 +21,8 @@ from dnnlib import UserError, keywords, schema
 from training.losses import consistency, logistic, path_length, rotations, wasserstein
 from training.losses.context import LossContext, LossResult
 from training.losses.logistic import r1_penalty
-from training.losses.path_length import PathLengthMean, path_lengths
+from training.losses.path_length import path_lengths
+from training.losses.path_length_mean import PathLengthMean
 
 __all__ = [
     "LOSSES",

@@ -17,7 +17,7 @@ from training.architecture.spectral_norm import build_update, spectral_normalize
 from training.augmentation.adaptive import StrengthenedDiscriminator
 from training.losses import consistency, logistic, rotations
 from training.losses.context import LossContext
-from training.losses.path_length import PathLengthMean
+from training.losses.path_length_mean import PathLengthMean
 from training.random_streams import normal, stream
 
 RANDOM = np.random.default_rng(7)

@@ -13,7 +13,8 @@ from PIL import Image
 from dnnlib import UserError, tflib
 from dnnlib.tflib import Network, autosummary
 from training.architecture.sizes import level_size
-from training.config.options import preset, set_network_size
+from training.config.options import set_network_size
+from training.config.presets import preset
 from training.config.schedule import training_schedule
 from training.dataset import TFRecordDataset
 from training.datasets.building.build import Output, build

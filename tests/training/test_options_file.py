@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from dnnlib import UserError
-from training.config.options import preset
+from training.config.presets import preset
 from training.loss import find_loss
 from training.run.files import OPTIONS_FILE
 from training.run.resume import resumed_options

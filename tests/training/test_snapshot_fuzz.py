@@ -13,7 +13,7 @@ import tensorflow.compat.v1 as tf
 
 from dnnlib import UserError, tflib
 from dnnlib.tflib import Network
-from training.config.options import preset
+from training.config.presets import preset
 from training.run import files, resume, state
 from training.snapshots import build_functions, pickles, weights_file
 from training.snapshots.roles import by_role

@@ -6,7 +6,8 @@ import tensorflow.compat.v1 as tf
 
 from dnnlib import UserError, tflib
 from dnnlib.tflib import Network, autosummary
-from training.config.options import preset, set_network_size
+from training.config.options import set_network_size
+from training.config.presets import preset
 from training.config.schedule import training_schedule
 from training.dataset import TFRecordDataset
 from training.datasets.building.build import Output

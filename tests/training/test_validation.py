@@ -16,7 +16,8 @@ from dnnlib import UserError, tflib
 from dnnlib.tflib import Network, autosummary
 from metrics.evaluation import Evaluation, MetricOptions, other_dataset_args
 from training.augmentation.presets import AugmentOptions
-from training.config.options import preset, set_network_size
+from training.config.options import set_network_size
+from training.config.presets import preset
 from training.config.schedule import training_schedule
 from training.dataset import TFRecordDataset
 from training.datasets.building.build import Output

@@ -8,7 +8,7 @@ StyleGAN2, section 3.1).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import tensorflow.compat.v1 as tf
 
@@ -17,9 +17,7 @@ from dnnlib.schema import Range
 from dnnlib.tflib import Network
 from training.augmentation.adaptive import Discriminator
 from training.dataset import TFRecordDataset
-
-if TYPE_CHECKING:
-    from training.losses.path_length import PathLengthMean
+from training.losses.path_length_mean import PathLengthMean
 
 # Options may come from a file: bounds far beyond any real run.
 Number = Annotated[float, Range(-(1 << 20), 1 << 20)]
