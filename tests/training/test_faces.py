@@ -295,8 +295,6 @@ def test_no_default_of_a_network_stands_in_more_than_two_places():
     places = defaultdict(list)
     for path in sorted(TRAINING.rglob("*.py")):
         name = path.relative_to(TRAINING).as_posix()
-        if name.startswith("loss"):  # Losses have keyword arguments of their own.
-            continue
         is_network = name.startswith(("networks", "architecture/"))
         for keyword, value in defaults(ast.parse(path.read_text(encoding="utf-8"))):
             if is_network or getattr(value, "value", value) is not None:
