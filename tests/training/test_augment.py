@@ -182,6 +182,14 @@ def test_gates_and_parameters_have_streams_of_their_own(session):
     assert np.abs(correlations).max() < 6 / np.sqrt(count)
 
 
+def test_numbers_of_a_transformation_never_change(session):
+    """Resuming relies on them: a release that changes them breaks every run in progress."""
+    draws = Draws(tf.constant([1000, 64]), 3, 1, None)
+    last, first = session.run([draws.uniform("cutout", 0, 1, 1), draws.normal("xflip", 1.0)])
+    np.testing.assert_allclose(last, [0.16887975, 0.3348106, 0.9155556], rtol=1e-5)
+    np.testing.assert_allclose(first, [0.5564813, -0.32732412, 0.3092744], rtol=1e-5)
+
+
 def test_derivatives_are_exact_through_the_whole_pipeline(session):
     """For y = A·x + b: ⟨dy, A·dx⟩ = ⟨Aᵀ·dy, dx⟩, and the gradient of Aᵀ·dy for dy is A again."""
     x, dx = RANDOM.normal(size=(2, 4, 3, 9, 12))
