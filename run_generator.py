@@ -24,7 +24,7 @@ _EXAMPLES = """examples:
   # 32 pictures in one PNG, a row for each class of a conditional network:
   python run_generator.py generate-grid --network=network-final.pkl --grid=8x4 --out=grid.png
 
-  # One of NVIDIA's published networks, by its name; any https URL does as well:
+  # One of NVIDIA's published networks, by its name; any https URL works too:
   python run_generator.py generate-images --network=stylegan2-car-config-f --seeds=1-4
 
   # What is in a snapshot; the same in the layout of the ADA repository:
@@ -122,7 +122,7 @@ def _parse_args() -> argparse.Namespace:
     sub = command("generate-grid", "Writes one PNG of many pictures.", "--grid=8x4 --out=grid.png")
     sub.add_argument("--grid", type=_grid_size, default=(8, 4), help="COLUMNSxROWS (default: 8x4)")
     sub.add_argument("--seeds", type=_seeds, default=[0], help="one a picture; if there are "
-                     "fewer, further ones count on from the last (default: from 0)")  # fmt: skip
+                     "fewer, counting continues from the last (default: from 0)")  # fmt: skip
     sub.add_argument(
         "--out", type=cli.path, default="grid.png", help="PNG to write (default: grid.png)"
     )
@@ -138,7 +138,7 @@ def _parse_args() -> argparse.Namespace:
         "--format",
         choices=("4", "5", "npz"),
         required=True,
-        help="4: as StyleGAN2's code writes, 5: as ADA's, npz: weights only, with a JSON beside it",
+        help="4: like StyleGAN2's code, 5: like ADA's, npz: weights only, with a JSON beside it",
     )
     return parser.parse_args()
 
@@ -176,17 +176,17 @@ def main() -> None:
     # TensorFlow takes seconds to load, and has to wait for what can be checked without it.
     from dnnlib import tflib
     from training.pictures import generation
-    from training.snapshots import pickles, tools
+    from training.snapshots import conversion, description, pickles
     from training.snapshots.class_names import describe_places, find_classes
 
     network, trusted = args.network, args.allow_pickled_code
     with tflib.graph_session():
         if args.command == "info":
             output.printing_is_the_work()
-            print(tools.describe(network, trusted))
+            print(description.describe(network, trusted))
             return
         if args.command == "convert":
-            tools.convert(network, args.out, args.format, trusted)
+            conversion.convert(network, args.out, args.format, trusted)
             print(f"Wrote {args.out}")
             return
         Gs = pickles.load_generator(network, trusted)

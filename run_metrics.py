@@ -23,7 +23,7 @@ _EXAMPLES = """examples:
   python run_metrics.py --network=network-final.pkl --data-dir=~/datasets --dataset=shoes \\
       --metrics=fid50k_full,kid50k_full --repeats=10
 
-  # By a classifier of one's own, a frozen graph; the result is frechet-fashion-... and no FID:
+  # With your own classifier, a frozen graph; the result is called frechet-fashion-..., not FID:
   python run_metrics.py --network=network-final.pkl --dataset=datasets/shoes \\
       --metrics=fid5k_full --feature-net=fashion.pb
 """
@@ -59,7 +59,7 @@ def _parse_args() -> argparse.Namespace:
         "--mirror-augment",
         "--mirror",
         type=cli.boolean,
-        help="whether the network was trained on mirrored images (default: as the run)",
+        help="whether the network was trained on mirrored images (default: like the run)",
     )
     add("--num-gpus", "--gpus", type=cli.integer(1), default=1, help="number of GPUs (default: 1)")
     add(
@@ -71,13 +71,13 @@ def _parse_args() -> argparse.Namespace:
     add(
         "--seed",
         type=cli.integer(0, 2**31 - 1),
-        help="fixes the fakes (default: others each time; the results say which)",
+        help="fixes the fakes (default: a random seed, which the results report)",
     )
     add(
         "--repeats",
         type=cli.integer(1, 1000),
         default=1,
-        help="measure so often, with other fakes; mean and deviation are reported (1)",
+        help="how often to measure, with new fakes each time; mean and deviation are reported (1)",
     )
     add(
         "--feature-net",
@@ -112,7 +112,7 @@ def main() -> None:
     if args.command == "fetch":
         sources.fetch()
         return
-    from training.config.options import dataset_folder
+    from training.config.command_line import dataset_folder
 
     folder = None
     if args.dataset:

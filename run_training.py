@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from dnnlib import UserError, cli, output
+from dnnlib import UserError, cli, output, urls
 from dnnlib.run_dir import next_run_dir
 from dnnlib.tensorflow_loader import load_tensorflow
 from dnnlib.util import did_you_mean
@@ -35,7 +35,7 @@ _EXAMPLES = """examples:
   # With the networks of StyleGAN2-ADA, and what usually works at this resolution:
   python run_training.py --data-dir=~/datasets --dataset=shoes --cfg=auto --mirror=true
 
-  # Go on with the run that was interrupted last:
+  # Resume the run that was interrupted last:
   python run_training.py --resume=latest
 
   # A network small enough for a CPU:
@@ -45,7 +45,7 @@ _EXAMPLES = """examples:
 
 
 HELD_OUT = "validation"  # What --metricdata calls the images of --validation.
-# Options that do not belong to a run but to a session of it.
+# Options of one session of a run, not of the run itself.
 _OF_A_SESSION = {"resume", "result_dir", "total_kimg", "snap", "keep", "dry_run"}
 _OF_A_SESSION |= {"metrics", "metricdata", "feature_net"}
 
@@ -109,7 +109,8 @@ def _add_basics(add: Callable) -> None:
         "--dry-run",
         "-n",
         action="store_true",
-        help="print the options, and on stderr what the run would be and take, and stop",
+        help="print the options, and on stderr what the run would be and how long it would take; "
+        "then stop",
     )
     add(
         "--demo",
@@ -120,7 +121,7 @@ def _add_basics(add: Callable) -> None:
 
 def _add_steps(add: Callable) -> None:
     """What a step does."""
-    add("--gamma", type=cli.number(0), help="weight of the R1 regularisation (default: config's)")
+    add("--gamma", type=cli.number(0), help="weight of the R1 regularization (default: config's)")
     add("--seed", type=cli.integer(0, 2**31 - 1), help="fixes the whole run (default: 1000)")
     add("--batch", type=cli.integer(1), help="images a step (default: config's)")
     add(
@@ -134,27 +135,27 @@ def _add_steps(add: Callable) -> None:
         choices=("fp32", "mixed"),
         default="fp32",
         help="mixed computes the four highest resolutions in float16 on GPUs, and in bfloat16 on "
-        "CPUs that have it; fp32 as the configuration says, which for those of StyleGAN2-ADA is "
-        "float16 too on GPUs (default: fp32)",
+        "CPUs that have it; fp32 does what the configuration says, which for those of "
+        "StyleGAN2-ADA includes float16 on GPUs (default: fp32)",
     )
 
 
 def _add_saving(add: Callable) -> None:
-    """Snapshots: what is kept, measured, gone on with."""
+    """Snapshots: what is kept, measured, resumed."""
     add("--snap", type=cli.integer(1), help="ticks between snapshots (default: 10)")
     add("--keep", type=cli.integer(1), help="states for --resume that are kept (default: 2)")
     add(
         "--resume",
         type=cli.path,
         metavar="FROM",
-        help="go on with a run exactly: a run directory, or latest for the run that saved last, "
-        "with the options that it was started with, but for --metrics; or start a new run from the "
+        help="resume a run exactly: a run directory, or latest for the run that saved last, with "
+        "all options that it was started with except --metrics; or start a new run from the "
         "weights of a snapshot: a file, an https URL, or the name of a published network",
     )
     add(
         "--resume-partial",
         action="store_true",
-        help="start from a snapshot even if hardly any of its weights fit",
+        help="start from a snapshot even if few of its weights fit",
     )
     add(
         "--freezed",
@@ -165,8 +166,8 @@ def _add_saving(add: Callable) -> None:
     add(
         "--metrics",
         default="none",
-        help=f"of every snapshot: {', '.join(METRICS)}, separated by commas, or none (default: "
-        "none)",
+        help=f"measured for every snapshot: {', '.join(METRICS)}, separated by commas, or none "
+        "(default: none)",
     )
     add(
         "--metricdata",
@@ -182,7 +183,7 @@ def _add_saving(add: Callable) -> None:
         action="append",
         default=[],
         metavar="[ROLE=]FILE",
-        help="file of a feature network for --metrics, as run_metrics.py takes it",
+        help="file of a feature network for --metrics, as for run_metrics.py",
     )
 
 
@@ -190,8 +191,8 @@ def _add_augmentation(add: Callable) -> None:
     add(
         "--aug",
         choices=("noaug", "ada", "adarv", "fixed"),
-        help="ada: as much as the discriminator overfits; adarv: the same, as the images of "
-        "--validation tell; fixed: by --p (default: ada for the configurations of StyleGAN2-ADA, "
+        help="ada: as much as the discriminator overfits; adarv: the same, measured on the images "
+        "of --validation; fixed: by --p (default: ada for the configurations of StyleGAN2-ADA, "
         "else noaug)",
     )
     add(
@@ -203,7 +204,7 @@ def _add_augmentation(add: Callable) -> None:
     add(
         "--target",
         type=cli.number(-1, 1),
-        help="of the overfitting, for --aug=ada (default: 0.6) and --aug=adarv (0.5)",
+        help="overfitting to aim at, for --aug=ada (default: 0.6) and --aug=adarv (0.5)",
     )
 
 
@@ -226,8 +227,8 @@ def _add_comparison(add: Callable) -> None:
 
 def _add_sizes(add: Callable) -> None:
     add("--resolution", type=cli.integer(4), help="train at a coarser level of the data")
-    add("--fmap-base", type=cli.integer(1), help="feature maps, overall")
-    add("--fmap-max", type=cli.integer(1), help="feature maps, at most (512)")
+    add("--fmap-base", type=cli.integer(1), help="scales the number of feature maps")
+    add("--fmap-max", type=cli.integer(1), help="maximum number of feature maps (512)")
     add("--latent-size", type=cli.integer(1), help="size of z and w (512)")
     add("--mapping-layers", type=cli.integer(1), help="depth of the mapping network (8 or 2)")
     add("--lrate", type=cli.number(0), help="learning rate (default: config's)")
@@ -245,7 +246,7 @@ def _add_sizes(add: Callable) -> None:
 
 
 def _check(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
-    """Options that do not go together."""
+    """Refuses options that exclude each other."""
     # Deviation: the official default is fid50k.
     unknown = [name for name in args.metrics.split(",") if name not in ("none", *METRICS)]
     if unknown:
@@ -264,10 +265,11 @@ def _check(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
 
 
 def _check_resume(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
-    """What goes with --resume: it means one thing for a run, another for a snapshot."""
-    folder, name = os.path.split(args.resume or "")
+    """Options beside --resume, which means one thing for a run and another for a snapshot."""
+    shown = urls.show_source(args.resume or "")
+    folder, name = os.path.split(shown)
     if name.startswith("training-state-"):
-        parser.error(f"--resume={args.resume}: name the run directory, --resume={folder or '.'}")
+        parser.error(f"--resume={shown}: name the run directory, --resume={folder or '.'}")
     if args.resume is not None and not _is_run(args.resume) and args.dataset is not None:
         try:
             pretrained.existing(args.resume)
@@ -279,11 +281,11 @@ def _check_resume(args: argparse.Namespace, parser: argparse.ArgumentParser) -> 
         return
     if not _is_run(args.resume):
         parser.error(
-            f"--resume={args.resume}: there is no such run directory; to start a new run from the "
+            f"--resume={shown}: there is no such run directory; to start a new run from the "
             "weights of a snapshot, name a --dataset too"
         )
     if names := _listed(set(parser.given()) - _OF_A_SESSION - {"data_dir"}):
-        parser.error(f"--resume goes on with the options of the run: leave out {names}")
+        parser.error(f"--resume continues with the options of the run: leave out {names}")
 
 
 def _listed(options: set[str]) -> str:
@@ -293,7 +295,7 @@ def _listed(options: set[str]) -> str:
 def main() -> None:
     args = _parse_args()
     # TensorFlow takes seconds to load, and has to wait for what can be checked without it.
-    from training.config.options import dataset_folder, demo_options, options_from_args
+    from training.config.command_line import dataset_folder, demo_options, options_from_args
 
     run_dir = None
     if _is_run(args.resume):
@@ -310,13 +312,13 @@ def main() -> None:
         _print_plan(args, options, run_dir)
         return
     load_tensorflow()
+    from training import training_loop
+
     if args.demo:
         from training.run.demo import run_demo
 
-        run_demo(options, args.result_dir)
+        run_demo(options, args.result_dir, training_loop.train)
         return
-    from training import training_loop
-
     metrics = _metrics(args, options, metric_folder, held_out)
     try:
         if run_dir is not None:
@@ -385,13 +387,13 @@ def _description(args: argparse.Namespace) -> str:
 
 
 def _is_run(resume: str | None) -> bool:
-    """Whether --resume goes on with a run, rather than starts one from a snapshot."""
+    """Whether --resume continues a run, rather than starting one from a snapshot."""
     return resume == "latest" or (resume is not None and os.path.isdir(resume))
 
 
 def _resumed(args: argparse.Namespace) -> tuple[TrainingOptions, str]:
     """The options of the run that --resume names, and its directory."""
-    from training.config.options import options_from_args, set_session_options
+    from training.config.command_line import options_from_args, set_session_options
     from training.run import resume
 
     desc = None if args.dataset is None else _description(args)

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
-from typing import NoReturn, TypeVar
+from typing import NoReturn, TextIO, TypeVar
 
 from dnnlib import output
 from dnnlib.util import UserError, did_you_mean, one_line
@@ -40,6 +40,12 @@ class ArgumentParser(argparse.ArgumentParser):
         marks = {a.dest: [] if isinstance(a.default, list) else object() for a in self._actions}
         parsed = vars(self.parse_args(args, argparse.Namespace(**marks)))
         return sorted(name for name, mark in marks.items() if parsed[name] is not mark)
+
+    def print_help(self, file: TextIO | None = None) -> None:
+        if file is None:
+            output.printing_is_the_work()
+        super().print_help(file)
+        print(end="", flush=True)  # What cannot be printed is an error before the exit with 0.
 
     def error(self, message: str) -> NoReturn:
         commands = self._commands()

@@ -172,6 +172,13 @@ KINDS = {
         "",
         "if it was downloaded, it says why the file itself did not come: open it in a browser",
     ),
+    "feed": _kind(
+        "a feed in XML (RSS, Atom), as of Google Merchant Center",
+        "text",
+        ".rss .atom",
+        "export it from the shop as TSV, or convert it: a row for each item, and columns such as "
+        "image_link and product_type",
+    ),
     "xml": _kind("an XML file", "text", ".xml"),
     "json": _kind("JSON", "text", ".json .jsonl .ndjson"),
     "text": _kind("text", "text"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import bz2
 import lzma
 import os
+import re
 import stat
 import struct
 import zlib
@@ -42,6 +43,11 @@ _IN_ZIP = (
 )
 _HTML = ("<!doctype html", "<html", "<head", "<body", "<table", "<script", "<title", "<meta")
 _HTML += ("<h1", "<h2", "<p>", "<p ", "<div", "<center", "<a ")
+
+# The first element of RSS, Atom or RSS 1.0, after what may stand before it.
+_FEED = re.compile(
+    r"(?:\s|<\?[^>]*>|<!doctype[^>]*>|<!--(?:(?!-->).)*-->)*<(?:rss|feed|rdf:rdf)[\s>]", re.DOTALL
+)
 
 
 def read_ends(path: str) -> tuple[bytes, bytes]:
@@ -107,6 +113,8 @@ def _recognize(head: bytes, tail: bytes, name: str) -> FileKind:
         return named
     key = key or _binary(head) if text is None else key or _textual(text)
     if key in ("text", "xml") and named is KINDS["svg"]:
+        return named
+    if key == "text" and named is KINDS["xml"] and text.lstrip("\ufeff \t\r\n").startswith("<"):
         return named
     if key is None and not any(head):
         return KINDS["zeros"]
@@ -175,6 +183,8 @@ def _binary(head: bytes) -> str | None:
 
 def _textual(text: str) -> str:
     start = text.lstrip("\ufeff \t\r\n").lower()
+    if _FEED.match(start):
+        return "feed"
     if "<svg" in start:
         return "svg"
     if start.startswith(_HTML):

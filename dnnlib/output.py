@@ -43,6 +43,8 @@ class SafeStream:
     def write(self, text: str) -> int:
         if self._stream is not None:
             self._attempt(self._write, _shown(text))
+        elif self.must_work:
+            raise UserError("cannot print: stdout is closed")
         return len(text)
 
     def writelines(self, lines: Iterable[str]) -> None:

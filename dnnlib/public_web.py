@@ -321,6 +321,12 @@ def _pool_classes(is_free: Callable[[str], bool], patience: Patience) -> dict[st
             super().__init__(sock, *args, **options)
             self.fp = LimitedLines(TimedReader(self.fp.detach(), sock, patience))
 
+        def begin(self) -> None:
+            super().begin()
+            # What could not be parsed, urllib3 would log together with the whole URL.
+            self.msg.defects.clear()
+            self.msg.set_payload(None)
+
     class Guarded:
         response_class = Response
 

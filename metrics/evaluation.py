@@ -17,12 +17,12 @@ import tensorflow.compat.v1 as tf
 
 from dnnlib import UserError, tflib
 from dnnlib.tflib import Network, tfutil
-from dnnlib.tflib.build_functions import BUILD_MODULES
 from metrics.feature_networks import FeatureNetwork, FeatureSources
 from metrics.feature_networks.graph_process import user_errors
 from metrics.reals import RealImages, choose_reals
 from training import random_streams
 from training.dataset import TFRecordDataset
+from training.snapshots.build_functions import BUILD_MODULES
 
 # Images at once on a device: 8 of 1024×1024, and as many pixels of smaller ones up to a limit.
 _MINIBATCH_PIXELS = 8 << 20

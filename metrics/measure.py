@@ -8,12 +8,12 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from dnnlib import UserError
+from dnnlib import UserError, urls
 from dnnlib.run_dir import log_output, make_run_dir
 from dnnlib.util import one_line
 from metrics.evaluation import MetricOptions
 from metrics.metric_base import MetricGroup
-from training.run.resume import kimg_of
+from training.run.files import kimg_of
 
 
 def measure(
@@ -39,7 +39,7 @@ def measure(
             are written.
     """
     paths = find_snapshots(network)
-    trained = _training_options(os.path.dirname(paths[0]))
+    trained = {} if urls.is_url(network) else _training_options(os.path.dirname(paths[0]))
     dataset_args = dict(trained.get("dataset_args", {}))
     if dataset_dir is not None:
         dataset_args = {"tfrecord_dir": dataset_dir}

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from dnnlib import UserError, tflib
+from dnnlib import UserError, tflib, urls
 from dnnlib.tflib import Network
 from dnnlib.util import did_you_mean, one_line
 from metrics import results
@@ -184,7 +184,7 @@ class MetricGroup:
         try:
             with tflib.graph_session(seed):
                 Gs = pickles.load_generator(network_pkl, options.allow_pickled_code)
-                snapshot = os.path.splitext(os.path.basename(network_pkl))[0]
+                snapshot = os.path.splitext(os.path.basename(urls.show_source(network_pkl)))[0]
                 self._run_all(Gs, snapshot, options, run_dir)
         except _FAILURES as error:
             self._failed(", ".join(self.metrics), error)

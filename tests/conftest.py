@@ -5,7 +5,8 @@ The fixtures are few on purpose:
     session     a graph and session of its own for one test
     shared      path of ../shared, else the test is skipped
     clothing    folder of real photos, one subfolder a category, else skipped
-    golden      function: name of a file in ../shared/golden -> its arrays, and `meta` parsed
+    golden_dir  path of tests/golden
+    golden      function: name of a file in tests/golden -> its arrays, and `meta` parsed
     run_script  function: runs a script of the repository as a user does
 """
 
@@ -57,14 +58,17 @@ def clothing(shared: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def golden(shared: Path) -> Callable[[str], SimpleNamespace]:
+def golden_dir() -> Path:
+    """Numbers of the official code, see the README there."""
+    return ROOT / "tests/golden"
+
+
+@pytest.fixture(scope="session")
+def golden(golden_dir: Path) -> Callable[[str], SimpleNamespace]:
     """`golden("tf_ops.npz")` has `arrays` {name: array} and `meta` (dict or list)."""
 
     def load(name: str) -> SimpleNamespace:
-        path = shared / "golden" / name
-        if not path.is_file():
-            pytest.skip(f"needs {path}, which is not there")
-        with np.load(path) as file:
+        with np.load(golden_dir / name) as file:
             arrays = {key: file[key] for key in file.files if key != "meta"}
             return SimpleNamespace(arrays=arrays, meta=json.loads(str(file["meta"])))
 

@@ -157,6 +157,26 @@ def test_a_hostile_folder_end_to_end(tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["ds", "photos", "wrecks"]
 
 
+def test_stdout_that_cannot_be_written(tmp_path):
+    """Fails what only prints, and no work."""
+    make_photos(tmp_path / "photos", 2)
+    for command, redirect, code in (
+        ("create_from_images ds photos", ">&-", 0),
+        ("info ds", ">/dev/full", 2),
+        ("info ds", ">&-", 2),
+        ("info ds", "2>&-", 0),
+        ("create_demo --help", ">/dev/full", 2),
+    ):
+        words = f'"$@" {command} {redirect}'
+        done = subprocess.run(
+            ["bash", "-c", words, "-", *COMMAND], cwd=tmp_path, capture_output=True, text=True
+        )
+        assert done.returncode == code, (words, done.stderr)
+        assert ("error: cannot print: " in done.stderr) == (code == 2)
+        assert ("check:      passed" in done.stdout) == (redirect == "2>&-")
+    assert (tmp_path / "ds/ds.json").exists()
+
+
 def test_order_is_the_official_one_or_sorted(tmp_path, tool):
     photos = make_photos(tmp_path / "photos", 20)
     for option, expected in [

@@ -1,7 +1,8 @@
-"""The README's commands, as written, in a folder like the one that the README imagines."""
+"""README and docs: their commands as written, their links, and what they name in the code."""
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import shlex
@@ -13,19 +14,25 @@ import pytest
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
-SCRIPTS = ("dataset_tool.py", "run_training.py", "run_generator.py")
+SCRIPTS = ("dataset_tool.py", "run_training.py", "run_generator.py", "run_metrics.py")
+DOCS = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").glob("*.md"))
+PAGES = ["README.md", *DOCS]
+PACKAGES = ("dnnlib", "tf_ops", "training", "metrics")
 
 
-def readme() -> str:
-    return (ROOT / "README.md").read_text(encoding="utf-8")
+def read(page: str) -> str:
+    return (ROOT / page).read_text(encoding="utf-8")
 
 
-def commands() -> list[str]:
+def commands(*pages: str) -> list[str]:
     """Indented lines that start a program, with their continuation lines."""
-    joined = readme().replace("\\\n", " ")
-    return [
-        " ".join(c.split()) for c in re.findall(r"^    (python .*|pip .*)$", joined, re.MULTILINE)
-    ]
+    joined = "\n".join(map(read, pages)).replace("\\\n", " ")
+    found = re.findall(r"^    ((?:python|pip) .*)$", joined, re.MULTILINE)
+    return list(dict.fromkeys(" ".join(command.split()) for command in found))
+
+
+def source_paths() -> list[Path]:
+    return [*ROOT.glob("*.py"), *(p for name in PACKAGES for p in (ROOT / name).rglob("*.py"))]
 
 
 def make_shops(home: Path, photos: Path) -> None:
@@ -75,11 +82,11 @@ def make_shops(home: Path, photos: Path) -> None:
 
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory):
-    """The pictures, shop datasets and snapshots that the README names, all very small."""
+    """The pictures, shop datasets and snapshots that the pages name, all very small."""
     from dnnlib import tflib
     from dnnlib.tflib import Network
-    from training.config.options import preset
-    from training.snapshots import pickles
+    from training.config.presets import preset
+    from training.snapshots import class_names, pickles
 
     folder = tmp_path_factory.mktemp("workplace")
     photos = folder / "photos"
@@ -89,7 +96,7 @@ def workplace(tmp_path_factory):
         pixels = rng.integers(0, 256, [90, 70 + i, 3], dtype=np.uint8)
         Image.fromarray(pixels).save(photos / f"{i}.jpg")
     make_shops(folder, photos)
-    run_dir = folder / "results" / "00000-stylegan2-mine-1gpu-config-f"
+    run_dir = folder / "results" / "00000-stylegan2-mine-1gpu-auto"
     run_dir.mkdir(parents=True)
     with tflib.graph_session(seed=1):
         build = "training.networks_stylegan2."
@@ -99,6 +106,9 @@ def workplace(tmp_path_factory):
         D = Network("D", build + "D_stylegan2", **shape)
         for path in (folder / "network-final.pkl", run_dir / "network-final.pkl"):
             pickles.save((G, D, G.clone("Gs")), str(path))
+        labelled = Network("Gs", build + "G_main", **shape, **style, label_size=4)
+        class_names.set_label_names(labelled, ["dress", "hat", "shoes", "shirt"])
+        pickles.save(labelled, str(folder / "labelled.pkl"))
     # As of a run that was interrupted; --dry-run only looks for it.
     (run_dir / "training-state-000000.npz").write_bytes(b"")
     options = preset("config-f")
@@ -107,8 +117,24 @@ def workplace(tmp_path_factory):
     return folder
 
 
+def test_the_readme_is_short_and_leads_to_every_page_once():
+    assert len(read("README.md").splitlines()) <= 150
+    links = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", read("README.md"))
+    local = [link for link in links if "://" not in link]
+    assert not [link for link in local if not (ROOT / link).exists()]
+    assert sorted(link for link in local if link.startswith("docs/") and "images" not in link) == (
+        DOCS
+    )
+
+
+@pytest.mark.parametrize("page", [*DOCS, "CONTRIBUTING.md", "tests/benchmarks/README.md"])
+def test_links_of_pages_lead_somewhere(page):
+    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", read(page))
+    assert not [link for link in links if not (ROOT / page).parent.joinpath(link).exists()]
+
+
 def test_the_readme_opens_with_its_two_commands():
-    assert commands()[:2] == [
+    assert commands("README.md")[:2] == [
         "pip install -e . && python run_training.py --demo",
         'pip install -e ".[test]" && pytest',
     ]
@@ -122,7 +148,7 @@ def test_every_command_runs_as_written(workplace, run_script):
     from training.snapshots import pretrained
 
     ran = []
-    for command in commands():
+    for command in commands(*PAGES):
         if command.startswith("pip "):
             continue
         args = shlex.split(command)[1:]
@@ -130,42 +156,114 @@ def test_every_command_runs_as_written(workplace, run_script):
         if network and not network.endswith((".pkl", ".npz")):
             assert pretrained.url_of(network), network  # Published: needs the internet.
             continue
-        if args[0] == "run_training.py":
+        if args[0] == "run_training.py" and "--dry-run" not in args:
             args.append("--dry-run")
         result = run_script(args, cwd=workplace, env={"HOME": str(workplace)})
-        assert result.returncode == 0, (command, result.stderr)
+        if args[0] == "run_metrics.py":  # The feature network is the reader's own.
+            assert "no file shop.pb" in result.stderr, result.stderr
+        else:
+            assert result.returncode == 0, (command, result.stderr)
         ran.append(args[0])
     assert set(ran) == set(SCRIPTS)
     assert (workplace / "grid.png").exists() and (workplace / "weights.npz").exists()
+    assert (workplace / "classes.png").exists()
 
 
 def test_python_examples_run_as_written(workplace, run_script):
-    examples = re.findall(r"```python\n(.*?)```", readme(), re.DOTALL)
-    assert examples
-    for text in examples:
-        result = run_script(["-c", text], cwd=workplace)
-        assert result.returncode == 0, result.stderr
+    """The first example, and the one that continues it; tests/test_docs_generation.py has more."""
+    examples = re.findall(r"```python\n(.*?)```", read("docs/generation.md"), re.DOTALL)
+    chosen = [text for text in examples if text.startswith(("import numpy", "psis"))]
+    assert len(chosen) == 2
+    result = run_script(["-c", "\n".join(chosen)], cwd=workplace)
+    assert result.returncode == 0, result.stderr
+    assert (workplace / "picture3.png").exists()
 
 
-def test_every_command_in_the_table_exists(run_script):
-    rows = re.findall(r"^\| `(\w+\.py) ([a-z-]+)", readme(), re.MULTILINE)
-    rows += re.findall(r"^\| `(\w+\.py) ([a-z_]+) ", readme(), re.MULTILINE)
-    named = {(script, command) for script, command in rows if script != "run_training.py"}
-    assert len(named) >= 10
-    for script in ("dataset_tool.py", "run_generator.py"):
+def test_every_command_in_the_tables_exists(run_script):
+    rows = re.findall(
+        r"^\| `(\w+\.py) ([a-z][a-z_0-9-]+)", "\n".join(map(read, PAGES)), re.MULTILINE
+    )
+    named = set(rows)
+    assert len(named) >= 15
+    for script in SCRIPTS:
         text = run_script([script, "--help"]).stdout
         missing = [c for s, c in named if s == script and c not in text]
         assert not missing
 
 
 def test_deviations_are_listed():
-    """As many rows in the README as there are kinds of marks in the code, or more."""
+    """As many rows on the page as there are kinds of marks in the code, or more."""
     marks = []
-    for path in [
-        *ROOT.glob("*.py"),
-        *(p for d in ("dnnlib", "tf_ops", "training", "metrics") for p in (ROOT / d).rglob("*.py")),
-    ]:
+    for path in source_paths():
         marks += re.findall(r"Deviation:.*", path.read_text(encoding="utf-8"))
-    table = readme().split("## Deviations", 1)[1].split("\n## ", 1)[0]
-    rows = [line for line in table.splitlines() if line.startswith("| ")][1:]
+    rows = [line for line in read("docs/deviations.md").splitlines() if line.startswith("| ")][1:]
     assert marks and len(rows) >= len(marks)
+
+
+def names_of_code(text: str) -> list[str]:
+    """Paths and dotted names in backticks that are in this project, or should be."""
+    first = rf"(?:{'|'.join((*PACKAGES, 'tests', 'docs'))})"
+    path = rf"{first}(?:/[\w.-]+)*/?|\w+\.py"
+    spans = re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
+    words = [word.rstrip(".,:") for span in spans for word in span.split()]
+    return [word for word in words if re.fullmatch(rf"{path}|{first}(?:\.\w+)+", word)]
+
+
+def is_there(name: str) -> bool:
+    """Whether a path exists, or a dotted name's module and what the name says is in it."""
+    if "/" in name or name.endswith(".py") or (ROOT / name).exists():
+        return (ROOT / name).exists() or any(
+            path for folder in (*PACKAGES, "tests") for path in (ROOT / folder).rglob(name)
+        )
+    parts = name.split(".")
+    for end in range(len(parts), 0, -1):
+        module = ROOT.joinpath(*parts[:end])
+        for path in (module.with_suffix(".py"), module / "__init__.py"):
+            if path.exists():
+                text = path.read_text(encoding="utf-8")
+                return all(re.search(rf"\b{word}\b", text) for word in parts[end:])
+    return False
+
+
+@pytest.mark.parametrize("page", [*PAGES, "CONTRIBUTING.md", "tests/benchmarks/README.md"])
+def test_files_and_modules_that_a_page_names_exist(page):
+    assert not [name for name in names_of_code(read(page)) if not is_there(name)]
+
+
+def test_names_of_code_are_told():
+    text = "`training/loss.py`, `python -m tf_ops.build --check`, `training.nowhere.x`, `a.jpg`"
+    assert names_of_code(text) == ["training/loss.py", "tf_ops.build", "training.nowhere.x"]
+    assert [is_there(name) for name in names_of_code(text)] == [True, True, False]
+
+
+def test_the_picture_of_the_rooms_is_complete():
+    listing = read("CONTRIBUTING.md").split("## Where things are")[1].split("\n## ")[0]
+    named = set(re.findall(r"^    ([\w/]+/|\w[\w/]*\.py)", listing, re.MULTILINE))
+    assert not [name for name in named if not (ROOT / name).exists()]
+    rooms = {
+        f"{path.parent.relative_to(ROOT)}/"
+        for name in PACKAGES
+        for path in (ROOT / name).glob("**/__init__.py")
+        if len(path.relative_to(ROOT).parts) <= 4 and "sources/" not in str(path.parent)
+    }
+    assert rooms <= named, rooms - named
+
+
+def test_messages_on_the_troubleshooting_page_are_those_of_the_code():
+    """What a row quotes in its first column, between its omissions, numbers and file names."""
+    texts = []
+    for path in source_paths():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                texts.append(node.value)
+            elif isinstance(node, ast.JoinedStr):
+                texts.append("".join(str(getattr(v, "value", "")) for v in node.values))
+    known = "\n".join(texts)
+    lines = read("docs/troubleshooting.md").splitlines()
+    cells = [line.split(" | ")[0] for line in lines if line.startswith("| ")]
+    quoted = [text for cell in cells for text in re.findall(r"`([^`]+)`", cell)]
+    assert len(quoted) > 30
+    for text in quoted:
+        pieces = re.split(r"…|\d+(?:x\d+)?|\w+\.jpg|--[a-z-]+=", text)
+        missing = [p.strip(" :,") for p in pieces if p.strip(" :,") not in known]
+        assert text in known or not missing, (text, missing)

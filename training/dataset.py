@@ -21,7 +21,7 @@ from dnnlib.threads import map_in_threads
 from training.datasets.format import levels
 from training.datasets.format.content import content_hash
 from training.datasets.format.examples import parse_image
-from training.datasets.format.find_dataset import find_dataset
+from training.datasets.format.find_dataset import choose_level, find_dataset
 from training.datasets.format.label_file import read_labels
 from training.datasets.format.level_files import LevelReader
 from training.datasets.format.manifest import read_manifest
@@ -79,7 +79,7 @@ class TFRecordDataset:
         self.dynamic_range = [0, 255]
         self.seed = seed
         self._readers: dict[int, LevelReader] = {}
-        self.resolution_log2 = self._choose_level(resolution)
+        self.resolution_log2 = choose_level(self._dataset, resolution)
         self.resolution = 2**self.resolution_log2
         self._open_levels()
         self.shape = self._shape_of(self.resolution_log2)
@@ -260,18 +260,6 @@ class TFRecordDataset:
         channels, height, width = self._finest_shape
         k = self._dataset.finest - log2
         return [channels, height >> k, width >> k]
-
-    def _choose_level(self, resolution: int | None) -> int:
-        finest = self._dataset.finest
-        if resolution is None:
-            return finest
-        log2 = int(resolution).bit_length() - 1
-        if resolution != 2**log2 or not levels.BASE_LOG2 <= log2 <= finest:
-            raise UserError(
-                f"dataset {self.tfrecord_dir} has no level of resolution {resolution}: "
-                f"it has powers of two from 4 to {2**finest}"
-            )
-        return log2
 
     def _open_levels(self) -> None:
         """Opens the files that are needed, and finds the shape of the finest level there is."""

@@ -1,7 +1,7 @@
 """Random numbers as a function of (seed, position in the run) (DESIGN D4).
 
-A seed is an int32 pair [run seed, image counter]. Each use of randomness has a stream of its own,
-so that adding one use never changes another.
+A seed is an int32 pair [run seed, image counter]. Each use of randomness has its own stream, so
+that adding one use never changes another.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # Commands on datasets need the streams of NumPy, and no Tens
     import tensorflow.compat.v1 as tf
 
 # Deviation: the official code draws from generators with a state.
-# The number of a stream is its place in this table: add new ones at the end.
+# The number of a stream is its place in its table: add new ones at the end.
 _STREAMS = (
     "replica",
     "G_loss",
@@ -33,20 +33,57 @@ _STREAMS = (
     "gp_mixing",
     "augment",
 )
+# Transformations of augmentation, below a seed of the stream "augment".
+_AUGMENT_STREAMS = (
+    "xflip",
+    "rotate90",
+    "xint",
+    "scale",
+    "rotate",
+    "aniso",
+    "post_rotate",
+    "xfrac",
+    "brightness",
+    "contrast",
+    "lumaflip",
+    "hue",
+    "saturation",
+    "imgfilter",
+    "noise",
+    "cutout",
+)
+_AUGMENT_USES = 16  # Of one transformation: its gates, then its parameters.
 
 
-def stream(seed: tf.Tensor, name: str, index: int = 0) -> tf.Tensor:
+def stream(seed: tf.Tensor | None, name: str, index: int = 0) -> tf.Tensor | None:
     """Seed of a stream, derived from another seed.
 
     Args:
-        seed: [2] int32.
+        seed: [2] int32; None stays None: fresh numbers at every run.
         name: one of the names in the table.
         index: number of the replica or layer, where there are several.
     """
+    if seed is None:
+        return None
     tf, number = load_tensorflow(), _STREAMS.index(name)
     return tf.random.experimental.stateless_fold_in(
         tf.random.experimental.stateless_fold_in(seed, number), index
     )
+
+
+def augment_stream(seed: tf.Tensor | None, name: str, use: int) -> tf.Tensor | None:
+    """Seed of one use of a transformation of augmentation.
+
+    Args:
+        seed: [2] int32; None stays None: fresh numbers at every run.
+        name: one of the names in the table.
+        use: an even number for a gate, an odd one for a parameter.
+    """
+    if seed is None:
+        return None
+    tf = load_tensorflow()
+    number = _AUGMENT_STREAMS.index(name) * _AUGMENT_USES + use
+    return tf.random.experimental.stateless_fold_in(seed, number)
 
 
 def normal(shape, seed: tf.Tensor | None) -> tf.Tensor:

@@ -1,28 +1,50 @@
-"""The training loop by its official name: a run in a new directory, or one that goes on."""
+"""The training loop by its official name: a new run, or one that is resumed."""
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import os
 import shutil
-from contextlib import nullcontext, suppress
-from typing import Any
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import closing, nullcontext
 
 from dnnlib import UserError, tflib
-from dnnlib.files import atomic_write
+from dnnlib.output import tqdm
 from dnnlib.run_dir import LOG, locked, log_output, make_run_dir
-from dnnlib.tflib import tfutil
-from training.architecture.layers import SQUARE_BASE
+from dnnlib.system import peak_memory_gb
+from dnnlib.tflib import Network, autosummary, tfutil
+from dnnlib.util import format_time
+from training.architecture.precision import computed_in, lower_dtype
+from training.augmentation.adaptive import overfitting
 from training.config.options import TrainingOptions
-from training.config.schedule import DEFAULT_GROUP, check_schedule
+from training.config.schedule import (
+    DEFAULT_GROUP,
+    Schedule,
+    check_schedule,
+    is_new_lod,
+    schedule_notes,
+    tick_kimg,
+    training_schedule,
+)
 from training.dataset import TFRecordDataset
-from training.datasets.format.levels import BASE_LOG2
-from training.run.reports import measured_metrics
-from training.run.resume import OPTIONS_FILE, check_data, newest_state, read_counters
-from training.run.run import FINAL, Metrics, Run
-from training.snapshots import pickles
-from training.snapshots.transfer import read_weights
+from training.run.clock import Clock
+from training.run.data import (
+    Minibatches,
+    check_same_data,
+    complete_options,
+    describe_data,
+    open_dataset,
+)
+from training.run.files import FINAL, OPTIONS_FILE
+from training.run.interrupts import Interrupts
+from training.run.output import Metrics, Networks, RunOutput
+from training.run.reports import kimg_text, measured_metrics, what_next
+from training.run.state import Counters, State, newest_state
+from training.run.train_graph import TrainGraph
+from training.snapshots.adapt import Weights
+from training.snapshots.build_functions import find_for_options
+from training.snapshots.class_names import set_label_names
+from training.snapshots.transfer import read_weights, transfer
 
 
 def train(
@@ -40,27 +62,26 @@ def train(
         UserError: as `training_loop`, or `result_dir` cannot be written.
     """
     # What can be checked without networks leaves no run directory behind.
-    dataset = TFRecordDataset(**options.dataset_args)
-    dataset.close()
-    num_replicas = len(tfutil.replica_devices(options.num_gpus))
-    group_size = options.D_args.get("mbstd_group_size", DEFAULT_GROUP) or 1
-    check_schedule(dataset.resolution_log2, num_replicas, group_size, options.sched_args)
-    if options.resume_pkl is not None:
-        pickles.load(options.resume_pkl)
-    run_dir = make_run_dir(result_dir, desc)
-    try:
-        with locked(run_dir), log_output(os.path.join(run_dir, LOG)):
-            print(f"Run directory: {run_dir}")
-            training_loop(options, run_dir, metrics=metrics)
-    except UserError:
-        if not os.path.exists(os.path.join(run_dir, OPTIONS_FILE)):  # It had not begun.
-            shutil.rmtree(run_dir, ignore_errors=True)
-        raise
+    with closing(open_dataset(options)) as training_set:
+        group_size = options.D_args.get("mbstd_group_size", DEFAULT_GROUP) or 1
+        check_schedule(
+            training_set.resolution_log2, _num_replicas(options), group_size, options.sched_args
+        )
+        weights = None if options.resume_pkl is None else read_weights(options.resume_pkl)
+        run_dir = make_run_dir(result_dir, desc)
+        try:
+            with locked(run_dir), log_output(os.path.join(run_dir, LOG)):
+                print(f"Run directory: {run_dir}")
+                training_loop(options, run_dir, training_set, metrics, weights=weights)
+        except UserError:
+            if not os.path.exists(os.path.join(run_dir, OPTIONS_FILE)):  # It had not begun.
+                shutil.rmtree(run_dir, ignore_errors=True)
+            raise
     return run_dir
 
 
 def resume(options: TrainingOptions, run_dir: str, metrics: Metrics | None = None) -> None:
-    """Goes on with a run in its own directory, from its newest state, as if it had never ended.
+    """Resumes a run in its own directory, from its newest state, as if it had never ended.
 
     Args:
         options: of the run, as from `training.run.resume.resumed_options`.
@@ -73,26 +94,29 @@ def resume(options: TrainingOptions, run_dir: str, metrics: Metrics | None = Non
     """
     with locked(run_dir), log_output(os.path.join(run_dir, LOG)):
         state = newest_state(run_dir)
-        counters = read_counters(state)
-        is_over = counters.cur_nimg >= int(options.total_kimg * 1000)
-        if options.total_seconds is not None:
-            is_over = is_over or counters.seconds >= options.total_seconds
-        if is_over and os.path.exists(os.path.join(run_dir, FINAL)):
+        counters = state.counters
+        if _is_over(options, counters, counters.seconds) and os.path.exists(
+            os.path.join(run_dir, FINAL)
+        ):
             raise UserError(
                 f"the run in {run_dir} is over, after {counters.cur_nimg / 1000:g} kimg: give a "
                 "larger --total-kimg to train longer"
             )
-        print(f"Resuming {run_dir} from {os.path.basename(state)}")
+        print(f"Resuming {run_dir} from {os.path.basename(state.path)}")
         if metrics is None and (measured := measured_metrics(run_dir)):
             print(f"Nothing is measured any more: {measured} were; --metrics names what is to be")
-        training_loop(options, run_dir, state, metrics)
+        with closing(open_dataset(options)) as training_set:
+            check_same_data(options, counters, training_set)
+            training_loop(options, run_dir, training_set, metrics, state=state)
 
 
 def training_loop(
     options: TrainingOptions,
     run_dir: str,
-    state: str | None = None,
+    training_set: TFRecordDataset,
     metrics: Metrics | None = None,
+    weights: Mapping[str, Weights] | None = None,
+    state: State | None = None,
 ) -> str:
     """Trains networks and writes a run directory.
 
@@ -101,8 +125,10 @@ def training_loop(
         run_dir: existing folder that gets reals.png, fakes*.png, network-snapshot-*.pkl,
             network-final.pkl, training-state-*.npz, stats.jsonl, training_options.json and
             TensorBoard events.
-        state: path of a state to go on from; None starts anew.
+        training_set: what is trained on.
         metrics: measured on every snapshot.
+        weights: of a snapshot that a new run starts from.
+        state: that a run is resumed from; None starts anew.
 
     Returns:
         Path of the final snapshot.
@@ -110,68 +136,196 @@ def training_loop(
     Raises:
         UserError: dataset or options do not fit.
     """
-    counters = None if state is None else read_counters(state)
-    devices = tfutil.replica_devices(options.num_gpus)
-    training_set = TFRecordDataset(**{**options.dataset_args, "seed": options.seed})
-    if counters is not None:
-        facts = {
-            **_shape(training_set),
-            "num_images": training_set.num_images,
-            "content": training_set.content,
-        }
-        check_data(options, counters, training_set.tfrecord_dir, facts)
     options = complete_options(options, training_set)
-    start = options.resume_pkl if state is None else None
-    weights = None if start is None else read_weights(start)
-    with tflib.graph_session(options.seed):
-        try:
-            where = os.path.join(run_dir, OPTIONS_FILE)
-            with nullcontext() if state is None else tfutil.fitting(f"the options in {where}"):
-                run = Run(options, run_dir, training_set, devices, metrics, weights)
-            if state is not None:
-                run.restore(state)
-            _write_options(options, run_dir)
-            # Of a run that is being made longer: until the end it is of no use, and would say that
-            # the run is over.
-            with suppress(FileNotFoundError):
-                os.unlink(os.path.join(run_dir, FINAL))
-            return run.train()
-        finally:
-            training_set.close()
+    counters = Counters.of_new_run() if state is None else state.counters
+    interrupts = Interrupts()
+    with tflib.graph_session(options.seed), computed_in(options.precision):
+        # Networks, from the weights of a snapshot if a run begins with one; the graph of a step.
+        print(describe_data(training_set))
+        for note in _notes(options, training_set):
+            print(f"Warning: {note}")
+        where = f"the options in {os.path.join(run_dir, OPTIONS_FILE)}"
+        with nullcontext() if state is None else tfutil.fitting(where):
+            networks = _build_networks(options, training_set)
+            if weights is not None:
+                transfer(weights, networks._asdict(), options.resume_partial)
+            graph = _build_graph(options, training_set, networks)
+
+        # Resume.
+        if state is not None:
+            state.restore()
+        clock = Clock(counters.seconds, counters.tick_seconds)
+        output = RunOutput(
+            run_dir, options, networks, training_set, counters, clock, state is not None
+        )
+        _print_length(options, counters, state is not None)
+
+        with interrupts:
+            with output.saved_at_the_end():
+                output.measure_again(metrics, interrupts, _is_over(options, counters))
+                sched = _schedule(options, training_set, counters.last_nimg)
+                # As of a run that was ended between its last step and its last file.
+                done = _is_over(options, counters)
+                with (
+                    _progress_bar(options, counters) as bar,
+                    closing(Minibatches(training_set, options)) as minibatches,
+                ):
+                    while not done and interrupts.received is None:
+                        # Fetch a minibatch.
+                        previous = sched
+                        sched = _schedule(options, training_set, counters.cur_nimg)
+                        reals, *held_out = minibatches.fetch(sched, counters.cur_nimg)
+
+                        # Train on it.
+                        if is_new_lod(previous, sched) and options.reset_opt_for_new_lod:
+                            graph.reset_optimizers()
+                        output.is_whole = False
+                        graph.step(sched, counters.cur_nimg, counters.minibatch, *reals, *held_out)
+                        counters.add_step(sched.minibatch_size)
+                        bar.update(sched.minibatch_size / 1000)
+
+                        # Once a tick: report, and write pictures, snapshots and states.
+                        done = _is_over(options, counters, clock.seconds())
+                        if done or _is_tick(options, sched, counters):
+                            with tqdm.external_write_mode():
+                                _report(options, graph, sched, counters, clock, output)
+                                snapshot = output.save_tick(sched, done)
+                                if snapshot is not None:
+                                    output.measure(snapshot, metrics, interrupts)
+                            clock.start_tick(counters.cur_nimg)
+                        output.is_whole = True
+
+            # Ended by a signal.
+            if interrupts.received is not None:
+                output.save_end()
+                print(f"Ended at {kimg_text(counters.cur_nimg)} kimg. To resume:")
+                print(f"  python run_training.py --resume={run_dir}")
+                raise interrupts.exception()
+
+        # The end.
+        final = output.save_final()
+        print(f"\nDone: {kimg_text(counters.cur_nimg)} kimg in {format_time(clock.seconds())}.")
+        print(what_next(run_dir, final, [] if metrics is None else metrics.metrics), flush=True)
+        return final
 
 
-def complete_options(options: TrainingOptions, training_set: TFRecordDataset) -> TrainingOptions:
-    """The options with the shape of the data filled in."""
-    shape = _shape(training_set)
-    # A run is resumed from any folder.
-    path = os.path.abspath(training_set.tfrecord_dir)
-    return dataclasses.replace(
-        options,
-        dataset_args={**options.dataset_args, "tfrecord_dir": path},
-        G_args={**shape, **options.G_args},
-        D_args={**shape, **options.D_args},
+def _notes(options: TrainingOptions, training_set: TFRecordDataset) -> Iterator[str]:
+    """What the user should know before a run begins."""
+    yield from schedule_notes(
+        training_set.resolution_log2,
+        _num_replicas(options),
+        options.D_args.get("mbstd_group_size", DEFAULT_GROUP),
+        options.sched_args,
+    )
+    if os.path.exists("/proc/driver/nvidia") and not tfutil.gpu_devices():
+        yield (
+            "this machine has an NVIDIA GPU that TensorFlow cannot use: "
+            'pip install -e ".[gpu]" brings what it needs'
+        )
+
+
+def _build_networks(options: TrainingOptions, training_set: TFRecordDataset) -> Networks:
+    if options.precision == "mixed":
+        dtype = lower_dtype()
+        lower = f"in {dtype.name}" if dtype else "not at all: this machine has none faster"
+        print(f"Mixed precision: the highest resolutions are computed {lower}")
+    print("Constructing networks...")
+    G = Network("G", **find_for_options(options.G_args, "G_args"))
+    D = Network("D", **find_for_options(options.D_args, "D_args"))
+    set_label_names(G, training_set.label_names)
+    G.print_layers()
+    D.print_layers()
+    return Networks(G, D, G.clone("Gs"))
+
+
+def _build_graph(
+    options: TrainingOptions, training_set: TFRecordDataset, networks: Networks
+) -> TrainGraph:
+    devices = tfutil.replica_devices(options.num_gpus)
+    print(f"Building TensorFlow graph on {', '.join(devices)}...", flush=True)
+    start = time.monotonic()
+    graph = TrainGraph(*networks, training_set, options, devices)
+    tflib.init_uninitialized_vars()
+    autosummary.init_autosummaries()
+    print(f"Built the graph in {format_time(time.monotonic() - start)}")
+    return graph
+
+
+def _print_length(options: TrainingOptions, counters: Counters, is_resumed: bool) -> None:
+    limit = options.total_seconds
+    at_most = "" if limit is None else f", at most {format_time(limit)}"
+    way = f"from {kimg_text(counters.cur_nimg)} to" if is_resumed else "for"
+    length = kimg_text(round(options.total_kimg * 1000))
+    print(f"Training {way} {length} kimg{at_most}. The first step takes longer than others.\n")
+
+
+def _progress_bar(options: TrainingOptions, counters: Counters) -> tqdm:
+    return tqdm(
+        total=options.total_kimg,
+        initial=counters.cur_nimg / 1000,
+        unit="kimg",
+        disable=None,
+        leave=False,
+        smoothing=0.05,
+        bar_format="{l_bar}{bar}| {n:.3f}/{total:.3f} kimg [{elapsed}<{remaining}, {rate_fmt}]",
     )
 
 
-def _shape(training_set: TFRecordDataset) -> dict[str, Any]:
-    """What both networks have to know of the data, by keyword."""
-    shape = {
-        "num_channels": training_set.shape[0],
-        "resolution": training_set.resolution,
-        "label_size": training_set.label_size,
+def _num_replicas(options: TrainingOptions) -> int:
+    return len(tfutil.replica_devices(options.num_gpus))
+
+
+def _schedule(options: TrainingOptions, training_set: TFRecordDataset, nimg: int) -> Schedule:
+    return training_schedule(
+        nimg, training_set.resolution_log2, _num_replicas(options), options.sched_args
+    )
+
+
+def _is_over(options: TrainingOptions, counters: Counters, seconds: float | None = None) -> bool:
+    """Whether a run has its length, in images or, where they are given, in seconds."""
+    limit = options.total_seconds
+    out_of_time = seconds is not None and limit is not None and seconds >= limit
+    return out_of_time or counters.cur_nimg >= int(options.total_kimg * 1000)
+
+
+def _is_tick(options: TrainingOptions, sched: Schedule, counters: Counters) -> bool:
+    """Whether a tick ends at this step; the first has one step, so that it is seen soon."""
+    tick_nimg = counters.cur_nimg - counters.tick_start_nimg
+    return counters.minibatch == 1 or tick_nimg >= tick_kimg(sched, options.total_kimg) * 1000
+
+
+def _report(
+    options: TrainingOptions,
+    graph: TrainGraph,
+    sched: Schedule,
+    counters: Counters,
+    clock: Clock,
+    output: RunOutput,
+) -> None:
+    """Reports what happened since the last tick."""
+    seconds, tick_seconds = clock.end_tick()
+    tick_nimg = counters.cur_nimg - counters.tick_start_nimg
+    stats = {
+        "tick": counters.cur_tick,
+        "kimg": counters.cur_nimg / 1000,
+        "time": seconds,
+        "sec_per_tick": tick_seconds,
+        "sec_per_kimg": tick_seconds / tick_nimg * 1000,
+        "maintenance": clock.maintenance,
+        "resolution": sched.resolution,
+        "lod": sched.lod,
+        "minibatch": sched.minibatch_size,
+        "augment": float(tflib.run(graph.augment.strength)),
+        "peak_memory_gb": peak_memory_gb(),
     }
-    doublings = training_set.resolution_log2 - BASE_LOG2
-    base_size = tuple(side >> doublings for side in training_set.shape[1:])
-    if base_size != SQUARE_BASE:  # Official readers of square networks do not know the keyword.
-        shape["base_size"] = base_size
-    return shape
-
-
-def _write_options(options: TrainingOptions, run_dir: str) -> None:
-    path = os.path.join(run_dir, OPTIONS_FILE)
-    try:
-        with atomic_write(path, "w") as file:
-            json.dump(options.to_json(), file, indent=2)
-            file.write("\n")
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+    moments = autosummary.read_autosummaries()
+    values = {name: m.mean for name, m in moments.items()}
+    scores = [values.get(f"Loss/scores/{name}") for name in ("real", "validation", "fake")]
+    if None not in scores and not graph.augment.needs_validation:
+        r_v = overfitting(*scores)
+        values |= {} if r_v is None else {"r_v": r_v}
+    values["pl_mean"] = float(tflib.run(graph.pl_mean.var))
+    progress = clock.progress(counters.cur_nimg, options.total_kimg, options.total_seconds)
+    output.reports.tick(stats, values, counters.cur_nimg, progress)
+    for line in output.skipped.add_tick(moments):
+        print(f"Warning: {line}")

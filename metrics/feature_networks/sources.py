@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from dnnlib import UserError, downloads
+from dnnlib import UserError, downloads, urls
 from dnnlib.files import atomic_write
 from dnnlib.util import did_you_mean
 from metrics.feature_networks.network import (
@@ -215,7 +215,7 @@ def find_feature_net(text: str) -> tuple[str, str]:
     """
     role, path = parse_feature_net(text)
     if not os.path.exists(path):
-        raise UserError(f"there is no file {path}")
+        raise UserError(f"there is no file {urls.show_source(path)}")
     if not os.access(path, os.R_OK):
         raise UserError(f"{path} cannot be read: permission denied")
     return role, path

@@ -15,14 +15,16 @@ import pytest
 from PIL import Image
 
 from dnnlib import UserError
+from training.datasets.building import inspect
 from training.datasets.building.build import Output
 from training.datasets.format.find_dataset import find_dataset
 from training.datasets.format.label_file import read_labels
 from training.datasets.format.manifest import read_manifest
+from training.datasets.format.matrices import map_matrix
 from training.datasets.items import Item, ItemList, sorted_classes
 from training.datasets.sources.images import create_from_images, images_source
 from training.datasets.sources.labels import LabelOptions
-from training.datasets.tables.cells import class_of
+from training.datasets.tables.cells import class_of, holds_several
 
 
 @pytest.fixture
@@ -225,6 +227,43 @@ def test_numbers_that_are_not_finite_are_no_labels(folder):
             listed(folder, "d.json", '{"labels": [["a.png", %s]]}' % number)  # noqa: UP031
 
 
+def test_of_two_columns_of_labels_the_one_that_is_filled_counts(folder):
+    text = "file,label,category\na.png,,x\nb.png,,y\nc.png,,x\n"
+    assert listed(folder, text=text)[0] == {"a.png": "x", "b.png": "y", "c.png": "x"}
+    with pytest.raises(UserError, match="could both hold the labels"):
+        listed(folder, text=text.replace(",,", ",z,"))
+
+
+def test_one_object_with_a_file_is_a_row(folder):
+    """And no dataset.json of NVIDIA's, though it has `labels`."""
+    text = '{"file_name": "a.png", "labels": "x"}'
+    for more in ("", "\n" + text.replace("a.png", "b.png")):
+        assert listed(folder, "l.json", text + more)[0]["a.png"] == "x"
+
+
+def test_a_row_without_a_label_takes_none_from_others(folder):
+    text = "file,label\na.png,x\na.png,\nb.png,\nb.png,y\nc.png,y\n"
+    found, source = listed(folder, "l.csv:multi", text)
+    assert source.classes == ["x", "y"]
+    assert found == {"a.png": (1.0, 0.0), "b.png": (0.0, 1.0), "c.png": (0.0, 1.0)}
+
+
+@pytest.mark.parametrize(
+    ("header", "words"),
+    [
+        (b"{'descr': '<f4', 'fortran_order': False, 'shape': (3,", "."),
+        (b"{'descr': '<f4', 'fortran_order': False, 'shape': 'x'}", "."),
+        (b"(" * 900, "."),
+    ],
+)
+def test_broken_headers_of_arrays(folder, header, words):
+    head = header.ljust(117) + b"\n"
+    content = b"\x93NUMPY\1\0" + struct.pack("<H", len(head)) + head + bytes(24)
+    (folder / "l.npy").write_bytes(content)
+    with pytest.raises(UserError, match=rf"^cannot read labels \S+l\.npy: {words}"):
+        map_matrix(str(folder / "l.npy"))
+
+
 # Several labels
 
 
@@ -265,6 +304,13 @@ def test_several_labels_in_a_cell(folder, cells):
     assert len(set(listed(folder, "l.csv:single", text)[0].values())) >= 2
 
 
+def test_which_cells_hold_several_classes():
+    for cell in (["a", "b"], '["a", "b"]', "a|b", "a; b", "a,b"):
+        assert holds_several(cell), cell
+    for cell in ([], ["a"], ["a", "a"], '["a", "a"]', "a, b", "a", 5, None, {"a": 1}):
+        assert not holds_several(cell), cell
+
+
 def test_names_with_commas_are_one_class(folder):
     text = 'file,label\na.png,"Clothing, Shoes & Jewelry"\nb.png,Clothing\nc.png,"3,5 cm"\n'
     found, _ = listed(folder, text=text)
@@ -281,6 +327,38 @@ def test_a_dataset_of_several_labels(folder, tmp_path, capsys):
     assert manifest["label_names"] == ["x", "y"] and manifest["label_mode"] == "multi"
     assert manifest["found"] == manifest["images"] + len(manifest["skipped"]) == 4
     assert "2 classes: x (1), y (2)" in capsys.readouterr().out
+    inspect.info(output.tfrecord_dir)
+    assert capsys.readouterr().out.splitlines()[-4:-1] == [
+        "labels:     size 2, several classes a picture",
+        "     0 x: 1 images",
+        "     1 y: 2 images",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("rows", "names", "shown"),
+    [
+        ([[1, 1], [0, 1], [0, 0]], ["x", "y"], ["several classes a picture", "0 x: 1", "1 y: 2"]),
+        ([[0, 1], [0, 1], [1, 0]], ["x", "y"], ["one-hot", "0 x: 1", "1 y: 2"]),
+        ([[0, 1], [0, 1], [1, 0]], [], ["one-hot", "0: 1", "1: 2"]),
+        # Sums of numbers that stand for no class would be taken for counts of pictures.
+        ([[1, 1], [0, 1], [0, 0]], [], ["not one-hot"]),
+        ([[1, 1], [0, 1], [0, 0]], ["x"], ["not one-hot"]),
+        ([[0.5, 1], [0, 1], [0, 0]], ["x", "y"], ["not one-hot"]),
+        ([[2, 1], [0, 1], [0, 0]], ["x", "y"], ["not one-hot"]),
+    ],
+)
+def test_what_info_says_of_rows(folder, tmp_path, capsys, rows, names, shown):
+    path = tmp_path / "ds"
+    create_from_images(Output(str(path), resolution=16, shuffle=False), str(folder))
+    np.save(path / "labels.npy", np.array(rows, np.float32))
+    os.replace(path / "labels.npy", path / "ds-rxx.labels")
+    manifest = json.loads((path / "ds.json").read_text())
+    (path / "ds.json").write_text(json.dumps({**manifest, "label_names": names}))
+    capsys.readouterr()
+    inspect.info(str(path))
+    first, *rest = capsys.readouterr().out.partition("labels:     size 2, ")[2].splitlines()
+    assert [first, *(line.strip().removesuffix(" images") for line in rest[:-1])] == shown
 
 
 # Which picture

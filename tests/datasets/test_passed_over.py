@@ -65,6 +65,14 @@ def test_files_that_are_no_pictures_are_named_where_they_may_be_missed(tmp_path)
             pass
 
 
+def test_pipes_among_pictures_are_named(tmp_path):
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    os.mkfifo(tmp_path / "b.xyz")
+    source = images_source(str(tmp_path))
+    assert [entry["file"] for entry in source.skipped] == ["b.xyz"]
+    assert "pipe" in source.skipped[0]["reason"]
+
+
 def test_entries_of_archives_are_named_too(tmp_path):
     file = io.BytesIO()
     Image.new("RGB", (8, 8)).save(file, "PNG")

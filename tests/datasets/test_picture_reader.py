@@ -6,6 +6,7 @@ import os
 import struct
 import time
 import zlib
+from dataclasses import asdict
 
 import color_profiles
 import numpy as np
@@ -121,6 +122,20 @@ def test_bombs_are_refused(reader, tmp_path):
         file.truncate(3 << 30)
     with pytest.raises(Unreadable, match="more than"):
         reader.fit(str(tmp_path / "large.png"), FIT)
+
+
+def test_where_pictures_are_decoded(tmp_path, monkeypatch):
+    """JPEG and PNG here, in threads; all else in the process, big ones only if they are asked."""
+    for kind, is_here in (("png", True), ("jpeg", True), ("webp", False), ("tiff", False)):
+        content = encoded(noise(8, 8), kind)
+        (tmp_path / kind).write_bytes(content)
+        for source in (content, str(tmp_path / kind)):
+            assert reader._plain_data(source) == (content if is_here else None)
+    task = asdict(FIT)
+    assert "pixels" in reader._answer(content, task, False)
+    monkeypatch.setattr(reader, "_BIG_PICTURE", 64)
+    assert reader._answer(content, task, False) == {"big": True}
+    assert "pixels" in reader._answer(content, task, True)
 
 
 def test_big_pictures_are_decoded_in_turn(reader, monkeypatch):

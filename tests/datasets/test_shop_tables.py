@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+from contextlib import nullcontext
 
 import pytest
 from http_server import Server, picture
@@ -21,7 +22,8 @@ from training.datasets.sources.ebay.importer import create_from_ebay
 from training.datasets.sources.ebay.listings import ListingOptions, listings_source
 from training.datasets.sources.ebay.web_pictures import larger
 from training.datasets.sources.images import images_source
-from training.datasets.tables import text
+from training.datasets.tables import parquet, text
+from training.datasets.tables.cells import category_of
 from training.datasets.tables.tables import open_table
 
 OPTIONS = DownloadOptions(rate=1000.0, allow_private=True, backoff=Backoff(1, 0.01, 0.05))
@@ -194,6 +196,18 @@ def test_parquet_with_pictures_in_it(tmp_path):
     assert read_manifest(find_dataset(str(tmp_path / "ds")))["images"] == 6
 
 
+def test_parquet_with_some_pictures_in_it(tmp_path):
+    arrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet as files
+
+    shop(tmp_path, "note.txt", "", "1.png")
+    pictures = [{"bytes": picture(0), "path": "0.png"}, {"bytes": None, "path": "1.png"}]
+    files.write_table(arrow.table({"image": pictures}), tmp_path / "l.parquet")
+    found, source = listed(tmp_path, "none")
+    contents = [source.read(Item(name)) for name, _ in found]
+    assert contents == [picture(0), str(tmp_path / "1.png")]
+
+
 def test_several_categories(tmp_path, capsys):
     text = "image,category\na.jpg,x|y\nb.jpg,x\na.jpg,z\n"
     folder = shop(tmp_path / "s", "l.csv", text)
@@ -262,7 +276,9 @@ def test_small_pictures_are_fetched_large_if_there_are(server, tmp_path):
     [
         ("t.xls", bytes.fromhex("d0cf11e0a1b11ae1") + bytes(600), "Excel"),
         ("t.xls", b"<html><table><tr><td>image</td></tr></table></html>", "HTML"),
-        ("t.xml", b"<?xml version='1.0'?><rss></rss>", "XML"),
+        ("t.xml", b"<?xml version='1.0'?><Error></Error>", "XML"),
+        ("t.xml", b"<?xml version='1.0'?><rss></rss>", "Merchant Center: export it .* as TSV"),
+        ("t.csv", b"<feed xmlns='a'><entry/></feed>", "Merchant Center: export it .* as TSV"),
         ("t.db", b"SQLite format 3\0" + bytes(600), "sqlite3"),
         ("t.parquet", b"PAR1" + bytes(300) + b"PAR1", "Parquet"),
         ("t.csv.gz", b"\x1f\x8b\x08\0broken", "is broken|damaged"),
@@ -276,6 +292,18 @@ def test_what_is_no_table_is_named(tmp_path, name, content, words):
     folder = shop(tmp_path / "s", name, content)
     with pytest.raises(UserError, match=words):
         listed(folder / name)
+
+
+def test_a_feed_in_a_folder_is_named(tmp_path):
+    folder = shop(tmp_path / "s", "a.xml", b"<?xml version='1.0'?><rss></rss>")
+    with pytest.raises(UserError, match=r"/a\.xml is a feed in XML .* columns such as image_link"):
+        listed(folder)
+    (folder / "a.xml").write_bytes(b"<?xml version='1.0'?><Error></Error>")
+    with pytest.raises(UserError, match="nor a table of listings"):
+        listed(folder)
+    shop(folder, "l.csv", "image,category\na.jpg,x\n")
+    (folder / "a.xml").write_bytes(b"<rss></rss>")  # Beside a table it does not matter.
+    assert len(listed(folder)[0]) == 1
 
 
 def test_pipes_are_not_waited_for(tmp_path):
@@ -375,6 +403,51 @@ def test_listings_of_etsy(tmp_path):
     page = {"count": 1, "results": [{"taxonomy_path": ["Bags", "Totes"], "images": [image]}]}
     folder = shop(tmp_path / "s", "l.json", json.dumps(page), "1.jpg", "t.jpg")
     assert listed(folder)[0] == [("1.jpg", "Bags > Totes")]
+
+
+def test_an_end_of_a_path_counts_only_where_it_leads_out(tmp_path):
+    """Another folder's picture of the same name is another picture."""
+    text = "image,category\nblue/a.jpg,x\nC:\\old\\red\\a.jpg,x\n/old/a.jpg,y\n"
+    folder = shop(tmp_path / "s", "l.csv", text, "red/a.jpg", "a.jpg")
+    found, _ = listed(folder, allow_missing=True)
+    assert [name for name, _ in found] == ["blue/a.jpg", "red/a.jpg", "a.jpg"]
+    assert not (folder / "blue/a.jpg").exists()
+
+
+def test_names_of_categories_come_from_other_listings(tmp_path):
+    """And numbers serve where none of them has a name."""
+    rows = [
+        {"categories": [{"categoryId": "7", "categoryName": "Lamps"}], "image": "1.jpg"},
+        {"categories": [{"categoryId": "7"}], "image": "2.jpg"},
+        {"categories": [{"categoryId": "8"}], "image": "3.jpg"},
+    ]
+    text = "\n".join(map(json.dumps, rows))
+    found, _ = listed(shop(tmp_path / "s", "l.jsonl", text))
+    assert found == [("1.jpg", "Lamps"), ("2.jpg", "Lamps"), ("3.jpg", 8)]
+    assert category_of({"categoryId": "8"}) == "8"  # Without other listings.
+
+
+def test_a_cell_longer_than_what_is_read_at_once(tmp_path):
+    rows = [{"image": f"{i}.jpg", "text": "é" * 150_000, "category": "x"} for i in range(3)]
+    for name, content in (
+        ("l.jsonl", "\n".join(map(json.dumps, rows))),
+        ("l.json", json.dumps({"items": rows}, indent=1)),
+    ):
+        assert len(listed(shop(tmp_path / name, name, content))[0]) == 3
+
+
+def test_groups_of_rows_of_parquet_have_a_limit(tmp_path, monkeypatch):
+    arrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet as files
+
+    files.write_table(arrow.table({"image": ["1.jpg"] * 9}), tmp_path / "l.parquet")
+    assert len(listed(tmp_path, "none")[0]) >= 1
+    assert parquet._GROUP_BYTES == 4 << 30
+    size = files.read_metadata(tmp_path / "l.parquet").row_group(0).total_byte_size
+    for limit, is_fine in ((size, True), (size - 1, False)):
+        monkeypatch.setattr(parquet, "_GROUP_BYTES", limit)
+        with nullcontext() if is_fine else pytest.raises(UserError, match="group of rows 0 has"):
+            listed(tmp_path, "none")
 
 
 def test_addresses_of_files(tmp_path):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import signal
 import subprocess
 import sys
 import threading
@@ -91,6 +93,25 @@ def test_errors_of_the_function_leave_the_process_as_it_is(child, how, kind, mes
         child.call(how, seconds=30, what="y.png")
     assert type(error.value) is kind and "\n" not in str(error.value)
     assert child.call("pid", seconds=30, what="x") == before
+
+
+def test_a_process_that_ended_between_calls_is_started_again(child):
+    process = child.call("", seconds=30, what="x")
+    os.kill(process, signal.SIGKILL)
+    deadline = time.monotonic() + 30
+    while child._process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert child.call("", seconds=30, what="x") != process
+
+
+def test_a_closed_process_is_gone_and_leaves_no_core():
+    with ChildProcess(child_functions.misbehave) as child:
+        process = child.call("", seconds=30, what="x")
+        limits = Path(f"/proc/{process}/limits")
+        if limits.exists():
+            assert re.search(r"Max core file size +0 +0 ", limits.read_text())
+    with pytest.raises(ProcessLookupError):
+        os.kill(process, 0)
 
 
 def test_noise_and_signals_of_the_terminal_are_not_ours(child, capfd):

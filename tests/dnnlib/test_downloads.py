@@ -312,6 +312,20 @@ def test_answers_of_every_form_arrive(tmp_path, answer, is_kept):
         assert (downloads.cached(server.url + "/x", str(tmp_path)) is not None) == is_kept
 
 
+@pytest.mark.parametrize("line", [b" folded\r\n", b"no colon\r\n", b"X: y\r\n : z\r\n"])
+def test_heads_that_cannot_be_parsed_are_not_logged(tmp_path, caplog, line):
+    """urllib3 would, with the whole URL, to whatever handler the root logger has."""
+    with http_server.Server() as server:
+        server.routes["/x"] = answer(b"Content-Length: 5120000\r\n" + line + b"\r\n")
+        server.routes["/y"] = answer(line + b"Content-Length: 5120000\r\n\r\n")
+        for path in ("/x", "/y"):
+            url = f"{server.url}{path}?token=secret".replace("//", "//user:secret@")
+            with contextlib.suppress(UserError):
+                assert open(fetch(url, tmp_path), "rb").read() == CONTENT
+        assert len(server.paths) >= 2
+    assert "secret" not in caplog.text and not caplog.records
+
+
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
@@ -417,6 +431,13 @@ def test_heads_and_trailers_have_an_end(tmp_path):
 def test_what_is_shown_of_an_url_holds_no_secret(url):
     assert urls.show(url).lower() == "https://host/x.pkl"
     assert os.path.basename(downloads._entry(url, "c").path).endswith("_x.pkl")
+
+
+def test_what_is_an_url():
+    for text in ("https://h/x", "HTTP://h", "s3://bucket/x", "a+b.c-d://"):
+        assert urls.is_url(text)
+    for text in ("x.pkl", "/a://b", "C:/x.pkl", "http:/x", "1s://x", "gdrive:networks/x", ""):
+        assert not urls.is_url(text) and urls.show_source(text) == text
 
 
 def test_a_password_with_a_slash_is_not_taken_for_a_path():

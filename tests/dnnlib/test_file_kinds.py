@@ -122,6 +122,14 @@ TABLE = "image,category\n0.jpg,a\n"
         ("html", b"<!DOCTYPE html>\n<html><body>Quota exceeded</body></html>"),
         ("html", "\ufeff<table><tr><td>1</td></tr></table>".encode()),
         ("xml", b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>"),
+        ("xml", b"<?xml version='1.0'?><!-- <rss> --><products/>"),
+        ("feed", b'<?xml version="1.0"?>\n<rss version="2.0" xmlns:g="http://base.google.com/ns/1.0">'),
+        ("feed", "\ufeff<!-- <a> -->\n<?xml-stylesheet href='a'?><!DOCTYPE rss><RSS>".encode()),
+        ("feed", '<?xml version="1.0"?><feed xmlns="http://www.w3.org/2005/Atom">'.encode("utf-16")),
+        ("feed", b"<rdf:RDF xmlns:rdf='a'><item><description>&lt;svg> <svg/>"),
+        ("text", b"<rsss>,<feeds>\n"),
+        ("text", b"<?" * 2048),
+        ("text", (b"<!-- <??> --" * 400)[:4096]),
         ("json", b'{"labels": null}'),
         ("text", TABLE.encode()),
         ("text", TABLE.encode("utf-16")),
@@ -142,6 +150,20 @@ TABLE = "image,category\n0.jpg,a\n"
 )  # fmt: skip
 def test_recognizes_bytes(key, content):
     assert recognize(content).said == KINDS[key].said
+
+
+def test_a_reduced_tiff_picture_is_no_raw_photo():
+    """That takes the whole picture beside it, in SubIFDs."""
+    for tags, key in (({254: 1}, "tiff"), ({254: 1, 330: 8}, "dng"), ({330: 8}, "tiff")):
+        entries = b"".join(struct.pack("<HHII", tag, 4, 1, tags[tag]) for tag in sorted(tags))
+        head = b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4)
+        assert recognize(head) is KINDS[key], tags
+
+
+def test_xml_without_a_declaration_has_its_suffix():
+    assert recognize(b" <products><a/></products>", "a.xml") is KINDS["xml"]
+    assert recognize(b"<rss>", "a.xml") is KINDS["feed"]
+    assert recognize(b"<products>,b\n", "a.csv") is recognize(b"a,b\n", "a.xml") is KINDS["text"]
 
 
 def test_looks_into_compressed_files():

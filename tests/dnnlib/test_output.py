@@ -43,6 +43,19 @@ def test_a_stream_shows_escapes_and_leaves_our_own_lines_alone():
     assert rest.endswith("\n") and rest[:-1].isascii() and rest[:-1].isprintable()
 
 
+def test_a_stream_that_does_not_say_what_it_takes():
+    class Old(io.StringIO):
+        encoding = None
+
+        def write(self, text):
+            text.encode("ascii")
+            return super().write(text)
+
+    stream = Old()
+    SafeStream(stream).writelines(["Röcke\n", "a\x1b\n"])
+    assert stream.getvalue() == "R\\xf6cke\na\\x1b\n"
+
+
 def test_a_stream_that_takes_ascii_only():
     raw = io.BytesIO()
     with io.TextIOWrapper(raw, encoding="ascii", errors="strict") as stream:
@@ -102,6 +115,8 @@ from dnnlib.files import atomic_write
 
 def main():
     kind, path = sys.argv[1:]
+    if kind == "help":
+        cli.ArgumentParser(prog="tool.py").parse_args(["--help"])
     if kind == "list":
         output.printing_is_the_work()
     for i in range(20000):
@@ -131,7 +146,10 @@ cli.run(main)
         ("work", "| head -n 1", 0, True),
         ("list", "| head -n 1", 141, False),
         ("list", ">/dev/full", 2, False),
-        ("list", ">&-", 0, True),
+        ("list", ">&-", 2, False),
+        ("help", ">/dev/full", 2, False),
+        ("help", ">&-", 2, False),
+        ("help", "2>&-", 0, False),
         ("error", ">&- 2>&-", 2, True),
         ("os", "", 2, True),
         ("defect", "", 1, True),
@@ -157,6 +175,9 @@ def test_programs_whose_streams_fail(tmp_path, kind, redirect, code, done):
     assert ("Traceback" in tool.stderr) == (kind == "defect")
     if redirect == ">/dev/full":
         assert tool.stderr.splitlines()[-1].endswith("No space left on device")
+    if redirect == ">&-" and code == 2:
+        assert tool.stderr == "tool.py: error: cannot print: stdout is closed\n"
+    assert ("show this help" in tool.stdout) == (kind == "help" and code == 0)
 
 
 def test_a_log_takes_what_the_screen_does_not(tmp_path, capsys):

@@ -18,11 +18,8 @@ RNG = np.random.default_rng
 
 
 @pytest.fixture(scope="module")
-def official(shared):
-    path = shared / "golden/metrics.npz"
-    if not path.is_file():
-        pytest.skip(f"needs {path}, which is not there")
-    with np.load(path) as file:
+def official(golden_dir):
+    with np.load(golden_dir / "metrics.npz") as file:
         return {name: file[name] for name in file.files}
 
 

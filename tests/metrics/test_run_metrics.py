@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
+import http_server
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
@@ -15,6 +17,7 @@ from metrics.feature_networks.inception import Inception
 from metrics.feature_networks.own_graph import OwnNetwork
 from metrics.frechet_inception_distance import fid_of_moments, streaming_moments
 from metrics.measure import measure
+from metrics.metric_base import MetricGroup
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +73,21 @@ def test_every_snapshot_of_a_run_is_measured(run_dir, own_network, run_script, t
     assert rows[0]["results"] == rows[1]["results"]  # One seed, and the same weights.
     assert Image.open(folder / f"metric-{name}.png").size[0] > 100
     assert "mirrored: true" in (folder / "log.txt").read_text()
+
+
+def test_secrets_of_an_url_are_not_kept(workplace, monkeypatch, tmp_path, capsys):
+    """Nor looked for on disk, where a signed URL would be too long a name."""
+    names = []
+    monkeypatch.setattr(MetricGroup, "_run_all", lambda *args: names.append(args[2]))
+    content = Path(workplace.conditional).read_bytes()
+    with http_server.Server() as server:
+        server.routes["/G.pkl"] = content
+        for query in ("token=s3cret.b", "path=a/s3cret", f"long={'s3cret' * 100}/b"):
+            url = f"{server.url}/G.pkl?{query}".replace("//", "//user:s3cret@")
+            folder = measure(url, ["fid1k"], str(tmp_path / "results"), workplace.dataset)
+    assert names == ["G"] * 3 and len(server.paths) == 3
+    assert "s3cret" not in "".join([*capsys.readouterr(), *map(str, tmp_path.rglob("*"))])
+    assert "s3cret" not in Path(folder, "log.txt").read_text()
 
 
 def test_wrong_input_gives_one_line(run_dir, run_script, tmp_path):

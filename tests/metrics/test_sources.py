@@ -16,7 +16,7 @@ import tensorflow.compat.v1 as tf
 from dnnlib import UserError, downloads, tflib
 from dnnlib.retries import Backoff
 from metrics.feature_networks import FeatureNetworkMissing, FeatureSources
-from metrics.feature_networks.sources import ROLES, parse_feature_net
+from metrics.feature_networks.sources import ROLES, find_feature_net, parse_feature_net
 
 
 @pytest.fixture
@@ -154,3 +154,8 @@ def test_networks_with_code_run_only_where_it_is_allowed(tmp_path):
     with pytest.raises(FeatureNetworkMissing, match="--feature-net=inception_softmax="):
         sources = FeatureSources({**paths, "inception_softmax": "/nowhere.pkl"}, None, True)
         sources.get_softmax()
+
+
+def test_an_url_is_no_file_and_its_secrets_are_not_shown():
+    with pytest.raises(UserError, match=r"^there is no file https://example\.com/x\.pb$"):
+        find_feature_net("vgg16=https://user:secret@example.com/x.pb?token=secret")

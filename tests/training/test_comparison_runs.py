@@ -20,10 +20,10 @@ from training.dataset import TFRecordDataset
 from training.datasets.building.build import Output, build
 from training.datasets.items import Item, ItemList, Source
 from training.datasets.sources.demo_dataset import create_demo
-from training.run.state import load_state, save_state
+from training.run.data import complete_options
+from training.run.state import Counters, read_state, save_state
 from training.run.train_graph import TrainGraph
 from training.snapshots import pickles
-from training.training_loop import complete_options
 
 SIZE = ["--fmap-base=32", "--fmap-max=4", "--latent-size=4", "--batch=8"]
 CONFLICTS = [
@@ -250,7 +250,7 @@ def test_runs_with_a_state_go_on_exactly_and_their_snapshots_load(plan, tmp_path
         run = Run(options, ["/cpu:0"] * devices)
         start = run.values()
         run.steps(0, 1)
-        save_state(state, {}, keep=1)
+        save_state(state, Counters.of_new_run(), keep=1)
         halfway = run.values()
         run.steps(1, 2)
         whole = run.values()
@@ -262,7 +262,7 @@ def test_runs_with_a_state_go_on_exactly_and_their_snapshots_load(plan, tmp_path
         np.testing.assert_array_equal(run.D.run(images, labels), scores)
     with tflib.graph_session(seed=options.seed + 1):
         run = Run(options, ["/cpu:0"] * devices)
-        load_state(state)
+        read_state(state).restore()
         run.steps(1, 2)
         resumed = run.values()
     assert resumed[1] == whole[1]

@@ -10,17 +10,19 @@ from dnnlib import tflib
 from dnnlib.tflib import autosummary
 from dnnlib.tflib.autosummary import Moments
 from training import training_loop
-from training.architecture.styles import track_w_average
+from training.architecture.generator import track_w_average
 from training.augmentation.adaptive import AdaptiveAugment
 from training.augmentation.presets import AugmentOptions
-from training.config.options import preset, set_network_size
+from training.config.options import set_network_size
+from training.config.presets import preset
 from training.dataset import TFRecordDataset
 from training.datasets.building.build import Output
 from training.datasets.sources.demo_dataset import create_demo
 from training.loss import PathLengthMean
 from training.run.divergence import Diverged, SkippedSteps, non_finite
-from training.run.resume import find_states, newest_state
-from training.run.run import Run
+from training.run.files import find_states
+from training.run.output import RunOutput
+from training.run.state import newest_state
 
 BAD = [np.nan, np.inf, -np.inf]
 
@@ -161,20 +163,20 @@ def test_weights_that_break_end_a_run_and_replace_nothing(options, tmp_path, mon
             content = dict(arrays)
     content["v0"] = np.full_like(content["v0"], np.nan)
     np.savez(states[1], **content)
-    assert newest_state(str(run_dir)) == states[0]
+    assert newest_state(str(run_dir)).path == states[0]
     assert "not finite" in capsys.readouterr().out
 
 
 def test_weights_that_are_not_finite_are_not_saved(options, tmp_path, monkeypatch):
-    step = Run._tick
+    save_tick = RunOutput.save_tick
 
     def broken_tick(self, *args):
-        if self.cur_tick == 3:
-            var = next(iter(self.Gs.trainables.values()))
+        if self._counters.cur_tick == 3:
+            var = next(iter(self._networks.Gs.trainables.values()))
             tflib.set_vars({var: np.full(var.shape.as_list(), np.inf)})
-        step(self, *args)
+        return save_tick(self, *args)
 
-    monkeypatch.setattr(Run, "_tick", broken_tick)
+    monkeypatch.setattr(RunOutput, "save_tick", broken_tick)
     with pytest.raises(Diverged, match=r"Gs/.* is not finite at 0\.\d+ kimg.*--resume=FILE"):
         training_loop.train(options, str(tmp_path / "results"), "x")
     [run_dir] = (tmp_path / "results").iterdir()

@@ -5,13 +5,15 @@ from __future__ import annotations
 import functools
 import http.server
 import threading
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 
 from dnnlib import UserError, downloads, tflib
 from dnnlib.tflib import Network
-from training.snapshots import pickles, pretrained, tools
+from training.snapshots import description, pickles, pretrained
+from training.snapshots.transfer import read_weights
 
 CDN = "https://nvlabs-fi-cdn.nvidia.com/"
 
@@ -132,7 +134,8 @@ def test_a_misspelt_name_is_pointed_out(tmp_path, monkeypatch):
 @pytest.fixture
 def served(tmp_path, monkeypatch):
     """(folder that a server shows, its URL)"""
-    monkeypatch.setenv("DNNLIB_CACHE_DIR", str(tmp_path / "cache"))
+    # The folder of downloads only: native operations would be compiled anew in another.
+    monkeypatch.setattr(downloads, "cache_folder", lambda: str(tmp_path / "cache"))
     folder = tmp_path / "served"
     folder.mkdir()
     handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(folder))
@@ -154,7 +157,7 @@ def test_a_snapshot_by_url(served, session):
     np.testing.assert_array_equal(
         loaded.run(z, None, randomize_noise=False), G.run(z, None, randomize_noise=False)
     )
-    text = tools.describe(f"{url}/G.pkl")
+    text = description.describe(f"{url}/G.pkl")
     assert f"URL        {url}/G.pkl" in text
     assert "cache" in text
     with pytest.raises(UserError, match="answered 404"):
@@ -162,6 +165,23 @@ def test_a_snapshot_by_url(served, session):
     (folder / "page.pkl").write_bytes(b"<html>Sign in</html>")
     with pytest.raises(UserError, match="HTML page"):
         pickles.load(f"{url}/page.pkl")
+
+
+def test_messages_of_a_snapshot_by_url_hold_no_secret(served, session, monkeypatch):
+    folder, url = served
+    D = Network("D", "training.networks.D_main", resolution=4, fmap_max=4)
+    pickles.save(D, str(folder / "D.pkl"))
+    url = f"{url}/D.pkl?token=secret".replace("//", "//user:secret@")
+    for load in (pickles.load_generator, read_weights):
+        with pytest.raises(UserError, match=r"^http://127.0.0.1:\d+/D.pkl holds ") as error:
+            load(url)
+        assert "secret" not in str(error.value)
+    monkeypatch.setattr(pickles, "_MAX_BYTES", 9)
+    with pytest.raises(UserError, match=r"snapshot http://127.0.0.1:\d+/D.pkl has "):
+        pickles.read(url)
+    monkeypatch.setattr(pickles, "open_regular", Mock(side_effect=OSError(5, "broken disk")))
+    with pytest.raises(UserError, match=r"snapshot http://127.0.0.1:\d+/D.pkl: broken disk"):
+        pickles.read(url)
 
 
 def test_a_name_where_a_path_is_expected(served, session, monkeypatch):

@@ -13,19 +13,22 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest.mock import Mock
 
+import http_server
 import numpy as np
 import pytest
 
-import training.run.run
-from dnnlib import UserError
+from dnnlib import UserError, downloads
 from training import training_loop
-from training.config.options import preset
+from training.config.presets import preset
 from training.dataset import TFRecordDataset
 from training.datasets.building.build import Output
 from training.datasets.sources.demo_dataset import create_demo
-from training.run.resume import find_run, find_states, newest_state, read_meta, resumed_options
-from training.run.state import save_state
+from training.run import output
+from training.run.files import find_states
+from training.run.resume import find_run, resumed_options
+from training.run.state import newest_state, save_state
 
 ROOT = Path(__file__).resolve().parents[2]
 # 25 steps, and as many ticks.
@@ -106,7 +109,7 @@ def test_an_older_state_serves_if_the_newest_is_broken(run_dir, whole_run, capsy
     assert out.replace("\r", "").split("Warning:")[1] in (run_dir / "log.txt").read_text()
     assert final(run_dir) == final(whole_run)
     assert len(rows_of(run_dir)) == len(rows_of(whole_run))
-    assert newest_state(str(run_dir)) == newest
+    assert newest_state(str(run_dir)).path == newest
 
 
 class Metrics:
@@ -137,6 +140,65 @@ def test_while_a_run_is_made_longer_it_is_not_over(run_dir):
     assert (run_dir / "network-final.pkl").exists()
 
 
+def test_options_that_make_no_graph_together(run_dir, whole_run, monkeypatch):
+    """Each is sound alone. One line, and the run can be resumed when they are as they were."""
+    path = run_dir / "training_options.json"
+    stored = path.read_text()
+    options = json.loads(stored)
+    options["D_args"]["num_channels"] = 1  # Of images in colour.
+    path.write_text(json.dumps(options))
+    before = {f.name: f.read_bytes() for f in run_dir.iterdir() if f.name != "log.txt"}
+    with pytest.raises(UserError, match=r"options in \S+_options\.json do not fit together: ") as e:
+        resume(run_dir)
+    assert str(path) in str(e.value) and "\n" not in str(e.value)
+    assert before == {f.name: f.read_bytes() for f in run_dir.iterdir() if f.name != "log.txt"}
+    path.write_text(stored)
+    with monkeypatch.context() as refused:  # What says itself what is wrong stays as it is.
+        refused.setattr(training_loop, "Run", Mock(side_effect=UserError("too large")))
+        with pytest.raises(UserError, match="too large"):
+            resume(run_dir)
+    resume(run_dir)
+    assert final(run_dir) == final(whole_run)
+
+
+def test_a_defect_in_a_new_run_is_not_blamed_on_a_file(tmp_path, data, monkeypatch):
+    options = preset("config-e")
+    options.dataset_args = {"tfrecord_dir": str(Path(data[0].partition("=")[2]) / "drawn")}
+    monkeypatch.setattr(training_loop, "Run", Mock(side_effect=ZeroDivisionError))
+    with pytest.raises(ZeroDivisionError):
+        training_loop.train(options, str(tmp_path), "new")
+
+
+def test_secrets_of_an_url_are_not_kept(tmp_path, whole_run, run_script, monkeypatch, capsys):
+    """A password and a token, as of a signed URL: in no file, name or message of the run."""
+    asked = []
+
+    def answer(request):
+        asked.append((request.headers["Authorization"], request.path))
+        request.send((whole_run / "network-final.pkl").read_bytes())
+
+    options = resumed_options(str(whole_run), None)
+    monkeypatch.setattr(downloads, "cache_folder", lambda: str(tmp_path / "cache"))
+    with http_server.Server() as server:
+        server.routes["/G.pkl"] = answer
+        url = f"{server.url}/G.pkl?token=a/s3cret.b".replace("//", "//user:s3cret@")
+        options.resume_pkl, options.total_kimg = url, 0.128
+        run_dir = Path(training_loop.train(options, str(tmp_path / "runs"), "x"))
+    assert asked == [("Basic dXNlcjpzM2NyZXQ=", "/G.pkl?token=a/s3cret.b")]
+    stored = json.loads((run_dir / "training_options.json").read_text())
+    assert stored["resume_pkl"] == options.to_json()["resume_pkl"] == f"{server.url}/G.pkl"
+    resume(run_dir, total_kimg=0.256)  # The server is gone, and not needed.
+    assert rows_of(run_dir)[-1]["kimg"] == 0.256
+    texts = [*capsys.readouterr(), *map(str, tmp_path.rglob("*"))]
+    for resumed, words in (("", "name a --dataset too"), ("/training-state-1", "name the run")):
+        wrong = run_script(["run_training.py", f"--resume={url.replace('/G.pkl', resumed)}"])
+        assert wrong.returncode == 2 and words in wrong.stderr
+        texts.append(wrong.stderr)
+    assert not [text for text in texts if "s3cret" in text]
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(files) > 8 and not [path for path in files if b"s3cret" in path.read_bytes()]
+
+
 def test_an_error_between_steps_loses_nothing(run_dir, whole_run, monkeypatch):
     snapshot = (run_dir / "network-snapshot-000000.pkl").read_bytes()
     os.unlink(find_states(str(run_dir))[1])
@@ -150,7 +212,7 @@ def test_an_error_between_steps_loses_nothing(run_dir, whole_run, monkeypatch):
         broken.setattr(TFRecordDataset, "minibatches", fail)
         with pytest.raises(OSError, match="the disk is gone"):
             resume(run_dir)
-    assert read_meta(newest_state(str(run_dir)))["counters"]["cur_nimg"] == 1088 + 5 * 64
+    assert newest_state(str(run_dir)).counters.cur_nimg == 1088 + 5 * 64
     assert (run_dir / "network-snapshot-000000.pkl").read_bytes() == snapshot  # of its own tick
     resume(run_dir)
     assert final(run_dir) == final(whole_run)
@@ -165,11 +227,11 @@ def test_states_are_saved_between_snapshots_that_are_far_apart(run_dir, whole_ru
     saved = []
 
     def save(path, counters, keep):
-        saved.append(counters["cur_nimg"])
+        saved.append(counters.cur_nimg)
         save_state(path, counters, keep)
 
-    monkeypatch.setattr(training.run.run, "save_state", save)
-    monkeypatch.setattr(training.run.run, "_STATE_SECONDS", 0)
+    monkeypatch.setattr(output, "save_state", save)
+    monkeypatch.setattr(output, "_STATE_SECONDS", 0)
     resume(run_dir)
     assert saved == list(range(1152, 1601, 64))  # every tick
     assert final(run_dir) == final(whole_run)
@@ -271,7 +333,7 @@ def test_what_cannot_be_resumed_is_one_line(tmp_path, data, whole_run):
         (["--resume=nowhere"], "there is no such run directory"),
         (["--resume=empty"], "the folder is empty"),
         (["--resume=stateless"], "with --dataset and --resume=stateless/network-snapshot-000001"),
-        (["--resume=only-log"], "holds no training-state-*.npz to go on from"),
+        (["--resume=only-log"], "holds no training-state-*.npz to resume from"),
         ([f"--resume={results}"], f"give --resume=latest --result-dir={results}"),
         (["--resume=no-options"], "cannot read no-options/training_options.json: No such file"),
         (["--resume=broken"], "cannot read broken/training_options.json"),

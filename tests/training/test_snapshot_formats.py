@@ -15,8 +15,8 @@ import tensorflow.compat.v1 as tf
 import run_generator
 from dnnlib import EasyDict, UserError, tflib
 from dnnlib.tflib import Network
-from dnnlib.tflib.build_functions import ADA, STYLEGAN, STYLEGAN2
-from training.snapshots import pickles, tools
+from training.snapshots import conversion, description, pickles
+from training.snapshots.build_functions import ADA, STYLEGAN, STYLEGAN2
 
 STYLE = {"latent_size": 8, "dlatent_size": 8, "mapping_fmaps": 8, "mapping_layers": 2}
 SHAPE = {"num_channels": 3, "resolution": 8, "fmap_base": 32, "fmap_max": 4}
@@ -92,9 +92,9 @@ def test_every_family_is_read(session, written, family, writer):
     assert D.run(images, np.eye(2)[:, : D.input_shapes[1][1]]).shape == (2, 1)
 
 
-def test_an_official_ada_snapshot_gives_the_official_images(session, golden, shared):
+def test_an_official_ada_snapshot_gives_the_official_images(session, golden, golden_dir):
     file = golden("ada_cond3_clamp.npz")
-    G, D, Gs = pickles.load(str(shared / "golden/ada_cond3_clamp.pkl"))
+    G, D, Gs = pickles.load(str(golden_dir / "ada_cond3_clamp.pkl"))
     arrays = file.arrays
     assert Gs.static_kwargs == file.meta["G"]
     for network in (G, Gs):
@@ -107,9 +107,9 @@ def test_an_official_ada_snapshot_gives_the_official_images(session, golden, sha
     assert np.abs(scores - arrays["scores"]).max() <= 2e-5 * np.abs(arrays["scores"]).max()
 
 
-def test_users_may_unpickle_official_files(session, golden, shared):
+def test_users_may_unpickle_official_files(session, golden, golden_dir):
     arrays = golden("sg2_skip_resnet.npz").arrays
-    with open(shared / "golden/sg2_skip_resnet.pkl", "rb") as file:
+    with open(golden_dir / "sg2_skip_resnet.pkl", "rb") as file:
         _, _, Gs = pickle.load(file)
     images = Gs.run(arrays["z"], arrays["labels"], truncation_psi=0.7, randomize_noise=False)
     expected = arrays["images_psi0.7_cutNone"]
@@ -289,7 +289,7 @@ def test_states_are_plain_and_official(session):
 @pytest.mark.parametrize("family", ["stylegan2", "ada"])
 def test_weights_only(session, written, tmp_path, family):
     out = tmp_path / "weights.npz"
-    tools.convert(written[family][1], str(out), "npz")
+    conversion.convert(written[family][1], str(out), "npz")
     networks = pickles.load(str(out))
     np.testing.assert_array_equal(images_of(networks[2]), written[family][2])
     with np.load(out, allow_pickle=False) as file:
@@ -300,7 +300,7 @@ def test_weights_only(session, written, tmp_path, family):
     assert names == {"meta", *expected}
     # And back.
     layout = str(FAMILIES[family][-1])
-    tools.convert(str(out), str(tmp_path / "back.pkl"), layout)
+    conversion.convert(str(out), str(tmp_path / "back.pkl"), layout)
     np.testing.assert_array_equal(
         images_of(pickles.load_generator(str(tmp_path / "back.pkl"))), written[family][2]
     )
@@ -308,7 +308,7 @@ def test_weights_only(session, written, tmp_path, family):
 
 def test_info(session, written):
     ours, official, _ = written["stylegan2"]
-    text = tools.describe(official)
+    text = description.describe(official)
     for expected in (
         official,
         hashlib.sha256(open(official, "rb").read()).hexdigest(),
@@ -321,7 +321,7 @@ def test_info(session, written):
         "D_stylegan2",
     ):
         assert expected in text
-    assert "written by this project" in tools.describe(ours)
+    assert "written by this project" in description.describe(ours)
 
 
 def test_commands(written, tmp_path, monkeypatch, capsys):

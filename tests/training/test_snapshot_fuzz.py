@@ -12,17 +12,18 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from dnnlib import UserError, tflib
-from dnnlib.tflib import Network, build_functions
-from training.config.options import preset
-from training.run import resume, state
-from training.snapshots import pickles, weights_file
+from dnnlib.tflib import Network
+from training.config.presets import preset
+from training.run import files, resume, state
+from training.snapshots import build_functions, pickles, weights_file
+from training.snapshots.roles import by_role
 
 SIZE = {"resolution": 4, "latent_size": 4, "dlatent_size": 4, "mapping_fmaps": 4, "fmap_max": 2}
 SIZE |= {"mapping_layers": 1, "num_channels": 1}
 
 
 def read_snapshot(path):
-    for network in pickles.roles(pickles.load(path)).values():
+    for network in by_role(pickles.load(path)).values():
         network.get_state(4)
 
 
@@ -33,8 +34,7 @@ def read_options(path):
 
 
 def read_state(path):
-    resume.newest_state(os.path.dirname(path))
-    dict(resume.read_variables(path))
+    state.newest_state(os.path.dirname(path))
 
 
 def build_network(path):
@@ -81,7 +81,7 @@ def test_options(tmp_path):
         options = preset(config, 256)
         options.dataset_args = {"tfrecord_dir": "x", "resolution": None, "max_label_size": "full"}
         options.augment_args.mode, options.seed = "ada", 5
-        seeds.append(tmp_path / config / resume.OPTIONS_FILE)
+        seeds.append(tmp_path / config / files.OPTIONS_FILE)
         seeds[-1].parent.mkdir()
         seeds[-1].write_text(json.dumps(options.to_json(), indent=2))
     fuzzing.check_reader(read_options, seeds, 2000)
@@ -91,8 +91,8 @@ def test_states(tmp_path, session):
     for name in ("G/4x4/Const/const", "D/Output/weight", "Autosummary/x"):
         tf.get_variable(name, initializer=np.float32([[1, 2]]))
     tflib.init_uninitialized_vars()
-    path = resume.state_path(str(tmp_path), 3_200)
-    counters = {"cur_nimg": 3200, "seconds": 1.5, "content": "abc"}
+    path = files.state_path(str(tmp_path), 3_200)
+    counters = state.Counters(3200, 3168, 100, 4, 3168, 1.5, content="abc")
     state.save_state(path, counters, keep=2)
     fuzzing.check_reader(read_state, [path], 2000)
 

@@ -1,5 +1,6 @@
 """States: whole, strict, and not more of them than are wanted."""
 
+import dataclasses
 import json
 import os
 import random
@@ -12,30 +13,36 @@ import tensorflow.compat.v1 as tf
 from dnnlib import UserError, tflib
 from training.run import state
 from training.run.divergence import Diverged
-from training.run.resume import find_states, newest_state, read_counters, read_meta, state_path
+from training.run.files import find_states, state_path
+from training.run.state import Counters, newest_state, read_state
+
+COUNTERS = Counters(5, 4, 3, 2, 1, 0.5)
 
 
 def test_states_are_whole_and_strict(tmp_path, session):
     a = tf.get_variable("a", initializer=np.float32([1, 2]))
     tflib.init_uninitialized_vars()
     path = state_path(str(tmp_path), 3_200)
-    state.save_state(path, {"n": 5}, keep=2)
+    state.save_state(path, COUNTERS, keep=2)
     tflib.set_vars({a: np.float32([7, 8])})
-    assert state.load_state(path) == {"n": 5}
+    found = read_state(path)
+    found.restore()
+    # Where files were written last: as of a state that does not say so, at the last tick.
+    assert found.counters == dataclasses.replace(COUNTERS, saved_nimg=1)
     np.testing.assert_array_equal(tflib.run(a), [1, 2])
     b = tf.get_variable("b", initializer=np.float32(0))
     tflib.init_uninitialized_vars([b])
     with pytest.raises(UserError, match=r"does not fit this run: b:0 is missing"):
-        state.load_state(path)
+        read_state(path).restore()
     with pytest.raises(UserError, match="cannot write state"):
-        state.save_state(str(tmp_path / "no/x.npz"), {}, 2)
+        state.save_state(str(tmp_path / "no/x.npz"), COUNTERS, 2)
 
 
 def test_a_broken_state_is_noticed(tmp_path, session):
     tf.get_variable("a", initializer=np.float32(np.arange(30)))
     tflib.init_uninitialized_vars()
     path = state_path(str(tmp_path), 3_200)
-    state.save_state(path, {"n": 5}, keep=2)
+    state.save_state(path, COUNTERS, keep=2)
     content = Path(path).read_bytes()
     rng = random.Random(0)
     broken = [content[:-30], b"", b"text", content[:100], content[:-1]]
@@ -51,8 +58,9 @@ def test_a_broken_state_is_noticed(tmp_path, session):
             assert str(error).startswith("cannot read state") and "\n" not in str(error)
             noticed += 1
         else:  # What no program reads: times and the like.
-            assert read_meta(path)["counters"] == {"n": 5}
-            state.load_state(path)
+            found = read_state(path)
+            assert found.counters == dataclasses.replace(COUNTERS, saved_nimg=1)
+            found.restore()
     assert noticed > 150
     Path(path).unlink()
     with pytest.raises(UserError, match="has no state any more"):
@@ -65,20 +73,20 @@ def test_a_state_that_is_not_finite_is_passed_over(tmp_path, session, capsys, mo
     statistic = tf.get_variable("Autosummary/x", initializer=np.float32(np.nan))
     tflib.init_uninitialized_vars()
     first, second = (state_path(str(tmp_path), n) for n in (3_200, 6_400))
-    state.save_state(first, {"n": 5}, keep=2)
+    state.save_state(first, COUNTERS, keep=2)
     tflib.set_vars({a: np.float32([1, np.inf])})
     with pytest.raises(Diverged, match="no state is saved: a:0 not finite"):
-        state.save_state(second, {"n": 5}, keep=1)
+        state.save_state(second, COUNTERS, keep=1)
     assert find_states(str(tmp_path)) == [first]
     with monkeypatch.context() as older:
         older.setattr(state, "non_finite", lambda _: [])
-        state.save_state(second, {"n": 5}, keep=2)
-    assert newest_state(str(tmp_path)) == first
+        state.save_state(second, COUNTERS, keep=2)
+    assert newest_state(str(tmp_path)).path == first
     assert "a:0 has values that are not finite" in capsys.readouterr().out
     with pytest.raises(UserError, match="not finite"):
-        state.load_state(second)
+        read_state(second)
     tflib.set_vars({statistic: 0.0})
-    state.load_state(first)
+    read_state(first).restore()
     assert np.isnan(tflib.run(statistic))
 
 
@@ -87,8 +95,11 @@ def test_a_state_that_is_not_finite_is_passed_over(tmp_path, session, capsys, mo
     [
         ({"format": "1"}, "format is '1', expected a whole number"),
         ({"counters": [1]}, r"counters is \[1\]"),
-        ({"counters": {"cur_nimg": 1 << 40}}, "counters.cur_nimg is 1099511627776"),
-        ({"counters": {"cur_nimg": {}}}, r"counters.cur_nimg is \{\}"),
+        (
+            {"counters": {**vars(COUNTERS), "cur_nimg": 1 << 40}},
+            "counters.cur_nimg is 1099511627776",
+        ),
+        ({"counters": {**vars(COUNTERS), "cur_nimg": {}}}, r"counters.cur_nimg is \{\}"),
         ({"variables": [5]}, r"variables\[0\] is 5, expected text"),
         ({"variables": ["a:0", "b:0"]}, "it lacks b:0"),
         ({"variables": []}, "does not say what its array v0 is"),
@@ -96,7 +107,7 @@ def test_a_state_that_is_not_finite_is_passed_over(tmp_path, session, capsys, mo
 )
 def test_a_state_whose_description_is_wrong(tmp_path, meta, words):
     path = state_path(str(tmp_path), 3_200)
-    meta = {"format": 1, "counters": {"n": 5}, "variables": ["a:0"], **meta}
+    meta = {"format": 1, "counters": vars(COUNTERS), "variables": ["a:0"], **meta}
     text = np.frombuffer(json.dumps(meta).encode(), np.uint8)
     np.savez(path, meta=text, v0=np.zeros(2))
     with pytest.raises(UserError, match=words):
@@ -127,15 +138,15 @@ def test_counters_are_checked(tmp_path, changes, words):
         np.savez(path, meta=np.frombuffer(text.encode(), np.uint8))
 
     write(counters)
-    found = read_counters(path)
+    found = read_state(path).counters
     assert (found.cur_nimg, found.saved_nimg, found.saved_whole) == (64, -1, True)
     write({**counters, **changes})
     with pytest.raises(UserError, match=f"cannot read state .*{words}"):
-        read_counters(path)
+        read_state(path)
     del counters["seconds"]
     write(counters)
     with pytest.raises(UserError, match=r"counters\.seconds is missing"):
-        read_counters(path)
+        read_state(path)
 
 
 def test_only_the_newest_states_stay(tmp_path, session):
@@ -143,7 +154,7 @@ def test_only_the_newest_states_stay(tmp_path, session):
     tflib.init_uninitialized_vars()
 
     def states_after(kimg, keep):
-        state.save_state(state_path(str(tmp_path), kimg * 1000), {}, keep)
+        state.save_state(state_path(str(tmp_path), kimg * 1000), COUNTERS, keep)
         return [int(os.path.basename(p)[15:21]) for p in find_states(str(tmp_path))]
 
     assert [states_after(kimg, 2) for kimg in (4, 5, 6)] == [[4], [4, 5], [5, 6]]
@@ -164,7 +175,7 @@ def test_another_graph_is_named(tmp_path):
                 tf.get_variable(name, initializer=np.zeros(shape, np.float32))
             tflib.init_uninitialized_vars()
             if reason is None:
-                state.save_state(path, {}, 2)
+                state.save_state(path, COUNTERS, 2)
                 continue
             with pytest.raises(UserError, match=reason):
-                state.load_state(path)
+                read_state(path).restore()

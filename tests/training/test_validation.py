@@ -16,7 +16,8 @@ from dnnlib import UserError, tflib
 from dnnlib.tflib import Network, autosummary
 from metrics.evaluation import Evaluation, MetricOptions, other_dataset_args
 from training.augmentation.presets import AugmentOptions
-from training.config.options import preset, set_network_size
+from training.config.options import set_network_size
+from training.config.presets import preset
 from training.config.schedule import training_schedule
 from training.dataset import TFRecordDataset
 from training.datasets.building.build import Output
@@ -24,10 +25,10 @@ from training.datasets.format.label_file import write_labels
 from training.datasets.format.level_files import RecordWriter
 from training.datasets.sources.demo_dataset import create_demo
 from training.pictures.grids import setup_snapshot_image_grid
-from training.run.resume import find_states
+from training.run.data import complete_options
+from training.run.files import find_states
 from training.run.train_graph import TrainGraph
 from training.snapshots import pickles
-from training.training_loop import complete_options
 
 ROOT = Path(__file__).resolve().parents[2]
 COUNT, HELD_OUT = 11, 4

@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 from dnnlib import UserError, tflib
-from training.config.options import DEMO_RESOLUTION, TrainingOptions
+from training.config.command_line import DEMO_RESOLUTION
+from training.config.options import TrainingOptions
 from training.dataset import TFRecordDataset
 from training.datasets.building.build import Output
 from training.datasets.sources.demo_dataset import create_demo
 from training.datasets.sources.drawn_products import DEMO_CLASSES
 from training.pictures.generation import generate_grid
 from training.snapshots import pickles
-from training.training_loop import train
 
 _IMAGES = 3000
 _GRID = (10, 6)  # A row for each kind of product.
 
 
-def run_demo(options: TrainingOptions, result_dir: str) -> str:
+def run_demo(options: TrainingOptions, result_dir: str, train: Callable[..., str]) -> str:
     """Draws the dataset where it is missing, trains, writes `grid.png`, says what to do next.
 
     Args:
         options: from `demo_options`.
         result_dir: root of the run directories.
+        train: `training_loop.train`.
 
     Returns:
         The run directory.

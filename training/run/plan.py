@@ -13,9 +13,8 @@ from dnnlib.tflib import Network, tfutil
 from dnnlib.util import format_time
 from training.config.options import TrainingOptions
 from training.config.schedule import DEFAULT_GROUP, schedule_notes, tick_kimg, training_schedule
-from training.dataset import TFRecordDataset
+from training.run.data import complete_options, open_dataset
 from training.run.reports import kimg_text
-from training.training_loop import complete_options
 
 # Of what one plain convolution reaches, so much does a step (tests/benchmarks/train_step.py).
 _EFFICIENCY = 0.8
@@ -27,7 +26,7 @@ def describe(options: TrainingOptions) -> str:
     Raises:
         UserError: the dataset cannot be read, or the networks cannot be built.
     """
-    dataset = TFRecordDataset(**{**options.dataset_args, "seed": options.seed})
+    dataset = open_dataset(options)
     dataset.close()
     options = complete_options(options, dataset)
     with tflib.graph_session():

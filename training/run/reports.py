@@ -28,8 +28,8 @@ class Reports:
 
     Args:
         run_dir: the run directory.
-        resumed_nimg: where a resumed run goes on, in images: what was reported of later positions
-            is going to happen again, and is forgotten. None for a new run.
+        resumed_nimg: position from which a run is resumed, in images: what was reported of later
+            positions is going to happen again, and is forgotten. None for a new run.
     """
 
     def __init__(self, run_dir: str, resumed_nimg: int | None = None):
@@ -119,7 +119,7 @@ def kimg_text(nimg: int) -> str:
     return f"{nimg / 1000:.3f}".rstrip("0").rstrip(".")
 
 
-def closing(run_dir: str, snapshot: str, metrics: Sequence[str]) -> str:
+def what_next(run_dir: str, snapshot: str, metrics: Sequence[str]) -> str:
     """What can be done with a run that is over."""
     names = ",".join(metrics) or "fid50k"
     grid = os.path.join(run_dir, "grid.png")

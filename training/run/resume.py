@@ -1,78 +1,28 @@
-"""Finding the run that `--resume` goes on with, its state and its options. Without TensorFlow."""
+"""Finding the run that `--resume` continues, its options and its dataset. Without TensorFlow."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
-import numpy as np
+from dnnlib import UserError, schema
+from training.config.options import NETWORK_SHAPE, TrainingOptions
+from training.run.files import OPTIONS_FILE, find_states, kimg_of
 
-from dnnlib import UserError, npz, schema
-from dnnlib.files import open_regular
-from dnnlib.schema import Range
-from dnnlib.util import one_line
-from training.config.options import TrainingOptions
-
-OPTIONS_FILE = "training_options.json"
 LATEST = "latest"
-STATE_FORMAT = 1
-_POSITION = r"(\d{6,})(\.\d{3})?"  # See `position_name`.
-META = "meta"  # Of the arrays in a state the one that describes it.
 # Options that another session of the same run may have otherwise.
 _FREE = ("total_kimg", "total_seconds", "keep_states")
 _FREE += ("image_snapshot_ticks", "network_snapshot_ticks")
-# Options of both networks that no command line has: a run takes them from its dataset.
-_FROM_DATA = ("num_channels", "resolution", "label_size", "base_size")
 _NOT_GIVEN = "none"
-# Variables that sum what is reported, which may be anything.
-STATISTICS = "Autosummary/"
-_MOST = (1 << 31) - 1
-
-
-class _NewerError(UserError):
-    """A state of a newer format, which an older state is no substitute for."""
-
-
-@dataclass(frozen=True)
-class _Meta:
-    """What a state says of itself; a run has counted no further than its numbers can."""
-
-    format: int
-    counters: dict[str, Annotated[float, Range(-1, _MOST)] | bool | str | None]
-    variables: list[str]
-
-
-_Count = Annotated[int, Range(0, _MOST)]
-_Seconds = Annotated[float, Range(0, _MOST)]
-
-
-@dataclass(frozen=True)
-class Counters:
-    """Where a run is: the counters of its state. Older states lack those with a default."""
-
-    cur_nimg: _Count
-    last_nimg: _Count
-    minibatch: _Count
-    cur_tick: _Count
-    tick_start_nimg: _Count
-    seconds: _Seconds
-    tick_seconds: _Seconds = 0.0
-    saved_nimg: Annotated[int, Range(-1, _MOST)] | None = None
-    saved_whole: bool = True
-    num_images: _Count | None = None
-    content: str | None = None
-
-
 _MAX_NAMED = 3  # options in an error
 
 
 def find_run(result_dir: str, name: str, desc: str | None = None) -> str:
-    """The run directory to go on with.
+    """The run directory to continue.
 
     Args:
         result_dir: root of the run directories.
@@ -98,7 +48,7 @@ def find_run(result_dir: str, name: str, desc: str | None = None) -> str:
     if not found:
         which = f" called NNNNN-{desc}" if desc else ""
         raise UserError(
-            f"--resume=latest: no run{which} in {result_dir} has a training-state-*.npz to go on "
+            f"--resume=latest: no run{which} in {result_dir} has a training-state-*.npz to resume "
             "from; --result-dir says where to look"
         )
     return max(found)[1]
@@ -114,7 +64,7 @@ def _subfolders(folder: str) -> list[str]:
 
 
 def _why_not(folder: str) -> str:
-    """Why there is nothing to go on from in a folder, and what to do."""
+    """Why there is nothing to resume from in a folder, and what to do."""
     names = sorted(os.listdir(folder))
     if not names:
         return "the folder is empty: name a run directory, or latest for the run that saved last"
@@ -123,165 +73,12 @@ def _why_not(folder: str) -> str:
         numbered = sorted((n for n in snapshots if kimg_of(n) is not None), key=kimg_of)
         path = os.path.join(folder, (numbered or snapshots)[-1])
         return (
-            "the folder holds snapshots, but no training-state-*.npz to go on from: start a new "
+            "the folder holds snapshots, but no training-state-*.npz to resume from: start a new "
             f"run from the weights of a snapshot with --dataset and --resume={path}"
         )
     if any(re.match(r"\d{5,}-", name) for name in names):
         return f"name a run directory in it, or give --resume=latest --result-dir={folder}"
-    return "the folder holds no training-state-*.npz to go on from: start the run anew"
-
-
-def position_name(nimg: int, whole_kimg: bool) -> str:
-    """A position in names of files, in thousands of images: `000012`, or exactly `000012.345`."""
-    # Deviation: officially always whole thousands; files of short runs overwrite each other.
-    kimg, rest = divmod(nimg, 1000)
-    return f"{kimg:06d}" if whole_kimg else f"{kimg:06d}.{rest:03d}"
-
-
-def kimg_of(path: str) -> int | float | None:
-    """Thousands of images that the name of a numbered snapshot or state tells."""
-    name = os.path.basename(path)
-    match = re.fullmatch(rf"(?:network-snapshot|training-state)-{_POSITION}(?:\.pkl|\.npz)?", name)
-    if match is None:
-        return None
-    return int(match[1]) if match[2] is None else float(match[1] + match[2])
-
-
-def state_path(run_dir: str, cur_nimg: int, whole_kimg: bool = True) -> str:
-    """Where the state belongs that a run has after so many images."""
-    return os.path.join(run_dir, f"training-state-{position_name(cur_nimg, whole_kimg)}.npz")
-
-
-def find_states(run_dir: str) -> list[str]:
-    """Paths of the states in a run directory, the newest last."""
-    found = [n for n in os.listdir(run_dir) if re.fullmatch(rf"training-state-{_POSITION}\.npz", n)]
-    return [os.path.join(run_dir, name) for name in sorted(found, key=kimg_of)]
-
-
-def newest_state(run_dir: str) -> str:
-    """Path of the newest state that is whole and finite; prints a warning for each newer one.
-
-    States are written atomically: only a damaged disk or a bad copy breaks one.
-
-    Raises:
-        UserError: none is whole, or one is of a newer format.
-    """
-    for path in (states := find_states(run_dir))[::-1]:
-        try:
-            for _ in read_variables(path):
-                pass
-        except UserError as error:
-            if path == states[0] or isinstance(error, _NewerError):
-                raise
-            reason = str(error).removeprefix(_cannot_read(path))
-            print(f"Warning: {path} is broken ({reason}): going on from the state before it")
-        else:
-            return path
-    raise UserError(f"{run_dir} has no state any more")
-
-
-def read_variables(path: str) -> Iterator[tuple[str, np.ndarray]]:
-    """(name, value) of the variables that a state holds; its checksums are checked on the way.
-
-    Raises:
-        UserError: not readable, of a newer format, or a value is not finite.
-    """
-    names = {f"v{i}": name for i, name in enumerate(read_meta(path)["variables"])}
-    try:
-        with open_regular(path) as file:
-            for key, value in npz.read_arrays(file):
-                if key == META:
-                    continue
-                if key not in names:
-                    raise UserError(f"it does not say what its array {one_line(key, 60)} is")
-                name = names.pop(key)
-                if value.dtype.kind not in "biuf":
-                    raise UserError(f"{one_line(name, 100)} holds {value.dtype}, not numbers")
-                if not name.startswith(STATISTICS) and not np.isfinite(value).all():
-                    raise UserError(
-                        f"{one_line(name, 100)} has values that are not finite (NaN, infinity)"
-                    )
-                yield name, value
-        if names:
-            raise UserError(f"it lacks {one_line(', '.join(names.values()), 100)}")
-    except (OSError, UserError, ValueError) as error:
-        raise _unreadable(path, error) from error
-
-
-def read_meta(path: str) -> dict[str, Any]:
-    """What a state says of itself: its "format", "counters" and names of "variables".
-
-    Raises:
-        UserError: not readable, or of a newer format.
-    """
-    try:
-        with open_regular(path) as file:
-            content = next((value for key, value in npz.read_arrays(file) if key == META), None)
-        if content is None:
-            raise UserError("it does not say what it holds")
-        version = schema.parse_json(content.tobytes(), dict[str, Any]).get("format")
-        is_newer = type(version) is int and version > STATE_FORMAT
-        meta = None if is_newer else schema.parse_json(content.tobytes(), _Meta)
-    except (OSError, UserError, ValueError) as error:
-        raise _unreadable(path, error) from error
-    if meta is None:
-        raise _NewerError(
-            f"state {path} has format {version}, this version reads {STATE_FORMAT}: "
-            "update this software"
-        )
-    return vars(meta)
-
-
-def read_counters(path: str) -> Counters:
-    """Where a run was when a state was written.
-
-    Raises:
-        UserError: not readable, of a newer format, or a counter is missing or none.
-    """
-    counters = read_meta(path)["counters"]
-    try:
-        return schema.parse(Counters, counters, "counters")
-    except UserError as error:
-        raise _unreadable(path, error) from error
-
-
-def _unreadable(path: str, error: Exception) -> UserError:
-    return UserError(f"{_cannot_read(path)}{getattr(error, 'strerror', None) or error}")
-
-
-def _cannot_read(path: str) -> str:
-    return f"cannot read state {path}: "
-
-
-def check_data(
-    options: TrainingOptions, counters: Counters, path: str, facts: Mapping[str, Any]
-) -> None:
-    """Compares a dataset with the one that a run was started with.
-
-    Args:
-        options: of the run, as they are stored.
-        counters: of the state.
-        path: of the dataset.
-        facts: "num_images", "content", and of `_FROM_DATA` what the networks are built with.
-
-    Raises:
-        UserError: it is another one.
-    """
-    stored = {name: value for name, value in options.G_args.items() if name in _FROM_DATA}
-    stored |= {name: getattr(counters, name) for name in ("num_images", "content")}
-    # Older states do not say all.
-    stored = {name: value for name, value in stored.items() if value is not None}
-    facts = {name: facts[name] for name in facts if name != "content" or name in stored}
-    different = list(_differences(json.loads(json.dumps(facts)), stored, ""))
-    if different:
-        # Other sizes say more than that the content is another.
-        sizes = [d for d in different if d[0] != "content"]
-        listed = "; ".join(f"{name} is {now}, not {was}" for name, now, was in sizes)
-        listed = listed or "it has as many images of the same size, but other pictures or labels"
-        raise UserError(
-            f"the dataset {path} is not what the run was started with: {listed}; go on with the "
-            "dataset as it was, or start a new run from the weights with --resume=SNAPSHOT.pkl"
-        )
+    return "the folder holds no training-state-*.npz to resume from: start the run anew"
 
 
 def resumed_options(run_dir: str, given: TrainingOptions | None) -> TrainingOptions:
@@ -307,9 +104,9 @@ def resumed_options(run_dir: str, given: TrainingOptions | None) -> TrainingOpti
     options.dataset_args["tfrecord_dir"] = given.dataset_args["tfrecord_dir"]
     wanted, stored = (json.loads(json.dumps(o.to_json())) for o in (given, options))
     for network in ("G_args", "D_args"):
-        known = {key: stored[network][key] for key in _FROM_DATA if key in stored[network]}
+        known = {key: stored[network][key] for key in NETWORK_SHAPE if key in stored[network]}
         wanted[network] = {**known, **wanted[network]}
-    different = [d for d in _differences(wanted, stored, "") if d[0] not in _FREE]
+    different = [d for d in differences(wanted, stored, "") if d[0] not in _FREE]
     if different:
         listed = "; ".join(f"{name} {was}, not {now}" for name, now, was in different[:_MAX_NAMED])
         more = "; …" if len(different) > _MAX_NAMED else ""
@@ -357,11 +154,11 @@ def _read_options(path: str) -> TrainingOptions:
     return options
 
 
-def _differences(wanted: Any, stored: Any, name: str) -> Iterator[tuple[str, Any, Any]]:
-    """(name, wanted, stored) of the options that differ."""
+def differences(wanted: Any, stored: Any, name: str) -> Iterator[tuple[str, Any, Any]]:
+    """(name, wanted, stored) of options that differ; `name` begins the names."""
     if isinstance(wanted, dict) and isinstance(stored, dict):
         for key in (*wanted, *(key for key in stored if key not in wanted)):
             values = (side.get(key, _NOT_GIVEN) for side in (wanted, stored))
-            yield from _differences(*values, f"{name}.{key}" if name else key)
+            yield from differences(*values, f"{name}.{key}" if name else key)
     elif wanted != stored:
         yield name, wanted, stored

@@ -95,7 +95,7 @@ def _add_arrays(command: Callable) -> None:
     mnist_dir = "folder with train-images-idx3-ubyte.gz and train-labels-idx1-ubyte.gz"
     sub = command(
         create_mnist,
-        "Make a dataset of MNIST's digits, 32x32 and grey, with labels.",
+        "Make a dataset of MNIST's digits, 32x32 and gray, with labels.",
         "datasets/mnist downloads/mnist",
     )
     add_source(sub, "mnist_dir", mnist_dir)

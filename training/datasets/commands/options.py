@@ -89,10 +89,8 @@ def add_output_options(
         help="leave out pictures whose shorter side has fewer pixels (default: 1; for tables of "
         "listings 2, since shops have single pixels in place of pictures)",
     )
-    add("--strict", action="store_true", help="stop at a picture that is unreadable")
-    add(
-        "--dedupe", action="store_true", help="leave out pictures that are the same to the last bit"
-    )
+    add("--strict", action="store_true", help="stop at a picture that cannot be read")
+    add("--dedupe", action="store_true", help="leave out pictures that are identical bit for bit")
     add_record_options(sub)
 
 
@@ -101,12 +99,12 @@ def add_table_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--table-encoding",
         metavar="NAME",
-        help="of the table's text, like cp1252, mac_roman, shift_jis, gb18030 (default: found out)",
+        help="of the table's text, like cp1252, mac_roman, shift_jis, gb18030 (default: detected)",
     )
     sub.add_argument(
         "--allow-missing",
         action="store_true",
-        help="continue although most of the pictures that the table names are missing",
+        help="continue even if most of the pictures that the table names are missing",
     )
 
 
@@ -135,7 +133,7 @@ def add_record_options(sub: argparse.ArgumentParser) -> None:
         "--encoding",
         choices=("raw", "png", "jpeg", "webp"),
         default="raw",
-        help="how records hold pixels: raw as the official tools read them, or compressed "
+        help="how records store pixels: raw, which the official tools read, or compressed "
         "(default: raw)",
     )
     add(
@@ -149,7 +147,7 @@ def add_record_options(sub: argparse.ArgumentParser) -> None:
         "--levels",
         choices=("all", "finest"),
         help="finest: leave out the coarser levels, which are computed when they are needed "
-        "(default: all for raw records, like the official tools; finest for compressed ones)",
+        "(default: all for raw records, like the official tool; finest for compressed ones)",
     )
     add("--shards", type=cli.integer(1), default=1, metavar="N", help="files for each level (1)")
     add(

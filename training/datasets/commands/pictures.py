@@ -58,8 +58,8 @@ def _add_images(command: Callable) -> None:
         "--labels",
         default="auto",
         metavar="WHAT",
-        help="none; folders: the names of the folders in IMAGE_DIR; or a JSON file as of the "
-        'PyTorch repositories, {"labels": [["a.png", 3], ...]}, or a table (CSV, TSV, JSON, '
+        help="none; folders: the names of the folders in IMAGE_DIR; or a JSON file like that of "
+        'the PyTorch repositories, {"labels": [["a.png", 3], ...]}, or a table (CSV, TSV, JSON, '
         "Parquet) with columns like file and label; FILE:multi for pictures in several classes, "
         "FILE:single if each text is one class whatever is in it (default: IMAGE_DIR's "
         "dataset.json or metadata.jsonl, .csv, .parquet if there is one, else none)",

@@ -179,7 +179,7 @@ def _add_ebay(command: Callable) -> None:
     add(
         "--image-column",
         metavar="NAME",
-        help="column of URLs or of paths from the table's folder on; several in a cell are "
+        help="column of URLs, or of paths relative to the table's folder; several in a cell are "
         "separated by | ; or , or are a JSON list (default: by usual names, like image)",
     )
     add("--category-column", metavar="NAME", help="(default: by usual names, like category)")
@@ -193,14 +193,14 @@ def _add_ebay(command: Callable) -> None:
         "--download-dir",
         type=cli.path,
         metavar="DIR",
-        help="folder for pictures from the web; those that are there are not downloaded again "
+        help="folder for pictures from the web; those already there are not downloaded again "
         "(default: images, beside the table)",
     )
     add(
         "--allow-private-addresses",
         action="store_true",
-        help="also download from private and local addresses; a proxy of the environment decides "
-        "itself where it connects",
+        help="also download from private and local addresses; a proxy that the environment sets "
+        "decides by itself where it connects",
     )
     _add_download_options(sub)
     add_output_options(sub)
@@ -209,7 +209,7 @@ def _add_ebay(command: Callable) -> None:
         fetch_ebay,
         "Fetch the pictures of listings that eBay's Browse API finds, for create_from_ebay. Needs "
         "EBAY_CLIENT_ID and EBAY_CLIENT_SECRET in the environment, and the right to use the "
-        "pictures. The same command again resumes where it ended.",
+        "pictures. The same command again continues where it ended.",
         'lamps --query="desk lamp" --limit=2000',
     )
     sub.add_argument("output_dir", type=cli.path, metavar="OUT_FOLDER", help="folder to fill")

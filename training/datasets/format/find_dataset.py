@@ -66,6 +66,19 @@ def find_dataset(tfrecord_dir: str, allow_part: bool = False) -> DatasetFiles:
     return dataset
 
 
+def choose_level(dataset: DatasetFiles, resolution: int | None) -> int:
+    """log2 of a resolution that a dataset has, of the finest for None; else raises a UserError."""
+    if resolution is None:
+        return dataset.finest
+    log2 = int(resolution).bit_length() - 1
+    if resolution != 2**log2 or not BASE_LOG2 <= log2 <= dataset.finest:
+        raise UserError(
+            f"dataset {dataset.folder} has no level of resolution {resolution}: "
+            f"it has powers of two from 4 to {2**dataset.finest}"
+        )
+    return log2
+
+
 def _instead(folder: str) -> str:
     """What a folder holds that has no files of a dataset, and what to do."""
     paths = list(paths_below(folder))

@@ -162,7 +162,8 @@ def _check_kind(path: str, title: str, is_text: bool) -> None:
         return
     if kind is KINDS["empty"]:
         raise UserError(f"the table {title} is empty: expected names of columns in the first line")
-    is_text = kind.group in ("text", "other") and kind not in (KINDS["html"], KINDS["xml"])
+    markup = (KINDS["html"], KINDS["xml"], KINDS["feed"])
+    is_text = kind.group in ("text", "other") and kind not in markup
     if not (is_text or _is_packed_text(kind.name)):
         raise UserError(f"the table {title} is {kind.said}; expected CSV, TSV or JSON")
 

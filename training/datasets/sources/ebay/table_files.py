@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import re
+from itertools import islice
 
 from dnnlib import UserError
+from dnnlib.file_kinds import KINDS, recognize
 from dnnlib.util import one_line
 
 # Of tables, and of packed ones.
+_FEEDS = (".xml", ".rss", ".atom")
+_MAX_FEEDS = 20  # that are looked into: a folder may have an XML file for each picture
 SUFFIXES = (".csv", ".tsv", ".tab", ".jsonl", ".ndjson", ".json", ".parquet")
 _PACKED = (".gz", ".bz2", ".xz")
 # Hugging Face's name for the table of a folder of pictures.
@@ -31,6 +35,10 @@ def find_tables(root: str) -> list[str]:
         raise UserError(f"cannot open {root}: {error.strerror}") from error
     tables = [n for n in names if _is_table(n) and os.path.isfile(os.path.join(root, n))]
     if not tables:
+        feeds = (os.path.join(root, name) for name in names if name.endswith(_FEEDS))
+        for path in islice(feeds, _MAX_FEEDS):
+            if os.path.isfile(path) and (kind := recognize(path)) is KINDS["feed"]:
+                raise UserError(f"{path} is {kind.said}")
         raise UserError(
             f"{root} holds neither Ebay_info.txt, Ebay_train.txt or Ebay_test.txt of Stanford "
             f"Online Products nor a table of listings ({', '.join(SUFFIXES)})"

@@ -1,0 +1,266 @@
+"""What a run writes beside its reports: pictures, snapshots, states."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any, NamedTuple, Protocol
+
+from dnnlib import UserError, tflib
+from dnnlib.files import atomic_write
+from dnnlib.tflib import Network
+from training.config.options import TrainingOptions
+from training.config.schedule import Schedule, tick_kimg
+from training.dataset import TFRecordDataset
+from training.pictures.grids import RunGrid
+from training.run.clock import Clock
+from training.run.divergence import REMEDY, Diverged, SkippedSteps, non_finite
+from training.run.files import FINAL, OPTIONS_FILE, kimg_of, position_name, state_path
+from training.run.interrupts import Interrupted, Interrupts
+from training.run.reports import Reports, kimg_text, measured
+from training.run.state import Counters, save_state
+from training.snapshots import pickles
+
+# Snapshots may be hours apart, and with them states: no more than this is lost by a SIGKILL, and a
+# tick.
+_STATE_SECONDS = 15 * 60
+
+
+class Networks(NamedTuple):
+    """Generator, discriminator, weight average of the generator."""
+
+    G: Network
+    D: Network
+    Gs: Network
+
+
+class Metrics(Protocol):
+    """What measures snapshots; `metrics.metric_base.MetricGroup` is one.
+
+    Attributes:
+        metrics: names of what it measures.
+    """
+
+    metrics: Sequence[str]
+
+    def run(self, network_pkl: str, run_dir: str) -> Any:
+        """Measures a snapshot and writes the results to a folder; reports what fails."""
+
+    def scalars(self) -> dict[str, float]:
+        """The results by name."""
+
+
+class RunOutput:
+    """Writes the run directory. What cannot be written is reported, and the run continues.
+
+    Args:
+        run_dir: the run directory.
+        options: of the run.
+        networks: that are trained.
+        training_set: what they are trained on.
+        counters: of the run; the caller moves them.
+        clock: of the run.
+        is_resumed: whether an earlier session wrote the folder.
+
+    Attributes:
+        skipped: steps that optimizers skipped.
+        is_whole: whether the run is between two steps, outside a tick: only then its variables are
+            a state.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+
+    def __init__(
+        self,
+        run_dir: str,
+        options: TrainingOptions,
+        networks: Networks,
+        training_set: TFRecordDataset,
+        counters: Counters,
+        clock: Clock,
+        is_resumed: bool,
+    ):
+        self._run_dir, self._options, self._networks = run_dir, options, networks
+        self._counters, self._clock, self._training_set = counters, clock, training_set
+        self._state_time = time.monotonic()  # Of the last state.
+        self.skipped = SkippedSteps()
+        self.is_whole = True
+        self._grid = RunGrid(
+            training_set,
+            options.grid_size,
+            networks.G.input_shape[1:],
+            options.seed,
+            os.path.join(run_dir, "reals.png"),
+        )
+        self._write_options()
+        # Of a run that is being made longer: until the end it is of no use, and would say that the
+        # run is over.
+        with suppress(FileNotFoundError):
+            os.unlink(os.path.join(run_dir, FINAL))
+        self.reports = Reports(run_dir, counters.cur_nimg if is_resumed else None)
+        if not is_resumed:
+            self.reports.image("Images/reals", self._grid.reals_preview, 0)
+            self._save_fakes("fakes_init.png")
+
+    @contextmanager
+    def saved_at_the_end(self) -> Iterator[None]:
+        """Whatever ends the block, what the run has learned is saved."""
+        try:
+            yield
+        except Diverged:  # What was saved before is better.
+            raise
+        except BaseException as error:
+            with suppress(Diverged):
+                if self.is_whole:
+                    self.save_end()
+                else:
+                    self.save_snapshot()
+            print(f"Ended by {type(error).__name__} at {kimg_text(self._counters.cur_nimg)} kimg")
+            raise
+        finally:
+            self.reports.close()
+
+    def save_tick(self, sched: Schedule, done: bool) -> str | None:
+        """Writes what is due at the end of a tick, and counts the tick.
+
+        Args:
+            sched: of this moment.
+            done: the run is over: everything is due.
+
+        Returns:
+            Path of a snapshot that was written, or None.
+        """
+        counters, options = self._counters, self._options
+        is_image = done or counters.cur_tick % options.image_snapshot_ticks == 0
+        is_snapshot = done or counters.cur_tick % options.network_snapshot_ticks == 0
+        if is_image or is_snapshot:
+            self._name_files(sched)
+        path = self.save_snapshot() if is_snapshot else None
+        if is_image:
+            self._save_fakes(f"fakes{self._position()}.png")
+        counters.add_tick()
+        if is_snapshot:
+            self.save_state(if_stuck=done)
+        elif time.monotonic() - self._state_time >= _STATE_SECONDS:
+            self.save_state()
+        return path
+
+    def _name_files(self, sched: Schedule) -> None:
+        """Decides how the files of this tick are named: by whole kimg, like the official files,
+        where that tells those of all ticks apart.
+        """
+        counters, options = self._counters, self._options
+        ticks = min(options.image_snapshot_ticks, options.network_snapshot_ticks)
+        is_first = counters.cur_tick == 0
+        is_apart = counters.cur_nimg // 1000 > counters.saved_nimg // 1000
+        counters.saved_whole = bool(
+            is_first or (is_apart and tick_kimg(sched, options.total_kimg) * ticks >= 1)
+        )
+        counters.saved_nimg = counters.cur_nimg
+
+    def _position(self) -> str:
+        """What names of files say of the current position."""
+        counters = self._counters
+        return position_name(counters.cur_nimg, counters.is_named_whole)
+
+    def _save_fakes(self, name: str) -> None:
+        try:
+            preview = self._grid.save_fakes(self._networks.Gs, os.path.join(self._run_dir, name))
+            self.reports.image("Images/fakes", preview, self._counters.cur_nimg)
+        except UserError as error:
+            print(f"Warning: {error}")
+
+    def save_snapshot(self) -> str | None:
+        """Writes a snapshot and returns its path; None if it cannot.
+
+        Raises:
+            Diverged: a weight is not finite: the run cannot recover from that.
+        """
+        path = self._snapshot_path()
+        try:
+            self._write_snapshot(path)
+        except Diverged:
+            raise
+        except UserError as error:
+            print(f"Warning: {error}")
+            return None
+        return path
+
+    def save_final(self) -> str:
+        """Writes the final snapshot and returns its path; raises a UserError if it cannot."""
+        path = os.path.join(self._run_dir, FINAL)
+        self._write_snapshot(path)
+        return path
+
+    def _snapshot_path(self) -> str:
+        return os.path.join(self._run_dir, f"network-snapshot-{self._position()}.pkl")
+
+    def _write_snapshot(self, path: str) -> None:
+        variables = {f"{n.name}/{name}": v for n in self._networks for name, v in n.vars.items()}
+        if bad := non_finite(tflib.run(variables)):
+            raise Diverged(
+                f"{bad[0]} is not finite at {kimg_text(self._counters.cur_nimg)} kimg, so that "
+                "nothing is saved of this moment; start a new run, from an earlier snapshot "
+                f"(--resume=FILE) or from the beginning: {REMEDY}"
+            )
+        pickles.save(tuple(self._networks), path)
+
+    def save_state(self, if_stuck: bool = False) -> None:
+        """Writes a state. Of a run that is stuck only where `if_stuck` says so: the states before
+        it are better than one more.
+        """
+        if self.skipped.is_stuck and not if_stuck:
+            return
+        counters = self._counters
+        stored = dataclasses.replace(
+            counters,
+            seconds=self._clock.seconds(),
+            # Of the tick that has begun. What was done since the last one ended is maintenance.
+            tick_seconds=0.0 if counters.is_between_ticks else self._clock.tick_seconds(),
+            num_images=self._training_set.num_images,
+            content=self._training_set.content,
+        )
+        path = state_path(self._run_dir, counters.cur_nimg, counters.is_named_whole)
+        try:
+            save_state(path, stored, self._options.keep_states)
+            self._state_time = time.monotonic()
+        except UserError as error:
+            print(f"Warning: {error}")
+
+    def save_end(self) -> None:
+        """Saves what a run resumes from, and a snapshot unless there is one of the same kimg."""
+        saved = (kimg_of(name) for name in os.listdir(self._run_dir) if name.endswith(".pkl"))
+        whole = (int(kimg) for kimg in saved if kimg is not None)
+        if self._counters.cur_nimg // 1000 not in whole:
+            self.save_snapshot()
+        self.save_state(if_stuck=True)
+
+    def measure(self, snapshot: str, metrics: Metrics | None, interrupts: Interrupts) -> None:
+        """Measures a snapshot; a signal ends that, and the resumed run repeats it."""
+        if metrics is not None:
+            with suppress(Interrupted), interrupts.raised():
+                metrics.run(snapshot, self._run_dir)
+                self.reports.scalars(metrics.scalars(), self._counters.cur_nimg)
+
+    def measure_again(self, metrics: Metrics | None, interrupts: Interrupts, is_over: bool) -> None:
+        """Measures the snapshot of the last tick if the run was ended before that was done."""
+        path, counters = self._snapshot_path(), self._counters
+        if metrics is None or not counters.is_between_ticks or not os.path.exists(path):
+            return
+        is_due = (counters.cur_tick - 1) % self._options.network_snapshot_ticks == 0
+        if (is_due or is_over) and len(measured(path)) < len(metrics.metrics):
+            self.measure(path, metrics, interrupts)
+
+    def _write_options(self) -> None:
+        path = os.path.join(self._run_dir, OPTIONS_FILE)
+        try:
+            with atomic_write(path, "w") as file:
+                json.dump(self._options.to_json(), file, indent=2)
+                file.write("\n")
+        except OSError as error:
+            raise UserError(f"cannot write {path}: {error.strerror or error}") from error
