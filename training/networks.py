@@ -38,11 +38,6 @@ def G_main(
 ) -> tf.Tensor | tuple[tf.Tensor, tf.Tensor]:
     """Generator: mapping network, then synthesis network. It has no variable `lod`.
 
-    Args:
-        latents_in: z [N, latent_size], standard normal.
-        labels_in: [N, label_size], one-hot; [N, 0] without labels.
-        kwargs: for both components.
-
     Returns:
         images [N, num_channels, H, W], about [-1, 1]; with `return_dlatents` also
         dlatents [N, num_layers, dlatent_size].
@@ -56,10 +51,6 @@ def G_mapping(
     latents_in: tf.Tensor, labels_in: tf.Tensor, spec: MappingSpec, **_kwargs: Any
 ) -> tf.Tensor:
     """Mapping network f: [z, embedded label] → w (StyleGAN, section 2; ADA, appendix D).
-
-    Args:
-        latents_in: z [N, latent_size].
-        labels_in: [N, label_size].
 
     Returns:
         dlatents [N, dlatent_size], or [N, dlatent_broadcast, dlatent_size].
@@ -79,9 +70,6 @@ def G_synthesis(
 ) -> tf.Tensor:
     """Synthesis network (StyleGAN2, figure 7).
 
-    Args:
-        dlatents_in: w for every layer [N, num_layers, dlatent_size].
-
     Returns:
         images [N, num_channels, H, W].
     """
@@ -100,10 +88,6 @@ def D_main(
     With labels, the score is ⟨f(x), m(c)⟩ / sqrt(mapping_fmaps), f being the output layer and m a
     mapping network of the discriminator's own: the embedded label, scaled to a mean square of one,
     then `mapping_layers` fully connected layers.
-
-    Args:
-        images_in: [N, num_channels, H, W] in [-1, 1].
-        labels_in: [N, label_size].
 
     Returns:
         scores [N, score_size], the first of them logits of being real.

@@ -46,11 +46,6 @@ def G_style(
 
     A cutoff of None means no truncation here, unlike in StyleGAN2, where it means all layers.
 
-    Args:
-        latents_in: z [N, latent_size], standard normal.
-        labels_in: [N, label_size], one-hot; [N, 0] without labels.
-        kwargs: for both components.
-
     Returns:
         images [N, num_channels, H, W], about [-1, 1]; with `return_dlatents` also
         dlatents [N, num_layers, dlatent_size].
@@ -68,10 +63,6 @@ def G_mapping(
     latents_in: tf.Tensor, labels_in: tf.Tensor, spec: StyleganMappingSpec, **_kwargs: Any
 ) -> tf.Tensor:
     """Mapping network f: z → w (section 2).
-
-    Args:
-        latents_in: z [N, latent_size].
-        labels_in: [N, label_size].
 
     Returns:
         dlatents [N, dlatent_size], or [N, dlatent_broadcast, dlatent_size].

@@ -45,11 +45,6 @@ def G_main(
 ) -> tf.Tensor | tuple[tf.Tensor, tf.Tensor]:
     """Generator: mapping network, then synthesis network.
 
-    Args:
-        latents_in: z [N, latent_size], standard normal.
-        labels_in: [N, label_size], one-hot; [N, 0] without labels.
-        kwargs: for both components.
-
     Returns:
         images [N, num_channels, H, W], about [-1, 1]; with `return_dlatents` also
         dlatents [N, num_layers, dlatent_size].
@@ -63,10 +58,6 @@ def G_mapping(
     latents_in: tf.Tensor, labels_in: tf.Tensor, spec: ConcatMappingSpec, **_kwargs: Any
 ) -> tf.Tensor:
     """Mapping network f: z → w (StyleGAN, section 2).
-
-    Args:
-        latents_in: z [N, latent_size].
-        labels_in: [N, label_size].
 
     Returns:
         dlatents [N, dlatent_size], or [N, dlatent_broadcast, dlatent_size].
@@ -85,9 +76,6 @@ def G_synthesis_stylegan2(
 ) -> tf.Tensor:
     """Synthesis network of StyleGAN2 (figures 2c and 7).
 
-    Args:
-        dlatents_in: w for every layer [N, num_layers, dlatent_size].
-
     Returns:
         images [N, num_channels, H, W].
     """
@@ -105,9 +93,6 @@ def G_synthesis_stylegan_revised(
 ) -> tf.Tensor:
     """Synthesis network that grows, with modulated convolutions (StyleGAN2, figure 2c).
 
-    Args:
-        dlatents_in: w for every layer [N, num_layers, dlatent_size].
-
     Returns:
         images [N, num_channels, H, W] at the level of detail that the variable `lod` holds.
     """
@@ -124,10 +109,6 @@ def D_stylegan2(
     images_in: tf.Tensor, labels_in: tf.Tensor, spec: DiscriminatorSpec, _call: Call
 ) -> tf.Tensor:
     """Discriminator of StyleGAN2 (figure 7), with labels by projection onto one output a class.
-
-    Args:
-        images_in: [N, num_channels, H, W] in [-1, 1].
-        labels_in: [N, label_size].
 
     Returns:
         scores [N, 1], logits of being real.

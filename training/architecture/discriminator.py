@@ -34,15 +34,7 @@ from training.architecture.spectral_norm import spectral_normalize
 def score_by_class(
     images_in: tf.Tensor, labels_in: tf.Tensor, spec: DiscriminatorSpec
 ) -> tf.Tensor:
-    """Body of the discriminator of StyleGAN2, which has one output a class.
-
-    Args:
-        images_in: [N, num_channels, H, W] in [-1, 1].
-        labels_in: [N, label_size].
-
-    Returns:
-        scores [N, 1], logits of being real.
-    """
+    """Body of the discriminator of StyleGAN2, which has one output a class."""
     labels_in.set_shape([None, spec.label_size])
     if spec.mbstd_group_size <= 1:
         spec = dataclasses.replace(spec, mbstd_num_features=0)
@@ -67,13 +59,6 @@ def score_by_projection(
     With labels, the score is ⟨f(x), m(c)⟩ / sqrt(mapping_fmaps), f being the output layer and m a
     mapping network of the discriminator's own: the embedded label, scaled to a mean square of one,
     then `mapping_layers` fully connected layers (Miyato and Koyama 2018, equation 3).
-
-    Args:
-        images_in: [N, num_channels, H, W] in [-1, 1].
-        labels_in: [N, label_size].
-
-    Returns:
-        scores [N, score_size], the first of them logits of being real.
 
     Raises:
         UserError: more scores than there are.

@@ -12,6 +12,14 @@ from typing import Any
 
 from dnnlib.tflib.static_kwargs import reject_unknown
 
+# What official inputs are, unless a docstring says it itself.
+_INPUTS = {
+    "latents_in": "z [N, latent_size], standard normal.",
+    "labels_in": "[N, label_size], one-hot; [N, 0] without labels.",
+    "dlatents_in": "w for every layer [N, num_layers, dlatent_size].",
+    "images_in": "[N, num_channels, H, W] in [-1, 1].",
+}
+
 
 def build_function(
     table: dict[str, Callable], *specs: type, without: str = "", **defaults: Any
@@ -60,7 +68,7 @@ def build_function(
         face.__annotations__ = {p.name: p.annotation for p in parameters}
         face.__annotations__["return"] = signature.return_annotation
         keywords = {n for own in names for n in own}
-        face.__doc__ = _documented(inspect.getdoc(function), specs, keywords)
+        face.__doc__ = _documented(inspect.getdoc(function), inputs, specs, keywords)
         table[function.__name__] = face
         return face
 
@@ -102,8 +110,10 @@ def _part(name: str) -> str:
     return next((part for part in ("G_mapping", "G_synthesis") if name.startswith(part)), "whole")
 
 
-def _documented(doc: str | None, specs: tuple[type, ...], keywords: set[str]) -> str | None:
-    """A docstring, its section `Args` completed by what the specs say of the keyword arguments."""
+def _documented(
+    doc: str | None, inputs: list[str], specs: tuple[type, ...], keywords: set[str]
+) -> str | None:
+    """A docstring, its section `Args` made of the inputs and of what the specs say of keywords."""
     if doc is None:  # Python was started with -OO.
         return None
     entries: dict[str, str] = {}
@@ -115,9 +125,14 @@ def _documented(doc: str | None, specs: tuple[type, ...], keywords: set[str]) ->
         if name in keywords:
             texts.setdefault(text, []).append(name)
     lines = "".join(f"\n    {', '.join(of)}: {text}" for text, of in texts.items())
-    head, args, tail = doc.partition("\nArgs:\n")
-    inputs, gap, rest = tail.partition("\n\n")
-    return f"{head}{args}{inputs}{lines}{gap}{rest}"
+    head, args, tail = doc.partition("\n\nArgs:\n")
+    if args:
+        about_inputs, gap, rest = tail.partition("\n\n")
+    else:
+        head, gap, rest = doc.partition("\n\nReturns:\n")
+        gap, rest = gap and "\n\n", gap.lstrip() + rest
+        about_inputs = "\n".join(f"    {name}: {_INPUTS[name]}" for name in inputs)
+    return f"{head}\n\nArgs:\n{about_inputs}{lines}{gap}{rest}"
 
 
 def _attribute_entries(cls: type) -> dict[str, str]:

@@ -12,15 +12,7 @@ from training.architecture.specs import ConcatMappingSpec, MappingSpec
 def map_with_concatenated_labels(
     latents_in: tf.Tensor, labels_in: tf.Tensor, spec: ConcatMappingSpec
 ) -> tf.Tensor:
-    """Mapping network of StyleGAN2: [z, embedded label] → w.
-
-    Args:
-        latents_in: z [N, latent_size].
-        labels_in: [N, label_size].
-
-    Returns:
-        dlatents [N, dlatent_size], or [N, dlatent_broadcast, dlatent_size].
-    """
+    """Mapping network of StyleGAN2: [z, embedded label] → w, [N, (layers,) dlatent_size]."""
     x = concatenated(latents_in, labels_in, spec)
     return _mapped(x, spec.mapping_fmaps, spec)
 
@@ -28,10 +20,7 @@ def map_with_concatenated_labels(
 def map_with_embedded_labels(
     latents_in: tf.Tensor, labels_in: tf.Tensor, spec: MappingSpec
 ) -> tf.Tensor:
-    """Mapping network of ADA, which scales z and the embedded label each by itself.
-
-    Arguments and result are those of `map_with_concatenated_labels`.
-    """
+    """Mapping network of ADA, which scales z and the embedded label each by itself."""
     latents_in.set_shape([None, spec.latent_size])
     labels_in.set_shape([None, spec.label_size])
     parts = [latents_in]

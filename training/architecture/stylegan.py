@@ -55,15 +55,7 @@ AUTO_FUSED_RESOLUTION = 128
 def map_latents(
     latents_in: tf.Tensor, labels_in: tf.Tensor, spec: StyleganMappingSpec
 ) -> tf.Tensor:
-    """Mapping network f: z → w (section 2).
-
-    Args:
-        latents_in: z [N, latent_size].
-        labels_in: [N, label_size].
-
-    Returns:
-        dlatents [N, dlatent_size], or [N, dlatent_broadcast, dlatent_size].
-    """
+    """Mapping network f: z → w, [N, (layers,) dlatent_size] (section 2)."""
     gain, lrmul = _gain(spec.mapping_nonlinearity), spec.mapping_lrmul
     weight = Weight(gain, spec.use_wscale, lrmul)
     x = concatenated(latents_in, labels_in, spec)
@@ -148,16 +140,7 @@ def synthesize_stylegan(
 def score_stylegan(
     images_in: tf.Tensor, labels_in: tf.Tensor, spec: StyleganDiscriminatorSpec, call: Call
 ) -> tf.Tensor:
-    """Discriminator of StyleGAN and Progressive GAN (PGGAN, table 2), one output a class.
-
-    Args:
-        images_in: [N, num_channels, H, W] in [-1, 1], pixels repeated where the level of detail in
-            the variable `lod` is not 0.
-        labels_in: [N, label_size].
-
-    Returns:
-        scores [N, 1], logits of being real.
-    """
+    """Discriminator of StyleGAN and Progressive GAN (PGGAN, table 2), one output a class."""
     # How downsampling is computed, not what: one way is used always.
     _is_fused(spec.fused_scale, spec.resolution)
     structure = growing.select_structure(spec.structure, call.is_template_graph)
