@@ -13,7 +13,8 @@ from dnnlib import UserError, tflib
 from dnnlib.output import tqdm
 from dnnlib.run_dir import make_run_dir
 from dnnlib.tflib import Network
-from training.datasets.photos.arrays import save_png, to_picture
+from training.datasets.photos.arrays import save_png
+from training.datasets.photos.arrays import to_picture as to_pil  # As docs/generation.md has it.
 from training.pictures.grids import create_image_grid
 from training.snapshots.class_names import count_classes, label_names
 
@@ -65,7 +66,7 @@ def generate_images(
                 output_transform=_TO_UINT8,
             )
             suffix = f"-{_file_name(Gs, number)}" if len(classes) > 1 else ""
-            save_png(to_picture(images[0]), os.path.join(out_dir, f"seed{seed:04d}{suffix}.png"))
+            save_png(to_pil(images[0]), os.path.join(out_dir, f"seed{seed:04d}{suffix}.png"))
             done += 1
     except KeyboardInterrupt:
         _say_what_there_is(done, len(pairs), out_dir)
@@ -131,7 +132,7 @@ def style_mixing_example(
                 )
                 for image in made:
                     row, col = names[len(images)]
-                    save_png(to_picture(image), os.path.join(out_dir, f"{row}-{col}.png"))
+                    save_png(to_pil(image), os.path.join(out_dir, f"{row}-{col}.png"))
                     images.append(image)
                 progress.update(len(made))
     except KeyboardInterrupt:
@@ -143,7 +144,7 @@ def style_mixing_example(
     for row in row_seeds:
         cells += [picture[row, row], *(picture[row, c] for c in col_seeds)]
     grid = create_image_grid(np.stack(cells), (len(col_seeds) + 1, len(row_seeds) + 1))
-    save_png(to_picture(grid), os.path.join(out_dir, "grid.png"))
+    save_png(to_pil(grid), os.path.join(out_dir, "grid.png"))
     return out_dir
 
 
@@ -190,7 +191,7 @@ def generate_grid(
         minibatch_size=_MINIBATCH,
         print_progress=True,
     )
-    save_png(to_picture(create_image_grid(images, grid_size)), out)
+    save_png(to_pil(create_image_grid(images, grid_size)), out)
     return row_classes if count_classes(Gs) else []
 
 
