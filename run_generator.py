@@ -172,17 +172,17 @@ def main() -> None:
     # TensorFlow takes seconds to load, and has to wait for what can be checked without it.
     from dnnlib import tflib
     from training.pictures import generation
-    from training.snapshots import pickles, tools
+    from training.snapshots import conversion, description, pickles
     from training.snapshots.class_names import describe_places, find_classes
 
     network, trusted = args.network, args.allow_pickled_code
     with tflib.graph_session():
         if args.command == "info":
             output.printing_is_the_work()
-            print(tools.describe(network, trusted))
+            print(description.describe(network, trusted))
             return
         if args.command == "convert":
-            tools.convert(network, args.out, args.format, trusted)
+            conversion.convert(network, args.out, args.format, trusted)
             print(f"Wrote {args.out}")
             return
         Gs = pickles.load_generator(network, trusted)

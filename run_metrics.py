@@ -103,7 +103,7 @@ def main() -> None:
     if args.command == "fetch":
         sources.fetch()
         return
-    from training.config.options import dataset_folder
+    from training.config.command_line import dataset_folder
 
     folder = None
     if args.dataset:

@@ -283,7 +283,7 @@ def _listed(options: set[str]) -> str:
 def main() -> None:
     args = _parse_args()
     # TensorFlow takes seconds to load, and has to wait for what can be checked without it.
-    from training.config.options import dataset_folder, demo_options, options_from_args
+    from training.config.command_line import dataset_folder, demo_options, options_from_args
 
     run_dir = None
     if _is_run(args.resume):
@@ -381,7 +381,7 @@ def _is_run(resume: str | None) -> bool:
 
 def _resumed(args: argparse.Namespace) -> tuple[TrainingOptions, str]:
     """The options of the run that --resume names, and its directory."""
-    from training.config.options import options_from_args, set_session_options
+    from training.config.command_line import options_from_args, set_session_options
     from training.run import resume
 
     desc = None if args.dataset is None else _description(args)

@@ -12,13 +12,13 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, as_completed, wait
 from dataclasses import dataclass
 from urllib.parse import urldefrag, urlsplit
 
 from dnnlib.files import atomic_write
-from dnnlib.public_web import Passing, PublicWeb, Refused
-from dnnlib.retries import Backoff
+from dnnlib.public_web import PublicWeb, Refused
+from dnnlib.retries import Backoff, Passing
+from dnnlib.threads import map_in_threads
 from dnnlib.util import UserError
 
 
@@ -67,25 +67,15 @@ def download_all(
         problem: Says of a path or of the content of a file why it cannot be used, None if it can.
         options: See there.
 
-    Yields:
+    Returns:
         (url, None), or (url, why there is no file), as they come to an end.
 
     Raises:
         UserError: `folder` cannot be written.
     """
     downloader = _Downloader(folder, problem, options)
-    with ThreadPoolExecutor(options.jobs) as pool:
-        try:
-            running = set()
-            for url in urls:
-                running.add(pool.submit(downloader, url))
-                if len(running) >= 2 * options.jobs:
-                    done, running = wait(running, return_when=FIRST_COMPLETED)
-                    yield from (future.result() for future in done)
-            yield from (future.result() for future in as_completed(running))
-        finally:
-            downloader.stop()
-            pool.shutdown(cancel_futures=True)
+    ahead = 2 * options.jobs
+    return map_in_threads(downloader, urls, options.jobs, ahead, False, downloader.stop)
 
 
 class _Downloader:
@@ -120,23 +110,26 @@ class _Downloader:
 
     def _get(self, url: str) -> bytes:
         """The content of a file without problems. Raises Refused."""
-        host, reason = _host(url), ""
-        for attempt in range(self._backoff.attempts):
-            if self._stop.wait(self._slots.take(host)):
-                raise Refused("interrupted")
-            try:
-                return self._attempt(url)
-            except Passing as error:
-                reason = str(error)
-                pause = self._backoff.pause(attempt, error.retry_after)
-                if error.retry_after is not None:
-                    self._slots.hold(host, pause)  # All threads leave the host alone.
-            if attempt + 1 < self._backoff.attempts and self._stop.wait(pause):
-                raise Refused("interrupted")
-        raise Refused(f"{reason}, {self._backoff.attempts} times")
+        try:
+            return self._backoff.repeat(
+                lambda: self._attempt(url), lambda error, pause: self._wait(pause)
+            )
+        except Passing as error:
+            raise Refused(f"{error}, {self._backoff.attempts} times") from error
+
+    def _wait(self, seconds: float) -> None:
+        if self._stop.wait(seconds):
+            raise Refused("interrupted")
 
     def _attempt(self, url: str) -> bytes:
-        content, has_end = self._web.get(url)
+        host = _host(url)
+        self._wait(self._slots.take(host))
+        try:
+            content, has_end = self._web.get(url)
+        except Passing as error:
+            if error.retry_after is not None:  # All threads leave the host alone.
+                self._slots.hold(host, min(error.retry_after, self._backoff.longest))
+            raise
         reason = self._problem(content)
         if reason is None:
             return content

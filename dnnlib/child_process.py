@@ -131,7 +131,7 @@ class ChildProcess:
 
         def stop() -> None:
             is_late.set()
-            process.kill()  # Whoever waits for its pipes goes on.
+            process.kill()  # Whoever waits for its pipes need not any longer.
 
         timer = threading.Timer(seconds, stop)
         timer.daemon = True

@@ -12,19 +12,18 @@ import re
 import sys
 import time
 from dataclasses import dataclass
-from typing import IO
 from urllib.parse import urlsplit
 
 from dnnlib.files import atomic_write, open_regular
 from dnnlib.output import tqdm
-from dnnlib.public_web import Passing, PublicWeb, Refused
+from dnnlib.public_web import PublicWeb, Refused
+from dnnlib.retries import Backoff, Passing
 from dnnlib.system import locked_file, user_cache
 from dnnlib.urls import show
 from dnnlib.util import UserError
 
 _CHUNK = 1 << 20
-_PAUSES = (1.0, 3.0, 9.0)  # Seconds before the second, third and fourth attempt.
-_LONGEST_PAUSE = 60.0  # Whatever a server asks for.
+_BACKOFF = Backoff(attempts=4, first=2.0)
 _MAX_BYTES = 8 << 30
 _SECONDS = 24 * 3600.0
 _SLOWEST = (30 << 10, 30.0)  # Bytes in so many seconds of waiting.
@@ -64,23 +63,23 @@ def fetch(
     cache_dir: str | None = None,
     sha256: str | None = None,
     allow_http: bool = False,
-    pauses: tuple[float, ...] = _PAUSES,
+    backoff: Backoff = _BACKOFF,
 ) -> str:
     """The file of an URL, downloaded unless it is in the cache already.
 
     A file in the cache is used if it has the SHA-256 that was recorded when it was downloaded, and
-    downloaded anew if not. Processes that want the same file wait for the one that downloads it.
+    downloaded again if not. Processes that want the same file wait for the one that downloads it.
 
-    A file whose end the server does not mark is downloaded anew at every use, unless its SHA-256 is
-    given: if a part of it came, nobody could tell. Redirects lead to https URLs of public addresses
-    or of the same host only.
+    A file whose end the server does not mark is downloaded again at every use, unless its SHA-256
+    is given: if a part of it came, nobody could tell. Redirects lead to https URLs of public
+    addresses or of the same host only.
 
     Args:
         url: https; http only from this machine itself, or if allowed.
         cache_dir: folder, created if need be; None: see `cache_folder`.
         sha256: what the file must have, in hexadecimal.
         allow_http: allow URLs whose answers could be forged on the way.
-        pauses: seconds before each further attempt after a failure that may pass.
+        backoff: how often and when what failed is tried again.
 
     Returns:
         Path in the cache.
@@ -99,7 +98,7 @@ def fetch(
             with locked_file(entry.lock, math.inf, _say_that_it_waits):
                 known = _checksum_if_whole(entry)  # Another process may have been faster.
                 if known is None:
-                    known = _download(url, entry, sha256, pauses)
+                    known = _download(url, entry, sha256, backoff)
     except OSError as error:
         folder = os.path.dirname(entry.path)
         raise UserError(f"cannot write in the cache {folder}: {error.strerror or error}") from error
@@ -160,23 +159,14 @@ def _checksum_if_whole(entry: _Entry) -> str | None:
         return None
 
 
-def _download(url: str, entry: _Entry, expected: str | None, pauses: tuple[float, ...]) -> str:
+def _download(url: str, entry: _Entry, expected: str | None, backoff: Backoff) -> str:
     """Fills an entry and returns the file's SHA-256."""
     _remove_partial(entry)
     print(f"Downloading {show(url)}", file=sys.stderr)
-    for pause in (*pauses, None):
-        try:
-            with atomic_write(entry.path) as file:
-                digest, size, has_end = _receive(url, file)
-            break
-        except Refused as error:
-            raise UserError(f"cannot download {show(url)}: {error}") from error
-        except Passing as error:
-            if pause is None:
-                raise UserError(f"cannot download {show(url)}: {error}") from error
-            pause = max(pause, min(error.retry_after or 0.0, _LONGEST_PAUSE))
-            print(f"{error}; trying again in {pause:g} s", file=sys.stderr)
-            time.sleep(pause)
+    try:
+        digest, size, has_end = backoff.repeat(lambda: _receive(url, entry.path), _wait)
+    except (Refused, Passing) as error:
+        raise UserError(f"cannot download {show(url)}: {error}") from error
     if has_end or (expected is not None and digest == expected.lower()):
         with atomic_write(entry.record, "w") as file:
             json.dump({"url": show(url), "size": size, "sha256": digest}, file)
@@ -199,13 +189,21 @@ def _remove_partial(entry: _Entry) -> None:
             os.unlink(other.path)
 
 
-def _receive(url: str, file: IO[bytes]) -> tuple[str, int, bool]:
+def _wait(error: Passing, pause: float) -> None:
+    print(f"{error}; trying again in {pause:.1f} s", file=sys.stderr)
+    time.sleep(pause)
+
+
+def _receive(url: str, path: str) -> tuple[str, int, bool]:
     """Writes what the server sends. Returns its SHA-256, its size, and whether its end is known."""
     digest, size, total = hashlib.sha256(), 0, None
     hosts = frozenset([(urlsplit(url).hostname or "").rstrip(".")])
     web = PublicWeb(seconds=_SECONDS, max_bytes=_MAX_BYTES, allowed_hosts=hosts, slowest=_SLOWEST)
     try:
-        with web.open(url, lambda other: _check_redirect(url, other)) as body:
+        with (
+            atomic_write(path) as file,
+            web.open(url, lambda other: _check_redirect(url, other)) as body,
+        ):
             total = body.length
             bar = tqdm(total=total, unit="B", unit_scale=True, unit_divisor=1024, disable=None)
             with bar:

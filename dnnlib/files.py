@@ -101,7 +101,7 @@ def staged_directory(path: str, mode: int = 0o777) -> Iterator[str]:
 
 
 def open_regular(path: str) -> IO[bytes]:
-    """Opens a file for reading, unless it is something that could go on or wait for ever.
+    """Opens a file for reading, unless it is something without end or that could wait forever.
 
     Raises:
         OSError: it cannot be opened, or is a pipe, a device or a folder.

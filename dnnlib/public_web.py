@@ -32,13 +32,12 @@ from requests.adapters import HTTPAdapter
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError, ReadTimeoutError
 from urllib3.util.connection import create_connection
 
-from dnnlib.retries import retry_after
+from dnnlib.retries import Passing, retry_after
 from dnnlib.util import one_line
 from dnnlib.web_answers import (
     SILENCE,
     Body,
     LimitedLines,
-    Passing,
     Patience,
     Refused,
     TimedReader,
@@ -85,14 +84,8 @@ class PublicWeb:
         self._allow_private, self._allowed_hosts = allow_private, allowed_hosts
         self._max_bytes, self._max_redirects = max_bytes, max_redirects
         self._stop = threading.Event()
-        self._session = _Session()
-        # Of the environment, only proxies and certificates count: no passwords of ~/.netrc.
-        self._session.trust_env = False
-        bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
-        self._session.verify = bundle or True
+        self._session = Session()
         self._session.headers.update(_HEADERS)
-        policy = http.cookiejar.DefaultCookiePolicy(allowed_domains=[])
-        self._session.cookies.set_policy(policy)
         is_free = (lambda host: True) if allow_private else allowed_hosts.__contains__
         pools = _pool_classes(is_free, Patience(seconds, slowest, self._stop))
         for scheme in ("http://", "https://"):
@@ -178,10 +171,7 @@ class PublicWeb:
         _check_address(str(address))
 
     def _open(self, url: str) -> requests.Response:
-        proxies = requests.utils.get_environ_proxies(url)
-        return self._session.get(
-            url, stream=True, allow_redirects=False, timeout=_TIMEOUT, proxies=proxies
-        )
+        return self._session.get(url, stream=True, timeout=_TIMEOUT)
 
     def _body(self, response: requests.Response) -> Body:
         code = response.status_code
@@ -279,8 +269,23 @@ def _checked_addresses(host: str, port: int) -> list[str]:
     return addresses
 
 
-class _Session(requests.Session):
-    """Leaves redirects alone, also those that it does not follow: it would read their bodies."""
+class Session(requests.Session):
+    """Requests without cookies, and without passwords of ~/.netrc, which are for other hosts.
+
+    Of the environment, only proxies and certificates count. Redirects are left alone, also those
+    that are not followed: `requests` would read their bodies.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trust_env = False
+        bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
+        self.verify = bundle or True
+        self.cookies.set_policy(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
+
+    def request(self, method: str, url: str, **options) -> requests.Response:
+        options |= {"proxies": requests.utils.get_environ_proxies(url), "allow_redirects": False}
+        return super().request(method, url, **options)
 
     def resolve_redirects(self, *args, **options) -> Iterator[requests.Response]:
         return iter(())

@@ -64,13 +64,13 @@ class _DType:
 
     def __init__(self, code: Any, *_flags: Any):
         if not isinstance(code, str) or not re.fullmatch(r"[<>=|]?[biuf]\d{1,2}", code):
-            raise UserError(f"it has an array of {_text(code)}, where only numbers have a place")
+            raise UserError(f"it has an array of {_text(code)}, where only numbers are allowed")
         self.dtype = np.dtype(code)
 
     def set_state(self, state: Any) -> None:
         # (version, byte order, then fields of structures, which there are none of)
         if not isinstance(state, tuple) or len(state) < 5 or any(state[2:5]):
-            raise UserError("it has an array of structures, where only numbers have a place")
+            raise UserError("it has an array of structures, where only numbers are allowed")
         if state[1] in ("<", ">"):
             self.dtype = self.dtype.newbyteorder(state[1])
 
@@ -252,7 +252,7 @@ class _Unpickler(pickle._Unpickler):
         self._operations.spend(len(items))
         if kind is dict:
             if not all(isinstance(pair, (list, tuple)) and len(pair) == 2 for pair in items):
-                raise UserError("it makes a dict of what are no pairs")
+                raise UserError("it makes a dict of items that are not pairs")
             return _set_items({}, [x for pair in items for x in pair])
         return kind(items)
 
@@ -296,10 +296,10 @@ class _Unpickler(pickle._Unpickler):
 
     def _check_array(self, shape: Any, dtype: Any, data: Any) -> tuple[tuple[int, ...], np.dtype]:
         if not isinstance(dtype, _DType):
-            raise UserError(f"it has an array of {_text(dtype)}, where only numbers have a place")
+            raise UserError(f"it has an array of {_text(dtype)}, where only numbers are allowed")
         sound = isinstance(shape, tuple) and len(shape) <= 32
         if not sound or not all(type(n) is int and n >= 0 for n in shape):
-            raise UserError("it has an array with a shape that is none")
+            raise UserError("it has an array with an invalid shape")
         if not isinstance(data, (bytes, bytearray, str)):
             raise UserError("it has an array that holds no numbers but objects")
         claimed = math.prod(shape) * dtype.dtype.itemsize
@@ -340,7 +340,7 @@ def _set_items(target: Any, items: list) -> dict:
         raise UserError(f"it sets items of a {type(target).__name__}")
     for key, value in zip(items[::2], items[1::2], strict=True):
         if not isinstance(key, str) or len(key) > _MAX_KEY:
-            raise UserError("it has a dict with keys that are no names")
+            raise UserError("it has a dict with keys that are not names")
         dict.__setitem__(target, key, value)
     return target
 

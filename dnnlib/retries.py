@@ -1,13 +1,33 @@
-"""When to try again what failed: growing pauses with jitter, and what a server asks for."""
+"""Tries again what failed: with growing pauses and jitter, and when a server asks for it.
+
+urllib3's `Retry` does not serve: it repeats a request until an answer begins, while bodies break
+off too, and between attempts calls are counted, hosts are left alone by all threads, and Ctrl-C
+ends a pause.
+"""
 
 from __future__ import annotations
 
 import email.utils
 import random
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class Passing(Exception):
+    """A failure that may not happen again.
+
+    Attributes:
+        retry_after: seconds for which a server asks to be left alone, or None.
+    """
+
+    def __init__(self, reason: str, retry_after: float | None = None):
+        super().__init__(reason)
+        self.retry_after = retry_after
 
 
 @dataclass(frozen=True)
@@ -23,6 +43,23 @@ class Backoff:
     attempts: int = 5
     first: float = 1.0
     longest: float = 60.0
+
+    def repeat(self, attempt: Callable[[], T], wait: Callable[[Passing, float], None]) -> T:
+        """The result of `attempt`, which is called again when it raises `Passing`.
+
+        Args:
+            attempt: what is tried.
+            wait: called with each failure but the last and the seconds of the pause; waits.
+
+        Raises:
+            Passing: the last attempt failed too.
+        """
+        for number in range(self.attempts - 1):
+            try:
+                return attempt()
+            except Passing as error:
+                wait(error, self.pause(number, error.retry_after))
+        return attempt()
 
     def pause(self, attempt: int, retry_after: float | None = None) -> float:
         """Seconds to wait after an attempt, counted from 0, has failed.

@@ -74,7 +74,7 @@ def locked(run_dir: str) -> Iterator[None]:
 def log_output(path: str) -> Iterator[None]:
     """Appends what the block prints, and the exception that ends it, to a file too.
 
-    Where file or screen cannot be written any more (a full disk), what the block does goes on
+    Where file or screen cannot be written any more (a full disk), the block continues
     (DESIGN D8); the file is given up with one warning.
     """
     stdout = sys.stdout

@@ -97,7 +97,7 @@ def read_json(path: str, kind: type[T], max_bytes: int = 64 << 20) -> T:
 
     Raises:
         OSError: it cannot be opened, or is a pipe, a device or a folder.
-        UserError: it is too large, no JSON, or does not fit; the message does not name the file.
+        UserError: it is too large, not JSON, or does not fit; the message does not name the file.
     """
     with open_regular(path) as file:
         content = file.read(max_bytes + 1)
@@ -110,7 +110,7 @@ def parse_json(content: bytes | str, kind: type[T]) -> T:
     """JSON as text or in UTF-8, checked; see `parse`.
 
     Raises:
-        UserError: it is no JSON, or does not fit.
+        UserError: it is not JSON, or does not fit.
     """
     try:
         text = content.decode("utf-8-sig") if isinstance(content, bytes) else content
@@ -215,9 +215,9 @@ def _parse_dict(args: Sequence[Any], values: Mapping, place: str) -> dict:
             try:
                 key = int(key)
             except (TypeError, ValueError):
-                raise _Misfit(name, f"{name} has a name that is no whole number") from None
+                raise _Misfit(name, f"{name} has a name that is not a whole number") from None
         elif not isinstance(key, str):
-            raise _Misfit(name, f"{name} has a name that is no text")
+            raise _Misfit(name, f"{name} has a name that is not text")
         parsed[key] = _parse(value_kind, value, name, ())
     return parsed
 

@@ -27,6 +27,11 @@ _POLL_SECONDS = 0.2
 _SEEK_LOCK = threading.Lock()
 
 
+# Why not the package filelock: it opens files by path, and so cannot lock what is being written or
+# a folder; where there are no locks it fails, or leaves a mark that outlives its owner; and on
+# Windows it removes the file, which may be a log.
+
+
 class Busy(Exception):
     """Another process holds a lock."""
 

@@ -17,9 +17,9 @@ _NOT_PRINTABLE = re.compile(
 
 
 class UserError(Exception):
-    """Something that the user can mend.
+    """Something that the user can fix.
 
-    The message is one line: what was got, what was expected, how to mend it, and the file or option
+    The message is one line: what was got, what was expected, how to fix it, and the file or option
     by name. Scripts print it on stderr and exit with code 2 (see `dnnlib.cli.run`).
     """
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 import requests
 
+from dnnlib.retries import Passing
+
 SILENCE = 30.0  # Seconds without any data.
 _CHUNK = 1 << 16
 _MAX_LINE = 1 << 16
@@ -20,18 +22,6 @@ _MAX_LINES = 1000  # In a row; http.client takes 100 in one head.
 
 class Refused(Exception):
     """An URL that gives nothing, however often it is tried; the message says why."""
-
-
-class Passing(Exception):
-    """A failure that may not happen again.
-
-    Attributes:
-        retry_after: seconds for which the server asks to be left alone, or None.
-    """
-
-    def __init__(self, reason: str, retry_after: float | None = None):
-        super().__init__(reason)
-        self.retry_after = retry_after
 
 
 @dataclass(frozen=True)
@@ -84,7 +74,7 @@ class Patience:
 class TimedReader(io.RawIOBase):
     """Reads from a socket for a limited time in all.
 
-    A timeout of the socket alone starts anew with every byte, so a server could hold us for ever.
+    A timeout of the socket alone starts again with every byte, so a server could hold us forever.
     """
 
     def __init__(self, raw: io.RawIOBase, sock: socket.socket, patience: Patience):

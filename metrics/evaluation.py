@@ -17,19 +17,16 @@ import tensorflow.compat.v1 as tf
 
 from dnnlib import UserError, tflib
 from dnnlib.tflib import Network, tfutil
-from dnnlib.tflib.build_functions import BUILD_MODULES
 from metrics.feature_networks import FeatureNetwork, FeatureSources
 from metrics.feature_networks.graph_process import user_errors
 from metrics.reals import RealImages, choose_reals
 from training import random_streams
 from training.dataset import TFRecordDataset
+from training.snapshots.build_functions import BUILD_MODULES
 
 # Images at once on a device: 8 of 1024×1024, and as many pixels of smaller ones up to a limit.
 _MINIBATCH_PIXELS = 8 << 20
 _MINIBATCH = (8, 32)
-
-# Streams of random numbers; each is a function of (seed, repeat, number of the image).
-_USES = {"latents": 0, "labels": 1, "lerp": 2, "subsets": 3}
 
 
 @dataclass(frozen=True)
@@ -213,8 +210,7 @@ class Evaluation:
 
     def generator(self, use: str, number: int) -> np.random.Generator:
         """Random numbers of one image for one purpose."""
-        key, counter = [self.seed, self.repeat], [0, 0, number, _USES[use]]
-        return np.random.Generator(np.random.Philox(key=key, counter=counter))
+        return random_streams.generator("metrics", use, [self.seed, self.repeat], number)
 
     def latents(self, begin: int, count: int) -> np.ndarray:
         """float32 [N, latent_size] of images from `begin` on."""

@@ -5,24 +5,24 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 
 from dnnlib import UserError, downloads, npz
 from dnnlib.files import atomic_write, open_regular
+from dnnlib.threads import map_in_threads
 from metrics.feature_networks import FeatureNetwork
 from training.dataset import TFRecordDataset
-from training.datasets.format import matrices, records
+from training.datasets.format import matrices
+from training.datasets.format.find_dataset import find_dataset
+from training.datasets.format.manifest import read_manifest
+from training.random_streams import generator
 
-_READ_AHEAD = 4
+_READ_AHEAD, _READ_THREADS = 4, 2
 # Changes when cached numbers would come out otherwise.
 _VERSION = 1
-# Counters of Philox streams, see `choose_reals`.
-_SUBSET, _MIRROR = 0, 1
 
 
 def choose_reals(
@@ -36,14 +36,10 @@ def choose_reals(
     count = total if max_reals is None else min(total, max_reals)
     # Deviation: the official code takes the first so many, which in a dataset that is sorted by
     # class are not like the whole, and starts again where there are too few.
-    order = _choices(_SUBSET).permutation(total)
+    order = generator("metric_reals", "subset").permutation(total)
     index = np.sort(order[:count])
-    mirrored = _choices(_MIRROR).random(total)[index] < 0.5
+    mirrored = generator("metric_reals", "mirror").random(total)[index] < 0.5
     return index, mirrored & mirror
-
-
-def _choices(use: int) -> np.random.Generator:
-    return np.random.Generator(np.random.Philox(key=0, counter=[0, 0, 0, use]))
 
 
 @dataclass
@@ -67,17 +63,8 @@ class RealImages:
 
     def images(self) -> Iterator[np.ndarray]:
         """Minibatches uint8 [N, C, H, W], read ahead."""
-        with ThreadPoolExecutor(2, thread_name_prefix="reals") as pool:
-            pending: deque = deque()
-            begins = iter(range(0, len(self.index), self.minibatch))
-            while True:
-                for begin in begins:
-                    pending.append(pool.submit(self._read, begin))
-                    if len(pending) >= _READ_AHEAD:
-                        break
-                if not pending:
-                    return
-                yield pending.popleft().result()
+        begins = range(0, len(self.index), self.minibatch)
+        return map_in_threads(self._read, begins, _READ_THREADS, _READ_AHEAD)
 
     def features(self) -> Iterator[np.ndarray]:
         """Minibatches float32 [N, D]."""
@@ -157,7 +144,7 @@ class RealImages:
 
 def _filter_of(dataset: TFRecordDataset) -> str | None:
     """By which filter the pictures were reduced, where the manifest says."""
-    manifest = records.read_manifest(records.find_dataset(dataset.tfrecord_dir))
+    manifest = read_manifest(find_dataset(dataset.tfrecord_dir))
     return str((manifest or {}).get("filter"))
 
 

@@ -3,13 +3,47 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-# A room may import what stands to its left.
-ROOMS = ("dnnlib", "tf_ops", "training", "metrics", "scripts")
+# A room may import itself, and what stands before it. Names are those of packages and modules, the
+# longest that fits.
+ROOMS = (
+    "dnnlib",
+    "dnnlib.tflib",
+    "tf_ops",
+    "training",
+    "training.random_streams",
+    "training.datasets",
+    "training.datasets.items",
+    "training.datasets.photos",
+    "training.datasets.format",
+    "training.datasets.tables",
+    "training.datasets.building",
+    "training.datasets.sources",
+    "training.datasets.commands",
+    "training.dataset",
+    "training.architecture",
+    "training.networks_stylegan",
+    "training.networks_stylegan2",
+    "training.networks",
+    "training.augmentation",
+    "training.augment",
+    "training.losses",
+    "training.loss",
+    "training.config",
+    "training.snapshots",
+    "training.pictures",
+    "training.run",
+    "training.training_loop",
+    "metrics.feature_networks",
+    "metrics",
+    "scripts",
+)
+PACKAGES = ("dnnlib", "tf_ops", "training", "metrics")
 UNIX = {"fcntl", "grp", "posix", "pty", "pwd", "resource", "syslog", "termios", "tty"}
 # The one place that executes text, for users who ask for it with --allow-pickled-code.
 EXEC = ("dnnlib/tflib/pickled_code.py", "exec")
@@ -17,7 +51,7 @@ EXEC = ("dnnlib/tflib/pickled_code.py", "exec")
 
 def sources():
     """Every module outside the tests: {path from the root: syntax tree}."""
-    paths = [*ROOT.glob("*.py"), *(p for room in ROOMS for p in (ROOT / room).rglob("*.py"))]
+    paths = [*ROOT.glob("*.py"), *(p for name in PACKAGES for p in (ROOT / name).rglob("*.py"))]
     return {
         str(path.relative_to(ROOT)): ast.parse(path.read_text(encoding="utf-8"), str(path))
         for path in sorted(paths)
@@ -27,8 +61,13 @@ def sources():
 SOURCES = sources()
 
 
-def room_of(path):
-    return path.split("/")[0] if "/" in path else "scripts"
+def room_of(module):
+    """The longest name in ROOMS that a dotted name begins with; None if it is not ours."""
+    scripts = {path.removesuffix(".py") for path in SOURCES if "/" not in path}
+    if module.split(".")[0] in scripts:
+        return "scripts"
+    fitting = [room for room in ROOMS if f"{module}.".startswith(f"{room}.")]
+    return max(fitting, key=len, default=None)
 
 
 def imported(tree):
@@ -42,6 +81,32 @@ def imported(tree):
                 yield node.lineno, f"relative:{node.module}"
 
 
+def module_of(path):
+    """The dotted name of a module, that of the package for its `__init__`."""
+    return path.removesuffix(".py").replace("/", ".").removesuffix(".__init__")
+
+
+def cycles(trees):
+    """Modules that import each other, at the top, in functions or for type checkers alone.
+
+    Args:
+        trees: {path: syntax tree}; imports of other modules do not count.
+    """
+    modules = {module_of(path): tree for path, tree in trees.items()}
+    # `from package import name` is the module of that name, or else the package.
+    known = {
+        module: {name if name in modules else name.rpartition(".")[0] for _, name in imported(tree)}
+        & modules.keys() - {module}
+        for module, tree in modules.items()
+    }
+    # What imports nothing that is left, or is imported by nothing that is left, is in no cycle.
+    while ends := {m for m in known if not known[m] & known.keys()} | (
+        known.keys() - set().union(*known.values())
+    ):
+        known = {module: names for module, names in known.items() if module not in ends}
+    return sorted(known)
+
+
 def calls(tree):
     """(line, name) of calls of plain names."""
     for node in ast.walk(tree):
@@ -50,18 +115,13 @@ def calls(tree):
 
 
 def import_problems(path, tree):
-    room = ROOMS.index(room_of(path))
-    scripts = {p.removesuffix(".py") for p in SOURCES if room_of(p) == "scripts"}
+    room = room_of(module_of(path))
     for line, name in imported(tree):
-        first = name.split(".")[0]
-        target = "scripts" if first in scripts else first
-        if name.startswith("relative:") or first == "tests":
+        target = room_of(name)
+        is_far = target is not None and ROOMS.index(target) > ROOMS.index(room)
+        is_script = target == "scripts" == room
+        if name.startswith("relative:") or name.split(".")[0] == "tests" or is_far or is_script:
             yield f"{path}:{line} imports {name}"
-        elif target in ROOMS:
-            to_the_right = ROOMS.index(target) > room
-            another_script = target == "scripts" and room_of(path) == "scripts"
-            if to_the_right or another_script:
-                yield f"{path}:{line} imports {name}"
 
 
 def source_problems(path, tree):
@@ -121,7 +181,7 @@ RULES = (
 
 
 def test_all_rooms_are_read():
-    assert {room_of(path) for path in SOURCES} == set(ROOMS)
+    assert {room_of(module_of(path)) for path in SOURCES} == set(ROOMS)
     assert len(SOURCES) > 25
 
 
@@ -130,10 +190,54 @@ def test_the_source_keeps_the_rule(rule):
     assert [problem for path, tree in SOURCES.items() for problem in rule(path, tree)] == []
 
 
+def test_dnnlib_names_a_module_of_training_in_one_place():
+    places = [
+        path
+        for path, tree in SOURCES.items()
+        for node in ast.walk(tree)
+        if path.startswith("dnnlib/") and isinstance(node, ast.Constant)
+        if re.fullmatch(r"(training|metrics)(\.\w+)+", str(node.value))
+    ]
+    assert places == ["dnnlib/tflib/build_tables.py"]
+
+
+def test_imports_have_no_cycles():
+    assert cycles(SOURCES) == []
+
+
+@pytest.mark.parametrize(
+    "back",
+    [
+        "import dnnlib.a",
+        "from dnnlib import a",
+        "from dnnlib.a import name",
+        "def f():\n    from dnnlib.a import name",
+        "if TYPE_CHECKING:\n    from dnnlib.a import name",
+    ],
+)
+def test_cycles_are_found(back):
+    code = {"dnnlib/__init__.py": "from dnnlib.util import x", "dnnlib/util.py": ""}
+    code |= {"dnnlib/a.py": "from dnnlib import b, x", "dnnlib/b.py": "import dnnlib.c"}
+    code |= {"dnnlib/c.py": back, "dnnlib/d.py": "import dnnlib.a"}
+    found = cycles({path: ast.parse(text) for path, text in code.items()})
+    assert found == ["dnnlib.a", "dnnlib.b", "dnnlib.c"]
+    code["dnnlib/c.py"] = "import os"
+    assert cycles({path: ast.parse(text) for path, text in code.items()}) == []
+
+
 @pytest.mark.parametrize(
     ("rule", "path", "code"),
     [
         (import_problems, "dnnlib/tflib/network.py", "import training.layers"),
+        (import_problems, "dnnlib/files.py", "from dnnlib import tflib"),
+        (import_problems, "training/architecture/layers.py", "from training import networks"),
+        (import_problems, "training/losses/logistic.py", "from training.run import state"),
+        (
+            import_problems,
+            "training/datasets/photos/decode.py",
+            "import training.datasets.format.x",
+        ),
+        (import_problems, "training/run/demo.py", "def f():\n    import training.training_loop"),
         (import_problems, "dnnlib/util.py", "def f():\n    from tf_ops import native"),
         (import_problems, "tf_ops/layout.py", "from training import loss"),
         (import_problems, "training/loss.py", "import metrics"),

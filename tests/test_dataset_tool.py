@@ -11,9 +11,11 @@ import pytest
 from PIL import Image
 
 from dnnlib import UserError
-from training.datasets.building.build import Output, map_in_order
+from training.datasets.building.build import Output
 from training.datasets.building.inspect import read_images
-from training.datasets.format import records
+from training.datasets.format.find_dataset import find_dataset
+from training.datasets.format.label_file import read_labels
+from training.datasets.format.manifest import read_manifest
 from training.datasets.photos import decode
 from training.datasets.sources import demo_dataset, images
 
@@ -40,7 +42,7 @@ def make_photos(folder, count, size=(8, 8)):
 
 
 def colours(dataset):
-    return [int(image[0, 0, 0]) for image in read_images(records.find_dataset(str(dataset)))]
+    return [int(image[0, 0, 0]) for image in read_images(find_dataset(str(dataset)))]
 
 
 def assert_one_line(result, *words):
@@ -127,7 +129,7 @@ def test_a_hostile_folder_end_to_end(tmp_path):
         "foo-r04.tfrecords",
         "foo.json",
     ]
-    manifest = records.read_manifest(records.find_dataset(str(tmp_path / "ds/foo")))
+    manifest = read_manifest(find_dataset(str(tmp_path / "ds/foo")))
     assert (manifest["found"], manifest["images"], manifest["resolution"]) == (12, 7, 16)
     assert (manifest["transform"], manifest["filter"]) == ("center-crop", "lanczos")
     reasons = {entry["file"]: entry["reason"] for entry in manifest["skipped"]}
@@ -203,7 +205,6 @@ def test_result_does_not_depend_on_the_number_of_threads(tmp_path):
         paths = sorted((tmp_path / str(workers)).glob("*/*"))
         files[workers] = [(path.name, path.read_bytes()) for path in paths]
     assert files[1] == files[5] and len(files[1]) == 5 + 6
-    assert list(map_in_order(lambda i: i * i, iter(range(50)), 3)) == [i * i for i in range(50)]
 
 
 def test_extract_compare_info_and_display(tmp_path, tool, monkeypatch):
@@ -220,7 +221,7 @@ def test_extract_compare_info_and_display(tmp_path, tool, monkeypatch):
     assert tool("extract", "demo", "png")[0] == 0
     names = [f"img{i:08}.png" for i in range(12)]
     assert sorted(os.listdir("png")) == ["dataset.json", *names]
-    labels = records.read_labels(records.find_dataset("demo"))
+    labels = read_labels(find_dataset("demo"))
     with open("png/dataset.json") as file:
         pairs = json.load(file)["labels"]
     assert pairs == [[n, int(k)] for n, k in zip(names, labels.argmax(1), strict=True)]

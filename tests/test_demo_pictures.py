@@ -42,7 +42,7 @@ def test_the_same_arguments_give_the_same_picture():
 def test_a_new_process_draws_the_same_bytes():
     code = (
         "import hashlib, sys\n"
-        "from training.datasets.demo import draw_product\n"
+        "from training.datasets.sources.drawn_products import draw_product\n"
         "for index in map(int, sys.argv[1:]):\n"
         "    picture, label = draw_product(11, index, 64)\n"
         "    print(label, hashlib.sha256(picture.tobytes()).hexdigest())\n"

@@ -85,7 +85,7 @@ def workplace(tmp_path_factory):
     """The pictures, shop datasets and snapshots that the pages name, all very small."""
     from dnnlib import tflib
     from dnnlib.tflib import Network
-    from training.config.options import preset
+    from training.config.presets import preset
     from training.snapshots import class_names, pickles
 
     folder = tmp_path_factory.mktemp("workplace")

@@ -71,7 +71,7 @@ def weighted_gather(
 ) -> tf.Tensor:
     """Row r of the result is the sum of rows indices[n, r, k] of x[n] times weights[n, r, k].
 
-    A filter along an axis in its general form: for each row anew it says what to read. Rows that
+    A filter along an axis in its general form: it says for each row what to read. Rows that
     `x` does not have count as zero.
 
     Args:

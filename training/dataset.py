@@ -8,26 +8,28 @@ from __future__ import annotations
 
 import copy
 import functools
+import itertools
 import os
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
 from dnnlib import UserError, tflib
-from training.datasets.format import levels, records, tfrecords
+from dnnlib.threads import map_in_threads
+from training.datasets.format import levels
 from training.datasets.format.content import content_hash
-from training.random_streams import uniform
+from training.datasets.format.examples import parse_image
+from training.datasets.format.find_dataset import choose_level, find_dataset
+from training.datasets.format.label_file import read_labels
+from training.datasets.format.level_files import LevelReader
+from training.datasets.format.manifest import read_manifest
+from training.random_streams import generator, uniform
 
 # Minibatches that are read ahead of the one in use, by as many threads as the machine can spare.
 _READ_AHEAD = 4
 _READ_THREADS = 2
-
-# Each use of randomness has a stream of its own; 2 is that of the latents of a run's grids.
-_USES = {"order": 0, "labels": 1, "split": 3, "validation": 4}
 
 
 class TFRecordDataset:
@@ -71,13 +73,13 @@ class TFRecordDataset:
         seed: int = 0,
     ):
         self.tfrecord_dir = tfrecord_dir
-        self._dataset = records.find_dataset(tfrecord_dir)
+        self._dataset = find_dataset(tfrecord_dir)
         self.name = self._dataset.name
         self.dtype = "uint8"
         self.dynamic_range = [0, 255]
         self.seed = seed
-        self._readers: dict[int, records.LevelReader] = {}
-        self.resolution_log2 = records.choose_level(self._dataset, resolution)
+        self._readers: dict[int, LevelReader] = {}
+        self.resolution_log2 = choose_level(self._dataset, resolution)
         self.resolution = 2**self.resolution_log2
         self._open_levels()
         self.shape = self._shape_of(self.resolution_log2)
@@ -133,26 +135,21 @@ class TFRecordDataset:
             minibatch_size: images at once.
             lod: level of detail: 0 for the finest level, 1 for half its resolution, …
 
-        Yields:
+        Returns:
             (images uint8 [N, C, H, W], labels float32 [N, label_size]).
 
         Raises:
             UserError: a record of another shape than its level's.
         """
-        with ThreadPoolExecutor(_READ_THREADS, thread_name_prefix="dataset") as pool:
-            pending: deque = deque()
-            try:
-                while True:
-                    while len(pending) < _READ_AHEAD:
-                        pending.append(pool.submit(self._load, start, minibatch_size, lod))
-                        start += minibatch_size
-                    yield pending.popleft().result()
-            finally:
-                for future in pending:
-                    future.cancel()
+        return map_in_threads(
+            lambda position: self._load(position, minibatch_size, lod),
+            itertools.count(start, minibatch_size),
+            _READ_THREADS,
+            _READ_AHEAD,
+        )
 
     def get_minibatch_np(self, minibatch_size: int, lod: int = 0) -> tuple[np.ndarray, np.ndarray]:
-        """The next minibatch, from position 0 on; another size or lod starts anew."""
+        """The next minibatch, from position 0 on; another size or lod starts again at 0."""
         key = (minibatch_size, lod)
         if self._minibatches is None or self._minibatches[0] != key:
             self._minibatches = (key, self.minibatches(0, minibatch_size, lod))
@@ -160,7 +157,7 @@ class TFRecordDataset:
 
     def get_random_labels_np(self, minibatch_size: int, position: int = 0) -> np.ndarray:
         """Labels of randomly chosen images, float32 [N, label_size]: a function of `position`."""
-        rng = _generator(self.seed, "labels", position)
+        rng = generator("dataset", "labels", [self.seed, position])
         return self.labels[rng.integers(self.num_images, size=minibatch_size)]
 
     def get_random_labels_tf(
@@ -210,7 +207,7 @@ class TFRecordDataset:
                 f"--validation={validation}: the dataset {self.tfrecord_dir} has {len(numbers)} "
                 f"images: hold out 1 to {len(numbers) - 1}"
             )
-        order = _generator(self.seed, "split", 0).permutation(len(numbers))
+        order = generator("dataset", "split", [self.seed, 0]).permutation(len(numbers))
         return np.sort(order[validation:]), np.sort(order[:validation])
 
     def _part(self, numbers: np.ndarray, order: str) -> TFRecordDataset:
@@ -233,7 +230,8 @@ class TFRecordDataset:
         """Order of the images in an epoch. The last two are kept: a minibatch may span both."""
         known = self._permutations  # Replaced as a whole, because several threads read it.
         if epoch not in known:
-            order = _generator(self.seed, self._order, epoch).permutation(self.num_images)
+            rng = generator("dataset", self._order, [self.seed, epoch])
+            order = rng.permutation(self.num_images)
             recent = [e for e in (epoch - 1, epoch + 1) if e in known]
             self._permutations = {epoch: order, **{e: known[e] for e in recent[:1]}}
             return order
@@ -248,7 +246,7 @@ class TFRecordDataset:
         stored = log2 if log2 in self._readers else self._dataset.finest
         reader = self._readers[stored]
         try:
-            image = tfrecords.parse_image(reader.payload(number))
+            image = parse_image(reader.payload(number))
         except (OSError, ValueError) as error:
             raise UserError(f"{reader.where(number)} is broken: {error}") from error
         expected = self._shape_of(stored)
@@ -268,10 +266,10 @@ class TFRecordDataset:
         finest = self._dataset.finest
         for log2, paths in self._dataset.levels.items():
             if log2 <= self.resolution_log2 or log2 == finest:
-                self._readers[log2] = records.LevelReader(paths)
+                self._readers[log2] = LevelReader(paths)
         reader = self._readers[finest]
         try:
-            shape = tfrecords.parse_image(reader.payload(0)).shape
+            shape = parse_image(reader.payload(0)).shape
         except (OSError, ValueError) as error:
             raise UserError(f"{reader.where(0)} is broken: {error}") from error
         if levels.level_count(*shape[1:]) is None or levels.finest_log2(*shape[1:]) != finest:
@@ -284,27 +282,22 @@ class TFRecordDataset:
             if len(other) != len(reader):
                 raise UserError(
                     f"{other.paths[0]} has {len(other)} images, "
-                    f"{reader.paths[0]} has {len(reader)}: build the dataset anew"
+                    f"{reader.paths[0]} has {len(reader)}: build the dataset again"
                 )
             self._read(log2, 0)
 
     def _load_labels(self, label_file, max_label_size, count: int) -> np.ndarray:
         if max_label_size == 0:
             return np.zeros([count, 0], np.float32)
-        labels = records.read_labels(self._dataset, label_file, count)
+        labels = read_labels(self._dataset, label_file, count)
         if labels is None:
             return np.zeros([count, 0], np.float32)
         return labels if max_label_size == "full" else labels[:, :max_label_size]
 
     def _load_label_names(self) -> list[str] | None:
-        manifest = records.read_manifest(self._dataset)
+        manifest = read_manifest(self._dataset)
         names = (manifest or {}).get("label_names")
         return names if names and len(names) == self.label_size else None
-
-
-def _generator(seed: int, use: str, number: int) -> np.random.Generator:
-    """Random numbers as a function of the seed, what they are for, and a counter (DESIGN D4)."""
-    return np.random.Generator(np.random.Philox(key=[seed, number], counter=[0, 0, 0, _USES[use]]))
 
 
 def load_dataset(

@@ -13,9 +13,8 @@ from dnnlib.output import tqdm
 from dnnlib.run_dir import LOG, locked, log_output, make_run_dir
 from dnnlib.system import peak_memory_gb
 from dnnlib.tflib import Network, autosummary, tfutil
-from dnnlib.tflib.build_functions import find_for_options
 from dnnlib.util import format_time
-from training.architecture.precision import use_mixed_precision
+from training.architecture.precision import computed_in, lower_dtype
 from training.augmentation.adaptive import overfitting
 from training.config.options import TrainingOptions
 from training.config.schedule import (
@@ -43,6 +42,7 @@ from training.run.reports import kimg_text, measured_metrics, what_next
 from training.run.state import Counters, State, newest_state
 from training.run.train_graph import TrainGraph
 from training.snapshots.adapt import Weights
+from training.snapshots.build_functions import find_for_options
 from training.snapshots.class_names import set_label_names
 from training.snapshots.transfer import read_weights, transfer
 
@@ -139,7 +139,7 @@ def training_loop(
     options = complete_options(options, training_set)
     counters = Counters.of_new_run() if state is None else state.counters
     interrupts = Interrupts()
-    with tflib.graph_session(options.seed):
+    with tflib.graph_session(options.seed), computed_in(options.precision):
         # Networks, from the weights of a snapshot if a run begins with one; the graph of a step.
         print(describe_data(training_set))
         for note in _notes(options, training_set):
@@ -226,7 +226,7 @@ def _notes(options: TrainingOptions, training_set: TFRecordDataset) -> Iterator[
 
 def _build_networks(options: TrainingOptions, training_set: TFRecordDataset) -> Networks:
     if options.precision == "mixed":
-        dtype = use_mixed_precision()
+        dtype = lower_dtype()
         lower = f"in {dtype.name}" if dtype else "not at all: this machine has none faster"
         print(f"Mixed precision: the highest resolutions are computed {lower}")
     print("Constructing networks...")

@@ -51,46 +51,26 @@ class Splitter:
         self._declared = declared
         self._all_floats = all_floats
         self._take = take
-        self._entered: list[types.FunctionType] = []  # Functions that are being looked into.
+        self._entered: tuple[types.FunctionType, ...] = ()  # Those that are being looked into.
+        self._names: frozenset[str] = frozenset()  # All that their code names, attributes too.
 
     def keywords(self, kwargs: Mapping[str, Any]) -> Split:
         """Keyword arguments of a build function."""
-        keys, values = [], {}
+        keys, values = {}, {}
         for name, value in sorted(kwargs.items()):
             array = _as_numbers(value) if name in self._declared else None
             if array is None:
-                key, values[name] = self._given(value)
+                keys[name], values[name] = self._split(value)
             else:
-                key, values[name] = (array.dtype.str, array.shape), self._take(array)
-            keys.append((name, key))
-        return tuple(keys), values
+                keys[name], values[name] = (array.dtype.str, array.shape), self._take(array)
+        return tuple(keys.items()), values
 
     def transform(self, transform: Mapping[str, Any] | None) -> Split:
         """A transform of inputs or outputs: {"func": function, name: keyword argument}."""
-        if transform is None:
-            return None, None
-        parts = {name: self._given(value) for name, value in sorted(transform.items())}
-        return tuple((n, p[0]) for n, p in parts.items()), {n: p[1] for n, p in parts.items()}
+        return self._split(transform and dict(sorted(transform.items())))
 
-    def _given(self, value: Any) -> Split:
-        """A value that the caller gives."""
-        if isinstance(value, Mapping):
-            return self._collection(dict(value), self._given)
-        if isinstance(value, (list, tuple)) and len(value) <= _MAX_ITEMS:
-            return self._collection(value, self._given)
-        try:
-            return self._captured(value, frozenset(), None)
-        except _Opaque:
-            return _Identity(value), value
-
-    def _captured(self, value: Any, names: frozenset[str], module: dict | None) -> Split:
-        """A value that a function has captured.
-
-        Args:
-            value: any.
-            names: all that the function's code names, attributes too.
-            module: the globals of the function; None for the function itself.
-        """
+    def _split(self, value: Any) -> Split:
+        """Any value: one that the caller gives, or that a function has captured."""
         if isinstance(value, (float, np.floating)):
             if self._all_floats:
                 return float, self._take(np.asarray(value, np.float32))
@@ -100,57 +80,61 @@ class Splitter:
         if isinstance(value, np.ndarray) and not value.dtype.hasobject:
             return (value.dtype.str, value.shape, value.tobytes()), value
         if isinstance(value, (dict, list, tuple)) and len(value) <= _MAX_ITEMS:
-            return self._collection(value, lambda v: self._captured(v, names, module))
+            return self._collection(value)
+        try:
+            return self._captured(value)
+        except _Opaque:
+            if self._entered:  # The function that has it may change without being another one.
+                raise
+            return _Identity(value), value
+
+    def _captured(self, value: Any) -> Split:
         if isinstance(value, functools.partial):
-            parts = (value.func, value.args, value.keywords)
-            key, new = self._collection(parts, lambda v: self._captured(v, names, module))
-            return (functools.partial, key), functools.partial(new[0], *new[1], **new[2])
+            key, (func, args, kwargs) = self._collection((value.func, value.args, value.keywords))
+            return (functools.partial, key), functools.partial(func, *args, **kwargs)
         if isinstance(value, (types.ModuleType, type)):
             # Attributes may be set anew. Without numbers to feed: modules cannot be copied.
             plain = copy.copy(self)
             plain._all_floats = False
-            attributes = [(n, getattr(value, n)) for n in sorted(names) if hasattr(value, n)]
-            keys = [(n, plain._captured(v, names, module)[0]) for n, v in attributes]
-            return (_Identity(value), tuple(keys)), value
+            attributes = {n: getattr(value, n) for n in sorted(self._names) if hasattr(value, n)}
+            return (_Identity(value), plain._collection(attributes)[0]), value
         if isinstance(value, types.FunctionType):
             # What functions of other modules read is their own affair.
-            if module is None or module is value.__globals__:
-                return self._function(value, names)
-            return _Identity(value), value
+            is_own = not self._entered or value.__globals__ is self._entered[-1].__globals__
+            return self._function(value) if is_own else (_Identity(value), value)
         if isinstance(value, _CONSTANT) or tfutil.is_tf_expression(value):
             return _Identity(value), value
         raise _Opaque
 
-    def _function(self, function: types.FunctionType, names: frozenset[str]) -> Split:
+    def _function(self, function: types.FunctionType) -> Split:
         if function in self._entered:  # It may call itself.
             raise _Opaque
-        code, module = function.__code__, function.__globals__
-        inner = _names(code)
+        inner = copy.copy(self)
+        inner._entered = (*self._entered, function)
+        inner._names = self._names | _names(function.__code__)
+        module = function.__globals__
         parts = {
             "cells": tuple(_content(cell) for cell in function.__closure__ or ()),
             "defaults": function.__defaults__,
             "kwdefaults": function.__kwdefaults__,
-            "globals": {n: module[n] for n in sorted(inner) if n in module},
+            "globals": {n: module[n] for n in sorted(_names(function.__code__)) if n in module},
         }
-        self._entered.append(function)
-        try:
-            key, new = self._collection(parts, lambda v: self._captured(v, names | inner, module))
-        finally:
-            self._entered.pop()
-        key = (code, key)
+        key, new = inner._collection(parts)
         if new is parts:
-            return key, function
+            return (function.__code__, key), function
         cells = tuple(map(types.CellType, new["cells"])) or None
         scope = module if new["globals"] is parts["globals"] else {**module, **new["globals"]}
-        changed = types.FunctionType(code, scope, function.__name__, new["defaults"], cells)
+        changed = types.FunctionType(
+            function.__code__, scope, function.__name__, new["defaults"], cells
+        )
         changed.__kwdefaults__ = new["kwdefaults"]
-        return key, changed
+        return (function.__code__, key), changed
 
-    def _collection(self, value: Any, split: Callable[[Any], Split]) -> Split:
+    def _collection(self, value: Any) -> Split:
         """A list, tuple or dict; the very object where nothing in it was taken."""
         is_dict = isinstance(value, dict)
         old = list(value.values()) if is_dict else list(value)
-        parts = [split(v) for v in old]
+        parts = [self._split(v) for v in old]
         new = [p[1] for p in parts]
         names = tuple((type(n), n) for n in value) if is_dict else ()
         key = (type(value), names, tuple(p[0] for p in parts))

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from typing import Protocol
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
 from dnnlib.tflib import tfutil
 
-if TYPE_CHECKING:
-    from dnnlib.tflib.network import Network
-
 Layer = tuple[str, tf.Tensor | None, list[tf.Variable]]
 
 
-def list_layers(network: Network) -> list[Layer]:
+class LayeredNetwork(Protocol):
+    """What the table needs of a network."""
+
+    name: str
+    scope: str
+    components: Mapping[str, LayeredNetwork]
+    own_vars: Mapping[str, tf.Variable]
+    output_shape: list[int | None]
+
+    def list_ops(self) -> list[tf.Operation]: ...
+
+
+def list_layers(network: LayeredNetwork) -> list[Layer]:
     """(layer name, output of its last op, trainable variables), in the order of creation."""
     layers: dict[str, tuple[tf.Tensor | None, list[tf.Variable]]] = {}
     for component in network.components.values():
@@ -39,7 +48,9 @@ def list_layers(network: Network) -> list[Layer]:
     return [(name, *rest) for name, rest in layers.items()]
 
 
-def format_layers(network: Network, title: str | None, hide_layers_with_no_params: bool) -> str:
+def format_layers(
+    network: LayeredNetwork, title: str | None, hide_layers_with_no_params: bool
+) -> str:
     """Table: layer, trainable parameters, output shape, weight shape."""
     rows = [(title or network.name, "Params", "OutputShape", "WeightShape"), ("---",) * 4]
     total = 0

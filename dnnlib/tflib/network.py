@@ -7,8 +7,7 @@ keyword arguments gives another expression over the same variables.
 
 from __future__ import annotations
 
-import inspect
-import warnings
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -16,26 +15,26 @@ from typing import Any
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from dnnlib.output import tqdm
-from dnnlib.tflib import build_functions, layer_table, network_state, run_graph, tfutil
-from dnnlib.tflib.build_functions import parameter_names, unknown_keyword
+from dnnlib.tflib import (
+    layer_table,
+    network_graph,
+    network_state,
+    run_graph,
+    static_kwargs,
+    tfutil,
+)
+from dnnlib.tflib.build_tables import build_tables, find_by_name
+from dnnlib.tflib.network_graph import NetworkGraph, is_within
 from dnnlib.tflib.network_variables import NetworkVariables
 from dnnlib.tflib.pickled_code import run_pickled_code
 from dnnlib.util import EasyDict, UserError
 
 # Set when the graph of a network is built; a network read from a snapshot builds at first use.
-_GRAPH_ATTRIBUTES = frozenset(
-    "scope components input_names num_inputs num_outputs input_templates output_templates "
-    "output_names input_shapes output_shapes input_shape output_shape own_vars vars "
-    "var_global_to_local".split()
-)
-# Numbers in all variables of a network: 1 GiB in float32, eight times the largest official network.
-# A snapshot of three such networks can still be read.
-_MAX_SIZE = 1 << 28
+_GRAPH_ATTRIBUTES = frozenset(field.name for field in dataclasses.fields(NetworkGraph))
 
 
 class Network(NetworkVariables):
-    """A network by its official interface.
+    """A network with the official interface.
 
     Args:
         name: scope of the variables, made unique in the graph.
@@ -61,7 +60,7 @@ class Network(NetworkVariables):
     def __init__(self, name: str, func_name: str | Callable, **static_kwargs: Any):
         tfutil.assert_tf_initialized()
         self._set_description(str(name), EasyDict(static_kwargs))
-        self._build_func, self._build_module = build_functions.find_by_name(func_name)
+        self._build_func, self._build_module = find_by_name(func_name)
         self._build_graph()
 
     def _set_description(self, name: str, static_kwargs: EasyDict) -> None:
@@ -126,94 +125,26 @@ class Network(NetworkVariables):
             if not self._is_built():  # Or another thread has just done so.
                 if session.graph.seed is None:
                     tfutil.seed_graph()
-                # All at once, so that no thread sees half a network, nor does a second attempt.
                 what = f"the keyword arguments and components of network {self.name} in snapshot"
                 with nullcontext() if self._pending_values is None else tfutil.fitting(what):
-                    self.__dict__.update(self._made_graph(session))
+                    components = EasyDict(self._saved_components)
+                    graph = network_graph.build(
+                        self.name, self._build_func, self.static_kwargs, components
+                    )
+                    self._set_initial_values(graph)
+                # All at once, so that no thread sees half a network, nor does a second attempt.
+                built = {"_session": session, "_pending_values": None}
+                self.__dict__.update({**vars(graph), **built})
 
-    def _made_graph(self, session: tf.Session) -> dict[str, Any]:
-        """The attributes of a network that is built."""
-        parameters = inspect.signature(self._build_func).parameters.values()
-        input_names = [
-            p.name for p in parameters if p.kind == p.POSITIONAL_OR_KEYWORD and p.default is p.empty
-        ]
-        components = EasyDict(self._saved_components)
-        with tf.name_scope(None):
-            scope = session.graph.unique_name(self.name.replace("/", "_"))
-        with (
-            tf.control_dependencies(None),
-            tf.device(None),
-            tfutil.absolute_variable_scope(scope),
-            tfutil.absolute_name_scope(scope),
-        ):
-            inputs = [tf.placeholder(tf.float32, name=name) for name in input_names]
-            outputs = self._call(inputs, {"is_template_graph": True}, components)
-        input_shapes = [tfutil.shape_to_list(t.shape) for t in inputs]
-        output_shapes = [tfutil.shape_to_list(t.shape) for t in outputs]
-        own_vars = {
-            v.op.name[len(scope) + 1 :]: v
-            for v in session.graph.get_collection(tf.GraphKeys.GLOBAL_VARIABLES, scope + "/")
-        }
-        variables = dict(own_vars)
-        for component in components.values():
-            variables.update({f"{component.name}/{n}": v for n, v in component.vars.items()})
-        if (size := layer_table.count_parameters(variables.values())) > _MAX_SIZE:
-            raise UserError(
-                f"network {self.name} has {size:,} numbers in its variables, more than "
-                f"{_MAX_SIZE:,}: make it smaller, with a lower fmap_base, fmap_max, latent_size, "
-                "mapping_layers or resolution"
-            )
-        self._set_initial_values(own_vars, components)
-        return {
-            "_session": session,
-            "_pending_values": None,
-            "scope": scope,
-            "components": components,
-            "input_names": input_names,
-            "num_inputs": len(input_names),
-            "num_outputs": len(outputs),
-            "input_templates": inputs,
-            "output_templates": outputs,
-            "output_names": [t.op.name.split("/")[-1] for t in outputs],
-            "input_shapes": input_shapes,
-            "output_shapes": output_shapes,
-            "input_shape": input_shapes[0],
-            "output_shape": output_shapes[0],
-            "own_vars": own_vars,
-            "vars": variables,
-            "var_global_to_local": {v.name: name for name, v in variables.items()},
-        }
-
-    def _set_initial_values(
-        self, own_vars: Mapping[str, tf.Variable], components: Mapping[str, Network]
-    ) -> None:
+    def _set_initial_values(self, graph: NetworkGraph) -> None:
         if self._pending_values is None:
-            tfutil.init_uninitialized_vars(own_vars.values())
+            tfutil.init_uninitialized_vars(graph.own_vars.values())
             return
         # Components that the snapshot lacks were made by the build function: their values are due.
-        variables = dict(own_vars)
-        for key, component in components.items():
-            if key not in self._saved_components:
-                variables.update({f"{component.name}/{n}": v for n, v in component.vars.items()})
+        new = [c for key, c in graph.components.items() if key not in self._saved_components]
+        variables = graph.own_vars | network_graph.variables_of(new)
         network_state.check_values(self.name, self._pending_values, variables)
         tfutil.set_vars({variables[n]: v for n, v in self._pending_values.items()})
-
-    def _call(
-        self,
-        inputs: list[tf.Tensor],
-        dynamic_kwargs: Mapping[str, Any],
-        components: Mapping[str, Network],
-    ) -> list[tf.Tensor]:
-        kwargs = {**self.static_kwargs, **dynamic_kwargs, "components": components}
-        known = inspect.signature(self._build_func).parameters.values()
-        if not any(p.kind == p.VAR_KEYWORD for p in known):
-            names = parameter_names([self._build_func])
-            kwargs = {k: v for k, v in kwargs.items() if k not in _OFFERED or k in names}
-            unknown = sorted(set(kwargs) - names)
-            if unknown:
-                raise unknown_keyword(self._build_func.__name__, unknown)
-        outputs = self._build_func(*inputs, **kwargs)
-        return list(outputs) if isinstance(outputs, tuple) else [outputs]
 
     def get_output_for(
         self, *in_expr: tf.Tensor, return_as_list: bool = False, **dynamic_kwargs: Any
@@ -232,13 +163,13 @@ class Network(NetworkVariables):
             raise ValueError(f"{self.name} takes {self.input_names}, got {len(in_expr)} inputs")
         home = self.input_templates[0].graph
         for name, expr in zip(self.input_names, in_expr, strict=True):
-            if tfutil.is_tf_expression(expr) and not _is_within(expr.graph, home):
+            if tfutil.is_tf_expression(expr) and not is_within(expr.graph, home):
                 raise ValueError(
                     f"{name} is in another graph than network {self.name}: make it in a block "
                     f"`with {self.name}.as_default():`"
                 )
         # A graph within ours is that of a function or of a branch: it stays.
-        graph = nullcontext() if _is_within(tf.get_default_graph(), home) else home.as_default()
+        graph = nullcontext() if is_within(tf.get_default_graph(), home) else home.as_default()
         with (
             tfutil.BUILDING,
             graph,
@@ -253,7 +184,8 @@ class Network(NetworkVariables):
                 expr = tf.cast(expr, tf.float32)
                 expr.set_shape([None, *shape[1:]])
                 inputs.append(expr)
-            outputs = self._call(inputs, dynamic_kwargs, self.components)
+            kwargs = {**self.static_kwargs, **dynamic_kwargs}
+            outputs = network_graph.call(self._build_func, inputs, kwargs, self.components)
         if return_as_list or len(outputs) > 1:
             return list(outputs) if return_as_list else tuple(outputs)
         return outputs[0]
@@ -270,7 +202,7 @@ class Network(NetworkVariables):
     @property
     def build_module_src(self) -> str:
         """What snapshots embed for the official code: one line, unless embedded source was run."""
-        return self._build_source or build_functions.module_source(self._build_module)
+        return self._build_source or network_state.module_source(self._build_module)
 
     def clone(self, name: str | None = None, **new_static_kwargs: Any) -> Network:
         """A network of its own with the same structure and values.
@@ -325,41 +257,23 @@ class Network(NetworkVariables):
         Returns:
             Array, or a list of arrays.
         """
-        count = next(len(array) for array in in_arrays if array is not None)
-        for name, array, shape in zip(self.input_names, in_arrays, self.input_shapes, strict=True):
-            if array is None and shape[1:] != [0]:
-                size = ", ".join(map(str, ["N", *shape[1:]]))
-                warnings.warn(
-                    f"{self.name}.run: {name} is None, so all zeros are used: give [{size}]",
-                    stacklevel=2,
-                )
-        arrays = [
-            np.zeros([count, *shape[1:]], np.float32) if array is None else np.asarray(array)
-            for array, shape in zip(in_arrays, self.input_shapes, strict=True)
-        ]
-        if any(len(array) != count for array in arrays):
-            raise ValueError(f"{self.name}: inputs of {[len(a) for a in arrays]} rows")
+        arrays = run_graph.complete_inputs(self, in_arrays)
         options = run_graph.Options(input_transform, output_transform, num_gpus, dynamic_kwargs)
-        step = max(minibatch_size or count, 1)
-        parts = []
-        with (
-            self.as_default() as session,
-            tqdm(
-                total=count,
-                desc=self.name,
-                unit="sample",
-                disable=None if print_progress else True,  # None: where stderr is a screen.
-            ) as progress,
-        ):
+        with self.as_default() as session:
             expression, numbers = run_graph.find(self, self._run_cache, options)
-            for begin in range(0, max(count, 1), step):
-                rows = [array[begin : begin + step] for array in arrays]
+            parts = []
+            for rows in run_graph.minibatches(self.name, arrays, minibatch_size, print_progress):
                 feed = dict(zip(expression.inputs, rows, strict=True))
                 feed.update(zip(expression.numbers, numbers, strict=True))
                 parts.append(session.run(expression.outputs, feed))
-                progress.update(len(rows[0]))
         results = [np.concatenate(column) for column in zip(*parts, strict=True)]
         return results if return_as_list or len(results) > 1 else results[0]
+
+    @property
+    def tensor_keywords(self) -> frozenset[str]:
+        """Keyword arguments that may be tensors, those of components included."""
+        own = static_kwargs.tensor_keywords(self._build_func)
+        return own.union(*(c.tensor_keywords for c in self.components.values()))
 
     # Showing
 
@@ -393,9 +307,10 @@ class Network(NetworkVariables):
                 of inputs and outputs, so that the graph is built where they are not known yet.
 
         Raises:
-            UserError: a keyword argument that is no plain value.
+            UserError: a keyword argument that is not a plain value.
         """
-        version = version or (5 if self._build_module == build_functions.ADA else 4)
+        tables = build_tables()
+        version = version or tables.format_version(self._build_module)
         shapes = {}
         if version >= 5:
             known = self.origin.shapes if self.origin else {}
@@ -408,13 +323,15 @@ class Network(NetworkVariables):
         return {
             "version": version,
             "name": self.name,
-            "static_kwargs": network_state.official_kwargs(self.name, self.static_kwargs),
+            "static_kwargs": network_state.saved_kwargs(
+                self.name, tables.official_kwargs(self.static_kwargs)
+            ),
             "components": dict(components),
             "build_module_src": self.build_module_src,
             "build_func_name": self.build_func_name,
             "variables": [(name, np.asarray(value)) for name, value in values.items()],
             **shapes,
-            **network_state.official_metadata(self.name, self.metadata),
+            **network_state.saved_metadata(self.name, self.metadata),
         }
 
     def __setstate__(self, state: Any) -> None:
@@ -434,12 +351,14 @@ class Network(NetworkVariables):
         """
         if vars(self):
             raise UserError(f"network {self.name} in snapshot has two states")
+        tables = build_tables()
         saved = network_state.parse_state(state, Network)
+        saved.static_kwargs = tables.meaningful_kwargs(saved)
         self._set_description(saved.name, saved.static_kwargs)
         self.origin, self.metadata = saved, saved.metadata
         self._saved_components, self._pending_values = saved.components, saved.variables
         try:
-            self._build_func, self._build_module = build_functions.find_for_snapshot(saved)
+            self._build_func, self._build_module = tables.find_for_snapshot(saved)
             for component in saved.components.values():
                 component._use_module(self._build_module)
         except UserError:
@@ -451,7 +370,7 @@ class Network(NetworkVariables):
     def _use_module(self, module: str) -> None:
         """A component comes from the module of the whole, which knows better than itself."""
         if self.origin is not None and self._build_source is None:
-            self._build_func = build_functions.find_component(module, self.origin)
+            self._build_func = build_tables().find_component(module, self.origin)
             self._build_module = module
 
     def _use_pickled_code(self, file: str) -> None:
@@ -463,14 +382,3 @@ class Network(NetworkVariables):
             origin = component.origin
             if origin is not None and origin.build_module_src and component._build_source is None:
                 component._use_pickled_code(file)
-
-
-# Keyword arguments that every build function is offered and may leave out.
-_OFFERED = ("is_template_graph", "components")
-
-
-def _is_within(graph: tf.Graph, home: tf.Graph) -> bool:
-    """Whether `graph` is `home`, or that of a function in it."""
-    while graph is not home and getattr(graph, "outer_graph", None) is not None:
-        graph = graph.outer_graph
-    return graph is home

@@ -10,16 +10,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sized
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
 from dnnlib.tflib import tfutil
 from dnnlib.util import EasyDict, UserError, one_line
-
-if TYPE_CHECKING:
-    from dnnlib.tflib.network import Network
 
 VERSIONS = (2, 3, 4, 5)
 SHAPE_FIELDS = ("input_shapes", "output_shapes", "input_names", "output_names")
@@ -33,17 +30,17 @@ _MAX_METADATA = 1 << 18  # The same in metadata: names of many classes.
 _MAX_SOURCE = 1 << 20  # Characters.
 _MAX_INT = 1 << 20
 
-# Keyword arguments that some official snapshots hold and that say nothing: these values of them are
-# left out. `structure` only where the network does not grow, see `_grows`.
-_INERT: Mapping[str, tuple[Any, ...]] = {
-    "structure": ("auto", "fixed", "linear", "recursive"),
-    "is_template_graph": (False,),
-    "force_clean_graph": (False,),
-}
-_GROWING = ("G_style", "G_synthesis_stylegan_revised", "D_stylegan", "D_basic")
-
 _TF_NAME = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]{0,199}")
 _FUNCTION_NAME = re.compile(r"[\w.]{1,200}")
+
+
+class Component(Protocol):
+    """A network within a network."""
+
+    origin: SavedState | None
+
+    @property
+    def build_func_name(self) -> str: ...
 
 
 @dataclass
@@ -53,7 +50,7 @@ class SavedState:
     version: int
     name: str
     static_kwargs: EasyDict
-    components: dict[str, Network]
+    components: dict[str, Component]
     build_func_name: str
     build_module_src: str
     variables: dict[str, np.ndarray] = field(repr=False)
@@ -81,63 +78,32 @@ def parse_state(state: Any, network_class: type) -> SavedState:
         text = one_line(repr(version), 40) if isinstance(version, (int, str)) else "unreadable"
         raise UserError(f"network in snapshot has format version {text}, known are 2 to 5")
     if not isinstance(name, str) or not _TF_NAME.fullmatch(name):
-        raise UserError(f"network in snapshot has a name that is none: {_show(name)}")
+        raise UserError(f"network in snapshot has an invalid name: {_show(name)}")
     function, source = state["build_func_name"], state.get("build_module_src", "")
     if not isinstance(function, str) or not _FUNCTION_NAME.fullmatch(function):
         raise UserError(f"network {name} in snapshot names the build function {_show(function)}")
     components = _components(name, state.get("components") or {}, network_class)
-    static_kwargs = _static_kwargs(name, state["static_kwargs"])
-    variables = _variables(name, state["variables"])
-    _drop_square_sizes(static_kwargs)
-    grows = _grows(function, static_kwargs, components, variables)
-    for key, values in _INERT.items():
-        value = static_kwargs.get(key)
-        if type(value) in (bool, str) and value in values and not (key == "structure" and grows):
-            del static_kwargs[key]
     return SavedState(
         version=version,
         name=name,
-        static_kwargs=static_kwargs,
+        static_kwargs=_static_kwargs(name, state["static_kwargs"]),
         components=components,
         build_func_name=function,
         build_module_src=source if isinstance(source, str) and len(source) < _MAX_SOURCE else "",
-        variables=variables,
+        variables=_variables(name, state["variables"]),
         shapes=_shapes(name, state),
         metadata=_metadata(name, state.get("metadata") or {}),
         num_networks=1 + sum(c.origin.num_networks if c.origin else 1 for c in components.values()),
     )
 
 
-def _grows(
-    function: str,
-    kwargs: Mapping[str, Any],
-    components: Mapping[str, Network],
-    variables: Iterable[str],
-) -> bool:
-    """Whether a network may grow progressively, so that its `structure` matters."""
-    if function == "G_main":
-        functions = [c.build_func_name for c in components.values()]
-        functions.append(kwargs.get("synthesis_func"))
-        return any(f in _GROWING for f in functions if isinstance(f, str))
-    if function == "G_synthesis":  # Of config A, which grows, or of ADA.
-        return not any("mod_weight" in variable.split("/") for variable in variables)
-    return function in _GROWING
-
-
-def _drop_square_sizes(kwargs: EasyDict) -> None:
-    """Forks for images that are not square give both sides: nothing new where they are equal."""
-    for key in ("resolution_w", "resolution_h"):
-        if type(kwargs.get(key)) is int and kwargs[key] == kwargs.get("resolution"):
-            del kwargs[key]
-
-
-def _components(name: str, components: Any, network_class: type) -> dict[str, Network]:
+def _components(name: str, components: Any, network_class: type) -> dict[str, Component]:
     if not isinstance(components, Mapping):
-        raise UserError(f"network {name} in snapshot has components that are no networks")
+        raise UserError(f"network {name} in snapshot has components that are not networks")
     total = 1
     for key, component in components.items():
         if not isinstance(key, str) or not isinstance(component, network_class):
-            raise UserError(f"network {name} in snapshot: component {_show(key)} is no network")
+            raise UserError(f"network {name} in snapshot: component {_show(key)} is not a network")
         if not vars(component):  # Its state comes later, so it would hold itself.
             raise UserError(f"network {name} in snapshot: component {_show(key)} has no state")
         total += component.origin.num_networks if component.origin else 1
@@ -148,7 +114,7 @@ def _components(name: str, components: Any, network_class: type) -> dict[str, Ne
 
 def _static_kwargs(name: str, kwargs: Any) -> EasyDict:
     if not isinstance(kwargs, Mapping):
-        raise UserError(f"network {name} in snapshot has keyword arguments that are no dict")
+        raise UserError(f"network {name} in snapshot has keyword arguments that are not a dict")
     try:
         kwargs = EasyDict(plain_values(kwargs))
     except ValueError as error:
@@ -169,7 +135,7 @@ def _variables(name: str, variables: Any) -> dict[str, np.ndarray]:
     pairs = variables.items() if isinstance(variables, Mapping) else variables
     values: dict[str, np.ndarray] = {}
     if not isinstance(pairs, Iterable):
-        raise UserError(f"network {name} in snapshot has variables that are no list")
+        raise UserError(f"network {name} in snapshot has variables that are not a list")
     for pair in pairs:
         if not (isinstance(pair, (tuple, list)) and len(pair) == 2 and isinstance(pair[0], str)):
             raise UserError(f"network {name} in snapshot has a variable without name and value")
@@ -200,7 +166,7 @@ def _shapes(name: str, state: Mapping[str, Any]) -> dict[str, Any]:
 
 def _metadata(name: str, metadata: Any) -> dict[str, Any]:
     if not isinstance(metadata, Mapping):
-        raise UserError(f"network {name} in snapshot has metadata that are no dict")
+        raise UserError(f"network {name} in snapshot has metadata that are not a dict")
     try:
         return plain_values(metadata, _MAX_METADATA)
     except ValueError as error:
@@ -232,40 +198,38 @@ def plain_values(kwargs: Mapping[str, Any], max_values: int = _MAX_VALUES) -> di
             value = value.item()
         if isinstance(value, Mapping):
             if not all(isinstance(k, str) for k in value):
-                raise ValueError("holds a dict with keys that are no text")
+                raise ValueError("holds a dict with keys that are not text")
             return {k: plain(v, depth + 1) for k, v in value.items()}
         if isinstance(value, (list, tuple)):
             return [plain(v, depth + 1) for v in value]
         if value is None or type(value) in (bool, int, float, str):
             return value
-        raise ValueError(f"holds a {type(value).__name__}, which is no plain value")
+        raise ValueError(f"holds a {type(value).__name__}, which is not a plain value")
 
     result = {}
     for key, value in kwargs.items():
         try:
             if not isinstance(key, str):
-                raise ValueError("has a name that is no text")
+                raise ValueError("has a name that is not text")
             result[key] = plain(value, 1)
         except ValueError as error:
             raise ValueError(f"{_show(key)} {error}") from None
     return result
 
 
-def official_kwargs(network: str, kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """Keyword arguments as snapshots hold them: plain values by official names.
+def saved_kwargs(network: str, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Keyword arguments as snapshots hold them: plain values.
 
     Raises:
         UserError: a value that is not plain.
     """
-    # `random_seed` is ours alone: official readers refuse keyword arguments they do not know.
-    kwargs = {k: v for k, v in kwargs.items() if k != "random_seed"}
     try:
         return plain_values(kwargs)
     except ValueError as error:
         raise UserError(f"network {network} cannot be saved: keyword argument {error}") from error
 
 
-def official_metadata(network: str, metadata: Mapping[str, Any]) -> dict[str, Any]:
+def saved_metadata(network: str, metadata: Mapping[str, Any]) -> dict[str, Any]:
     """The field `metadata` of a state. Official readers ignore fields that they do not know, and
     refuse keyword arguments. Networks that have none do not have the field.
 
@@ -273,6 +237,11 @@ def official_metadata(network: str, metadata: Mapping[str, Any]) -> dict[str, An
         UserError: a value that is not plain.
     """
     return {"metadata": _metadata(network, metadata)} if metadata else {}
+
+
+def module_source(module: str) -> str:
+    """The text that snapshots embed: the official code runs it and looks the function up in it."""
+    return f"from {module} import *\n"
 
 
 def check_values(
@@ -300,5 +269,5 @@ def check_values(
 
 
 def _show(value: Any) -> str:
-    """Text of a file's value for an error message: short, in one line, quoted."""
+    """A value from a file for an error message: short, in one line, quoted."""
     return f"'{one_line(value, 120)}'" if isinstance(value, str) else f"a {type(value).__name__}"

@@ -15,6 +15,7 @@ from dnnlib.tflib import tfutil
 class NetworkVariables:
     """The part of `Network` that is about its variables."""
 
+    name: str
     scope: str
     vars: dict[str, tf.Variable]
     own_vars: dict[str, tf.Variable]

@@ -20,10 +20,10 @@ _OPTIMIZERS = {
 def lazy_regularization_args(
     learning_rate: Any, interval: int | None, beta1: float, beta2: float, **kwargs: Any
 ) -> dict[str, Any]:
-    """Adam's settings when a regulariser runs only every `interval` minibatches.
+    """Adam's settings when a regularizer runs only every `interval` minibatches.
 
     With c = interval / (interval + 1), the learning rate becomes c·lr and each beta beta^c, so that
-    main and regularisation steps together move the weights as one step would (StyleGAN2, appendix
+    main and regularization steps together move the weights as one step would (StyleGAN2, appendix
     B, "Lazy regularization").
     """
     ratio = 1.0 if interval is None else interval / (interval + 1)
@@ -90,7 +90,7 @@ class Optimizer:
         with tf.name_scope(f"{self.name}_grad"):
             gradients = tf.gradients(tf.reduce_mean(loss), variables)
         # Deviation: a variable that this loss does not depend on (ToRGB's bias when path lengths
-        # are regularised, say) is left alone rather than fed zeros, which would decay its moments.
+        # are regularized, say) is left alone rather than fed zeros, which would decay its moments.
         pairs = zip(variables, gradients, strict=True)
         self._replicas.append({v: g for v, g in pairs if g is not None})
 

@@ -1,24 +1,33 @@
-"""The graph behind `Network.run`: placeholders, shared among devices, through the network."""
+"""What is behind `Network.run`: its inputs in minibatches, and the graph that they go through."""
 
 from __future__ import annotations
 
-import inspect
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from dnnlib.output import tqdm
 from dnnlib.tflib import tfutil
 from dnnlib.tflib.fed_numbers import Splitter
 
-if TYPE_CHECKING:
-    from dnnlib.tflib.network import Network
-
 # Expressions of one network, at which the user is told that each takes memory: graphs never shrink.
 _MANY = 100
+
+
+class RunnableNetwork(Protocol):
+    """What an expression needs of a network."""
+
+    name: str
+    scope: str
+    input_names: list[str]
+    input_shapes: list[list[int | None]]
+    tensor_keywords: frozenset[str]
+
+    def get_output_for(self, *in_expr: tf.Tensor, **dynamic_kwargs: Any) -> Any: ...
 
 
 @dataclass(frozen=True)
@@ -46,8 +55,55 @@ class Expression:
     outputs: list[tf.Tensor]
 
 
+def complete_inputs(
+    network: RunnableNetwork, arrays: Sequence[np.ndarray | None]
+) -> list[np.ndarray]:
+    """The inputs of a network, all of as many rows, with zeros in the place of None.
+
+    Raises:
+        ValueError: another number of inputs, or of rows.
+    """
+    count = next(len(array) for array in arrays if array is not None)
+    complete = []
+    for name, array, shape in zip(network.input_names, arrays, network.input_shapes, strict=True):
+        if array is not None:
+            complete.append(np.asarray(array))
+            continue
+        complete.append(np.zeros([count, *shape[1:]], np.float32))
+        if shape[1:] != [0]:
+            size = ", ".join(map(str, ["N", *shape[1:]]))
+            warnings.warn(
+                f"{network.name}.run: {name} is None, so all zeros are used: give [{size}]",
+                stacklevel=3,
+            )
+    if any(len(array) != count for array in complete):
+        raise ValueError(f"{network.name}: inputs of {[len(a) for a in complete]} rows")
+    return complete
+
+
+def minibatches(
+    name: str, arrays: Sequence[np.ndarray], size: int | None, print_progress: bool
+) -> Iterator[list[np.ndarray]]:
+    """The same rows of all arrays, `size` at once, all of them if None; one minibatch at least.
+
+    Args:
+        name: what the progress bar is of.
+        arrays: all of as many rows.
+        size: rows of a minibatch.
+        print_progress: show a progress bar where stderr is a screen.
+    """
+    count = len(arrays[0])
+    step = max(size or count, 1)
+    disable = None if print_progress else True  # None: only where stderr is no screen.
+    with tqdm(total=count, desc=name, unit="sample", disable=disable) as progress:
+        for begin in range(0, max(count, 1), step):
+            rows = [array[begin : begin + step] for array in arrays]
+            yield rows
+            progress.update(len(rows[0]))
+
+
 def find(
-    network: Network, cache: dict[Any, Expression | None], options: Options
+    network: RunnableNetwork, cache: dict[Any, Expression | None], options: Options
 ) -> tuple[Expression, list[np.ndarray]]:
     """The expression for options, which is built if there is none yet, and the numbers to feed.
 
@@ -57,7 +113,7 @@ def find(
             be fed, as functions need some of them as Python's numbers.
         options: see `Network.run`.
     """
-    declared = _takes_tensors(network)
+    declared = network.tensor_keywords
     numbers: list[np.ndarray] = []
     key, _ = _split(options, declared, True, _collect(numbers))
     if expression := cache.get(key):
@@ -85,7 +141,7 @@ def find(
 
 
 def _build(
-    network: Network, options: Options, declared: frozenset[str], all_floats: bool
+    network: RunnableNetwork, options: Options, declared: frozenset[str], all_floats: bool
 ) -> Expression:
     devices = tfutil.replica_devices(options.num_gpus)
     numbers: list[tf.Tensor] = []
@@ -138,17 +194,6 @@ def _collect(numbers: list[np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
         return number
 
     return take
-
-
-def _takes_tensors(network: Network) -> frozenset[str]:
-    """Keyword arguments of a network and its components that may be tensors, by annotation."""
-    networks = [network, *network.components.values()]
-    return frozenset(
-        p.name
-        for n in networks
-        for p in inspect.signature(n._build_func).parameters.values()
-        if p.default is not p.empty and "Tensor" in str(p.annotation)
-    )
 
 
 def _transform(tensors: list[tf.Tensor], transform: Mapping[str, Any] | None) -> list[tf.Tensor]:

@@ -1,7 +1,7 @@
-"""Keyword arguments of networks that come from a file: names, types and sizes, before any is used.
+"""Keyword arguments that come from outside: names, types and sizes, before any is used.
 
-What a keyword argument may be is what the annotations of the build functions say. How large it may
-be stands here: far more than any real network has, far less than what fills a machine.
+What a keyword argument may be is what the annotations of the functions say; how large it may be is
+handed in by whoever knows the functions.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import inspect
 import operator
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from typing import Annotated, Any
 
 import tensorflow.compat.v1 as tf
@@ -20,65 +20,70 @@ from dnnlib import schema
 from dnnlib.schema import Range, Size
 from dnnlib.util import UserError, one_line
 
-# Parameters of build functions that are never part of a network's description.
-NOT_STATIC = frozenset(("components", "is_template_graph", "random_seed", "return_dlatents"))
-
-_WIDTH = Range(0, 1 << 16)
-_COUNT = Range(0, 1 << 10)
-_RANGES: Mapping[str, Range] = {
-    "resolution": Range(4, 1 << 12),
-    "num_channels": Range(1, 1 << 10),
-    "label_size": Range(0, 1 << 20),
-    "latent_size": Range(1, 1 << 16),
-    "dlatent_size": Range(1, 1 << 16),
-    "dlatent_broadcast": _COUNT,
-    "mapping_layers": Range(0, 128),
-    "mapping_fmaps": _WIDTH,
-    "label_fmaps": _WIDTH,
-    "fmap_base": Range(1, 1 << 20),
-    "fmap_decay": Range(-8, 8),
-    "fmap_min": _WIDTH,
-    "fmap_max": Range(1, 1 << 16),
-    "fmap_const": Range(1, 1 << 16),
-    "mbstd_num_features": _COUNT,
-    "pagan_num": _COUNT,
-    "score_size": _COUNT,
-    "score_max": _COUNT,
-}
 _RANGE = Range(-(1 << 20), 1 << 20)
-# Taps of a filter, sides of a grid; characters of the name of an activation.
-_SIZE = Size(64)
+_SIZE = Size(64)  # Taps of a filter, sides of a grid; characters of the name of an activation.
 
 
-def check(functions: Iterable[Callable], kwargs: Mapping[str, Any], where: str) -> None:
+def check(
+    functions: Iterable[Callable],
+    kwargs: Mapping[str, Any],
+    owner: str,
+    ranges: Mapping[str, Range] = types.MappingProxyType({}),
+    excluded: Container[str] = (),
+) -> None:
     """Checks keyword arguments that were read.
 
     Args:
         functions: build functions, each of which may be handed those of its siblings too.
         kwargs: {name: value}, of Python's own types.
-        where: begins the message of an error: whose they are.
+        owner: the function that gets them, for messages.
+        ranges: {name: bounds of its numbers}; for other names, a million either way.
+        excluded: names that functions have and that nothing read may set.
 
     Raises:
         UserError: no function has one of that name, or it is of another type, or too large.
     """
-    kinds = _kinds(functions)
+    kinds = annotations(functions, excluded)
+    reject_unknown(owner, kwargs, kinds)
     for name, value in kwargs.items():
-        if name not in kinds:
-            raise UserError(f"{where}no network has a keyword argument {one_line(name, 60)!r}")
-        kind = Annotated[kinds[name], _RANGES.get(name, _RANGE), _SIZE]
-        schema.parse(kind, value, f"{where}keyword argument {name!r}")
+        kind = Annotated[kinds[name], ranges.get(name, _RANGE), _SIZE]
+        schema.parse(kind, value, f"{owner}: keyword argument {name!r}")
 
 
-def _kinds(functions: Iterable[Callable]) -> dict[str, Any]:
+def reject_unknown(owner: str, given: Iterable[str], known: Container[str]) -> None:
+    """Raises a UserError that lists the names of keyword arguments that are not known."""
+    if unknown := sorted(name for name in given if name not in known):
+        shown = ", ".join(repr(one_line(name, 60)) for name in unknown)
+        raise UserError(f"{owner} has no keyword argument {shown}")
+
+
+def annotations(functions: Iterable[Callable], excluded: Container[str] = ()) -> dict[str, Any]:
     """{name: annotation} of all parameters with a default; unions where functions differ."""
     kinds: dict[str, Any] = {}
     for function in functions:
         hints = typing.get_type_hints(function)
         for name, parameter in inspect.signature(function).parameters.items():
-            if parameter.default is not parameter.empty and name not in NOT_STATIC:
-                kind = _without_tensors(hints[name])
+            if parameter.default is not parameter.empty and name not in excluded:
+                # A signature that was set by a decorator has types where functions have text.
+                written = isinstance(parameter.annotation, str)
+                kind = _without_tensors(hints[name] if written else parameter.annotation)
                 kinds[name] = kind | kinds.get(name, kind)
     return kinds
+
+
+def tensor_keywords(function: Callable) -> frozenset[str]:
+    """Keyword arguments that may be tensors, by their annotations."""
+    return frozenset(
+        p.name
+        for p in inspect.signature(function).parameters.values()
+        if p.default is not p.empty and "Tensor" in str(p.annotation)
+    )
+
+
+def takes_any(function: Callable) -> bool:
+    """Whether a function has a parameter `**kwargs`."""
+    parameters = inspect.signature(function).parameters.values()
+    return any(p.kind == p.VAR_KEYWORD for p in parameters)
 
 
 def _without_tensors(kind: Any) -> Any:

@@ -23,6 +23,7 @@ from dnnlib import UserError
 from dnnlib.child_process import ChildProcess, limit_memory
 from dnnlib.util import one_line
 from metrics.feature_networks import frozen_graph
+from metrics.feature_networks.programs import READERS
 
 _READ_SECONDS = 30.0
 _TRIAL_SECONDS = 30.0
@@ -35,35 +36,14 @@ _MAX_FEATURES = 1 << 15
 
 
 @dataclass(frozen=True)
-class Program:
-    """A graph that is ready to be used.
-
-    Attributes:
-        graph: from `frozen_graph.cut_out`.
-        input: node of the images.
-        outputs: {name: tensor} of what it computes.
-        dtype: of the images, float32 or uint8.
-        shape: of the images as it is declared, -1 for what is not; [] for all.
-        where: its file, for messages.
-    """
-
-    graph: tf.GraphDef
-    input: str
-    outputs: Mapping[str, str]
-    dtype: str
-    shape: list[int]
-    where: str
-
-
-@dataclass(frozen=True)
 class ForeignGraph:
     """A graph in the child process.
 
     Attributes:
-        kind: which of `_readers` reads it.
+        kind: which of `programs.READERS` reads it.
         path: its file.
         sha256: of the file: what has changed is read again.
-        input, dtype, shape: see `Program`.
+        input, dtype, shape: see `programs.Program`.
         outputs: {name: tensor}.
     """
 
@@ -190,10 +170,7 @@ class _Loaded:
     """A program with a session for each device."""
 
     def __init__(self, kind: str, path: str):
-        from metrics.feature_networks import inception, own_graph
-
-        readers = {"own": own_graph.read_program, "inception": inception.read_program}
-        self.program = readers[kind](path)
+        self.program = READERS[kind](path)
         self._sessions: dict[str, tuple] = {}
         self._open("")  # So that what TensorFlow does not take is said before any work.
 

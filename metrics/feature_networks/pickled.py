@@ -10,6 +10,7 @@ import tensorflow.compat.v1 as tf
 from dnnlib.tflib import Network
 from metrics.feature_networks.network import FeatureNetwork, sha256_of
 from training.snapshots import pickles
+from training.snapshots.roles import by_role
 
 
 class PickledNetwork(FeatureNetwork):
@@ -47,5 +48,5 @@ class PickledNetwork(FeatureNetwork):
         return network.get_output_for(*inputs, return_as_list=True)[0]
 
     def _load(self) -> Network:
-        *_, network = pickles.roles(pickles.load(self._path, self._allowed)).values()
+        *_, network = by_role(pickles.load(self._path, self._allowed)).values()
         return network

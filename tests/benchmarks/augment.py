@@ -23,7 +23,7 @@ from dnnlib import tflib  # isort: skip
 import tensorflow.compat.v1 as tf
 import train_step
 
-from training.augment import augment_pipeline
+from training.augmentation.pipeline import augment
 from training.augmentation.presets import augment_preset
 
 
@@ -51,7 +51,7 @@ def pipeline(preset: str, resolution: int, batch: int, strength: float, repeats:
     """Each order of derivatives of a preset."""
     with tflib.graph_session(seed=0):
         images = tf.Variable(tf.random_normal([batch, 3, resolution, resolution]))
-        result, _ = augment_pipeline(images, None, strength, **augment_preset(preset))
+        result = augment(images, strength, augment_preset(preset))
         gradient = tf.gradients(tf.square(result), images)[0]
         second = tf.gradients(tf.square(gradient), result)[0]
         tflib.init_uninitialized_vars()

@@ -17,7 +17,7 @@ from dnnlib import cli, tflib  # isort: skip
 import numpy as np
 
 from dnnlib.tflib import Network
-from training.config.options import preset
+from training.config.presets import preset
 
 
 def main() -> None:

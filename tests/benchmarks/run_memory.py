@@ -7,7 +7,8 @@ import os
 import tempfile
 
 from training import training_loop
-from training.config.options import preset, set_network_size
+from training.config.options import set_network_size
+from training.config.presets import preset
 from training.datasets.building.build import Output
 from training.datasets.sources.demo_dataset import create_demo
 

@@ -24,12 +24,13 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from dnnlib.tflib import Network, autosummary
-from training.architecture.precision import PRECISIONS, use_mixed_precision
-from training.config.options import preset, set_network_size
+from training.architecture.precision import PRECISIONS, computed_in
+from training.config.options import set_network_size
+from training.config.presets import preset
 from training.config.schedule import training_schedule
 from training.dataset import TFRecordDataset
+from training.datasets.format.level_files import RecordWriter
 from training.datasets.format.levels import finest_log2
-from training.datasets.format.records import RecordWriter
 from training.run.data import complete_options
 from training.run.train_graph import TrainGraph
 
@@ -70,9 +71,7 @@ def measure(args: argparse.Namespace, folder: str) -> dict[str, float]:
     set_network_size(options, args.fmap_base, args.fmap_max, args.latent_size)
     dataset = make_dataset(folder, args.resolution)
     options = complete_options(options, dataset)
-    with tflib.graph_session(seed=0):
-        if args.precision == "mixed":
-            use_mixed_precision()
+    with tflib.graph_session(seed=0), computed_in(args.precision):
         G, D = Network("G", **options.G_args), Network("D", **options.D_args)
         graph = TrainGraph(G, D, G.clone("Gs"), dataset, options, ["/cpu:0"])
         tflib.init_uninitialized_vars()

@@ -14,7 +14,8 @@ from PIL import Image
 from dnnlib import UserError
 from training.datasets.building.build import Output
 from training.datasets.building.inspect import read_images
-from training.datasets.format import records
+from training.datasets.format.find_dataset import find_dataset
+from training.datasets.format.label_file import read_labels
 from training.datasets.sources.deepfashion import importer
 
 SIZE = (40, 60)
@@ -324,10 +325,10 @@ def convert(tmp_path, root, **options):
     shutil.rmtree(folder, ignore_errors=True)
     output = Output(str(folder), shuffle=False, resolution=16, transform="stretch", **fields)
     importer.create_from_deepfashion(output, str(root), **options)
-    dataset = records.find_dataset(str(folder))
+    dataset = find_dataset(str(folder))
     images = list(read_images(dataset))
     with open(folder / "foo.json") as file:
-        return images, records.read_labels(dataset), json.load(file)
+        return images, read_labels(dataset), json.load(file)
 
 
 def is_colour(image, rgb):

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from training.datasets.building.inspect import read_images
-from training.datasets.format.records import find_dataset, read_labels
+from training.datasets.format.find_dataset import find_dataset
+from training.datasets.format.label_file import read_labels
 
 
 def read_dataset(folder: Path) -> tuple[np.ndarray, np.ndarray | None]:

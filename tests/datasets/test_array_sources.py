@@ -19,7 +19,8 @@ from official_sources import (
 
 from dnnlib import UserError
 from training.datasets.building.build import Output
-from training.datasets.format.records import find_dataset, read_manifest
+from training.datasets.format.find_dataset import find_dataset
+from training.datasets.format.manifest import read_manifest
 from training.datasets.sources import arrays, cifar, mnist, svhn
 
 COUNT = 20
@@ -88,7 +89,7 @@ def test_damaged_mnist(tmp_path):
         (lambda: images.write_bytes(good[1]), [mnist.IMAGES, "not MNIST's", "2049", "2051"]),
         (lambda: write_gzip(images, struct.pack(">4I", 0x803, 20, 27, 28) + pixels), ["27, 28"]),
         (lambda: write_gzip(images, struct.pack(">4I", 0x803, 21, 28, 28) + pixels), ["truncated"]),
-        (lambda: write_gzip(images, struct.pack(">4I", 0x803, 19, 28, 28) + pixels), ["goes on"]),
+        (lambda: write_gzip(images, struct.pack(">4I", 0x803, 19, 28, 28) + pixels), ["more data"]),
         (lambda: write_gzip(images, struct.pack(">4I", 0x803, 1 << 31, 28, 28)), ["2147483648"]),
         (lambda: write_gzip(images, b"\0\0\x08"), ["truncated"]),
         (lambda: write_mnist(folder, digits, LABELS[1:]), [mnist.LABELS, "20", "19"]),

@@ -15,8 +15,9 @@ from training.datasets.building import build as build_module
 from training.datasets.building import inspect
 from training.datasets.building.build import Output, build
 from training.datasets.building.merge import merge
-from training.datasets.format import records
+from training.datasets.format.find_dataset import find_dataset
 from training.datasets.format.levels import image_levels
+from training.datasets.format.manifest import count_skipped, read_manifest
 from training.datasets.items import Item, ItemList, Lookup, Seen, Source
 from training.datasets.photos.decode import Unreadable
 
@@ -42,7 +43,7 @@ def load(folder):
     """(images, labels, manifest) as the reader of training has them."""
     dataset = TFRecordDataset(str(folder))
     images = dataset.read_images(np.arange(dataset.num_images))
-    manifest = records.read_manifest(records.find_dataset(str(folder)))
+    manifest = read_manifest(find_dataset(str(folder)))
     return images, dataset.labels, manifest
 
 
@@ -88,7 +89,7 @@ def test_shards_hold_the_same_records_as_one_file(tmp_path, shards):
     options = {"max_images": 25}
     build(source(labels, broken=(3,)), Output(str(tmp_path / "one"), **options))
     build(source(labels, broken=(3,)), Output(str(tmp_path / "all"), shards=shards, **options))
-    assert len(records.find_dataset(str(tmp_path / "all")).levels[4]) == shards
+    assert len(find_dataset(str(tmp_path / "all")).levels[4]) == shards
     assert inspect.compare(str(tmp_path / "one"), str(tmp_path / "all"))
     inspect.info(str(tmp_path / "all"))
 
@@ -161,10 +162,10 @@ def test_encoded_datasets_are_read_like_raw_ones(tmp_path, encoding, error):
     inspect.info(str(tmp_path / "foo"))
     batch, _ = next(TFRecordDataset(str(tmp_path / "foo")).minibatches(0, 4, lod=4))
     assert batch.shape == (4, 3, 4, 6)
-    assert list(records.find_dataset(str(tmp_path / "foo")).levels) == [6]
+    assert list(find_dataset(str(tmp_path / "foo")).levels) == [6]
     output = Output(str(tmp_path / "all"), encoding=encoding, levels="all", shuffle=False)
     build(source(count=4, size=size), output)
-    assert list(records.find_dataset(str(tmp_path / "all")).levels) == [2, 3, 4, 5, 6]
+    assert list(find_dataset(str(tmp_path / "all")).levels) == [2, 3, 4, 5, 6]
     inspect.info(str(tmp_path / "all"))
     batch, _ = next(TFRecordDataset(str(tmp_path / "all")).minibatches(0, 4, lod=2))
     assert batch.shape == (4, 3, 16, 24)
@@ -358,7 +359,7 @@ def test_counts_add_up_whatever_the_number(tmp_path, monkeypatch, capsys):
     assert "joined: 20 images in 3 shards, 22 files skipped" in out
     for name in ("one", "joined"):
         manifest = load(tmp_path / name)[2]
-        assert manifest["found"] == 42 == manifest["images"] + records.count_skipped(manifest)
+        assert manifest["found"] == 42 == manifest["images"] + count_skipped(manifest)
         assert len(manifest["skipped"]) >= 7 and "listing_skipped" not in manifest
         inspect.info(str(tmp_path / name))
         assert "22 files skipped" in capsys.readouterr().out

@@ -11,7 +11,10 @@ from PIL import Image, ImageCms
 
 from training.datasets.building import inspect
 from training.datasets.building.build import Output
-from training.datasets.format import records, tfrecords
+from training.datasets.format import examples
+from training.datasets.format.examples import parse_image
+from training.datasets.format.find_dataset import find_dataset
+from training.datasets.format.manifest import read_manifest
 from training.datasets.photos import colors
 from training.datasets.photos.decode import fit_image, open_image
 from training.datasets.sources.images import create_from_images
@@ -177,8 +180,8 @@ def test_the_manifest_counts_profiles_and_every_entrance_follows_them(tmp_path, 
         Output(str(tmp_path / "b"), resolution=16, shuffle=False), str(folder) + ".zip"
     )
     assert inspect.compare(str(tmp_path / "a"), str(tmp_path / "b"))
-    dataset = records.find_dataset(str(tmp_path / "a"))
-    manifest = records.read_manifest(dataset)
+    dataset = find_dataset(str(tmp_path / "a"))
+    manifest = read_manifest(dataset)
     assert manifest["profiles"] == {"converted": 2, IGNORED[0]: 1, IGNORED[1]: 1}
     assert "perceptual intent, without black point" in manifest["colors"]
     assert "2 color profiles ignored" in capsys.readouterr().out
@@ -192,8 +195,8 @@ def test_the_manifest_counts_profiles_and_every_entrance_follows_them(tmp_path, 
 def test_compressed_records_of_others_are_converted():
     file = io.BytesIO()
     Image.new("RGB", (8, 8), (112, 200, 90)).save(file, "png", icc_profile=ADOBE)
-    name, shape = b"png", tfrecords._shape_feature((3, 8, 8))
-    parts = tfrecords._bytes_feature(b"encoded", file.getvalue())
-    payload = tfrecords._example(parts, tfrecords._bytes_feature(b"format", name), shape)
+    name, shape = b"png", examples._shape_feature((3, 8, 8))
+    parts = examples._bytes_feature(b"encoded", file.getvalue())
+    payload = examples._example(parts, examples._bytes_feature(b"format", name), shape)
     expected = formula((112, 200, 90), profiles.ADOBE_RGB, 2.2)
-    assert np.abs(tfrecords.parse_image(payload)[:, 4, 4] - expected).max() < 2
+    assert np.abs(parse_image(payload)[:, 4, 4] - expected).max() < 2

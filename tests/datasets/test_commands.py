@@ -9,7 +9,7 @@ import pytest
 
 from dnnlib import cli
 from training.datasets.building import beam
-from training.datasets.building.build import Output
+from training.datasets.building.output import Output
 from training.datasets.commands import inspection, official, pictures, shops
 from training.datasets.commands.command import Command, option, path, take_output
 from training.datasets.commands.options import makes_dataset

@@ -18,7 +18,8 @@ from deepfashion_trees import (
 )
 
 from training.datasets.building.inspect import read_images
-from training.datasets.format import records
+from training.datasets.format.find_dataset import find_dataset
+from training.datasets.format.label_file import read_labels
 from training.datasets.sources.deepfashion import importer
 
 DAMAGED_FILES = (
@@ -242,10 +243,10 @@ def test_the_command(tmp_path, run_script, tool):
     assert done.returncode == 0 and done.stderr == "", done.stderr
     assert "3 images of 16x16, 2 classes" in done.stdout
     assert done.stdout.splitlines()[-1] == importer.LICENCE
-    dataset = records.find_dataset(str(tmp_path / "out/foo"))
+    dataset = find_dataset(str(tmp_path / "out/foo"))
     images = list(read_images(dataset))
     assert [is_colour(image, trees.colour(i)) for image, i in zip(images, (0, 1, 6), strict=True)]
-    assert records.read_labels(dataset).argmax(1).tolist() == [0, 1, 0]
+    assert read_labels(dataset).argmax(1).tolist() == [0, 1, 0]
 
     assert "example: dataset_tool.py create_from_deepfashion" in tool(command[0], "--help")[1]
     command[1] = tmp_path / "new"
@@ -269,7 +270,7 @@ def test_the_command(tmp_path, run_script, tool):
 
 MEMORY = """
 import collections, resource, sys
-from training.datasets.deepfashion import importer
+from training.datasets.sources.deepfashion import importer
 peaks = []
 for root in sys.argv[1:]:
     source = importer.deepfashion_source(root, partition="train")

@@ -21,7 +21,8 @@ from dnnlib.bulk_downloads import DownloadOptions
 from dnnlib.retries import Backoff
 from training.dataset import TFRecordDataset
 from training.datasets.building.build import Output
-from training.datasets.format import records
+from training.datasets.format.find_dataset import find_dataset
+from training.datasets.format.manifest import read_manifest
 from training.datasets.sources.ebay import api, browse
 from training.datasets.sources.ebay.api import Search
 from training.datasets.sources.ebay.browse import STATE, TABLE, fetch_ebay
@@ -219,7 +220,7 @@ def test_create_from_ebay_reads_the_folder(ebay, tmp_path):
     fetch(tmp_path / "lamps")
     create_from_ebay(Output(str(tmp_path / "set"), shuffle=False), str(tmp_path / "lamps"))
     dataset = TFRecordDataset(str(tmp_path / "set"))
-    manifest = records.read_manifest(records.find_dataset(str(tmp_path / "set")))
+    manifest = read_manifest(find_dataset(str(tmp_path / "set")))
     assert manifest["label_names"] == ["Clocks", "Furniture", "Lamps"]
     assert dataset.labels.argmax(axis=1).tolist() == [2, 0, 1, 2, 0, 1, 2, 1]
     assert [entry["file"] for entry in manifest["skipped"]] == [

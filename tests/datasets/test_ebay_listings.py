@@ -20,15 +20,16 @@ from dnnlib.bulk_downloads import DownloadOptions, file_of
 from dnnlib.retries import Backoff
 from training.dataset import TFRecordDataset
 from training.datasets.building.build import Output
-from training.datasets.format import records
+from training.datasets.format.find_dataset import find_dataset
+from training.datasets.format.manifest import read_manifest
 from training.datasets.sources.ebay.importer import create_from_ebay
 from training.datasets.sources.ebay.listings import (
     ListingOptions,
-    find_table,
     listings_source,
-    picture_problem,
     split_images,
 )
+from training.datasets.sources.ebay.table_files import find_tables
+from training.datasets.sources.ebay.web_pictures import picture_problem
 from training.datasets.tables.tables import open_table
 
 TOOL = Path(__file__).parents[2] / "dataset_tool.py"
@@ -150,14 +151,14 @@ def test_which_file_is_the_table(tmp_path):
     for name in ("a.txt", ".hidden.csv", "b.jpg"):
         table(tmp_path / name, "x")
     with pytest.raises(UserError, match=r"holds neither Ebay_info\.txt.* nor a table of listings"):
-        find_table(str(tmp_path))
+        find_tables(str(tmp_path))
     path = table(tmp_path / "Listings.TSV", "x")
-    assert find_table(str(tmp_path)) == find_table(path) == path
+    assert find_tables(str(tmp_path)) == find_tables(path) == [path]
     table(tmp_path / "other.jsonl", "x")
     with pytest.raises(UserError, match=r"several tables, Listings\.TSV, other\.jsonl: give the"):
-        find_table(str(tmp_path))
+        find_tables(str(tmp_path))
     with pytest.raises(UserError, match=r"cannot open .*absent: No such file"):
-        find_table(str(tmp_path / "absent"))
+        find_tables(str(tmp_path / "absent"))
 
 
 @pytest.mark.parametrize(
@@ -309,7 +310,7 @@ def test_a_dataset_of_local_pictures(tmp_path):
     path = table(tmp_path / "shop/list.csv", text)
     create_from_ebay(Output(str(tmp_path / "things"), shuffle=False), path)
     dataset = TFRecordDataset(str(tmp_path / "things"))
-    manifest = records.read_manifest(records.find_dataset(str(tmp_path / "things")))
+    manifest = read_manifest(find_dataset(str(tmp_path / "things")))
     # The picture of two listings has the label of the first; C has no picture but a label.
     assert dataset.labels.argmax(axis=1).tolist() == [1, 0] * 4
     assert manifest["label_names"] == ["A", "B", "C"] and manifest["repeated"] == 1
@@ -376,7 +377,7 @@ def test_a_dataset_of_pictures_from_the_web(server, shop, tmp_path, capsys):
         str(folder),
         listing=ListingOptions(downloads=OPTIONS),
     )
-    manifest = records.read_manifest(records.find_dataset(str(tmp_path / "web")))
+    manifest = read_manifest(find_dataset(str(tmp_path / "web")))
     assert manifest["images"] == 9 and manifest["repeated"] == 1
     reasons = {entry["file"]: entry["reason"] for entry in manifest["skipped"]}
     assert reasons == {

@@ -13,7 +13,8 @@ from http_server import picture
 from dnnlib import UserError
 from training.dataset import TFRecordDataset
 from training.datasets.building.build import Output
-from training.datasets.format import records
+from training.datasets.format.find_dataset import find_dataset
+from training.datasets.format.manifest import read_manifest
 from training.datasets.photos.decode import Unreadable
 from training.datasets.sources.ebay.importer import create_from_ebay
 from training.datasets.sources.ebay.products import find_products, products_source
@@ -194,7 +195,7 @@ def test_a_dataset_of_it(tree, tmp_path, capsys):
     finally:
         (tmp_path / "away").rename(missing)
     dataset = TFRecordDataset(str(tmp_path / "sop"))
-    manifest = records.read_manifest(records.find_dataset(str(tmp_path / "sop")))
+    manifest = read_manifest(find_dataset(str(tmp_path / "sop")))
     assert dataset.labels.argmax(axis=1).tolist() == [0, 0, 1, 2, 2, 3, 3, 4, 4, 0, 0, 4, 4]
     assert manifest["label_names"] == ["bicycle", "cabinet", "chair", "coffee_maker", "toaster"]
     assert manifest["label_ids"] == [1, 2, 3, 4, 12]

@@ -18,8 +18,10 @@ from PIL import Image
 from dnnlib import UserError
 from training.datasets.building import inspect
 from training.datasets.building.build import Output
-from training.datasets.format import records, tfrecords
-from training.datasets.format.tfrecords import Encoding
+from training.datasets.format import label_file
+from training.datasets.format.dataset_files import DatasetFiles
+from training.datasets.format.examples import Encoding, parse_image, serialize_image
+from training.datasets.format.level_files import RecordWriter
 from training.datasets.photos.decode import Fit, Unreadable
 from training.datasets.photos.reader import PictureReader
 from training.datasets.sources.images import create_from_images, images_source
@@ -39,26 +41,26 @@ def smooth(size):
 def read_record(path):
     """One record, or a file of them."""
     if path.endswith(".tfrecords"):
-        dataset = records.DatasetFiles(os.path.dirname(path), "a", {2: [path]}, ([0], 1))
+        dataset = DatasetFiles(os.path.dirname(path), "a", {2: [path]}, ([0], 1))
         for _ in inspect.read_images(dataset):
             pass
         return
     with open(path, "rb") as file:
         payload = file.read()
     try:
-        tfrecords.parse_image(payload)
+        parse_image(payload)
     except ValueError as error:  # whoever reads records says which one it is
         raise UserError(str(error)) from error
 
 
 def read_labels(path):
-    dataset = records.DatasetFiles(os.path.dirname(path), "a", {}, ([0], 1))
-    records.read_labels(dataset, path, 5)
+    dataset = DatasetFiles(os.path.dirname(path), "a", {}, ([0], 1))
+    label_file.read_labels(dataset, path, 5)
 
 
 def read_manifest(path):
     folder = os.path.dirname(path)
-    with records.RecordWriter(folder, "a", [3, 2]) as writer:
+    with RecordWriter(folder, "a", [3, 2]) as writer:
         writer.add(image(8))
     with open(os.path.join(folder, "a-rxx.labels"), "wb") as file:
         np.save(file, np.eye(1, 2, dtype=np.float32))
@@ -111,9 +113,9 @@ def test_records(tmp_path):
     seeds = [tmp_path / name for name in ("raw", "png", "jpeg", "webp", "a-r02.tfrecords")]
     for path in seeds[:4]:
         encoding = Encoding(path.name)
-        path.write_bytes(tfrecords.serialize_image(smooth(32), encoding))
+        path.write_bytes(serialize_image(smooth(32), encoding))
     assert b"encoded" in seeds[1].read_bytes()
-    with records.RecordWriter(str(tmp_path), "a", [2]) as writer:
+    with RecordWriter(str(tmp_path), "a", [2]) as writer:
         for seed in range(3):
             writer.add(image(4, seed))
     fuzzing.check_reader(read_record, seeds, COUNT)

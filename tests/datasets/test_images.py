@@ -14,7 +14,9 @@ from PIL import Image
 from dnnlib import UserError
 from training.datasets.building import inspect
 from training.datasets.building.build import Output
-from training.datasets.format import records
+from training.datasets.format.find_dataset import find_dataset
+from training.datasets.format.label_file import read_labels
+from training.datasets.format.manifest import read_manifest
 from training.datasets.sources import archives
 from training.datasets.sources.images import create_from_images, images_source
 
@@ -37,8 +39,8 @@ def labelled(source):
 def make(tmp_path, photos, labels="auto", **options):
     output = Output(str(tmp_path / "foo"), resolution=16, shuffle=False, **options)
     create_from_images(output, str(photos), labels)
-    dataset = records.find_dataset(output.tfrecord_dir)
-    return dataset, records.read_labels(dataset), records.read_manifest(dataset)
+    dataset = find_dataset(output.tfrecord_dir)
+    return dataset, read_labels(dataset), read_manifest(dataset)
 
 
 def test_names_of_folders(tmp_path, photos):

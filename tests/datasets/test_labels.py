@@ -17,7 +17,9 @@ from PIL import Image
 from dnnlib import UserError
 from training.datasets.building import inspect
 from training.datasets.building.build import Output
-from training.datasets.format import records
+from training.datasets.format.find_dataset import find_dataset
+from training.datasets.format.label_file import read_labels
+from training.datasets.format.manifest import read_manifest
 from training.datasets.format.matrices import map_matrix
 from training.datasets.items import Item, ItemList, sorted_classes
 from training.datasets.sources.images import create_from_images, images_source
@@ -319,9 +321,9 @@ def test_a_dataset_of_several_labels(folder, tmp_path, capsys):
     (folder / "l.csv").write_text("file,label\na.png,x|y\nb.png,\nc.png,y\ngone.png,x\n")
     output = Output(str(tmp_path / "ds"), resolution=16, shuffle=False)
     create_from_images(output, str(folder), "l.csv:multi")
-    dataset = records.find_dataset(output.tfrecord_dir)
-    np.testing.assert_array_equal(records.read_labels(dataset), [[1, 1], [0, 1]])
-    manifest = records.read_manifest(dataset)
+    dataset = find_dataset(output.tfrecord_dir)
+    np.testing.assert_array_equal(read_labels(dataset), [[1, 1], [0, 1]])
+    manifest = read_manifest(dataset)
     assert manifest["label_names"] == ["x", "y"] and manifest["label_mode"] == "multi"
     assert manifest["found"] == manifest["images"] + len(manifest["skipped"]) == 4
     assert "2 classes: x (1), y (2)" in capsys.readouterr().out
@@ -426,7 +428,7 @@ def test_missing_pictures_are_counted(folder, tmp_path, capsys):
     with pytest.raises(UserError, match=words):
         create_from_images(output, str(folder), "l.csv")
     create_from_images(output, str(folder), "l.csv", LabelOptions(allow_missing=True))
-    manifest = records.read_manifest(records.find_dataset(output.tfrecord_dir))
+    manifest = read_manifest(find_dataset(output.tfrecord_dir))
     assert (manifest["found"], manifest["images"], manifest["missing"]) == (10, 3, 7)
     entry = {"file": "l.csv:5", "reason": "gone0.png is not among the pictures"}
     assert entry in manifest["skipped"]

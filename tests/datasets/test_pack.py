@@ -11,7 +11,8 @@ from PIL import Image
 from dnnlib import UserError
 from training.datasets.building import inspect
 from training.datasets.building.build import Output, build
-from training.datasets.format.records import find_dataset, read_manifest
+from training.datasets.format.find_dataset import find_dataset
+from training.datasets.format.manifest import read_manifest
 from training.datasets.items import Item, Source
 from training.datasets.sources import pack
 

@@ -14,7 +14,8 @@ import pytest
 from PIL import Image
 
 from training.datasets.building.build import Output
-from training.datasets.format import records
+from training.datasets.format.find_dataset import find_dataset
+from training.datasets.format.manifest import read_manifest
 from training.datasets.photos import reader as picture_reader
 from training.datasets.photos.checks import is_plain, without_long_text
 from training.datasets.photos.decode import Fit, Unreadable, fit_picture, open_image
@@ -185,8 +186,8 @@ def test_pictures_of_one_size_to_the_eye(tmp_path):
         sideways.save(folder / name, exif=exif, lossless=True, quality=100)
     upright.save(folder / "d.png")
     create_from_images(Output(str(tmp_path / "ds"), shuffle=False), str(folder))
-    dataset = records.find_dataset(str(tmp_path / "ds"))
-    manifest = records.read_manifest(dataset)
+    dataset = find_dataset(str(tmp_path / "ds"))
+    manifest = read_manifest(dataset)
     assert (manifest["width"], manifest["height"], manifest["images"]) == (24, 32, 4)
     with open(dataset.path(".json")) as file:
         assert json.load(file)["skipped"] == []

@@ -9,7 +9,8 @@ from PIL import Image
 
 from dnnlib import UserError
 from training.datasets.building.build import Output
-from training.datasets.format.records import find_dataset, read_manifest
+from training.datasets.format.find_dataset import find_dataset
+from training.datasets.format.manifest import read_manifest
 from training.datasets.items import Item
 from training.datasets.photos.decode import Unreadable
 from training.datasets.photos.reader import PictureReader

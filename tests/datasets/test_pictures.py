@@ -180,7 +180,7 @@ def test_extreme_proportions_take_little_memory(tmp_path):
     paths = [saved(noise(*size), tmp_path / f"{size[0]}.png") for size in ((20000, 10), (1, 20000))]
     code = (
         "import sys\n"
-        "from training.datasets.pictures import TRANSFORMS, fit_image, open_image\n"
+        "from training.datasets.photos.decode import TRANSFORMS, fit_image, open_image\n"
         "for path in sys.argv[1:]:\n"
         "    for transform in TRANSFORMS:\n"
         "        with open_image(path) as image:\n"

@@ -11,9 +11,15 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from dnnlib import UserError
-from training.datasets.format import matrices, records, tfrecords
+from training.datasets.format import matrices
+from training.datasets.format.dataset_files import Shard
+from training.datasets.format.examples import RAW, Encoding, parse_image, serialize_image
+from training.datasets.format.find_dataset import find_dataset
+from training.datasets.format.label_file import read_labels, write_labels
+from training.datasets.format.level_files import LevelReader, RecordWriter
 from training.datasets.format.levels import finest_log2, image_levels
-from training.datasets.format.tfrecords import Encoding
+from training.datasets.format.manifest import TOOL_VERSION, read_manifest, write_manifest
+from training.datasets.format.tfrecords import index_records, read_payloads
 
 
 def picture(size, channels=3, seed=0):
@@ -23,12 +29,12 @@ def picture(size, channels=3, seed=0):
 def write(folder, images, labels=None, name="foo"):
     os.makedirs(folder, exist_ok=True)
     log2 = finest_log2(*images[0].shape[1:])
-    with records.RecordWriter(str(folder), name, list(range(log2, 1, -1))) as writer:
+    with RecordWriter(str(folder), name, list(range(log2, 1, -1))) as writer:
         for image in images:
             writer.add(image)
     if labels is not None:
         path = os.path.join(folder, f"{name}-rxx.labels")
-        records.write_labels(path, iter(labels[:, np.newaxis]), *labels.shape)
+        write_labels(path, iter(labels[:, np.newaxis]), *labels.shape)
     return str(folder)
 
 
@@ -48,23 +54,23 @@ def test_files_are_what_tensorflow_reads(tmp_path, channels):
         *[f"foo-r0{k}.tfrecords" for k in (2, 3, 4)],
         "foo-rxx.labels",
     ]
-    dataset = records.find_dataset(folder)
+    dataset = find_dataset(folder)
     for log2, [path] in dataset.levels.items():
         for image, payload in zip(images, tf.io.tf_record_iterator(path), strict=True):
             feature = tf.train.Example.FromString(payload).features.feature
             level = image_levels(image)[4 - log2]
             assert list(feature["shape"].int64_list.value) == [channels, 1 << log2, 1 << log2]
             assert feature["data"].bytes_list.value == [level.tobytes()]
-            np.testing.assert_array_equal(tfrecords.parse_image(payload), level)
+            np.testing.assert_array_equal(parse_image(payload), level)
     stored = np.load(os.path.join(folder, "foo-rxx.labels"))
     assert stored.dtype == np.float32
     np.testing.assert_array_equal(stored, labels)
-    np.testing.assert_array_equal(records.read_labels(records.find_dataset(folder)), labels)
+    np.testing.assert_array_equal(read_labels(find_dataset(folder)), labels)
 
 
 def test_writer_names_a_folder_that_is_not_there(tmp_path):
     with pytest.raises(UserError, match=r"cannot write dataset foo in .*nowhere"):
-        with records.RecordWriter(str(tmp_path / "nowhere"), "foo", [3, 2]):
+        with RecordWriter(str(tmp_path / "nowhere"), "foo", [3, 2]):
             pass
 
 
@@ -72,7 +78,7 @@ def test_writer_names_a_folder_that_is_not_there(tmp_path):
 def test_full_disk_is_a_user_error(tmp_path, count):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     with pytest.raises(UserError, match=f"cannot write dataset foo in {tmp_path}"):
-        with records.RecordWriter(str(tmp_path), "foo", [3, 2]) as writer:
+        with RecordWriter(str(tmp_path), "foo", [3, 2]) as writer:
             resource.setrlimit(resource.RLIMIT_FSIZE, (1024, limits[1]))
             try:
                 for _ in range(count):  # 10 stay in the buffers until the files are closed
@@ -86,7 +92,7 @@ def test_full_disk_is_a_user_error(tmp_path, count):
 def test_index_finds_every_payload(tmp_path, lengths):
     payloads = [bytes([i]) * length for i, length in enumerate(lengths)]
     path = write_records(tmp_path / "x.tfrecords", payloads)
-    index = tfrecords.index_records(path)
+    index = index_records(path)
     assert index.dtype == np.int64 and index.shape == (len(lengths), 2)
     with open(path, "rb") as file:
         data = file.read()
@@ -103,10 +109,10 @@ def test_index_names_a_file_cut_anywhere(tmp_path, lengths):
         with open(path, "wb") as file:
             file.write(data[:size])
         if size in ends:  # a whole file with fewer records
-            assert len(tfrecords.index_records(path)) == ends.index(size) + 1
+            assert len(index_records(path)) == ends.index(size) + 1
         else:
             with pytest.raises(UserError, match=r"x\.tfrecords is (truncated|empty)"):
-                tfrecords.index_records(path)
+                index_records(path)
 
 
 def test_index_names_files_that_are_something_else(tmp_path):
@@ -114,14 +120,14 @@ def test_index_names_files_that_are_something_else(tmp_path):
     for content in (b"<html>" * 9, bytes(64), b"\x0c" + bytes(27)):
         path.write_bytes(content)
         with pytest.raises(UserError, match=r"x\.tfrecords is not a TFRecord file"):
-            tfrecords.index_records(str(path))
+            index_records(str(path))
     data = bytearray(open(write_records(path, [b"abc"] * 3), "rb").read())
     data[19] ^= 1  # the length of the second record
     path.write_bytes(data)
     with pytest.raises(UserError, match="is damaged: record 1 at byte 19"):
-        tfrecords.index_records(str(path))
+        index_records(str(path))
     with pytest.raises(UserError, match="cannot read TFRecord file"):
-        tfrecords.index_records(str(tmp_path / "absent.tfrecords"))
+        index_records(str(tmp_path / "absent.tfrecords"))
 
 
 def example(**features):
@@ -150,19 +156,19 @@ def example(**features):
 )
 def test_parse_says_what_is_wrong(payload, reason):
     with pytest.raises(ValueError, match=reason):
-        tfrecords.parse_image(payload)
+        parse_image(payload)
 
 
 def test_features_may_come_in_either_order():
     data, shape = (example(**{k: v})[2:] for k, v in (("data", [b"\7"]), ("shape", [1, 1, 1])))
     for body in (data + shape, shape + data):
-        image = tfrecords.parse_image(b"\x0a" + bytes([len(body)]) + body)
+        image = parse_image(b"\x0a" + bytes([len(body)]) + body)
         np.testing.assert_array_equal(image, [[[7]]])
 
 
 def test_find_dataset(tmp_path):
     folder = write(tmp_path / "ds", [picture(32)])
-    dataset = records.find_dataset(folder)
+    dataset = find_dataset(folder)
     assert list(dataset.levels) == [2, 3, 4, 5] and dataset.finest == 5
     assert dataset.levels[5] == [os.path.join(folder, "foo-r05.tfrecords")]
     assert dataset.name == "foo" and not dataset.is_part
@@ -170,49 +176,49 @@ def test_find_dataset(tmp_path):
         [path] = dataset.levels[missing]
         os.rename(path, tmp_path / "aside")
         with pytest.raises(UserError, match=rf"incomplete: .*foo-r0{missing}\.tfrecords"):
-            records.find_dataset(folder)
+            find_dataset(folder)
         os.rename(tmp_path / "aside", path)
     write(tmp_path / "ds", [picture(4)], name="bar")
     with pytest.raises(UserError, match="more than one dataset: bar, foo"):
-        records.find_dataset(folder)
+        find_dataset(folder)
     for wrong in (str(tmp_path), str(tmp_path / "absent"), dataset.levels[2][0]):
         with pytest.raises(UserError, match=r"no dataset|cannot open"):
-            records.find_dataset(wrong)
+            find_dataset(wrong)
 
 
 def test_shards_are_found_in_order_and_none_may_be_missing(tmp_path):
     images = [picture(8, seed=i) for i in range(23)]
     ends = np.arange(12) * 23 // 11
     for i in range(11):
-        with records.RecordWriter(str(tmp_path), "foo", [3, 2], shard=records.Shard(i, 11)) as w:
+        with RecordWriter(str(tmp_path), "foo", [3, 2], shard=Shard(i, 11)) as w:
             for image in images[ends[i] : ends[i + 1]]:
                 w.add(image)
-    dataset = records.find_dataset(str(tmp_path))
+    dataset = find_dataset(str(tmp_path))
     assert os.path.basename(dataset.levels[3][10]) == "foo-r03-00010-of-00011.tfrecords"
-    reader = records.LevelReader(dataset.levels[3])
+    reader = LevelReader(dataset.levels[3])
     assert len(reader) == 23 and reader.shard_counts == np.diff(ends).tolist()
     for i, payload in enumerate(reader):
-        np.testing.assert_array_equal(tfrecords.parse_image(payload), images[i])
+        np.testing.assert_array_equal(parse_image(payload), images[i])
     assert reader.where(22) == f"record 2 of {dataset.levels[3][10]}"
     os.rename(dataset.levels[2][4], tmp_path / "aside")
     with pytest.raises(UserError, match=r"incomplete: .*foo-r02-00004-of-00011"):
-        records.find_dataset(str(tmp_path))
+        find_dataset(str(tmp_path))
     os.rename(dataset.levels[3][4], tmp_path / "aside")
     with pytest.raises(UserError, match=r"holds 10 of 11 shards.*merge"):
-        records.find_dataset(str(tmp_path))
-    assert records.find_dataset(str(tmp_path), allow_part=True).is_part
+        find_dataset(str(tmp_path))
+    assert find_dataset(str(tmp_path), allow_part=True).is_part
     (tmp_path / "foo-r03-00001-of-00003.tfrecords").write_bytes(b"")
     with pytest.raises(UserError, match="mixes shards"):
-        records.find_dataset(str(tmp_path))
+        find_dataset(str(tmp_path))
 
 
 def test_levels_may_be_missing_where_the_manifest_says_so(tmp_path):
-    with records.RecordWriter(str(tmp_path), "foo", [4]) as writer:
+    with RecordWriter(str(tmp_path), "foo", [4]) as writer:
         writer.add(picture(16))
     with pytest.raises(UserError, match=r"incomplete: .*foo-r02"):
-        records.find_dataset(str(tmp_path))
-    records.write_manifest(str(tmp_path), "foo", {"finest_only": True})
-    assert list(records.find_dataset(str(tmp_path)).levels) == [4]
+        find_dataset(str(tmp_path))
+    write_manifest(str(tmp_path), "foo", {"finest_only": True})
+    assert list(find_dataset(str(tmp_path)).levels) == [4]
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -220,23 +226,21 @@ def test_levels_may_be_missing_where_the_manifest_says_so(tmp_path):
 def test_encoded_records(name, error, channels):
     ramp = np.linspace(0, 255, 32).astype(np.uint8)
     image = np.stack([np.add.outer(ramp // 2, ramp // 2)] * channels)
-    payload = tfrecords.serialize_image(image, Encoding(name))
+    payload = serialize_image(image, Encoding(name))
     feature = tf.train.Example.FromString(payload).features.feature
     assert sorted(feature) == ["encoded", "format", "shape"]
     assert feature["format"].bytes_list.value == [name.encode()]
     assert len(payload) < image.size
-    decoded = tfrecords.parse_image(payload)
+    decoded = parse_image(payload)
     assert decoded.shape == image.shape and decoded.dtype == np.uint8
     assert np.abs(decoded.astype(int) - image).max() <= error
     tiny = picture(4, channels)  # no picture file is smaller than that
-    assert tfrecords.serialize_image(tiny, Encoding(name)) == tfrecords.serialize_image(
-        tiny, tfrecords.RAW
-    )
+    assert serialize_image(tiny, Encoding(name)) == serialize_image(tiny, RAW)
 
 
 def test_encoded_records_that_do_not_fit():
     image = np.zeros([3, 32, 32], np.uint8)
-    payload = tfrecords.serialize_image(image, Encoding("png"))
+    payload = serialize_image(image, Encoding("png"))
     for before, after, reason in [
         (b"\x03png", b"\x03gif", "encoded as 'gif' is none of png, jpeg, webp"),
         (b"\x03png", b"\x03bmp", "encoded as 'bmp'"),
@@ -245,42 +249,42 @@ def test_encoded_records_that_do_not_fit():
     ]:
         assert before in payload
         with pytest.raises(ValueError, match=reason):
-            tfrecords.parse_image(payload.replace(before, after))
+            parse_image(payload.replace(before, after))
 
 
 def test_payloads_are_checked(tmp_path):
     path = write_records(tmp_path / "x.tfrecords", [b"abc", b"defg", b""])
-    assert list(tfrecords.read_payloads(path)) == [b"abc", b"defg", b""]
+    assert list(read_payloads(path)) == [b"abc", b"defg", b""]
     data = bytearray(open(path, "rb").read())
     data[12 + 3 + 4 + 12] ^= 1
     (tmp_path / "x.tfrecords").write_bytes(data)
     with pytest.raises(UserError, match="record 1 has a wrong checksum"):
-        list(tfrecords.read_payloads(path))
+        list(read_payloads(path))
 
 
 def test_labels_that_are_damaged_are_an_error(tmp_path):
     folder = write(tmp_path / "ds", [picture(4)])
-    assert records.read_labels(records.find_dataset(folder)) is None
+    assert read_labels(find_dataset(folder)) is None
     path = os.path.join(folder, "foo-rxx.labels")
     for content in (np.zeros(3), np.array([["a"]]), np.array([[None]])):
         with open(path, "wb") as file:
             np.save(file, content)
         with pytest.raises(UserError, match=r"foo-rxx\.labels"):
-            records.read_labels(records.find_dataset(folder))
+            read_labels(find_dataset(folder))
     for content in (b"", b"text", b"\x93NUMPY\x01\x00"):
         with open(path, "wb") as file:
             file.write(content)
         with pytest.raises(UserError, match=r"cannot read labels .*foo-rxx\.labels"):
-            records.read_labels(records.find_dataset(folder))
+            read_labels(find_dataset(folder))
 
 
 def test_manifest(tmp_path):
     folder = write(tmp_path / "ds", [picture(8)])
-    assert records.read_manifest(records.find_dataset(folder)) is None
-    records.write_manifest(folder, "foo", {"images": 1, "source": "bad byte \udcff"})
-    manifest = records.read_manifest(records.find_dataset(folder))
+    assert read_manifest(find_dataset(folder)) is None
+    write_manifest(folder, "foo", {"images": 1, "source": "bad byte \udcff"})
+    manifest = read_manifest(find_dataset(folder))
     assert manifest["images"] == 1 and manifest["source"] == "bad byte \udcff"
-    assert manifest["dataset_tool"] == records.TOOL_VERSION
+    assert manifest["dataset_tool"] == TOOL_VERSION
     assert [level["file"] for level in manifest["levels"]] == [
         "foo-r02.tfrecords",
         "foo-r03.tfrecords",
@@ -291,7 +295,7 @@ def test_manifest(tmp_path):
         with open(os.path.join(folder, "foo.json"), "w") as file:
             file.write(content)
         with pytest.raises(UserError, match=r"foo\.json"):
-            records.read_manifest(records.find_dataset(folder))
+            read_manifest(find_dataset(folder))
 
 
 def test_files_of_other_tools_under_such_names_are_named(tmp_path):
@@ -311,11 +315,11 @@ def test_files_of_other_tools_under_such_names_are_named(tmp_path):
     ):
         path.write_bytes(content)
         with pytest.raises(UserError, match=words):
-            records.find_dataset(str(tmp_path))
+            find_dataset(str(tmp_path))
     path.unlink()
     os.mkfifo(path)
     with pytest.raises(UserError, match="pipe"):
-        records.find_dataset(str(tmp_path))
+        find_dataset(str(tmp_path))
 
 
 def test_folders_that_are_no_dataset_are_named(tmp_path):
@@ -329,7 +333,7 @@ def test_folders_that_are_no_dataset_are_named(tmp_path):
         ("datasets", "give the folder of one, like .*datasets/foo"),
     ):
         with pytest.raises(UserError, match=words):
-            records.find_dataset(str(tmp_path / name))
+            find_dataset(str(tmp_path / name))
 
 
 def test_labels_where_files_cannot_be_mapped(tmp_path, monkeypatch):

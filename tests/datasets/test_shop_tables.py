@@ -15,10 +15,12 @@ from dnnlib import UserError
 from dnnlib.bulk_downloads import DownloadOptions, file_of
 from dnnlib.retries import Backoff
 from training.datasets.building.build import Output
-from training.datasets.format import records
+from training.datasets.format.find_dataset import find_dataset
+from training.datasets.format.manifest import read_manifest
 from training.datasets.items import Item
 from training.datasets.sources.ebay.importer import create_from_ebay
-from training.datasets.sources.ebay.listings import ListingOptions, larger, listings_source
+from training.datasets.sources.ebay.listings import ListingOptions, listings_source
+from training.datasets.sources.ebay.web_pictures import larger
 from training.datasets.sources.images import images_source
 from training.datasets.tables import parquet, text
 from training.datasets.tables.cells import category_of
@@ -191,7 +193,7 @@ def test_parquet_with_pictures_in_it(tmp_path):
     assert len(found) == 6 and found[1] == ("train-00000-of-00002.parquet:2", "b")
     assert source.read(Item(found[4][0])) == picture(1, (16, 16))
     create_from_ebay(Output(str(tmp_path / "ds"), resolution=16), str(tmp_path))
-    assert records.read_manifest(records.find_dataset(str(tmp_path / "ds")))["images"] == 6
+    assert read_manifest(find_dataset(str(tmp_path / "ds")))["images"] == 6
 
 
 def test_parquet_with_some_pictures_in_it(tmp_path):
@@ -227,7 +229,7 @@ def test_most_pictures_missing(tmp_path):
     with pytest.raises(UserError, match=r"3 of 5 pictures that .* names are missing.*--allow-miss"):
         create_from_ebay(output, str(folder))
     create_from_ebay(output, str(folder), listing=ListingOptions(allow_missing=True))
-    manifest = records.read_manifest(records.find_dataset(output.tfrecord_dir))
+    manifest = read_manifest(find_dataset(output.tfrecord_dir))
     assert manifest["images"] == 2 and len(manifest["skipped"]) == 3
 
 
@@ -241,7 +243,7 @@ def test_tiny_pictures_are_left_out(tmp_path, run_script):
     assert done.returncode == 0 and "2 images of 16x16" in done.stdout
     assert "1x1 is smaller than --min-size=2" in done.stderr
     create_from_ebay(Output(str(tmp_path / "b"), resolution=16, min_size=21), str(folder))
-    assert records.read_manifest(records.find_dataset(str(tmp_path / "b")))["images"] == 1
+    assert read_manifest(find_dataset(str(tmp_path / "b")))["images"] == 1
 
 
 def test_sizes_of_pictures_on_ebay():

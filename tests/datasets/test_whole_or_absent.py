@@ -66,8 +66,11 @@ def test_interrupt_leaves_nothing(tmp_path, number, code, word):
 
 KILL_LOOP = """
 import os, random, signal, sys, time
-from training.datasets import images, records, tfrecords
-from training.datasets.build import Output
+from training.datasets.building.build import Output
+from training.datasets.format.find_dataset import find_dataset
+from training.datasets.format.tfrecords import index_records
+from training.datasets.format.manifest import read_manifest
+from training.datasets.sources import images
 photos, target = sys.argv[1:]
 
 def build():  # in a copy of this process, which spares the imports
@@ -94,10 +97,10 @@ for trial in range(30):
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     if os.path.exists(target):
-        dataset = records.find_dataset(target)
+        dataset = find_dataset(target)
         levels = dataset.levels
-        counts = [len(tfrecords.index_records(path)) for [path] in levels.values()]
-        images_promised = records.read_manifest(dataset)["images"]
+        counts = [len(index_records(path)) for [path] in levels.values()]
+        images_promised = read_manifest(dataset)["images"]
         assert list(levels) == [2, 3, 4, 5, 6], levels
         assert counts == [images_promised] * 5 == [40] * 5, counts
         clear()

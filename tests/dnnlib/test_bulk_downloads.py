@@ -25,8 +25,8 @@ from http_server import (
 
 from dnnlib import UserError, public_web
 from dnnlib.bulk_downloads import DownloadOptions, download_all, file_of
-from dnnlib.public_web import Passing, PublicWeb, Refused, is_public
-from dnnlib.retries import Backoff, retry_after
+from dnnlib.public_web import PublicWeb, Refused, is_public
+from dnnlib.retries import Backoff, Passing, retry_after
 
 PICTURE = picture()
 FAST = Backoff(attempts=4, first=0.01, longest=0.05)

@@ -16,9 +16,10 @@ import http_server
 import pytest
 
 from dnnlib import UserError, downloads, urls
+from dnnlib.retries import Backoff
 
 CONTENT = bytes(range(256)) * 20_000  # More than a chunk.
-FAST = (0.01, 0.01, 0.01)
+FAST = Backoff(attempts=4, first=0.01, longest=0.02)
 
 
 class Server(http.server.ThreadingHTTPServer):
@@ -96,7 +97,7 @@ def server():
 
 
 def fetch(url, folder, **options):
-    return downloads.fetch(url, str(folder), pauses=FAST, **options)
+    return downloads.fetch(url, str(folder), backoff=FAST, **options)
 
 
 def files_in(folder):
@@ -362,7 +363,7 @@ def test_answers_that_are_wrong_are_errors_in_one_line(tmp_path, answer, message
     with http_server.Server() as server:
         server.routes["/x"] = answer
         with pytest.raises(UserError, match=message) as error:
-            downloads.fetch(server.url + "/x", str(tmp_path), pauses=(0.01,))
+            downloads.fetch(server.url + "/x", str(tmp_path), backoff=Backoff(2, 0.01))
         assert "\n" not in str(error.value) and "\x1b" not in str(error.value)
         assert downloads.cached(server.url + "/x", str(tmp_path)) is None
 

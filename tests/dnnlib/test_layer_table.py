@@ -18,9 +18,9 @@ STYLE = {"latent_size": 8, "dlatent_size": 8, "mapping_fmaps": 8, "mapping_layer
 def tables(name, dtype=None):
     """The table of G or D, and whether some activations are of `dtype`."""
     args = {**SHAPE, **(STYLE if "G_" in name else {})}
-    with tflib.graph_session(seed=1) as session:
-        if dtype is not None:
-            assert precision.use_mixed_precision() == dtype
+    chosen = "fp32" if dtype is None else "mixed"
+    with tflib.graph_session(seed=1) as session, precision.computed_in(chosen):
+        assert dtype in (None, precision.lower_dtype())
         net = Network("N", name, **args)
         types = {op.outputs[0].dtype for op in session.graph.get_operations() if op.outputs}
         return format_layers(net, None, False), dtype in types

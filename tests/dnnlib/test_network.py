@@ -9,7 +9,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from dnnlib import UserError, tflib
-from dnnlib.tflib import Network, network
+from dnnlib.tflib import Network, network_graph
 
 RANDOM = np.random.default_rng(10)
 SYNTHETIC = {"latent_size": 4, "dlatent_size": 4, "mapping_fmaps": 4, "mapping_layers": 2}
@@ -371,12 +371,12 @@ def test_the_size_of_a_network_is_limited(session, monkeypatch):
     """That of all its variables, those of components too; before any of them takes memory."""
     initialised = []
     monkeypatch.setattr(tflib.tfutil, "init_uninitialized_vars", initialised.append)
-    with pytest.raises(UserError, match=r"network Net has 300,000,00\d numbers .* lower fmap_base"):
+    with pytest.raises(UserError, match=r"network Net has 300,000,00\d numbers .* narrower layers"):
         Network("Net", affine, size=100_000_000)
     assert initialised == []
-    monkeypatch.setattr(network, "_MAX_SIZE", 11)  # Inner has 10 in all, and there is a gain.
+    monkeypatch.setattr(network_graph, "_MAX_SIZE", 11)  # Inner has 10 in all, and there is a gain.
     Network("Net", outer)
-    monkeypatch.setattr(network, "_MAX_SIZE", 10)
+    monkeypatch.setattr(network_graph, "_MAX_SIZE", 10)
     with pytest.raises(
         UserError, match="network Net has 11 numbers in its variables, more than 10:"
     ):

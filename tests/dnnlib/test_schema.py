@@ -89,7 +89,7 @@ def test_containers_are_made_of_what_they_should_be():
         ({"size": [1, "2"]}, "size[1] is '2', expected a whole number"),
         ({"size": "12"}, "size is '12', expected a list of 2 items or null"),
         ({"by_size": {"8": [True]}}, "by_size[8][0] is True, expected a number"),
-        ({"by_size": {"x": []}}, "by_size[x] has a name that is no whole number"),
+        ({"by_size": {"x": []}}, "by_size[x] has a name that is not a whole number"),
         ({"by_size": {"8": [float("nan")]}}, "by_size[8][0] is nan, expected a number"),
         ({"by_size": {"8": [10**400]}}, "a number of too many digits, expected a number"),
         ({"title": "sixsix"}, "title has 6 characters, expected at most 5"),

@@ -12,7 +12,8 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from dnnlib.tflib import Network
-from training.datasets.format import records
+from training.datasets.format.label_file import write_labels
+from training.datasets.format.level_files import RecordWriter
 from training.datasets.format.levels import finest_log2
 
 CHANNELS = 8  # Of the convolution of the stand-in for Inception.
@@ -171,12 +172,12 @@ def make_dataset(folder: Path, images: np.ndarray, labels: np.ndarray | None = N
     """A dataset of uint8 [N, C, H, W]; returns its folder."""
     folder.mkdir()
     levels = list(range(finest_log2(*images.shape[2:]), 1, -1))
-    with records.RecordWriter(str(folder), folder.name, levels) as writer:
+    with RecordWriter(str(folder), folder.name, levels) as writer:
         for image in images:
             writer.add(image)
     if labels is not None:
         path = str(folder / f"{folder.name}-rxx.labels")
-        records.write_labels(path, iter([labels]), *labels.shape)
+        write_labels(path, iter([labels]), *labels.shape)
     return str(folder)
 
 

@@ -14,6 +14,7 @@ import standins
 import tensorflow.compat.v1 as tf
 
 from dnnlib import UserError, downloads, tflib
+from dnnlib.retries import Backoff
 from metrics.feature_networks import FeatureNetworkMissing, FeatureSources
 from metrics.feature_networks.sources import ROLES, find_feature_net, parse_feature_net
 
@@ -40,7 +41,9 @@ def server(workplace, monkeypatch):
         state.url = f"http://127.0.0.1:{running.server_address[1]}/inception-2015-12-05.tgz"
         state.stop = lambda: (running.shutdown(), running.server_close())
         use(monkeypatch, "inception", url=state.url)
-        monkeypatch.setattr(downloads, "fetch", functools.partial(downloads.fetch, pauses=()))
+        monkeypatch.setattr(
+            downloads, "fetch", functools.partial(downloads.fetch, backoff=Backoff(1))
+        )
         yield state
         running.shutdown()
 

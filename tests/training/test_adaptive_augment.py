@@ -10,7 +10,8 @@ from dnnlib import UserError, tflib
 from dnnlib.tflib import autosummary
 from training.augmentation.adaptive import MAX_STRENGTH, AdaptiveAugment, AugmentedDiscriminator
 from training.augmentation.presets import AugmentOptions
-from training.config.options import TrainingOptions, preset
+from training.config.options import TrainingOptions
+from training.config.presets import preset
 from training.datasets.building.build import Output
 from training.datasets.sources.demo_dataset import create_demo
 

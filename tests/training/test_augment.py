@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
+
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
@@ -11,14 +14,21 @@ from dnnlib import UserError
 from training.augment import augment_pipeline
 from training.augmentation.draws import Draws
 from training.augmentation.presets import AUGMENT_GROUPS, AUGMENT_PRESETS, augment_preset
+from training.augmentation.spec import AugmentSpec
 
 RANDOM = np.random.default_rng(8)
 SEED = (1, 2)
+PLAIN = AugmentSpec()
 
 
 def pipeline(images, strength=1, seed=SEED, **options):
     seed = None if seed is None else tf.constant(seed)
     return augment_pipeline(images, None, strength, seed=seed, **options)[0]
+
+
+def preset(name):
+    """Keywords of a preset."""
+    return dataclasses.asdict(augment_preset(name))
 
 
 def test_official_numbers(session, golden):
@@ -38,18 +48,23 @@ def test_official_numbers(session, golden):
 
 
 def test_presets():
+    def on(name):
+        """{name: multiplier} of what a preset switches on."""
+        values = dataclasses.asdict(augment_preset(name))
+        return {key: value for key, value in values.items() if value != getattr(PLAIN, key)}
+
     assert list(AUGMENT_PRESETS) == (
         "blit geom color filter noise cutout bg bgc bgcf bgcfn bgcfnc".split()
     )
-    assert augment_preset("blit") == {"xflip": 1, "rotate90": 1, "xint": 1}
-    assert augment_preset("geom") == {"scale": 1, "rotate": 1, "aniso": 1, "xfrac": 1}
-    assert set(augment_preset("color").values()) == {1} and len(augment_preset("color")) == 5
+    assert augment_preset("blit") == AugmentSpec(xflip=1, rotate90=1, xint=1)
+    assert augment_preset("geom") == AugmentSpec(scale=1, rotate=1, aniso=1, xfrac=1)
+    assert set(on("color").values()) == {1} and len(on("color")) == 5
     initials = {"b": "blit", "g": "geom", "c": "color", "f": "filter", "n": "noise"}
     expected = {}
     for length, name in enumerate(("blit", "bg", "bgc", "bgcf", "bgcfn"), start=1):
-        expected |= augment_preset(initials["bgcfn"[length - 1]])
-        assert augment_preset(name) == expected
-    assert augment_preset("bgcfnc") == expected | {"cutout": 1}
+        expected |= on(initials["bgcfn"[length - 1]])
+        assert augment_preset(name) == AugmentSpec(**expected)
+    assert augment_preset("bgcfnc") == AugmentSpec(**expected, cutout=1)
     with pytest.raises(UserError, match=r"'body'.*blit, geom.*bgcfnc"):
         augment_preset("body")
 
@@ -58,7 +73,7 @@ def test_presets():
 def test_strength_0_is_the_identity_and_1_changes_every_sample(session, shape):
     images = RANDOM.uniform(-1, 1, size=shape).astype(np.float32)
     strength = tf.placeholder(tf.float32, [])
-    options = augment_preset("bgcfnc")
+    options = preset("bgcfnc")
     result = pipeline(tf.constant(images), strength, **options)
     assert result.shape.as_list() == list(shape)
     np.testing.assert_allclose(session.run(result, {strength: 0}), images, atol=1e-6)
@@ -79,7 +94,7 @@ def test_without_multipliers_nothing_happens(session):
 def test_labels_pass_and_the_batch_may_be_unknown(session):
     images = tf.placeholder(tf.float32, [None, 3, 8, 8])
     labels = tf.placeholder(tf.float32, [None, 2])
-    result, out_labels = augment_pipeline(images, labels, 0.9, **augment_preset("bgcfnc"))
+    result, out_labels = augment_pipeline(images, labels, 0.9, **preset("bgcfnc"))
     assert out_labels is labels
     assert result.shape.as_list() == [None, 3, 8, 8]
     for count in (1, 5):
@@ -89,6 +104,16 @@ def test_labels_pass_and_the_batch_may_be_unknown(session):
 def test_an_unknown_keyword_is_an_error(session):
     with pytest.raises(TypeError, match="yflip"):
         augment_pipeline(tf.zeros([2, 3, 8, 8]), None, yflip=1)
+
+
+def test_signature_and_documentation_name_every_keyword():
+    parameters = inspect.signature(augment_pipeline).parameters
+    assert list(parameters)[:4] == ["images", "labels", "strength", "debug_percentile"]
+    assert parameters["imgfilter_bands"].default == (1, 1, 1, 1)
+    for field in dataclasses.fields(AugmentSpec):
+        assert parameters[field.name].default == field.default
+        assert f"\n        {field.name}: " in augment_pipeline.__doc__
+    assert len(parameters) == 5 + len(dataclasses.fields(AugmentSpec))
 
 
 # How often a transformation that comes changes the image: mirroring half the time, …
@@ -123,7 +148,7 @@ def test_rotations_come_before_or_after_the_anisotropic_scaling(session, share):
 
 def test_numbers_are_a_function_of_the_seed(session):
     images = tf.constant(RANDOM.normal(size=(2, 3, 16, 16)), tf.float32)
-    options = augment_preset("bgcfnc")
+    options = preset("bgcfnc")
     seed = tf.placeholder(tf.int32, [2])
     result, _ = augment_pipeline(images, None, 0.8, seed=seed, **options)
     again, _ = augment_pipeline(images, None, 0.8, seed=seed, **options)
@@ -157,12 +182,20 @@ def test_gates_and_parameters_have_streams_of_their_own(session):
     assert np.abs(correlations).max() < 6 / np.sqrt(count)
 
 
+def test_numbers_of_a_transformation_never_change(session):
+    """Resuming relies on them: a release that changes them breaks every run in progress."""
+    draws = Draws(tf.constant([1000, 64]), 3, 1, None)
+    last, first = session.run([draws.uniform("cutout", 0, 1, 1), draws.normal("xflip", 1.0)])
+    np.testing.assert_allclose(last, [0.16887975, 0.3348106, 0.9155556], rtol=1e-5)
+    np.testing.assert_allclose(first, [0.5564813, -0.32732412, 0.3092744], rtol=1e-5)
+
+
 def test_derivatives_are_exact_through_the_whole_pipeline(session):
     """For y = A·x + b: ⟨dy, A·dx⟩ = ⟨Aᵀ·dy, dx⟩, and the gradient of Aᵀ·dy for dy is A again."""
     x, dx = RANDOM.normal(size=(2, 4, 3, 9, 12))
     dy = tf.constant(RANDOM.normal(size=x.shape), tf.float32)
     images = tf.placeholder(tf.float32, x.shape)
-    y = pipeline(images, 0.9, **augment_preset("bgcfnc"))
+    y = pipeline(images, 0.9, **preset("bgcfnc"))
     gradient = tf.gradients(y, images, grad_ys=dy)[0]
     second = tf.gradients(gradient, dy, grad_ys=tf.constant(dx, tf.float32))[0]
     at_x, at_sum = session.run(y, {images: x}), session.run(y, {images: x + dx})
@@ -177,7 +210,7 @@ def test_r1_through_the_pipeline(session):
     """∂|∇D|²/∂w for D(x) = Σ w·(A·x)³: against finite differences in w."""
     images = tf.constant(RANDOM.normal(size=(2, 3, 8, 8)), tf.float32)
     w = tf.placeholder(tf.float32, [2, 3, 8, 8])
-    scores = w * pipeline(images, **augment_preset("bgcf")) ** 3
+    scores = w * pipeline(images, **preset("bgcf")) ** 3
     penalty = tf.reduce_sum(tf.square(tf.gradients(scores, images)[0]))
     gradient = tf.gradients(penalty, w)[0]
     at, direction = RANDOM.normal(size=(2, 2, 3, 8, 8))
@@ -189,7 +222,7 @@ def test_r1_through_the_pipeline(session):
 
 def test_running_adds_nothing_to_the_graph(session):
     images = tf.zeros([2, 3, 8, 8])
-    result = pipeline(images, **augment_preset("bgcfnc"))
+    result = pipeline(images, **preset("bgcfnc"))
     gradient = tf.gradients(result, images)[0]
     session.graph.finalize()
     for _ in range(2):

@@ -1,7 +1,7 @@
 """Each transformation of augmentation against a few lines of NumPy.
 
 Parameters are made known by `debug_percentile`. Geometry is checked on pictures that are products
-of cosines: reflected at their borders they go on as the same cosines, so that the value at any
+of cosines: reflected at their borders they continue as the same cosines, so that the value at any
 position is known, and a symmetric filter does nothing but multiply them.
 """
 
@@ -199,13 +199,13 @@ COLORS = {
 def test_colors(session, name):
     images = RANDOM.normal(size=(2, 3, 5, 4))
     assert_close(run(session, images, debug_percentile=P, **{name: 1}), COLORS[name](images))
-    grey = RANDOM.normal(size=(2, 1, 5, 4))
-    expected = COLORS[name](np.repeat(grey, 3, axis=1)).mean(axis=1, keepdims=True)
-    assert_close(run(session, grey, debug_percentile=P, **{name: 1}), expected)
+    gray = RANDOM.normal(size=(2, 1, 5, 4))
+    expected = COLORS[name](np.repeat(gray, 3, axis=1)).mean(axis=1, keepdims=True)
+    assert_close(run(session, gray, debug_percentile=P, **{name: 1}), expected)
 
 
 def test_hue(session):
-    """A third of a turn about the grey axis takes red to green, green to blue, blue to red."""
+    """A third of a turn about the gray axis takes red to green, green to blue, blue to red."""
     images = RANDOM.normal(size=(2, 3, 5, 4))
     got = run(session, images, debug_percentile=5 / 6, hue=1)
     assert_close(got, images[:, [2, 0, 1]])

@@ -10,7 +10,7 @@ import snapshot_writers as others
 
 from dnnlib import UserError
 from dnnlib.tflib import Network
-from training.snapshots import class_names, pickles, tools
+from training.snapshots import class_names, conversion, description, pickles
 
 NAMES = ["T-shirt", "dress", "Röcke, kurz", "shoe", "2", "dress"]
 STYLE = {"latent_size": 4, "dlatent_size": 4, "mapping_fmaps": 4, "mapping_layers": 1}
@@ -36,8 +36,8 @@ def test_names_travel_with_snapshots(session, tmp_path):
     class_names.set_label_names(G, NAMES)
     pickles.save((G, D, G.clone("Gs")), path)
     assert len(others.read_like_pytorch(path)) == 3
-    tools.convert(path, pickled, "5")
-    tools.convert(pickled, npz, "npz")
+    conversion.convert(path, pickled, "5")
+    conversion.convert(pickled, npz, "npz")
     for file in (path, pickled, npz):
         for network in pickles.load(file):
             expected = {"label_names": NAMES} if network.name.startswith("G") else {}
@@ -45,7 +45,7 @@ def test_names_travel_with_snapshots(session, tmp_path):
             assert "label_names" not in network.static_kwargs
     copy = pickle.loads(pickle.dumps(G))
     assert class_names.label_names(copy) == NAMES
-    shown = tools.describe(npz)
+    shown = description.describe(npz)
     assert "classes    0 T-shirt, 1 dress, 2 Röcke, kurz, 3 shoe, 4 2, 5 dress\n" in shown
 
 
@@ -53,11 +53,11 @@ def test_names_travel_with_snapshots(session, tmp_path):
     ("metadata", "message"),
     [
         ({"label_names": ["a"]}, "1 label_names for 6 classes"),
-        ({"label_names": "abcdef"}, "no list of names"),
-        ({"label_names": [1] * 6}, "no list of names"),
+        ({"label_names": "abcdef"}, "not a list of names"),
+        ({"label_names": [1] * 6}, "not a list of names"),
         ({"label_names": [b"a"] * 6}, "metadata 'label_names' holds a bytes"),
         ({"label_names": ["a"] * 300_000}, "metadata 'label_names' holds too much"),
-        ([1], "metadata that are no dict"),
+        ([1], "metadata that are not a dict"),
     ],
 )
 def test_damaged_names_are_one_error(tmp_path, metadata, message):

@@ -11,12 +11,13 @@ import tensorflow.compat.v1 as tf
 from dnnlib import UserError, tflib
 from dnnlib.tflib import Network, autosummary
 from tf_ops import layout
-from training import loss
 from training.architecture.dropout import GaussianDropout
 from training.architecture.progressive_augmentation import checksum, draw_bits
 from training.architecture.spectral_norm import build_update, spectral_normalize
-from training.augmentation.strength import StrengthenedDiscriminator
-from training.losses import consistency, rotations
+from training.augmentation.adaptive import StrengthenedDiscriminator
+from training.losses import consistency, logistic, rotations
+from training.losses.context import LossContext
+from training.losses.path_length_mean import PathLengthMean
 from training.random_streams import normal, stream
 
 RANDOM = np.random.default_rng(7)
@@ -62,7 +63,7 @@ def test_images_that_are_not_square_are_turned_within_their_frame(session, heigh
         np.testing.assert_array_equal(turned[2 * quarters : 2 * quarters + 2], expected)
 
 
-# Spectral normalisation
+# Spectral normalization
 
 
 def test_spectral_norm_is_the_largest_singular_value(session):
@@ -236,9 +237,10 @@ def basic_loss(networks, fakes, fake_labels):
     return real, fake, softplus(fake) + softplus(-real)
 
 
-def evaluate(networks, function, **kwargs):
-    """Value of a loss, of its regulariser, and D's gradients of the loss."""
-    value, reg = function(**networks.args, **kwargs)
+def evaluate(networks, function, options, **further):
+    """Value of a loss, and of its regularizer; D's gradients of the loss are finite."""
+    result = function(LossContext(**networks.args, **further), options)
+    value, reg = result.loss, result.regularizer
     gradients = tf.gradients(value, list(networks.D.trainables.values()))
     tflib.init_uninitialized_vars()
     autosummary.init_autosummaries()
@@ -248,7 +250,10 @@ def evaluate(networks, function, **kwargs):
 
 def test_bcr(networks):
     value, reg = evaluate(
-        networks, consistency.D_bcr, **networks.reals, gamma=3.0, bcr_fake_weight=4.0
+        networks,
+        consistency.D_bcr,
+        consistency.BcrOptions(gamma=3.0, bcr_fake_weight=4.0),
+        **networks.reals,
     )
     fakes, fake_labels = made_fakes(networks, "D_loss")
     reals, labels = tflib.run([networks.reals["reals"], networks.reals["labels"]])
@@ -262,7 +267,8 @@ def test_bcr(networks):
         assert np.abs(scores - other).max() > 1e-4
         expected = expected + weight * (scores - other) ** 2
     np.testing.assert_allclose(value, expected, rtol=1e-3, atol=1e-5)
-    _, plain = evaluate(networks, loss.D_logistic_r1, **networks.reals, gamma=3.0)
+    options = logistic.GradientPenaltyOptions(gamma=3.0)
+    _, plain = evaluate(networks, logistic.D_logistic_r1, options, **networks.reals)
     np.testing.assert_allclose(reg, plain, rtol=1e-4)
 
 
@@ -277,7 +283,8 @@ def test_shifts_are_of_whole_pixels_and_small(session):
 
 
 def test_zcr(networks):
-    value, reg = evaluate(networks, consistency.D_zcr, **networks.reals, zcr_dis_weight=30.0)
+    options = consistency.DZcrOptions(zcr_dis_weight=30.0)
+    value, reg = evaluate(networks, consistency.D_zcr, options, **networks.reals)
     fakes, fake_labels = made_fakes(networks, "D_loss")
     moved = made_fakes(networks, "D_loss", moved=0.1)[0]
     _, fake, expected = basic_loss(networks, fakes, fake_labels)
@@ -285,9 +292,8 @@ def test_zcr(networks):
     np.testing.assert_allclose(value, expected + 30 * (fake - other) ** 2, rtol=1e-3, atol=1e-5)
     assert reg.shape == (COUNT,)
 
-    value, reg = evaluate(
-        networks, consistency.G_zcr, pl_mean=loss.PathLengthMean(), pl_weight=0, zcr_gen_weight=5.0
-    )
+    options = consistency.GZcrOptions(pl_weight=0, zcr_gen_weight=5.0)
+    value, reg = evaluate(networks, consistency.G_zcr, options, pl_mean=PathLengthMean())
     fakes, fake_labels = made_fakes(networks, "G_loss")
     moved = made_fakes(networks, "G_loss", moved=0.1)[0]
     fake = scores_of(networks, fakes, fake_labels)[:, 0]
@@ -304,14 +310,15 @@ def test_auxrot(networks):
         log_q = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
         return -np.mean([log_q[r * COUNT :][:COUNT, r] for r in range(4)], axis=0)
 
-    value, _ = evaluate(networks, rotations.D_auxrot, **networks.reals)
+    options = rotations.DRotationOptions()
+    value, _ = evaluate(networks, rotations.D_auxrot, options, **networks.reals)
     fakes, fake_labels = made_fakes(networks, "D_loss")
     reals, labels = tflib.run([networks.reals["reals"], networks.reals["labels"]])
     expected = basic_loss(networks, fakes, fake_labels)[2] + 5 * oracle(reals, labels)
     np.testing.assert_allclose(value, expected, rtol=1e-4)
 
-    pl_mean = loss.PathLengthMean()
-    value, reg = evaluate(networks, rotations.G_auxrot, pl_mean=pl_mean)
+    options = rotations.GRotationOptions()
+    value, reg = evaluate(networks, rotations.G_auxrot, options, pl_mean=PathLengthMean())
     fakes, fake_labels = made_fakes(networks, "G_loss")
     fake = scores_of(networks, fakes, fake_labels)[:, 0]
     expected = softplus(-fake) + 10 * oracle(fakes, fake_labels)

@@ -7,7 +7,8 @@ import pytest
 
 from dnnlib import UserError, tflib
 from training.dataset import TFRecordDataset, load_dataset
-from training.datasets.format import records
+from training.datasets.format.label_file import write_labels
+from training.datasets.format.level_files import RecordWriter
 
 COUNT = 11
 
@@ -27,10 +28,10 @@ def labels():
 def folder(tmp_path, images, labels):
     path = tmp_path / "shop"
     path.mkdir()
-    with records.RecordWriter(str(path), "shop", [4, 3, 2]) as writer:
+    with RecordWriter(str(path), "shop", [4, 3, 2]) as writer:
         for image in images:
             writer.add(image)
-    records.write_labels(str(path / "shop-rxx.labels"), iter([labels]), *labels.shape)
+    write_labels(str(path / "shop-rxx.labels"), iter([labels]), *labels.shape)
     return str(path)
 
 
@@ -176,7 +177,7 @@ def test_a_wrong_record_further_on_is_named_when_it_is_read(tmp_path, images):
 
     path = tmp_path / "bad"
     path.mkdir()
-    with records.RecordWriter(str(path), "bad", [4, 3, 2]) as writer:
+    with RecordWriter(str(path), "bad", [4, 3, 2]) as writer:
         for image in images:
             writer.add(image)
     name = str(path / "bad-r04.tfrecords")
@@ -198,7 +199,7 @@ def test_label_count_mismatch_is_named(folder, labels):
 
 
 def test_level_with_fewer_images_is_named(folder, images):
-    with records.RecordWriter(str(folder), "shop", [3, 2]) as writer:
+    with RecordWriter(str(folder), "shop", [3, 2]) as writer:
         for image in images[:5]:
             writer.add(image[:, ::2, ::2])
     with pytest.raises(UserError, match=r"shop-r02\.tfrecords has 5 images.*has 11"):

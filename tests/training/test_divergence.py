@@ -10,10 +10,11 @@ from dnnlib import tflib
 from dnnlib.tflib import autosummary
 from dnnlib.tflib.autosummary import Moments
 from training import training_loop
-from training.architecture.styles import track_w_average
+from training.architecture.generator import track_w_average
 from training.augmentation.adaptive import AdaptiveAugment
 from training.augmentation.presets import AugmentOptions
-from training.config.options import preset, set_network_size
+from training.config.options import set_network_size
+from training.config.presets import preset
 from training.dataset import TFRecordDataset
 from training.datasets.building.build import Output
 from training.datasets.sources.demo_dataset import create_demo

@@ -1,16 +1,22 @@
-"""Losses and regularisers against NumPy, on networks that are known in closed form."""
+"""Losses and regularizers against NumPy, on networks that are known in closed form."""
 
 from __future__ import annotations
 
+import inspect
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from dnnlib import tflib
+from dnnlib import UserError, tflib
 from dnnlib.tflib import Network, autosummary
 from training import loss, random_streams
+from training.config.comparison_methods import METHODS
+from training.config.presets import PRESETS
+from training.losses import path_length
+from training.losses.context import LossContext
+from training.losses.logistic import D_logistic_r1, GradientPenaltyOptions
 
 COUNT, LATENTS, LAYERS, CLASSES = 4, 3, 2, 2
 IMAGE = (2, 4, 2)  # [C, H, W]
@@ -147,7 +153,7 @@ def test_D_logistic_r1(setup):
     assert read["Loss/D/r1_penalty"].mean == pytest.approx(penalty.mean(), rel=1e-4)
 
 
-def test_r1_can_be_minimised(setup):
+def test_r1_can_be_minimized(setup):
     """Its gradient with respect to the weights: |2·a·x|² by a is 8·a·x²."""
     reals, labels = map(tf.constant, reals_and_labels())
     _, reg = loss.D_logistic_r1(**setup.args, reals=reals, labels=labels, gamma=2.0)
@@ -172,7 +178,7 @@ def test_path_lengths(session):
     np.testing.assert_allclose(session.run(lengths), expected, rtol=1e-4)
 
 
-def test_path_length_regularisation(setup, monkeypatch):
+def test_path_length_regularization(setup, monkeypatch):
     """Penalty, its weight, the smaller minibatch, the running mean over several steps."""
     drawn = []
 
@@ -180,7 +186,7 @@ def test_path_length_regularisation(setup, monkeypatch):
         drawn.append(random_streams.normal(shape, seed))
         return drawn[-1]
 
-    monkeypatch.setattr(loss, "normal", recording)
+    monkeypatch.setattr(path_length, "normal", recording)
     mean = loss.PathLengthMean()
     options = {"pl_minibatch_shrink": 2, "pl_decay": 0.25, "pl_weight": 3.0}
     value, reg = loss.G_logistic_ns_pathreg(**setup.args, pl_mean=mean, **options)
@@ -209,7 +215,7 @@ def test_path_length_regularisation(setup, monkeypatch):
         assert read["Loss/G/pl_penalty"].mean == pytest.approx(penalty.mean(), rel=1e-3)
 
 
-def test_loss_and_regulariser_take_different_fakes(setup):
+def test_loss_and_regularizer_take_different_fakes(setup):
     mean = loss.PathLengthMean()
     loss.G_logistic_ns_pathreg(**setup.args, pl_mean=mean, pl_minibatch_shrink=1)
     first, second = (call[0] for call in setup.seen.G)
@@ -321,3 +327,114 @@ def test_D_wgan_gp(setup):
     assert (share > -0.001).all() and (share < 1.001).all()
     norms = np.sqrt(((2 * setup.D.get_var("a") * mixed) ** 2).sum(axis=(1, 2, 3)))
     np.testing.assert_allclose(reg, (norms - 2.0) ** 2 * 5.0 / 4.0, rtol=1e-3, atol=1e-5)
+
+
+def test_what_tells_overfitting_is_part_of_the_result(setup):
+    reals, labels = reals_and_labels()
+    context = LossContext(**setup.args, reals=tf.constant(reals), labels=tf.constant(labels))
+    result = D_logistic_r1(context, GradientPenaltyOptions())
+    _, fake_labels, fakes, *_ = setup.seen.G[-1]
+    sign, means, fakes, fake_labels = evaluate(
+        setup, [result.real_sign, result.mean_scores, fakes, fake_labels]
+    )
+    real, fake = score(setup, reals, labels), score(setup, fakes, fake_labels)
+    assert sign == pytest.approx(np.sign(real).mean())
+    np.testing.assert_allclose(means, [real.mean(), fake.mean()], rtol=1e-4)
+
+
+def test_one_replica_moves_the_mean_of_w(setup):
+    for moves in (True, False):
+        context = LossContext(**setup.args, moves_w_mean=moves)
+        loss.find_loss("G", {"func_name": "training.loss.G_wgan"})(context)
+    assert [call[5] for call in setup.seen.G] == [0.995, None]
+
+
+# Names and keywords
+
+
+def test_names_that_runs_store():
+    """They never change: old runs must be resumed."""
+    names = [
+        "training.loss.G_logistic",
+        "training.loss.G_logistic_ns",
+        "training.loss.G_logistic_ns_pathreg",
+        "training.loss.G_wgan",
+        "training.loss.D_logistic",
+        "training.loss.D_logistic_r1",
+        "training.loss.D_logistic_r2",
+        "training.loss.D_wgan",
+        "training.loss.D_wgan_gp",
+        "training.comparison.consistency.D_bcr",
+        "training.comparison.consistency.G_zcr",
+        "training.comparison.consistency.D_zcr",
+        "training.comparison.rotations.G_auxrot",
+        "training.comparison.rotations.D_auxrot",
+    ]
+    assert list(loss.LOSSES) == names
+    for name in names:
+        function = name.split(".")[-1]
+        assert loss.LOSSES[name].__name__ == function
+        assert loss.find_loss(function[0], {"func_name": name}).func is loss.LOSSES[name]
+    stored = {name for m in METHODS.values() for name in (m.G_loss, m.D_loss) if name}
+    stored |= {p[f"{net}_loss_args"]["func_name"] for p in PRESETS.values() for net in "GD"}
+    assert stored < set(names)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"gama": 1, "a": 2}, r"^D_logistic_r1\(\) has no keyword argument a, gama$"),
+        ({"seed": [1, 2]}, r"D_logistic_r1\(\) has no keyword argument seed"),
+        ({"gamma": "x"}, "D_loss_args.gamma is 'x', expected a number"),
+        ({"gamma": True}, "D_loss_args.gamma is True"),
+        ({"gamma": 1e9}, "D_loss_args.gamma is 1000000000.0, expected a number from"),
+        ({"gamma": None}, "D_loss_args.gamma is None"),
+    ],
+)
+def test_stored_keyword_arguments_are_checked(options, words):
+    with pytest.raises(UserError, match=words):
+        loss.find_loss("D", {"func_name": "training.loss.D_logistic_r1", **options})
+
+
+def test_stored_keyword_arguments_reach_the_loss():
+    stored = {"func_name": "training.loss.D_logistic_r1", "gamma": 3, "dlatent_avg_beta": None}
+    options = loss.find_loss("D", stored).keywords["options"]
+    assert options == GradientPenaltyOptions(gamma=3, dlatent_avg_beta=None)
+
+
+def test_keywords_of_user_code(setup):
+    reals, labels = map(tf.constant, reals_and_labels())
+    with pytest.raises(TypeError, match="gama"):
+        loss.D_logistic_r1(**setup.args, reals=reals, labels=labels, gama=1)
+    with pytest.raises(TypeError, match="reals"):
+        loss.D_logistic_r1(**setup.args, labels=labels)
+    with pytest.raises(TypeError, match="reals"):
+        loss.G_logistic(**setup.args, reals=reals)
+    loss.G_logistic(*setup.args.values())  # By position too.
+
+
+@pytest.mark.parametrize("name", [name for name in loss.__all__ if name[:2] in ("G_", "D_")])
+def test_signature_and_documentation_name_every_keyword(name):
+    function = getattr(loss, name)
+    parameters = inspect.signature(function).parameters
+    assert list(parameters)[:5] == ["G", "D", "training_set", "minibatch_size", "seed"]
+    assert ("reals" in parameters) == ("labels" in parameters) == name.startswith("D_")
+    assert ("pl_mean" in parameters) == ("pathreg" in name)
+    assert parameters["dlatent_avg_beta"].default == 0.995
+    assert "moves_w_mean" not in parameters and function.__name__ == name
+    for parameter in parameters:
+        assert f"\n        {parameter}: " in function.__doc__
+
+
+def test_official_defaults():
+    def defaults(function):
+        items = inspect.signature(function).parameters.items()
+        return {k: p.default for k, p in items if p.default is not p.empty}
+
+    assert defaults(loss.D_logistic_r1) == {"gamma": 10.0, "dlatent_avg_beta": 0.995}
+    assert defaults(loss.D_logistic_r2) == {"gamma": 10.0, "dlatent_avg_beta": 0.995}
+    path_lengths = {"pl_minibatch_shrink": 2, "pl_decay": 0.01, "pl_weight": 2.0}
+    expected = path_lengths | {"dlatent_avg_beta": 0.995}
+    assert defaults(loss.G_logistic_ns_pathreg) == expected
+    gp = {"wgan_lambda": 10.0, "wgan_epsilon": 0.001, "wgan_target": 1.0}
+    assert defaults(loss.D_wgan_gp) == gp | {"dlatent_avg_beta": 0.995}

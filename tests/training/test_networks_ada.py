@@ -16,7 +16,7 @@ from dnnlib import UserError, tflib
 from dnnlib.tflib import Network
 from tf_ops import layout
 from training import networks, networks_stylegan2
-from training.architecture import layers, precision
+from training.architecture import layers, precision, styles
 
 RANDOM = np.random.default_rng(11)
 G_ARGS = {"latent_size": 6, "dlatent_size": 5, "mapping_layers": 2}
@@ -41,7 +41,7 @@ def values_of(net):
 
 
 def dense(x, v, scope, act=False, lrmul=1.0):
-    """Fully connected layer at equalised learning rate; `act`: leaky ReLU with its gain."""
+    """Fully connected layer at equalized learning rate; `act`: leaky ReLU with its gain."""
     w = v[f"{scope}/weight"]
     x = x @ w * (lrmul / np.sqrt(len(w))) + v[f"{scope}/bias"] * lrmul
     return np.where(x < 0, 0.2 * x, x) * np.sqrt(2) if act else x
@@ -270,8 +270,8 @@ def test_large_weights_and_styles_do_not_overflow(float16):
     for dtype in (tf.float32, tf.float16):
         with tf.variable_scope("layer", reuse=tf.AUTO_REUSE):
             internal = layers.to_internal(tf.constant(x, dtype))
-            y, scale = layers.modulated_conv2d_layer(internal, tf.constant(w), 8, 3)
-            outputs.append(y * layers._per_channel(scale, dtype))
+            y, scale = styles.modulated_conv2d_layer(internal, tf.constant(w), 8, 3)
+            outputs.append(y * layers.per_channel(scale, dtype))
     for variable in tf.global_variables():
         values = RANDOM.normal(size=variable.shape.as_list())
         tflib.set_vars({variable: values * (1 if variable.op.name.endswith("bias") else 1e4)})

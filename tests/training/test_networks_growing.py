@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
-
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
@@ -20,7 +18,7 @@ from golden_checks import (
 from dnnlib import UserError, tflib
 from dnnlib.tflib import Network
 from training import networks_stylegan2
-from training.architecture import growing, networks_growing
+from training.architecture import growing
 from training.architecture.layers import to_images, to_internal
 from training.snapshots import pickles
 
@@ -42,13 +40,13 @@ def make_G(**kwargs):
 
 def make_synthesis(**kwargs):
     kwargs = {"dlatent_size": 5, **SHAPE, **kwargs}
-    net = Network("G_synthesis", networks_growing.G_synthesis_stylegan_revised, **kwargs)
+    net = Network("G_synthesis", networks_stylegan2.G_synthesis_stylegan_revised, **kwargs)
     give_random_values(net)
     return net
 
 
 def make_D(**kwargs):
-    D = Network("D", networks_growing.D_stylegan, **{**SHAPE, **kwargs})
+    D = Network("D", networks_stylegan2.D_stylegan, **{**SHAPE, **kwargs})
     give_random_values(D)
     return D
 
@@ -250,24 +248,15 @@ def test_snapshots_hold_them(session, tmp_path):
     np.testing.assert_array_equal(Gs.run(z, None, randomize_noise=False), expected[0])
     np.testing.assert_array_equal(D.run(images, None), expected[1])
     # The official code reads snapshots by the modules that it has.
-    assert b"networks_growing" not in (tmp_path / "a.pkl").read_bytes()
+    assert b"training.architecture" not in (tmp_path / "a.pkl").read_bytes()
 
 
 def test_their_module_is_the_official_one(session):
     options = {"resolution": 8, "fmap_base": 32, "fmap_max": 4}
-    for module in ("networks_growing", "networks_stylegan2"):
-        D = Network("D", f"training.{module}.D_stylegan", **options)
+    for function in ("training.networks_stylegan2.D_stylegan", networks_stylegan2.D_stylegan):
+        D = Network("D", function, **options)
         assert D.build_module == D.clone("E").build_module == "training.networks_stylegan2"
         assert D.build_module_src == "from training.networks_stylegan2 import *\n"
-
-
-def test_keywords_of_siblings():
-    """The table in the module is that of the signatures."""
-    siblings = (networks_stylegan2.G_main, networks_stylegan2.G_mapping)
-    known = {name for f in siblings for name in inspect.signature(f).parameters}
-    own = inspect.signature(networks_growing.G_synthesis_stylegan_revised).parameters
-    inputs = {"latents_in", "labels_in", "kwargs", "_kwargs"}
-    assert known - set(own) - inputs == networks_growing.SIBLING_KEYWORDS
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ from golden_checks import assert_close
 
 from dnnlib import UserError, tflib
 from dnnlib.tflib import Network
-from training import networks_stylegan, random_streams
-from training.architecture import layers
-from training.architecture.layers import to_images, to_internal
+from training import random_streams
+from training.architecture import layers, normalization, stylegan, styles
+from training.architecture.layers import Resampling, Weight, to_images, to_internal
 from training.snapshots import pickles
 
 RANDOM = np.random.default_rng(12)
@@ -67,7 +67,7 @@ def convolve(x, w):
 
 def test_instance_norm(session):
     x = RANDOM.normal(size=(2, 3, 4, 5)) * 3 + 1
-    y, _ = run_layer(layers.instance_norm, x)
+    y, _ = run_layer(normalization.instance_norm, x)
     mean = x.mean(axis=(2, 3), keepdims=True)
     assert_close(y, (x - mean) / np.sqrt(x.var(axis=(2, 3), keepdims=True) + 1e-8))
 
@@ -75,7 +75,7 @@ def test_instance_norm(session):
 def test_style_modulation(session):
     """StyleGAN, equation 1: the first half of the style scales, the second shifts."""
     x, w = RANDOM.normal(size=(2, 3, 4, 4)), RANDOM.normal(size=(2, 5))
-    y, values = run_layer(layers.style_mod_layer, x, y=tf.constant(w, tf.float32))
+    y, values = run_layer(styles.style_mod_layer, x, y=tf.constant(w, tf.float32), weight=Weight())
     style = w @ values["weight"] / np.sqrt(5) + values["bias"]
     scale, shift = style[:, :3, None, None], style[:, 3:, None, None]
     assert_close(y, x * (scale + 1) + shift)
@@ -84,14 +84,14 @@ def test_style_modulation(session):
 def test_noise_has_a_strength_per_channel(session):
     x, noise = RANDOM.normal(size=(2, 3, 4, 4)), RANDOM.normal(size=(2, 1, 4, 4))
     internal = to_internal(tf.constant(noise, tf.float32))
-    y, values = run_layer(layers.noise_layer, x, noise=internal)
+    y, values = run_layer(styles.noise_layer, x, noise=internal)
     assert_close(y, x + noise * values["weight"][:, None, None])
 
 
 @pytest.mark.parametrize("taps", [[1, 2, 1], [1, 2, 4], [1, 3], [1, 3, 2, 4, 1]])
 def test_blur(session, taps):
     x = RANDOM.normal(size=(2, 3, 6, 7))
-    y, _ = run_layer(networks_stylegan._blur, x, blur_filter=taps)
+    y, _ = run_layer(stylegan.blur, x, blur_filter=taps)
     kernel = np.outer(taps, taps) / np.sum(taps) ** 2
     assert_close(y, convolve(x, np.einsum("ij,co->ijco", kernel, np.eye(3))))
 
@@ -109,7 +109,7 @@ def scatter(x, w):
 
 def test_upsampling_convolutions(session):
     """Apart, a convolution gathers; merged, it scatters, so that its kernel is mirrored."""
-    options = {"fmaps": 4, "gain": 2.0, "use_wscale": True}
+    options = {"fmaps": 4, "weight": Weight(gain=2.0, use_wscale=True)}
     for fused, function, size in (
         (False, lambda x, w: convolve(np.kron(x, np.ones((2, 2))), w), 4),
         (True, scatter, 4),
@@ -118,14 +118,15 @@ def test_upsampling_convolutions(session):
     ):
         x = RANDOM.normal(size=(2, 3, size, size))
         with tf.Graph().as_default(), tflib.create_session().as_default():
-            y, values = run_layer(networks_stylegan._up_conv, x, fused_scale=fused, **options)
+            y, values = run_layer(stylegan.up_conv, x, fused_scale=fused, **options)
         assert_close(y, function(x, values["weight"] * 2 / np.sqrt(27)))
 
 
 def test_downsampling_convolution(session):
     """A convolution, then averages of 2×2 pixels."""
     x = RANDOM.normal(size=(2, 3, 6, 8))
-    y, values = run_layer(layers.conv2d_layer, x, fmaps=4, kernel=3, down=True)
+    options = {"fmaps": 4, "kernel": 3, "resampling": Resampling(up=False)}
+    y, values = run_layer(layers.conv2d_layer, x, **options)
     full = convolve(x, values["weight"] / np.sqrt(27))
     assert_close(y, full.reshape(2, 4, 3, 2, 4, 2).mean(axis=(3, 5)))
 

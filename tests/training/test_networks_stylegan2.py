@@ -10,7 +10,11 @@ from dnnlib import UserError, tflib
 from dnnlib.tflib import Network, layer_table
 from tf_ops import layout
 from training import random_streams
-from training.architecture import layers
+from training.architecture import layers, styles
+from training.architecture.layers import Resampling, Weight
+from training.architecture.normalization import minibatch_stddev_layer
+from training.architecture.sizes import resolution_log2
+from training.architecture.specs import ImagesSpec
 from training.loss import path_lengths, r1_penalty
 from training.networks_stylegan2 import BUILD_FUNCTIONS
 
@@ -150,13 +154,13 @@ def test_the_layout_of_gpus_gives_the_same_images(golden, session, monkeypatch):
 WITHOUT_ONEDNN = """
 import sys, numpy as np
 from dnnlib import tflib
-from training import snapshots
+from training.snapshots import pickles
 folder, out = sys.argv[1:]
 arrays = np.load(folder + "/sg2_skip_resnet.npz")
 with tflib.graph_session(seed=1) as session:
     import tensorflow.compat.v1 as tf
     from tf_ops import upfirdn_2d
-    _, D, Gs = snapshots.load(folder + "/sg2_skip_resnet.pkl")
+    _, D, Gs = pickles.load(folder + "/sg2_skip_resnet.pkl")
     options = dict(truncation_psi=0.7, randomize_noise=False)
     images = Gs.run(arrays["z"], arrays["labels"], **options)
     x = tf.constant(arrays["D_images"])
@@ -216,8 +220,8 @@ def correlate(x, w):
 
 def modulated_convolution(x, **options):
     """The layer, and what is left of its demodulation."""
-    x, scale = layers.modulated_conv2d_layer(x, **options)
-    return x if scale is None else x * layers._per_channel(scale, x.dtype)
+    x, scale = styles.modulated_conv2d_layer(x, **options)
+    return x if scale is None else x * layers.per_channel(scale, x.dtype)
 
 
 @pytest.mark.parametrize("demodulate", [True, False])
@@ -247,7 +251,8 @@ def test_modulation_with_resampling_commutes(session, up):
         RANDOM.normal(size=(3, 2, 4, 4)),
         tf.constant(RANDOM.normal(size=(3, 5)), tf.float32),
     )
-    options = {"fmaps": 3, "kernel": 3, "up": up, "down": not up, "resample_kernel": [1, 3, 3, 1]}
+    resampling = Resampling(up, [1, 3, 3, 1])
+    options = {"fmaps": 3, "kernel": 3, "resampling": resampling}
     y, values = in_scope(modulated_convolution, x, y=latents, **options)
     weight = values["weight"] / np.sqrt(3 * 3 * 2)
     style = tflib.run(latents) @ values["mod_weight"] / np.sqrt(5) + values["mod_bias"] + 1
@@ -256,7 +261,7 @@ def test_modulation_with_resampling_commutes(session, up):
         own = own / np.sqrt((own**2).sum(axis=(0, 1, 2)) + 1e-8)
         image = layers.to_internal(tf.constant(x[n : n + 1], tf.float32))
         w = tf.constant(own, tf.float32)
-        one = layers._resampled_conv(image, w, up, not up, [1, 3, 3, 1])
+        one = layers.resampled_conv(image, w, resampling)
         assert_close(y[n], tflib.run(layers.to_images(one))[0], 1e-4)
 
 
@@ -265,7 +270,7 @@ def test_modulation_with_resampling_commutes(session, up):
 def test_minibatch_stddev(session, count, group_size, features):
     x = RANDOM.normal(size=(count, 4, 2, 3))
     batch = tf.placeholder(tf.float32, [None, 4, 2, 3])
-    y = layers.minibatch_stddev_layer(layers.to_internal(batch), group_size, features)
+    y = minibatch_stddev_layer(layers.to_internal(batch), group_size, features)
     y = tflib.run(layers.to_images(y), {batch: x})
     group = min(group_size, count)
     groups = count // group
@@ -282,19 +287,19 @@ def test_minibatch_stddev(session, count, group_size, features):
 def test_dense_layer_flattens_channels_first(session):
     x = RANDOM.normal(size=(2, 3, 2, 2))
     internal = layers.to_internal(tf.constant(x, tf.float32))
-    y = layers.dense_layer(internal, 5, lrmul=0.01)
+    y = layers.dense_layer(internal, 5, Weight(lrmul=0.01))
     w = RANDOM.normal(size=(12, 5))
     (variable,) = tf.global_variables()
     tflib.set_vars({variable: w})
     assert_close(tflib.run(y), x.reshape(2, 12) @ w * (0.01 / np.sqrt(12)))
 
 
-def test_equalised_learning_rate(session):
+def test_equalized_learning_rate(session):
     """Variables have deviation 1/lrmul, and what the layer uses has 1/sqrt(fan-in)."""
     with tf.variable_scope("a"):
-        used = layers.get_weight([3, 3, 50, 40], lrmul=0.1)
+        used = layers.get_weight([3, 3, 50, 40], Weight(lrmul=0.1))
     with tf.variable_scope("b"):
-        plain = layers.get_weight([3, 3, 50, 40], gain=2.0, use_wscale=False)
+        plain = layers.get_weight([3, 3, 50, 40], Weight(gain=2.0, use_wscale=False))
     tflib.init_uninitialized_vars()
     variable, used, plain = session.run([tf.global_variables()[0], used, plain])
     assert variable.std() == pytest.approx(10, rel=0.05)
@@ -303,13 +308,13 @@ def test_equalised_learning_rate(session):
 
 
 def test_feature_maps_and_resolutions():
-    nf = layers.feature_maps(16 << 10, 1.0, 1, 512)
+    nf = ImagesSpec().fmaps
     assert [nf(stage) for stage in range(1, 10)] == [512, 512, 512, 512, 512, 256, 128, 64, 32]
-    assert layers.feature_maps(64, 1.0, 20, 512)(8) == 20
-    assert [layers.resolution_log2(r) for r in (4, 8, 1024)] == [2, 3, 10]
+    assert ImagesSpec(fmap_base=64, fmap_min=20).fmaps(8) == 20
+    assert [resolution_log2(r) for r in (4, 8, 1024)] == [2, 3, 10]
     for bad in (2, 0, -8, 48):
         with pytest.raises(UserError, match=f"resolution {bad}"):
-            layers.resolution_log2(bad)
+            resolution_log2(bad)
 
 
 @pytest.mark.parametrize(

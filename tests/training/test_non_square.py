@@ -12,8 +12,9 @@ from PIL import Image
 
 from dnnlib import UserError, tflib
 from dnnlib.tflib import Network, autosummary
-from training.architecture import layers
-from training.config.options import preset, set_network_size
+from training.architecture.sizes import level_size
+from training.config.options import set_network_size
+from training.config.presets import preset
 from training.config.schedule import training_schedule
 from training.dataset import TFRecordDataset
 from training.datasets.building.build import Output, build
@@ -22,7 +23,7 @@ from training.loss import path_lengths
 from training.pictures import generation
 from training.run.data import complete_options
 from training.run.train_graph import TrainGraph, fade_and_upscale
-from training.snapshots import pickles, tools
+from training.snapshots import conversion, description, pickles
 
 RANDOM = np.random.default_rng(5)
 STYLE = {"latent_size": 5, "dlatent_size": 5, "mapping_layers": 1}
@@ -96,7 +97,7 @@ def test_every_network_has_the_shapes_and_finite_gradients(session, family, base
 
 def transpose_values(source, target):
     """Gives a network of transposed images the values of another one."""
-    height, width = layers.level_size(2, source.static_kwargs["base_size"])
+    height, width = level_size(2, source.static_kwargs["base_size"])
     values = {}
     for name, value in tflib.run(source.vars).items():
         if name.endswith("4x4/Dense0/weight"):  # Columns of the discriminator's last grid.
@@ -194,7 +195,7 @@ def test_snapshots_and_conversions_keep_the_size(tmp_path, family, layouts):
         expected = results((G, D, G))
         pickles.save((G, D, G.clone("Gs")), own)
         for layout, name in files.items():
-            tools.convert(own, str(tmp_path / name), layout)
+            conversion.convert(own, str(tmp_path / name), layout)
     for name in ("own.pkl", *files.values()):
         with tflib.graph_session():
             networks = pickles.load(str(tmp_path / name))
@@ -209,7 +210,7 @@ def test_description_of_a_snapshot(session, tmp_path):
         "G", f"{module}.{function}", **STYLE, **{**SHAPE, "resolution": 8}, base_size=(4, 6)
     )
     pickles.save(G, str(tmp_path / "G.pkl"))
-    text = tools.describe(str(tmp_path / "G.pkl"))
+    text = description.describe(str(tmp_path / "G.pkl"))
     assert "12×8, 3 channels" in text and "base_size=[4, 6]" in text
     assert "images_out [N, 3, 8, 12]" in text
 

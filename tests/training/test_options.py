@@ -9,7 +9,7 @@ import pytest
 
 import run_training
 from dnnlib import UserError
-from training.config.options import preset
+from training.config.presets import preset
 from training.config.schedule import check_schedule, training_schedule
 from training.datasets.building.build import Output
 from training.datasets.sources.demo_dataset import create_demo

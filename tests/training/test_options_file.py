@@ -9,11 +9,11 @@ import sys
 import pytest
 
 from dnnlib import UserError
-from dnnlib.tflib import build_functions
-from training.config.options import preset
+from training.config.presets import preset
+from training.loss import find_loss
 from training.run.files import OPTIONS_FILE
 from training.run.resume import resumed_options
-from training.run.train_graph import _find_loss
+from training.snapshots import build_functions
 
 
 def stored(folder, **changes):
@@ -68,9 +68,9 @@ def test_losses_come_from_our_table(tmp_path):
     for name in ("os.system", "training.loss.tf.exit", "training.loss.D_logistic_r1", 5, None):
         options = stored(tmp_path, **{"G_loss_args.func_name": name})
         with pytest.raises(UserError, match="no loss of G"):
-            _find_loss("G", options.G_loss_args)
+            find_loss("G", options.G_loss_args)
     with pytest.raises(UserError, match="no loss of D None: use one of"):
-        _find_loss("D", {})
+        find_loss("D", {})
 
 
 @pytest.mark.parametrize(
@@ -114,8 +114,8 @@ def test_values_are_checked(tmp_path, name, value, words):
         ("latent_size", "x", "'latent_size' is 'x', expected a whole number"),
         ("nonlinearity", [1], r"'nonlinearity' is [1], expected text"),
         ("fmap_decay", 1e6, "'fmap_decay' is 1000000.0"),
-        ("name", "x", "no network has a keyword argument 'name'"),
-        ("components", {}, "no network has a keyword argument 'components'"),
+        ("name", "x", "has no keyword argument 'name'"),
+        ("components", {}, "has no keyword argument 'components'"),
     ],
 )
 def test_keyword_arguments_of_networks(tmp_path, name, value, words):

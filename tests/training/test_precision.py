@@ -1,13 +1,18 @@
 """Mixed precision: the same training within its digits, and ordinary snapshots."""
 
+import sys
+
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
+import run_training
 from dnnlib import tflib
 from dnnlib.tflib import Network
 from tf_ops import layout
-from training.architecture import precision
+from training.architecture import precision, synthesis
+from training.datasets.building.build import Output
+from training.datasets.sources.demo_dataset import create_demo
 from training.loss import path_lengths, r1_penalty
 
 SHAPE = {"resolution": 32, "fmap_base": 256, "fmap_max": 16}
@@ -19,9 +24,8 @@ IMAGES = RNG.uniform(-1, 1, [4, 3, 32, 32]).astype(np.float32)
 
 def measure(mixed):
     """Images, scores, R1, path lengths and their gradients; and the types of convolutions."""
-    with tflib.graph_session(seed=3):
-        if mixed:
-            assert precision.use_mixed_precision() == tf.bfloat16
+    with tflib.graph_session(seed=3), precision.computed_in("mixed" if mixed else "fp32"):
+        assert precision.lower_dtype() == tf.bfloat16
         G = Network("G", "training.networks_stylegan2.G_main", **SHAPE, **STYLE)
         D = Network("D", "training.networks_stylegan2.D_stylegan2", **SHAPE)
         images, dlatents = G.get_output_for(
@@ -64,28 +68,57 @@ def test_bfloat16_computes_the_same_within_its_digits():
 def test_which_resolutions_are_lower(session, monkeypatch):
     monkeypatch.setattr(precision, "has_bfloat16", lambda: True)
     assert precision.activation_dtype(7, 7, 4) == tf.float32  # a CPU computes as asked for
-    assert precision.use_mixed_precision() == tf.bfloat16
-    types = {stage: precision.activation_dtype(stage, 8, 0) for stage in range(2, 9)}
-    assert [s for s, t in types.items() if t == tf.bfloat16] == [5, 6, 7, 8]
-    assert precision.activation_dtype(2, 3, 0) == tf.float32
-    assert precision.clamp_for(tf.bfloat16, None) is None
-    with tf.Graph().as_default():  # the choice belongs to a graph
-        assert precision.activation_dtype(8, 8, 0) == tf.float32
+    with precision.computed_in("mixed"):
+        types = {stage: precision.activation_dtype(stage, 8, 0) for stage in range(2, 9)}
+        assert [s for s, t in types.items() if t == tf.bfloat16] == [5, 6, 7, 8]
+        assert precision.activation_dtype(2, 3, 0) == tf.float32
+        assert precision.clamp_for(tf.bfloat16, None) is None
+        with precision.computed_in("fp32"):
+            assert precision.activation_dtype(8, 8, 0) == tf.float32
+    with pytest.raises(RuntimeError), precision.computed_in("mixed"):
+        raise RuntimeError
+    assert precision.activation_dtype(8, 8, 0) == tf.float32  # the choice ends with the block
 
 
 def test_float16_is_clamped(session, monkeypatch):
     assert precision.clamp_for(tf.float16, None) is None
     monkeypatch.setattr(layout, "has_float16", lambda: True)
-    assert precision.use_mixed_precision() == tf.float16
-    assert precision.clamp_for(tf.float16, None) == 256
-    assert precision.clamp_for(tf.float16, 7.0) == 7
-    assert precision.clamp_for(tf.float32, None) is None
-    assert precision.activation_dtype(5, 5, 0) == tf.float16
+    with precision.computed_in("mixed"):
+        assert precision.clamp_for(tf.float16, None) == 256
+        assert precision.clamp_for(tf.float16, 7.0) == 7
+        assert precision.clamp_for(tf.float32, None) is None
+        assert precision.activation_dtype(5, 5, 0) == tf.float16
 
 
 def test_a_machine_without_stays_in_float32(session, monkeypatch):
     monkeypatch.setattr(precision, "has_bfloat16", lambda: False)
-    assert precision.use_mixed_precision() is None
+    assert precision.lower_dtype() is None
+    with precision.computed_in("mixed"):
+        assert precision.activation_dtype(8, 8, 0) == tf.float32
+
+
+@pytest.mark.parametrize("chosen", precision.PRECISIONS)
+def test_runs_are_in_the_precision_that_is_asked_for(chosen, tmp_path, monkeypatch):
+    create_demo(Output(str(tmp_path / "drawn"), resolution=16), num_images=8)
+    dtypes = []
+
+    class NetworksAreBuilt(Exception):
+        pass
+
+    def activation_dtype(*args):
+        dtypes.append(precision.activation_dtype(*args))
+        if len(dtypes) == 2:
+            raise NetworksAreBuilt
+        return dtypes[-1]
+
+    monkeypatch.setattr(precision, "has_bfloat16", lambda: True)
+    monkeypatch.setattr(synthesis, "activation_dtype", activation_dtype)
+    args = [f"--data-dir={tmp_path}", "--dataset=drawn", "--config=config-f", "--total-kimg=0.1"]
+    args += [f"--result-dir={tmp_path / 'results'}", "--fmap-base=64", "--fmap-max=4"]
+    monkeypatch.setattr(sys, "argv", ["run_training.py", *args, f"--precision={chosen}"])
+    with pytest.raises(NetworksAreBuilt):
+        run_training.main()
+    assert set(dtypes) == {tf.bfloat16 if chosen == "mixed" else tf.float32}
     assert precision.activation_dtype(8, 8, 0) == tf.float32
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from dnnlib import UserError, downloads, tflib
 from dnnlib.tflib import Network
-from training.snapshots import pickles, pretrained, tools
+from training.snapshots import description, pickles, pretrained
 from training.snapshots.transfer import read_weights
 
 CDN = "https://nvlabs-fi-cdn.nvidia.com/"
@@ -157,7 +157,7 @@ def test_a_snapshot_by_url(served, session):
     np.testing.assert_array_equal(
         loaded.run(z, None, randomize_noise=False), G.run(z, None, randomize_noise=False)
     )
-    text = tools.describe(f"{url}/G.pkl")
+    text = description.describe(f"{url}/G.pkl")
     assert f"URL        {url}/G.pkl" in text
     assert "cache" in text
     with pytest.raises(UserError, match="answered 404"):

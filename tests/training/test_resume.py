@@ -21,7 +21,7 @@ import pytest
 
 from dnnlib import UserError, downloads
 from training import training_loop
-from training.config.options import preset
+from training.config.presets import preset
 from training.dataset import TFRecordDataset
 from training.datasets.building.build import Output
 from training.datasets.sources.demo_dataset import create_demo

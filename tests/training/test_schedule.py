@@ -7,7 +7,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from dnnlib import UserError, tflib
-from training.config.options import PRESETS, preset
+from training.config.presets import PRESETS, preset
 from training.config.schedule import ScheduleOptions, check_schedule, is_new_lod, training_schedule
 from training.run.train_graph import fade_and_upscale
 

@@ -16,8 +16,8 @@ from golden_checks import assert_close, check_loaded
 import run_generator
 from dnnlib import EasyDict, UserError, tflib
 from dnnlib.tflib import Network
-from dnnlib.tflib.build_functions import ADA, STYLEGAN, STYLEGAN2
-from training.snapshots import pickles, tools
+from training.snapshots import conversion, description, pickles
+from training.snapshots.build_functions import ADA, STYLEGAN, STYLEGAN2
 
 STYLE = {"latent_size": 8, "dlatent_size": 8, "mapping_fmaps": 8, "mapping_layers": 2}
 SHAPE = {"num_channels": 3, "resolution": 8, "fmap_base": 32, "fmap_max": 4}
@@ -281,7 +281,7 @@ def test_states_are_plain_and_official(session):
 @pytest.mark.parametrize("family", ["stylegan2", "ada"])
 def test_weights_only(session, written, tmp_path, family):
     out = tmp_path / "weights.npz"
-    tools.convert(written[family][1], str(out), "npz")
+    conversion.convert(written[family][1], str(out), "npz")
     networks = pickles.load(str(out))
     np.testing.assert_array_equal(images_of(networks[2]), written[family][2])
     with np.load(out, allow_pickle=False) as file:
@@ -292,7 +292,7 @@ def test_weights_only(session, written, tmp_path, family):
     assert names == {"meta", *expected}
     # And back.
     layout = str(FAMILIES[family][-1])
-    tools.convert(str(out), str(tmp_path / "back.pkl"), layout)
+    conversion.convert(str(out), str(tmp_path / "back.pkl"), layout)
     np.testing.assert_array_equal(
         images_of(pickles.load_generator(str(tmp_path / "back.pkl"))), written[family][2]
     )
@@ -300,7 +300,7 @@ def test_weights_only(session, written, tmp_path, family):
 
 def test_info(session, written):
     ours, official, _ = written["stylegan2"]
-    text = tools.describe(official)
+    text = description.describe(official)
     for expected in (
         official,
         hashlib.sha256(open(official, "rb").read()).hexdigest(),
@@ -313,7 +313,7 @@ def test_info(session, written):
         "D_stylegan2",
     ):
         assert expected in text
-    assert "written by this project" in tools.describe(ours)
+    assert "written by this project" in description.describe(ours)
 
 
 def test_commands(written, tmp_path, monkeypatch, capsys):

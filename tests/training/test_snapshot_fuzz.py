@@ -12,17 +12,18 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from dnnlib import UserError, tflib
-from dnnlib.tflib import Network, build_functions
-from training.config.options import preset
+from dnnlib.tflib import Network
+from training.config.presets import preset
 from training.run import files, resume, state
-from training.snapshots import pickles, weights_file
+from training.snapshots import build_functions, pickles, weights_file
+from training.snapshots.roles import by_role
 
 SIZE = {"resolution": 4, "latent_size": 4, "dlatent_size": 4, "mapping_fmaps": 4, "fmap_max": 2}
 SIZE |= {"mapping_layers": 1, "num_channels": 1}
 
 
 def read_snapshot(path):
-    for network in pickles.roles(pickles.load(path)).values():
+    for network in by_role(pickles.load(path)).values():
         network.get_state(4)
 
 

@@ -14,8 +14,8 @@ import snapshot_writers as others
 
 from dnnlib import UserError, tflib
 from dnnlib.tflib import Network
-from dnnlib.tflib.build_functions import ADA
 from training.snapshots import pickles
+from training.snapshots.build_functions import ADA
 
 
 def generator(path):
@@ -89,7 +89,7 @@ def bombs():
             pickle.dumps(laughs([], lambda x: [x, x]), protocol=2),
             "it holds a list of 2",
         ),
-        "tuples as key": (b"\x80\x02}" + tuples[2:] + b"K\x01s.", "keys that are no names"),
+        "tuples as key": (b"\x80\x02}" + tuples[2:] + b"K\x01s.", "keys that are not names"),
         "huge array": (array([1 << 40]), r"shape \[1099511627776\] float32, which takes"),
         "huge array of nothing": (array([1 << 40, 0], b""), "it holds a ndarray"),
         "huge number format": (array([], code="V1000000000"), "an array of V1000000000"),
@@ -115,7 +115,7 @@ def bombs():
         ),
         "pairs that are texts": (
             b"\x80\x02" + text + b"q\x000cbuiltins\ndict\n(](" + b"h\x00" * 100_000 + b"etR.",
-            "what are no pairs",
+            "items that are not pairs",
         ),
         "many networks": (
             b"\x80\x02" + others.dumps(others.Stub({"version": 4, "name": "N", "static_kwargs": {},
@@ -152,18 +152,18 @@ def test_pickle_bombs(tmp_path, name):
         ({"static_kwargs": {"return_dlatents": True}}, "no keyword argument 'return_dlatents'"),
         ({"static_kwargs": {"a": laughs([], lambda x: [x, x])}}, "'a' holds too much"),
         ({"static_kwargs": {"a": b"12"}}, "'a' holds a bytes"),
-        ({"static_kwargs": [1]}, "that are no dict"),
-        ({"name": "a b"}, "a name that is none: 'a b'"),
-        ({"name": "\x1b[2J"}, r"none: '\\x1b\[2J'"),
-        ({"name": 5}, "none: a int"),
+        ({"static_kwargs": [1]}, "that are not a dict"),
+        ({"name": "a b"}, "an invalid name: 'a b'"),
+        ({"name": "\x1b[2J"}, r"invalid name: '\\x1b\[2J'"),
+        ({"name": 5}, "an invalid name: a int"),
         ({"build_func_name": ["D"]}, "build function a list"),
         ({"version": "4"}, "version '4'"),
         ({"version": True}, "version True"),
         ({"version": 1}, "version 1"),
         ({"version": 6}, "version 6"),
-        ({"components": {"mapping": 3}}, "component 'mapping' is no network"),
-        ({"components": [1, 2]}, "components that are no networks"),
-        ({"variables": 5}, "no list"),
+        ({"components": {"mapping": 3}}, "component 'mapping' is not a network"),
+        ({"components": [1, 2]}, "components that are not networks"),
+        ({"variables": 5}, "that are not a list"),
         ({"variables": ["ab"]}, "without name and value"),
         ({"variables": [("w", "text")]}, "'w' is a str, not an array"),
         ({"variables": [("w", [1.0])]}, "'w' is a list"),

@@ -6,7 +6,8 @@ import tensorflow.compat.v1 as tf
 
 from dnnlib import UserError, tflib
 from dnnlib.tflib import Network, autosummary
-from training.config.options import preset, set_network_size
+from training.config.options import set_network_size
+from training.config.presets import preset
 from training.config.schedule import training_schedule
 from training.dataset import TFRecordDataset
 from training.datasets.building.build import Output
@@ -105,7 +106,7 @@ def test_every_loss_trains(dataset_dir, G_loss, D_loss):
     assert {"Loss/G/loss", "Loss/D/loss", "Loss/scores/fake"} <= set(stats)
 
 
-def test_without_lazy_regularisation_every_step_has_it(dataset_dir):
+def test_without_lazy_regularization_every_step_has_it(dataset_dir):
     options = small_options()
     options.lazy_regularization = False
     stats = train(dataset_dir, options)[0]

@@ -16,11 +16,13 @@ from dnnlib import UserError, tflib
 from dnnlib.tflib import Network, autosummary
 from metrics.evaluation import Evaluation, MetricOptions, other_dataset_args
 from training.augmentation.presets import AugmentOptions
-from training.config.options import preset, set_network_size
+from training.config.options import set_network_size
+from training.config.presets import preset
 from training.config.schedule import training_schedule
 from training.dataset import TFRecordDataset
 from training.datasets.building.build import Output
-from training.datasets.format import records
+from training.datasets.format.label_file import write_labels
+from training.datasets.format.level_files import RecordWriter
 from training.datasets.sources.demo_dataset import create_demo
 from training.pictures.grids import setup_snapshot_image_grid
 from training.run.data import complete_options
@@ -46,11 +48,11 @@ def folder(tmp_path_factory, images):
     """A dataset whose labels are the numbers of its images."""
     path = tmp_path_factory.mktemp("data") / "shop"
     path.mkdir()
-    with records.RecordWriter(str(path), "shop", [3, 2]) as writer:
+    with RecordWriter(str(path), "shop", [3, 2]) as writer:
         for image in images:
             writer.add(image)
     labels = np.eye(COUNT, dtype=np.float32)
-    records.write_labels(str(path / "shop-rxx.labels"), iter([labels]), *labels.shape)
+    write_labels(str(path / "shop-rxx.labels"), iter([labels]), *labels.shape)
     return str(path)
 
 
@@ -276,7 +278,7 @@ def test_metrics_leave_out_what_was_held_out(whole_run):
 
 
 def test_data_for_metrics_has_to_be_of_the_same_kind(data, folder, tmp_path, run_script):
-    with records.RecordWriter(str(tmp_path), "grey", [3, 2]) as writer:
+    with RecordWriter(str(tmp_path), "grey", [3, 2]) as writer:
         writer.add(np.zeros([1, 8, 8], np.uint8))
     trained = {"tfrecord_dir": str(data.folder / "drawn"), "validation": 6, "seed": 1}
     more, small = (str(data.folder / name) for name in ("more", "small"))

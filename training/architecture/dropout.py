@@ -24,9 +24,7 @@ class GaussianDropout:
 
     def __init__(self, deviation: float | tf.Tensor, seed: tf.Tensor | None):
         self._deviation = deviation
-        self._seeds = (
-            None if seed is None else stream(seed, "noise", i) for i in itertools.count()
-        )
+        self._seeds = (stream(seed, "noise", i) for i in itertools.count())
 
     def __call__(self, x: tf.Tensor) -> tf.Tensor:
         """The features of one layer, [N, C] or activations; every call has numbers of its own."""

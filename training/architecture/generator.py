@@ -1,143 +1,165 @@
-"""What the generators of all papers share: z → w → images, with what happens to w on the way.
-
-The official build functions (`G_main` of StyleGAN2 and of ADA, `G_style`) are faces of `generate`:
-they differ in their parameters, in their defaults, and in whether they grow progressively.
-"""
+"""What the generators of all papers share: z → w → images, with what happens to w on the way."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import tensorflow.compat.v1 as tf
 
 from dnnlib import EasyDict, UserError, tflib
 from training import random_streams
-from training.architecture.layers import dense_stack, reject_unknown
-from training.architecture.styles import mix_styles, stream, track_w_average, truncate
+from training.architecture.calls import GeneratorCall
+from training.architecture.specs import GeneratorSpec
 
 
-def add_components(
-    components: EasyDict | None,
-    build_functions: Mapping[str, Callable],
-    main_func: Callable,
-    mapping_func: str,
-    synthesis_func: str,
-    kwargs: Mapping[str, Any],
-) -> EasyDict:
-    """The networks `mapping` and `synthesis` of a generator, made here where they are missing.
-
-    Args:
-        components: {name: Network} that there are, or None; this mapping is filled.
-        build_functions: build functions by name: no other code is reached.
-        main_func: build function of the generator, whose parameters `kwargs` may name too.
-        mapping_func, synthesis_func: names in `build_functions`.
-        kwargs: static keyword arguments of both networks.
-
-    Raises:
-        UserError: a name that is not in the table; a keyword argument that no function has.
-    """
-    components = EasyDict() if components is None else components
-    for name in (mapping_func, synthesis_func):
-        if name not in build_functions:
-            raise UserError(f"no build function {name!r}: use one of {', '.join(build_functions)}")
-    mapping, synthesis = build_functions[mapping_func], build_functions[synthesis_func]
-    reject_unknown(kwargs, (main_func, mapping, synthesis))
-    if "synthesis" not in components:
-        components.synthesis = tflib.Network("G_synthesis", func_name=synthesis, **kwargs)
-    if "mapping" not in components:
-        num_layers = components.synthesis.input_shape[1]
-        components.mapping = tflib.Network(
-            "G_mapping", func_name=mapping, dlatent_broadcast=num_layers, **kwargs
-        )
-    return components
-
-
-def generate(
+def map_and_synthesize(
     latents_in: tf.Tensor,
     labels_in: tf.Tensor,
-    components: EasyDict,
+    spec: GeneratorSpec,
+    call: GeneratorCall,
     kwargs: Mapping[str, Any],
-    *,
-    truncation_psi: float | tf.Tensor | None,
-    truncation_cutoff: int | tf.Tensor | None,
-    truncation_psi_val: float | tf.Tensor | None,
-    truncation_cutoff_val: int | tf.Tensor | None,
-    dlatent_avg_beta: float | tf.Tensor | None,
-    style_mixing_prob: float | tf.Tensor | None,
-    is_training: bool,
-    is_validation: bool,
-    return_dlatents: bool,
-    random_seed: tf.Tensor | None,
+    build_functions: Mapping[str, Callable],
     with_lod: bool,
 ) -> tf.Tensor | tuple[tf.Tensor, tf.Tensor]:
-    """Body of every generator's build function, which documents the arguments of the same names.
+    """Body of every generator: the mapping network, then the synthesis network.
 
     Args:
         latents_in: z [N, latent_size], standard normal.
         labels_in: [N, label_size].
-        components: networks `mapping` and `synthesis`, see `add_components`.
-        kwargs: dynamic keyword arguments for both components.
+        spec: of which networks it consists.
+        call: what is wanted of it this time.
+        kwargs: keyword arguments for both components.
+        build_functions: build functions of components by name: no other code is reached.
         with_lod: the generator has a variable `lod`, the level of detail of progressive growing
             (Progressive GAN, section 3): 0 for full resolution, 1 for half of it, …
 
     Returns:
         images [N, C, H, W]; with `return_dlatents` also dlatents [N, num_layers, dlatent_size].
-    """
-    lod = _state_variable("lod", []) if with_lod else None
-    dlatent_avg = _state_variable("dlatent_avg", [components.synthesis.input_shape[2]])
-    dynamic = {"is_training": is_training, **kwargs}
 
-    dlatents = components.mapping.get_output_for(latents_in, labels_in, **dynamic)
-    if is_training:
-        if dlatent_avg_beta is not None:
-            dlatents = track_w_average(dlatents, dlatent_avg, dlatent_avg_beta)
-        if _differs(style_mixing_prob, 0):
-            z = random_streams.normal(tf.shape(latents_in), stream(random_seed, "mixing_latents"))
-            other = components.mapping.get_output_for(z, labels_in, **dynamic)
-            dlatents = mix_styles(dlatents, other, style_mixing_prob, random_seed, lod)
+    Raises:
+        UserError: a build function or a keyword argument is not known.
+    """
+    components = _with_components(spec, kwargs, build_functions)
+    mapping, synthesis = components.mapping, components.synthesis
+    lod = _state_variable("lod", []) if with_lod else None
+    dlatent_avg = _state_variable("dlatent_avg", [synthesis.input_shape[2]])
+    kwargs = {"is_training": call.is_training, **kwargs}
+
+    dlatents = mapping.get_output_for(latents_in, labels_in, **kwargs)
+    if call.is_training:
+        if call.dlatent_avg_beta is not None:
+            dlatents = track_w_average(dlatents, dlatent_avg, call.dlatent_avg_beta)
+        if _differs(call.style_mixing_prob, 0):
+            shape = tf.shape(latents_in)
+            seed = random_streams.stream(call.random_seed, "mixing_latents")
+            z = random_streams.normal(shape, seed)
+            other = mapping.get_output_for(z, labels_in, **kwargs)
+            dlatents = mix_styles(dlatents, other, call.style_mixing_prob, call.random_seed, lod)
     else:
-        psi, cutoff = truncation_psi, truncation_cutoff
-        if is_validation:
-            psi, cutoff = truncation_psi_val, truncation_cutoff_val
+        psi, cutoff = call.truncation_psi, call.truncation_cutoff
+        if call.is_validation:
+            psi, cutoff = call.truncation_psi_val, call.truncation_cutoff_val
         if _differs(psi, 1):
             dlatents = truncate(dlatents, dlatent_avg, psi, cutoff)
 
     # A synthesis network that grows has a variable of its own, which follows the generator's.
     follow = []
-    if lod is not None and "lod" in components.synthesis.vars:
-        follow.append(components.synthesis.vars["lod"].assign(lod))
+    if lod is not None and "lod" in synthesis.vars:
+        kwargs = {"force_clean_graph": call.is_template_graph, **kwargs}
+        follow.append(synthesis.vars["lod"].assign(lod))
     with tf.control_dependencies(follow):
-        images = components.synthesis.get_output_for(
-            dlatents, random_seed=stream(random_seed, "noise"), **dynamic
-        )
+        seed = random_streams.stream(call.random_seed, "noise")
+        images = synthesis.get_output_for(dlatents, random_seed=seed, **kwargs)
         images = tf.identity(images, name="images_out")
-    return (images, dlatents) if return_dlatents else images
+    return (images, dlatents) if call.return_dlatents else images
 
 
-def map_latents(
-    x: tf.Tensor,
-    *,
-    dlatent_size: int,
-    dlatent_broadcast: int | None,
-    mapping_layers: int,
-    mapping_fmaps: int,
-    mapping_lrmul: float,
-    mapping_nonlinearity: str,
-) -> tf.Tensor:
-    """Body of the official mapping networks, which document the arguments of the same names.
+def track_w_average(dlatents: tf.Tensor, mean: tf.Variable, beta: float) -> tf.Tensor:
+    """dlatents, of which using them moves their running mean: mean ← batch + (mean - batch)·beta.
+
+    A minibatch that is not finite leaves the mean alone.
 
     Args:
-        x: latents [N, …], with what has become of the labels.
-
-    Returns:
-        dlatents [N, dlatent_size], or [N, dlatent_broadcast, dlatent_size].
+        dlatents: [N, num_layers, dlatent_size]; the first layer's are averaged.
+        mean: [dlatent_size].
+        beta: decay.
     """
-    widths = [mapping_fmaps] * (mapping_layers - 1) + [dlatent_size] * min(mapping_layers, 1)
-    x = dense_stack(x, widths, mapping_nonlinearity, mapping_lrmul)
-    if dlatent_broadcast is not None:
-        x = tf.tile(x[:, tf.newaxis], [1, dlatent_broadcast, 1])
-    return tf.identity(x, name="dlatents_out")
+    batch = tf.reduce_mean(dlatents[:, 0], axis=0)
+    moved = tflib.lerp(batch, mean, beta)
+    with tf.control_dependencies([mean.assign(tf.where(tf.is_finite(moved), moved, mean))]):
+        return tf.identity(dlatents)
+
+
+def mix_styles(
+    dlatents: tf.Tensor,
+    other: tf.Tensor,
+    probability: float,
+    seed: tf.Tensor | None,
+    lod: tf.Tensor | None = None,
+) -> tf.Tensor:
+    """Layers from a random one on take the other w, with a probability (StyleGAN, section 3.1).
+
+    Args:
+        dlatents, other: [N, num_layers, dlatent_size].
+        probability: of mixing.
+        seed: [2] int32 or None.
+        lod: level of detail, if the networks grow: each whole level leaves two layers without
+            effect on the images, and the cut is among the others.
+    """
+    num_layers = dlatents.shape[1].value
+    active_layers = num_layers if lod is None else num_layers - 2 * tf.cast(lod, tf.int32)
+    # One draw decides both whether and where: a cutoff of num_layers mixes nothing.
+    chance = random_streams.uniform([], random_streams.stream(seed, "mixing_cutoff", 0))
+    places = tf.maximum(active_layers - 1, 1)  # A single layer has nothing to mix with: keeps w.
+    cutoff = random_streams.uniform(
+        [], random_streams.stream(seed, "mixing_cutoff", 1), maxval=places, dtype=tf.int32
+    )
+    cutoff = tf.where(chance < probability, cutoff + 1, num_layers)
+    keep = tf.range(num_layers)[np.newaxis, :, np.newaxis] < cutoff
+    return tf.where(tf.broadcast_to(keep, tf.shape(dlatents)), dlatents, other)
+
+
+def truncate(
+    dlatents: tf.Tensor,
+    mean: tf.Tensor,
+    psi: float | tf.Tensor,
+    cutoff: int | tf.Tensor | None,
+) -> tf.Tensor:
+    """w ← mean + (w - mean)·psi for the first `cutoff` layers, None for all (StyleGAN, appendix B).
+
+    Args:
+        dlatents: [N, num_layers, dlatent_size].
+        mean: [dlatent_size].
+    """
+    num_layers = dlatents.shape[1].value
+    layers = np.arange(num_layers, dtype=np.float32)[np.newaxis, :, np.newaxis]
+    ones = tf.ones(layers.shape)
+    cut = tf.less(layers, tf.cast(num_layers if cutoff is None else cutoff, tf.float32))
+    truncated = tflib.lerp(mean, dlatents, tf.where(cut, ones * psi, ones))
+    # 1 changes nothing, not the last bit either, like None.
+    return tf.where_v2(tf.equal(psi, 1), dlatents, truncated) if tf.is_tensor(psi) else truncated
+
+
+def _with_components(
+    spec: GeneratorSpec, kwargs: Mapping[str, Any], build_functions: Mapping[str, Callable]
+) -> EasyDict:
+    """The networks `mapping` and `synthesis`: made and added to the components where missing."""
+    components = EasyDict() if spec.components is None else spec.components
+    for name in (spec.mapping_func, spec.synthesis_func):
+        if name not in build_functions:
+            raise UserError(f"no build function {name!r}: use one of {', '.join(build_functions)}")
+    if "synthesis" not in components:
+        function = build_functions[spec.synthesis_func]
+        components.synthesis = tflib.Network("G_synthesis", func_name=function, **kwargs)
+    if "mapping" not in components:
+        function = build_functions[spec.mapping_func]
+        num_layers = components.synthesis.input_shape[1]
+        components.mapping = tflib.Network(
+            "G_mapping", func_name=function, dlatent_broadcast=num_layers, **kwargs
+        )
+    return components
 
 
 def _differs(value: float | tf.Tensor | None, neutral: float) -> bool:

@@ -1,40 +1,52 @@
 """In which precision activations are computed.
 
-Variables, inputs, outputs, styles, the 4×4 level and the sum of images are float32 always; what is
-lower is a matter of the graph that networks are built in, not of the networks: snapshots of a run
-in mixed precision are ordinary ones.
+Variables, inputs, outputs, styles, the 4×4 level and the sum of images are float32 always. What is
+lower belongs to the block of code in which networks are built, not to the networks: snapshots of a
+run in mixed precision are ordinary ones.
 """
 
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
+from contextvars import ContextVar
 
 import tensorflow.compat.v1 as tf
 
 from tf_ops import layout
 
 PRECISIONS = ("fp32", "mixed")
-_COLLECTION = "mixed_precision"
 # As the ADA repository trains (appendix D).
 _MIXED_RESOLUTIONS = 4
 _FLOAT16_CLAMP = 256.0
 # Flags by which Linux names instructions for bfloat16.
 _BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
+# The lower precision of the block of `computed_in` that is being executed, if it has one.
+_lower_dtype: ContextVar[tf.DType | None] = ContextVar("lower_dtype", default=None)
 
 
-def use_mixed_precision() -> tf.DType | None:
-    """Networks built in the default graph from now on compute in lower precision.
+@contextlib.contextmanager
+def computed_in(precision: str) -> Iterator[None]:
+    """Networks whose expressions are built within the block compute in this precision.
 
-    Their four highest resolutions do: in float16 on GPUs, clamped to ±256, and in bfloat16 on CPUs
-    that have it.
+    In `mixed` precision their four highest resolutions are computed in `lower_dtype()`.
 
-    Returns:
-        The type, or None where the machine has none that is faster: the graph stays in float32.
+    Args:
+        precision: one of `PRECISIONS`.
     """
-    dtype = tf.float16 if layout.has_float16() else tf.bfloat16 if has_bfloat16() else None
-    if dtype is not None:
-        tf.add_to_collection(_COLLECTION, dtype)
-    return dtype
+    token = _lower_dtype.set(lower_dtype() if precision == "mixed" else None)
+    try:
+        yield
+    finally:
+        _lower_dtype.reset(token)
+
+
+def lower_dtype() -> tf.DType | None:
+    """What mixed precision is on this machine; None where nothing is faster than float32.
+
+    That is float16 on GPUs, clamped to ±256, and bfloat16 on CPUs that have it.
+    """
+    return tf.float16 if layout.has_float16() else tf.bfloat16 if has_bfloat16() else None
 
 
 def has_bfloat16() -> bool:
@@ -50,14 +62,14 @@ def activation_dtype(stage: int, log2: int, num_fp16_res: int) -> tf.DType:
     """Precision of the activations at 2^stage pixels.
 
     The `num_fp16_res` highest resolutions of a network are computed in float16 on GPUs (ADA,
-    appendix D), never 4×4, and never on a CPU; a graph of mixed precision has its own rule.
+    appendix D), never 4×4, and never on a CPU; mixed precision has its own rule, see `computed_in`.
 
     Args:
         stage: log2 of the resolution, 2 for 4×4.
         log2: of the network's resolution.
         num_fp16_res: keyword argument of the network.
     """
-    mixed = _mixed_dtype()
+    mixed = _lower_dtype.get()
     dtype = mixed or (tf.float16 if layout.has_float16() else tf.float32)
     count = max(num_fp16_res, _MIXED_RESOLUTIONS) if mixed else num_fp16_res
     return dtype if stage > max(log2 - count, 2) else tf.float32
@@ -65,10 +77,6 @@ def activation_dtype(stage: int, log2: int, num_fp16_res: int) -> tf.DType:
 
 def clamp_for(dtype: tf.DType, clamp: float | None) -> float | None:
     """The limit of activations: that of the network, or what keeps float16 within its range."""
-    if clamp is None and dtype == tf.float16 and _mixed_dtype() is not None:
+    if clamp is None and dtype == tf.float16 and _lower_dtype.get() is not None:
         return _FLOAT16_CLAMP
     return clamp
-
-
-def _mixed_dtype() -> tf.DType | None:
-    return next(iter(tf.get_collection(_COLLECTION)), None)

@@ -37,7 +37,7 @@ def draw_bits(
     """
     in_use = strength * num - np.arange(num, dtype=np.float32)
     probabilities = tf.clip_by_value(tf.cast(in_use, tf.float32) / fade, 0, 1) / 2
-    draws = uniform([count, num], None if seed is None else stream(seed, "labels"))
+    draws = uniform([count, num], stream(seed, "labels"))
     return tf.cast(draws < probabilities, tf.float32)
 
 

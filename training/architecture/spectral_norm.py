@@ -1,4 +1,4 @@
-"""Spectral normalisation (Miyato et al. 2018, arXiv:1802.05957): `--cmethod=spectralnorm`.
+"""Spectral normalization (Miyato et al. 2018, arXiv:1802.05957): `--cmethod=spectralnorm`.
 
 A weight is divided by its largest singular value σ, which power iteration estimates: one iteration
 a training step, from a vector that is a variable of the network, saved with it.

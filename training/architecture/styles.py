@@ -1,7 +1,4 @@
-"""What every generator does with w and noise, whatever its layers are (StyleGAN, section 3).
-
-Shared by the `G_*` functions of all network modules; layers proper are in `layers`.
-"""
+"""What styles and noise do to activations (StyleGAN, section 3; StyleGAN2, section 2)."""
 
 from __future__ import annotations
 
@@ -10,89 +7,84 @@ from collections.abc import Iterable
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from dnnlib import tflib
 from tf_ops import layout
 from training import random_streams
+from training.architecture.layers import (
+    Resampling,
+    Weight,
+    apply_bias_act,
+    channels_of,
+    dense_layer,
+    get_unscaled_weight,
+    per_channel,
+    resampled_conv,
+)
 
 
-def stream(seed: tf.Tensor | None, name: str, index: int = 0) -> tf.Tensor | None:
-    """`random_streams.stream`, or None (fresh numbers at every run) for a seed of None."""
-    return None if seed is None else random_streams.stream(seed, name, index)
+def modulated_conv2d_layer(
+    x: tf.Tensor,
+    y: tf.Tensor,
+    fmaps: int,
+    kernel: int,
+    resampling: Resampling | None = None,
+    demodulate: bool = True,
+) -> tuple[tf.Tensor, tf.Tensor | None]:
+    """Convolution whose kernel is scaled by a style, per sample (StyleGAN2, eqs. 1 and 3).
 
+    # Deviation: `fused_modconv` of the networks chooses nothing; both ways give the same numbers.
+    Scaling the kernel's inputs equals scaling the activations before the convolution, and
+    demodulation equals scaling them after it, so that no kernel per sample is ever made.
 
-# Disentangled latents
-
-
-def track_w_average(dlatents: tf.Tensor, mean: tf.Variable, beta: float) -> tf.Tensor:
-    """dlatents, of which using them moves their running mean: mean ← batch + (mean - batch)·beta.
-
-    A minibatch that is not finite leaves the mean alone.
-
-    Args:
-        dlatents: [N, num_layers, dlatent_size]; the first layer's are averaged.
-        mean: [dlatent_size].
-        beta: decay.
-    """
-    batch = tf.reduce_mean(dlatents[:, 0], axis=0)
-    moved = tflib.lerp(batch, mean, beta)
-    with tf.control_dependencies([mean.assign(tf.where(tf.is_finite(moved), moved, mean))]):
-        return tf.identity(dlatents)
-
-
-def mix_styles(
-    dlatents: tf.Tensor,
-    other: tf.Tensor,
-    probability: float,
-    seed: tf.Tensor | None,
-    lod: tf.Tensor | None = None,
-) -> tf.Tensor:
-    """Layers from a random one on take the other w, with a probability (StyleGAN, section 3.1).
+    In float16, kernels and styles are first scaled to largest values of 1/sqrt(fan-in) and 1: their
+    sums stay within range then, and demodulation undoes it (ADA, appendix D). Without
+    demodulation they are used as they are.
 
     Args:
-        dlatents, other: [N, num_layers, dlatent_size].
-        probability: of mixing.
-        seed: [2] int32 or None.
-        lod: level of detail, if the networks grow: each whole level leaves two layers without
-            effect on the images, and the cut is among the others.
+        x: activations.
+        y: disentangled latents w [N, dlatent_size]; an affine layer turns them into styles.
+        fmaps: feature maps of the result.
+        kernel: side of the kernel.
+        resampling: upsampling or downsampling beside the convolution.
+        demodulate: scale outputs back to unit expected variance.
+
+    Returns:
+        (activations, scale): demodulation is multiplying them by scale [N, fmaps], which
+        `apply_bias_act` does in one pass with what comes after; None without demodulation.
     """
-    num_layers = dlatents.shape[1].value
-    active_layers = num_layers if lod is None else num_layers - 2 * tf.cast(lod, tf.int32)
-    # One draw decides both whether and where: a cutoff of num_layers mixes nothing.
-    chance = random_streams.uniform([], stream(seed, "mixing_cutoff", 0))
-    places = tf.maximum(active_layers - 1, 1)  # A single layer has nothing to mix with: keeps w.
-    cutoff = random_streams.uniform(
-        [], stream(seed, "mixing_cutoff", 1), maxval=places, dtype=tf.int32
-    )
-    cutoff = tf.where(chance < probability, cutoff + 1, num_layers)
-    keep = tf.range(num_layers)[np.newaxis, :, np.newaxis] < cutoff
-    return tf.where(tf.broadcast_to(keep, tf.shape(dlatents)), dlatents, other)
+    channels = channels_of(x)
+    w, coefficient = get_unscaled_weight([kernel, kernel, channels, fmaps])
+    style = dense_layer(y, channels, Weight(name="mod_weight"))
+    # Styles are scaled in place of weights, which are so much larger. [N, C]
+    style = (apply_bias_act(style, bias_var="mod_bias") + 1) * coefficient
+    if demodulate and x.dtype == tf.float16:
+        fan_in = kernel * kernel * channels
+        w = w / (np.sqrt(fan_in, dtype=np.float32) * _largest(w, axis=[0, 1, 2]))
+        style *= 1 / _largest(style, axis=[1])
+    if kernel == 1 and resampling is None:
+        x = _pixelwise(x, style[:, :, np.newaxis] * w[0, 0])
+    else:
+        x = resampled_conv(x * per_channel(style, x.dtype), w, resampling)
+    if not demodulate:
+        return x, None
+    # sum over (kh, kw, C) of (style·w)²: one matrix product, [N, C] × [C, fmaps].
+    energy = tf.matmul(tf.square(style), tf.reduce_sum(tf.square(w), axis=[0, 1]))
+    return x, tf.math.rsqrt(energy + 1e-8)
 
 
-def truncate(
-    dlatents: tf.Tensor,
-    mean: tf.Tensor,
-    psi: float | tf.Tensor,
-    cutoff: int | tf.Tensor | None,
-) -> tf.Tensor:
-    """w ← mean + (w - mean)·psi for the first `cutoff` layers, None for all (StyleGAN, appendix B).
+def style_mod_layer(x: tf.Tensor, y: tf.Tensor, weight: Weight) -> tf.Tensor:
+    """x·(scale + 1) + shift, scale and shift per channel from a style (StyleGAN, equation 1).
 
     Args:
-        dlatents: [N, num_layers, dlatent_size].
-        mean: [dlatent_size].
+        x: activations, normalized.
+        y: disentangled latents w [N, dlatent_size]; an affine layer turns them into both.
+        weight: of that layer.
     """
-    num_layers = dlatents.shape[1].value
-    layers = np.arange(num_layers, dtype=np.float32)[np.newaxis, :, np.newaxis]
-    ones = tf.ones(layers.shape)
-    cut = tf.less(layers, tf.cast(num_layers if cutoff is None else cutoff, tf.float32))
-    truncated = tflib.lerp(mean, dlatents, tf.where(cut, ones * psi, ones))
-    # 1 changes nothing, not the last bit either, like None.
-    return tf.where_v2(tf.equal(psi, 1), dlatents, truncated) if tf.is_tensor(psi) else truncated
+    style = dense_layer(y, channels_of(x) * 2, weight)
+    scale, shift = tf.split(apply_bias_act(style), 2, axis=1)  # [N, C] each
+    return x * per_channel(scale + 1, x.dtype) + per_channel(shift, x.dtype)
 
 
-# Noise
-
-
-def noise_inputs(sizes: Iterable[tuple[int, int]]) -> list[tf.Variable]:
+def noise_variables(sizes: Iterable[tuple[int, int]]) -> list[tf.Variable]:
     """Variables noise0, noise1, …: [1, 1, height, width], not trained."""
     init = tf.initializers.random_normal()
     return [
@@ -118,3 +110,31 @@ def noise_image(
     rows = tf.shape(x)[0] if randomize else 1
     shape = [rows, 1, height, width] if data_format == layout.NCHW else [rows, height, width, 1]
     return random_streams.normal(shape, seed) if randomize else tf.reshape(noise_input, shape)
+
+
+def noise_layer(x: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
+    """Adds noise, see `noise_image`, by a learned strength per channel."""
+    init = tf.initializers.zeros()
+    strength = tf.get_variable("weight", shape=[channels_of(x)], initializer=init)
+    return x + noise * per_channel(strength[np.newaxis], x.dtype)
+
+
+def _largest(x: tf.Tensor, axis: list[int]) -> tf.Tensor:
+    """Largest absolute value, kept from zero so that it can be divided by."""
+    return tf.maximum(tf.reduce_max(tf.abs(x), axis=axis, keepdims=True), 1e-8)
+
+
+def _pixelwise(x: tf.Tensor, w: tf.Tensor) -> tf.Tensor:
+    """1×1 convolution with kernels [N, C, fmaps] of the samples' own.
+
+    As matrix products, in half the time of scaling activations and a convolution for fmaps of 3.
+    """
+    data_format = layout.internal_format()
+    w = tf.cast(w, x.dtype)
+    height, width = (x.shape[axis].value for axis in layout.spatial_axes(data_format))
+    fmaps = w.shape[2].value
+    if data_format == layout.NHWC:
+        y = tf.matmul(tf.reshape(x, [-1, height * width, channels_of(x)]), w)
+        return tf.reshape(y, [-1, height, width, fmaps])
+    y = tf.matmul(w, tf.reshape(x, [-1, channels_of(x), height * width]), transpose_a=True)
+    return tf.reshape(y, [-1, fmaps, height, width])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,9 @@ import tensorflow.compat.v1 as tf
 from dnnlib import UserError
 from dnnlib.tflib import Network
 from dnnlib.tflib.autosummary import autosummary
-from training.augment import augment_pipeline
+from training.augmentation.pipeline import augment
 from training.augmentation.presets import TARGETS, AugmentOptions, augment_preset
+from training.augmentation.spec import AugmentSpec
 from training.random_streams import stream
 
 # Deviation: the official code bounds p only below. Augmentations leak into the generated images at
@@ -23,30 +25,6 @@ MAX_STRENGTH = 0.8
 _MIN_GAP = 1e-3
 # Added to the number of minibatches when one has scores that are not finite: too few to tell.
 _UNKNOWN = -1e9
-
-
-class AugmentedDiscriminator:
-    """A discriminator behind the augmentation pipeline, for loss functions.
-
-    Args:
-        D: the discriminator.
-        strength: p, a scalar tensor.
-        multipliers: keyword arguments of `augment_pipeline`.
-        seed: [2] int32; every use of the discriminator has random numbers of its own.
-    """
-
-    def __init__(
-        self, D: Network, strength: tf.Tensor, multipliers: dict[str, Any], seed: tf.Tensor
-    ):
-        self._D, self._strength, self._multipliers = D, strength, multipliers
-        self._seeds = (stream(seed, "augment", i) for i in itertools.count())
-
-    def get_output_for(self, images: tf.Tensor, labels: tf.Tensor, **kwargs: Any) -> tf.Tensor:
-        """Scores of augmented images."""
-        images, labels = augment_pipeline(
-            images, labels, self._strength, **self._multipliers, seed=next(self._seeds)
-        )
-        return self._D.get_output_for(images, labels, **kwargs)
 
 
 class AdaptiveAugment:
@@ -63,17 +41,19 @@ class AdaptiveAugment:
 
     Args:
         options: of the run.
-        max_strength: limit of p.
+        augments_images: False: p is the strength of what the discriminator does itself, see
+            `StrengthenedDiscriminator`. Nothing can leak into the images then, and p may reach 1.
 
     Attributes:
         strength: p, a scalar variable.
     """
 
-    def __init__(self, options: AugmentOptions, max_strength: float = MAX_STRENGTH):
+    def __init__(self, options: AugmentOptions, augments_images: bool = True):
         if options.mode not in ("noaug", "fixed", *TARGETS):
             raise UserError(f"--aug={options.mode}: use noaug, fixed, ada or adarv")
-        self._options, self._max_strength = options, max_strength
-        self._multipliers = augment_preset(options.preset)
+        self._options, self._augments_images = options, augments_images
+        self._max_strength = MAX_STRENGTH if augments_images else 1.0
+        self._spec = augment_preset(options.preset)
         with tf.name_scope(None), tf.control_dependencies(None):
             start = options.p if options.mode == "fixed" else 0.0
             self.strength = tf.Variable(start, trainable=False, name="augment_p")
@@ -83,22 +63,19 @@ class AdaptiveAugment:
             self._sums = tf.Variable([0.0] * size, trainable=False, name=name)
 
     @property
-    def is_on(self) -> bool:
-        """Whether the discriminator sees augmented images."""
-        return self._options.mode != "noaug"
-
-    @property
     def needs_validation(self) -> bool:
         """Whether p depends on the scores of held-out images."""
         return self._options.mode == "adarv"
 
-    def wrap(self, D: Network, seed: tf.Tensor) -> Network | AugmentedDiscriminator:
+    def wrap(self, D: Network, seed: tf.Tensor) -> Discriminator:
         """The discriminator as losses use it."""
-        if not self.is_on:
+        if not self._augments_images:
+            return StrengthenedDiscriminator(D, self.strength, seed)
+        if self._options.mode == "noaug":
             return D
-        return AugmentedDiscriminator(D, self.strength, self._multipliers, seed)
+        return AugmentedDiscriminator(D, self.strength, self._spec, seed)
 
-    def collect(self, signs: list[tf.Tensor], scores: list[tf.Tensor]) -> tf.Operation:
+    def collect(self, signs: Sequence[tf.Tensor], scores: Sequence[tf.Tensor]) -> tf.Operation:
         """An op that takes in what a minibatch tells.
 
         Args:
@@ -115,7 +92,7 @@ class AdaptiveAugment:
         with tf.control_dependencies(signs):  # Signs are reported in every mode.
             return self._add(update)
 
-    def collect_validation(self, scores: list[tf.Tensor]) -> tf.Operation:
+    def collect_validation(self, scores: Sequence[tf.Tensor]) -> tf.Operation:
         """An op that takes in the replicas' mean scores of held-out images of a minibatch."""
         if not self.needs_validation:  # Held-out images are only reported.
             return tf.group(*scores)
@@ -165,7 +142,54 @@ class AdaptiveAugment:
         return self._options.mode in TARGETS and (minibatch + 1) % self._options.interval == 0
 
 
+class AugmentedDiscriminator:
+    """A discriminator behind the augmentation pipeline, for losses.
+
+    Args:
+        D: the discriminator.
+        strength: p, a scalar tensor.
+        spec: which transformations.
+        seed: [2] int32; every use of the discriminator has its own random numbers.
+    """
+
+    def __init__(self, D: Network, strength: tf.Tensor, spec: AugmentSpec, seed: tf.Tensor):
+        self._D, self._strength, self._spec = D, strength, spec
+        self._seeds = _seeds_of_uses(seed)
+
+    def get_output_for(self, images: tf.Tensor, labels: tf.Tensor, **kwargs: Any) -> tf.Tensor:
+        """Scores of augmented images."""
+        images = augment(images, self._strength, self._spec, next(self._seeds))
+        return self._D.get_output_for(images, labels, **kwargs)
+
+
+class StrengthenedDiscriminator:
+    """A discriminator that makes its own task harder, for losses; augments no images.
+
+    Args:
+        D: the discriminator, with `use_pagan` or `adaptive_dropout`.
+        strength: p, a scalar tensor.
+        seed: [2] int32; every use of the discriminator has its own random numbers.
+    """
+
+    def __init__(self, D: Network, strength: tf.Tensor, seed: tf.Tensor):
+        self._D, self._strength = D, strength
+        self._seeds = _seeds_of_uses(seed)
+
+    def get_output_for(self, images: tf.Tensor, labels: tf.Tensor, **kwargs: Any) -> tf.Tensor:
+        """Scores of images."""
+        kwargs |= {"augment_strength": self._strength, "random_seed": next(self._seeds)}
+        return self._D.get_output_for(images, labels, **kwargs)
+
+
+# As losses use it.
+Discriminator = Network | AugmentedDiscriminator | StrengthenedDiscriminator
+
+
 def overfitting(train: float, validation: float, generated: float) -> float | None:
     """r_v of mean scores; None where it cannot be told."""
     gap = train - generated
     return (train - validation) / gap if abs(gap) > _MIN_GAP else None
+
+
+def _seeds_of_uses(seed: tf.Tensor) -> Iterator[tf.Tensor]:
+    return (stream(seed, "augment", use) for use in itertools.count())

@@ -1,4 +1,4 @@
-"""Colours in augmentation (ADA, appendix B): one affine map of RGB for each sample."""
+"""Colors in augmentation (ADA, appendix B): one affine map of RGB for each sample."""
 
 from __future__ import annotations
 
@@ -8,60 +8,47 @@ import tensorflow.compat.v1 as tf
 from dnnlib import UserError
 from tf_ops.resample_2d import weighted_gather
 from training.augmentation.draws import Draws
+from training.augmentation.spec import AugmentSpec
 
-# The axis of grey colours, in homogeneous coordinates, and the projection on it.
+# The axis of gray colors, in homogeneous coordinates, and the projection on it.
 _LUMA = np.array([1, 1, 1, 0]) / np.sqrt(3)
 _LUMA_PROJECTION = np.outer(_LUMA, _LUMA)
 # K of Rodrigues' formula R(θ) = I + sin θ·K + (1 - cos θ)·K², for turns about the luma axis.
 _CROSS = np.array([[0, -1, 1, 0], [1, 0, -1, 0], [-1, 1, 0, 0], [0, 0, 0, 0]]) / np.sqrt(3)
 
 
-def color_transforms(
-    draws: Draws,
-    brightness: float,
-    contrast: float,
-    lumaflip: float,
-    hue: float,
-    saturation: float,
-    brightness_std: float,
-    contrast_std: float,
-    hue_max: float,
-    saturation_std: float,
-) -> list[tf.Tensor]:
+def color_transforms(draws: Draws, spec: AugmentSpec) -> list[tf.Tensor]:
     """Brightness, contrast, inverted luma, turned hue and saturation, in this order.
 
     Args:
         draws: random numbers.
-        brightness, contrast, lumaflip, hue, saturation: probability multipliers.
-        brightness_std: standard deviation of what is added.
-        contrast_std, saturation_std: standard deviations of log2 of the factors.
-        hue_max: largest angle, 1 for half a turn.
+        spec: multipliers and parameters.
 
     Returns:
-        Matrices [N, 4, 4] float32 for colours (r, g, b, 1); none for a multiplier of 0.
+        Matrices [N, 4, 4] float32 for colors (r, g, b, 1); none for a multiplier of 0.
     """
     one, p = np.eye(4), draws.strength
     transforms = []
-    if brightness > 0:
-        offset = draws.normal("brightness", brightness_std)
-        offset = draws.gate("brightness", p * brightness, offset, 0)
+    if spec.brightness > 0:
+        offset = draws.normal("brightness", spec.brightness_std)
+        offset = draws.gate("brightness", p * spec.brightness, offset, 0)
         shift = np.outer([1, 1, 1, 0], [0, 0, 0, 1])
         transforms.append(_combine((1, one), (offset, shift)))
-    if contrast > 0:
-        factor = draws.lognormal("contrast", contrast_std)
-        factor = draws.gate("contrast", p * contrast, factor, 1)
+    if spec.contrast > 0:
+        factor = draws.lognormal("contrast", spec.contrast_std)
+        factor = draws.gate("contrast", p * spec.contrast, factor, 1)
         transforms.append(_combine((factor, np.diag([1, 1, 1, 0])), (1, np.diag([0, 0, 0, 1]))))
-    if lumaflip > 0:
-        flip = draws.gate("lumaflip", p * lumaflip, draws.choice("lumaflip", 2), 0)
+    if spec.lumaflip > 0:
+        flip = draws.gate("lumaflip", p * spec.lumaflip, draws.choice("lumaflip", 2), 0)
         transforms.append(_combine((1, one), (-2 * flip, _LUMA_PROJECTION)))
-    if hue > 0:
-        angle = draws.uniform("hue", -hue_max, hue_max) * np.pi
-        angle = draws.gate("hue", p * hue, angle, 0)
+    if spec.hue > 0:
+        angle = draws.uniform("hue", -spec.hue_max, spec.hue_max) * np.pi
+        angle = draws.gate("hue", p * spec.hue, angle, 0)
         turn = (tf.sin(angle), _CROSS), (1 - tf.cos(angle), _CROSS @ _CROSS)
         transforms.append(_combine((1, one), *turn))
-    if saturation > 0:
-        factor = draws.lognormal("saturation", saturation_std)
-        factor = draws.gate("saturation", p * saturation, factor, 1)
+    if spec.saturation > 0:
+        factor = draws.lognormal("saturation", spec.saturation_std)
+        factor = draws.gate("saturation", p * spec.saturation, factor, 1)
         transforms.append(
             _combine((1, one), (factor - 1, one - _LUMA_PROJECTION - np.diag([0, 0, 0, 1])))
         )
@@ -69,11 +56,11 @@ def color_transforms(
 
 
 def transform_colors(images: tf.Tensor, transforms: list[tf.Tensor]) -> tf.Tensor:
-    """Applies matrices to the colours of images, the first of the list first.
+    """Applies matrices to the colors of images, the first of the list first.
 
     Args:
-        images: [N, C, H, W] with C = 3, or C = 1 for grey: the mean of what the three equal
-            colours of a pixel become.
+        images: [N, C, H, W] with C = 3, or C = 1 for gray: the mean of what the three equal
+            colors of a pixel become.
         transforms: [N, 4, 4] each.
 
     Raises:
@@ -81,7 +68,7 @@ def transform_colors(images: tf.Tensor, transforms: list[tf.Tensor]) -> tf.Tenso
     """
     channels = images.shape[1].value
     if channels not in (1, 3):
-        raise UserError(f"colour augmentation of {channels} channels: expected 3 or 1")
+        raise UserError(f"color augmentation of {channels} channels: expected 3 or 1")
     matrix = transforms[0]
     for step in transforms[1:]:
         matrix = tf.matmul(step, matrix)

@@ -2,46 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import tensorflow.compat.v1 as tf
 
 from dnnlib import UserError
 from tf_ops.resample_2d import weighted_gather
 from training.augmentation.draws import Draws
+from training.augmentation.spec import AugmentSpec
 from training.augmentation.wavelets import band_filters, reflecting_filter
 
 # Power of a natural image in each band, for a spectrum of 1/f².
 _BAND_POWER = np.array([10, 1, 1, 1]) / 13
 
 
-def filter_images(
-    images: tf.Tensor,
-    draws: Draws,
-    imgfilter: float,
-    imgfilter_bands: Sequence[float],
-    imgfilter_std: float,
-) -> tf.Tensor:
+def filter_images(images: tf.Tensor, draws: Draws, spec: AugmentSpec) -> tf.Tensor:
     """Amplifies or damps four bands of frequencies, keeping the expected power.
 
     Args:
         images: [N, C, H, W].
         draws: random numbers.
-        imgfilter: probability multiplier of each band.
-        imgfilter_bands: further multiplier for each band, from low to high frequencies.
-        imgfilter_std: standard deviation of log2 of the factor.
+        spec: multipliers and parameters.
 
     Raises:
         UserError: not four multipliers.
     """
-    if len(imgfilter_bands) != len(_BAND_POWER):
-        raise UserError(f"imgfilter_bands={tuple(imgfilter_bands)}: expected 4 numbers")
+    if len(spec.imgfilter_bands) != len(_BAND_POWER):
+        raise UserError(f"imgfilter_bands={tuple(spec.imgfilter_bands)}: expected 4 numbers")
     gains = tf.ones([draws.count, len(_BAND_POWER)])
-    for band, multiplier in enumerate(imgfilter_bands):
+    for band, multiplier in enumerate(spec.imgfilter_bands):
         if multiplier > 0:
-            factor = draws.lognormal("imgfilter", imgfilter_std, band)
-            probability = draws.strength * (imgfilter * multiplier)
+            factor = draws.lognormal("imgfilter", spec.imgfilter_std, band)
+            probability = draws.strength * (spec.imgfilter * multiplier)
             factor = draws.gate("imgfilter", probability, factor, 1, band)
             factor = tf.cast(factor, tf.float32)[:, tf.newaxis]
             power = 1 + (tf.square(factor) - 1) * _BAND_POWER[band]
@@ -56,33 +47,31 @@ def filter_images(
     return images
 
 
-def add_noise(images: tf.Tensor, draws: Draws, noise: float, noise_std: float) -> tf.Tensor:
+def add_noise(images: tf.Tensor, draws: Draws, spec: AugmentSpec) -> tf.Tensor:
     """Adds white noise whose deviation is drawn for each sample.
 
     Args:
         images: [N, C, H, W].
         draws: random numbers.
-        noise: probability multiplier.
-        noise_std: deviation of the half-normal distribution of the deviation.
+        spec: multipliers and parameters.
     """
-    sigma = draws.half_normal("noise", noise_std)
-    sigma = draws.gate("noise", draws.strength * noise, sigma, 0)
+    sigma = draws.half_normal("noise", spec.noise_std)
+    sigma = draws.gate("noise", draws.strength * spec.noise, sigma, 0)
     sigma = tf.reshape(tf.cast(sigma, tf.float32), [-1, 1, 1, 1])
     return images + draws.white("noise", tf.shape(images)) * sigma
 
 
-def cut_out(images: tf.Tensor, draws: Draws, cutout: float, cutout_size: float) -> tf.Tensor:
+def cut_out(images: tf.Tensor, draws: Draws, spec: AugmentSpec) -> tf.Tensor:
     """Sets a rectangle to zero whose centre is anywhere in the image.
 
     Args:
         images: [N, C, H, W].
         draws: random numbers.
-        cutout: probability multiplier.
-        cutout_size: sides of the rectangle, as a part of those of the image.
+        spec: multipliers and parameters.
     """
     height, width = images.shape.as_list()[2:]
-    size = tf.fill([draws.count], tf.constant(cutout_size, tf.float32))
-    size = draws.gate("cutout", draws.strength * cutout, size, 0)
+    size = tf.fill([draws.count], tf.constant(spec.cutout_size, tf.float32))
+    size = draws.gate("cutout", draws.strength * spec.cutout, size, 0)
     outside = []
     for use, pixels in enumerate((width, height)):
         centre = tf.cast(draws.uniform("cutout", 0, 1, use), tf.float32)[:, tf.newaxis]

@@ -1,31 +1,10 @@
-"""Random parameters of augmentation: one number a sample, each from a stream of its own."""
+"""Random parameters of augmentation: one number for each sample, each from its own stream."""
 
 from __future__ import annotations
 
 import tensorflow.compat.v1 as tf
 
 from training import random_streams
-
-# The number of a stream is its place in this table: add new ones at the end.
-_STREAMS = (
-    "xflip",
-    "rotate90",
-    "xint",
-    "scale",
-    "rotate",
-    "aniso",
-    "post_rotate",
-    "xfrac",
-    "brightness",
-    "contrast",
-    "lumaflip",
-    "hue",
-    "saturation",
-    "imgfilter",
-    "noise",
-    "cutout",
-)
-_MAX_USES = 16  # Of one stream: its gates, then its parameters.
 
 
 class Draws:
@@ -113,8 +92,5 @@ class Draws:
         return random_streams.normal(shape, self._stream(name, 3))
 
     def _stream(self, name: str, use: int) -> tf.Tensor | None:
-        """Seed of one use of a stream: even numbers are gates, odd ones parameters."""
-        if self._seed is None:
-            return None
-        number = _STREAMS.index(name) * _MAX_USES + use
-        return tf.random.experimental.stateless_fold_in(self._seed, number)
+        """Seed of one use of a transformation: even numbers are gates, odd ones parameters."""
+        return random_streams.augment_stream(self._seed, name, use)

@@ -13,91 +13,74 @@ import tensorflow.compat.v1 as tf
 from tf_ops.resample_2d import resample_2d, weighted_gather
 from tf_ops.upfirdn_2d import upfirdn_2d
 from training.augmentation.draws import Draws
+from training.augmentation.spec import AugmentSpec
 from training.augmentation.wavelets import SYM6, reflecting_filter
 
 # Pixels of the image upsampled by 2 that the low-pass filter needs beyond each border.
 _BORDER = len(SYM6) // 2
 
 
-def blit_transforms(
-    draws: Draws, size: tuple[int, int], xflip: float, rotate90: float, xint: float, xint_max: float
-) -> list[tf.Tensor]:
+def blit_transforms(draws: Draws, spec: AugmentSpec, size: tuple[int, int]) -> list[tf.Tensor]:
     """Mirroring, quarter turns and shifts by whole pixels, in this order.
 
     Args:
         draws: random numbers.
+        spec: multipliers and parameters.
         size: height and width of the images.
-        xflip, rotate90, xint: probability multipliers.
-        xint_max: largest shift, as a part of the image's size.
 
     Returns:
         Matrices [N, 3, 3] float64; none for a multiplier of 0.
     """
     height, width = size
     transforms = []
-    if xflip > 0:
-        flip = draws.gate("xflip", draws.strength * xflip, draws.choice("xflip", 2), 0)
+    if spec.xflip > 0:
+        flip = draws.gate("xflip", draws.strength * spec.xflip, draws.choice("xflip", 2), 0)
         transforms.append(_scaling(1 - 2 * flip, tf.ones_like(flip)))
-    if rotate90 > 0:
-        turns = draws.gate("rotate90", draws.strength * rotate90, draws.choice("rotate90", 4), 0)
+    if spec.rotate90 > 0:
+        turns = draws.choice("rotate90", 4)
+        turns = draws.gate("rotate90", draws.strength * spec.rotate90, turns, 0)
         transforms.append(_rotation(tf.cast(turns, tf.float64) * (np.pi / 2)))
-    if xint > 0:
-        shift = [draws.uniform("xint", -xint_max, xint_max, use) for use in (0, 1)]
+    if spec.xint > 0:
+        shift = [draws.uniform("xint", -spec.xint_max, spec.xint_max, use) for use in (0, 1)]
         # In float32, which decides where a percentile is halfway between two pixels.
         shift = tf.round(tf.cast(tf.stack(shift, axis=1), tf.float32) * [width, height])
-        shift = draws.gate("xint", draws.strength * xint, shift, 0)
+        shift = draws.gate("xint", draws.strength * spec.xint, shift, 0)
         transforms.append(_translation(-shift[:, 0], -shift[:, 1]))
     return transforms
 
 
-def geometric_transforms(
-    draws: Draws,
-    size: tuple[int, int],
-    scale: float,
-    rotate: float,
-    aniso: float,
-    xfrac: float,
-    scale_std: float,
-    rotate_max: float,
-    aniso_std: float,
-    aniso_rotate_prob: float,
-    xfrac_std: float,
-) -> list[tf.Tensor]:
+def geometric_transforms(draws: Draws, spec: AugmentSpec, size: tuple[int, int]) -> list[tf.Tensor]:
     """Scaling, rotation, anisotropic scaling, rotation again, shift by parts of pixels.
 
-    One rotation comes with probability 1 - (1 - p)^a, the other with 1 - (1 - p)^(1 - a), so that
-    at least one of them comes with probability p. ADA, appendix B, has a = 1/2.
+    With a = `aniso_rotate_prob`, one rotation is applied with probability 1 - (1 - p)^a, the other
+    with 1 - (1 - p)^(1 - a), so that at least one of them is applied with probability p. ADA,
+    appendix B, has a = 1/2. With a = 1, all rotations come before the anisotropic scaling, so that
+    its axes lie anywhere in the picture; with 0, all come after it.
 
     Args:
         draws: random numbers.
+        spec: multipliers and parameters.
         size: height and width of the images.
-        scale, rotate, aniso, xfrac: probability multipliers.
-        scale_std, aniso_std: standard deviations of log2 of the factors.
-        rotate_max: largest angle, 1 for half a turn.
-        aniso_rotate_prob: a above. With 1, all rotations come before the anisotropic scaling, so
-            that its axes lie anywhere in the picture; with 0, all come after it.
-        xfrac_std: standard deviation of the shift, as a part of the image's size.
 
     Returns:
         Matrices [N, 3, 3] float64; none for a multiplier of 0.
     """
     transforms = []
-    if scale > 0:
-        factor = draws.lognormal("scale", scale_std)
-        factor = draws.gate("scale", draws.strength * scale, factor, 1)
+    if spec.scale > 0:
+        factor = draws.lognormal("scale", spec.scale_std)
+        factor = draws.gate("scale", draws.strength * spec.scale, factor, 1)
         transforms.append(_scaling(1 / factor, 1 / factor))
-    if rotate > 0:
-        transforms.append(_random_rotation(draws, "rotate", rotate, aniso_rotate_prob, rotate_max))
-    if aniso > 0:
-        factor = draws.lognormal("aniso", aniso_std)
-        factor = draws.gate("aniso", draws.strength * aniso, factor, 1)
+    if spec.rotate > 0:
+        transforms.append(_random_rotation(draws, spec, "rotate", spec.aniso_rotate_prob))
+    if spec.aniso > 0:
+        factor = draws.lognormal("aniso", spec.aniso_std)
+        factor = draws.gate("aniso", draws.strength * spec.aniso, factor, 1)
         transforms.append(_scaling(1 / factor, factor))
-    if rotate > 0 and not draws.is_debug:  # Percentiles of both would be hard to tell apart.
-        share = 1 - aniso_rotate_prob
-        transforms.append(_random_rotation(draws, "post_rotate", rotate, share, rotate_max))
-    if xfrac > 0:
-        shift = [draws.normal("xfrac", xfrac_std, use) for use in (0, 1)]
-        shift = draws.gate("xfrac", draws.strength * xfrac, tf.stack(shift, axis=1), 0)
+    if spec.rotate > 0 and not draws.is_debug:  # Percentiles of both would be hard to tell apart.
+        transforms.append(_random_rotation(draws, spec, "post_rotate", 1 - spec.aniso_rotate_prob))
+    if spec.xfrac > 0:
+        shift = [draws.normal("xfrac", spec.xfrac_std, use) for use in (0, 1)]
+        shift = draws.gate("xfrac", draws.strength * spec.xfrac, tf.stack(shift, axis=1), 0)
         transforms.append(_translation(-shift[:, 0] * size[1], -shift[:, 1] * size[0]))
     return transforms
 
@@ -168,9 +151,10 @@ def _downsample(x: tf.Tensor) -> tf.Tensor:
     return upfirdn_2d(x, k, downx=2, downy=2, padx0=-crop, padx1=-crop, pady0=-crop, pady1=-crop)
 
 
-def _random_rotation(draws, name, rotate, share, rotate_max) -> tf.Tensor:
-    probability = 1 - (1 - tf.clip_by_value(draws.strength * rotate, 0.0, 1.0)) ** share
-    angle = draws.gate(name, probability, draws.uniform(name, -rotate_max, rotate_max), 0)
+def _random_rotation(draws: Draws, spec: AugmentSpec, name: str, share: float) -> tf.Tensor:
+    p = tf.clip_by_value(draws.strength * spec.rotate, 0.0, 1.0)
+    angle = draws.uniform(name, -spec.rotate_max, spec.rotate_max)
+    angle = draws.gate(name, 1 - (1 - p) ** share, angle, 0)
     return _rotation(tf.cast(angle, tf.float64) * np.pi)
 
 

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from dnnlib import UserError
 from dnnlib.schema import Range
 from dnnlib.util import did_you_mean
+from training.augmentation.spec import AugmentSpec
 
 # ADA, section 2.4 and appendix B: six groups with 18 transformations (imgfilter counts as four).
 AUGMENT_GROUPS = {
@@ -46,14 +47,13 @@ class AugmentOptions:
     preset: str = "bgc"  # Which transformations: a key of `AUGMENT_PRESETS`.
     p: Annotated[float, Range(0, 1)] = 0.0  # Of fixed.
     target: float = TARGETS["ada"]
-    kimg: Annotated[float, Range(0.001, 1e9)] = (
-        500.0  # Thousands of images in which p can go from 0 to 1.
-    )
+    # Thousands of images in which p can go from 0 to 1.
+    kimg: Annotated[float, Range(0.001, 1e9)] = 500.0
     interval: Annotated[int, Range(1, 1 << 20)] = 4  # Minibatches between moves of p.
 
 
-def augment_preset(name: str) -> dict[str, float]:
-    """Keyword arguments of `augment_pipeline`: a probability multiplier of 1 for each member.
+def augment_preset(name: str) -> AugmentSpec:
+    """A probability multiplier of 1 for each member of a preset.
 
     Args:
         name: a key of `AUGMENT_PRESETS`.
@@ -65,4 +65,5 @@ def augment_preset(name: str) -> dict[str, float]:
         hint = did_you_mean(name, AUGMENT_PRESETS)
         names = ", ".join(AUGMENT_PRESETS)
         raise UserError(f"augmentation preset {name!r}: {hint}use one of {names}")
-    return {option: 1.0 for group in AUGMENT_PRESETS[name] for option in AUGMENT_GROUPS[group]}
+    members = [option for group in AUGMENT_PRESETS[name] for option in AUGMENT_GROUPS[group]]
+    return AugmentSpec(**dict.fromkeys(members, 1.0))

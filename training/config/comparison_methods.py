@@ -1,7 +1,7 @@
 """The methods that `--cmethod` names, as changes of a run's options. Without TensorFlow.
 
 Weights and other numbers are those of the ADA paper (arXiv:2006.06676, appendix on comparison
-methods); where they are not here they are defaults of the losses and of `training.networks.D_main`.
+methods). Those that do not stand here are defaults of the losses and of `training.networks.D_main`.
 """
 
 from __future__ import annotations
@@ -13,15 +13,16 @@ from typing import TYPE_CHECKING, Any
 from dnnlib import UserError
 from dnnlib.util import did_you_mean
 from training.augmentation.presets import TARGETS, augment_preset
+from training.config.schedule import splits_into_groups
 
 if TYPE_CHECKING:
     from training.config.options import TrainingOptions
 
 _ADA_NETWORKS = "training.networks."
+# Losses by the names of the table `training.loss.LOSSES`.
 _CONSISTENCY = "training.comparison.consistency."
 _ROTATIONS = "training.comparison.rotations."
 _LOSS = "training.loss."
-_TURNING = ("rotate90", "rotate")
 
 
 @dataclass(frozen=True)
@@ -48,9 +49,9 @@ class Method:
 
 METHODS: dict[str, Method] = {
     "nocmethod": Method("none"),
-    "bcr": Method("balanced consistency regularisation", D_loss=_CONSISTENCY + "D_bcr"),
+    "bcr": Method("balanced consistency regularization", D_loss=_CONSISTENCY + "D_bcr"),
     "zcr": Method(
-        "latent consistency regularisation",
+        "latent consistency regularization",
         G_loss=_CONSISTENCY + "G_zcr",
         D_loss=_CONSISTENCY + "D_zcr",
         full_precision=True,
@@ -65,11 +66,11 @@ METHODS: dict[str, Method] = {
         D_loss=_ROTATIONS + "D_auxrot",
         D_args={"score_max": 5},
     ),
-    "spectralnorm": Method("spectral normalisation", D_args={"use_spectral_norm": True}),
+    "spectralnorm": Method("spectral normalization", D_args={"use_spectral_norm": True}),
     "shallowmap": Method("a mapping network of 2 layers"),
     "adropout": Method("adaptive dropout", D_args={"adaptive_dropout": 1.0}, has_strength=True),
 }
-# Of `G_mapping`, of the discriminators: what a configuration has that does not say.
+# What a configuration has that does not say: layers of `G_mapping`, maps of the discriminators.
 _MAPPING_LAYERS = 8
 _FMAPS = {"fmap_base": 16 << 10, "fmap_max": 512}
 _SHALLOW = 2
@@ -92,7 +93,7 @@ def apply_method(options: TrainingOptions, name: str, args: Any) -> None:
     _check(options, name, args)
     options.D_args |= method.D_args
     if method.has_strength and options.augment_args.mode == "noaug":
-        # As officially: the method adapts, no image is augmented.
+        # Like the official code: the method adapts, no image is augmented.
         options.augment_args.mode, options.augment_args.target = "ada", TARGETS["ada"]
     if method.target is not None and args.target is None and options.augment_args.mode == "ada":
         options.augment_args.target = method.target
@@ -134,7 +135,7 @@ def _use_losses(options: TrainingOptions, method: Method) -> None:
 
 
 def _use_wgan(options: TrainingOptions, args: Any) -> None:
-    """The gradient penalty belongs to every minibatch, and is the only regularisation."""
+    """The gradient penalty belongs to every minibatch, and is the only regularization."""
     method = METHODS["wgangp"]
     options.G_loss_args = {"func_name": method.G_loss}
     options.D_loss_args = {"func_name": method.D_loss}
@@ -178,14 +179,15 @@ def _check_rotations(options: TrainingOptions) -> None:
     """Raises a UserError if rotations cannot be told, or not compared."""
     augment = options.augment_args
     # Deviation: the official code trains, on answers that are wrong as often as augmentation turns.
-    if augment.mode != "noaug" and set(_TURNING) & set(augment_preset(augment.preset)):
+    spec = augment_preset(augment.preset)
+    if augment.mode != "noaug" and (spec.rotate90 > 0 or spec.rotate > 0):
         raise UserError(
             f"--cmethod=auxrot: --aug={augment.mode} with --augpipe={augment.preset} turns images, "
             "so that their orientation cannot be told: use --aug=noaug or --augpipe=color"
         )
     count = 4 * options.sched_args.minibatch_gpu_base
     group = options.D_args["mbstd_group_size"]
-    if count % min(group, count):
+    if not splits_into_groups(count, group):
         raise UserError(
             f"--cmethod=auxrot shows {count} images at once, 4 times --batch-gpu, which is not a "
             f"multiple of {group}, the group of samples that the discriminator compares"

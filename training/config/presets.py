@@ -1,14 +1,17 @@
 """The configurations of the two official repositories, as overrides of `TrainingOptions`.
 
-`training.config.options.preset` makes options of them.
+`preset` makes options of them.
 """
 
 from __future__ import annotations
 
+import copy
 from typing import Any, NamedTuple
 
 from dnnlib import UserError
-from training.config.schedule import ScheduleOptions
+from dnnlib.util import did_you_mean
+from training.config.options import TrainingOptions
+from training.config.schedule import ScheduleOptions, images_at_once
 
 _STYLEGAN2 = "training.networks_stylegan2."
 _STYLEGAN = "training.networks_stylegan."
@@ -203,12 +206,39 @@ def _images_at_once(row: _AdaRow, share: int) -> int:
 
     With fewer GPUs than those, the rest is accumulated in further rounds.
     """
-    limit = min(share, row.minibatch // row.ref_gpus)
-    # What comes at once is split into groups of `mbstd` samples, or is one group.
-    count = max(n for n in range(1, limit + 1) if share % n == 0 and n % min(n, row.mbstd) == 0)
+    count = images_at_once(share, row.minibatch // row.ref_gpus, row.mbstd)
     if count == 1 < min(share, row.mbstd):
         raise UserError(
             f"{share} images for each GPU cannot be divided into groups that the discriminator "
             f"compares: use a --batch that is a multiple of {row.mbstd} for each"
         )
     return count
+
+
+def preset(
+    name: str, resolution: int | None = None, num_gpus: int = 1, minibatch: int | None = None
+) -> TrainingOptions:
+    """Options of a configuration.
+
+    Args:
+        name: a key of `PRESETS`, or one of `ADA_NAMES`.
+        resolution: of the images; `auto` depends on it, the others do not.
+        num_gpus: replicas that share a minibatch.
+        minibatch: images a step; None: as many as the configuration says.
+
+    Raises:
+        UserError: unknown name, or a minibatch that cannot be shared.
+    """
+    if name in ADA_NAMES:
+        overrides = ada_overrides(name, resolution, num_gpus, minibatch)
+        return TrainingOptions(num_gpus=num_gpus, **overrides)
+    if name not in PRESETS:
+        known = (*PRESETS, *ADA_NAMES)
+        hint = did_you_mean(name, known)
+        raise UserError(f"--config={name}: {hint}use one of {', '.join(known)}")
+    options = TrainingOptions(num_gpus=num_gpus, **copy.deepcopy(PRESETS[name]))
+    if minibatch is not None:
+        schedule = options.sched_args
+        schedule.minibatch_size_base, schedule.minibatch_size_dict = minibatch, {}
+        schedule.minibatch_gpu_base, schedule.minibatch_gpu_dict = None, {}
+    return options

@@ -98,6 +98,21 @@ def training_schedule(
     )
 
 
+def splits_into_groups(count: int, group_size: int) -> bool:
+    """Whether the minibatch standard deviation can compare `count` samples at once.
+
+    It splits them into groups of `group_size`, or makes one group of all if they are fewer; with
+    a group size of 0 or 1 there is none.
+    """
+    return group_size <= 1 or count % min(count, group_size) == 0
+
+
+def images_at_once(share: int, limit: int, group_size: int) -> int:
+    """The most images, up to a limit, that divide a replica's share and split into groups."""
+    numbers = range(1, min(share, limit) + 1)
+    return max(n for n in numbers if share % n == 0 and splits_into_groups(n, group_size))
+
+
 def check_schedule(
     resolution_log2: int, num_gpus: int, group_size: int, options: ScheduleOptions
 ) -> None:
@@ -115,7 +130,7 @@ def check_schedule(
             raise UserError(
                 f"--batch={size} is not a multiple of --batch-gpu={gpu} times {num_gpus} replicas"
             )
-        if group_size > 1 and gpu % min(group_size, gpu):
+        if not splits_into_groups(gpu, group_size):
             raise UserError(
                 f"--batch-gpu={gpu} is not a multiple of {group_size}, the group of samples that "
                 "the discriminator compares: use a multiple, or less than that"
@@ -172,6 +187,4 @@ def _minibatch_gpu(size: int, resolution: int, num_gpus: int, options: ScheduleO
     # where images are smaller, which takes fewer rounds.
     share = max(size // num_gpus, 1)
     limit = max(4096 // resolution, 4)
-    # Fours, because the discriminator compares samples in groups of four.
-    fitting = [n for n in range(1, min(share, limit) + 1) if share % n == 0 and n % min(n, 4) == 0]
-    return max(fitting)
+    return images_at_once(share, limit, DEFAULT_GROUP)

@@ -1,81 +1,64 @@
 """Auxiliary rotations (Chen et al. 2019, arXiv:1811.11212): `--cmethod=auxrot`.
 
-Beside real or fake, the discriminator tells which way up an image is; the generator is rewarded for
-images of which it can be told. The weights are those of ADA's appendix on comparison methods, which
-has the terms in every minibatch: they do not go with lazy regularisation.
+Besides real or fake, the discriminator tells which way up an image is; the generator is rewarded
+for images of which it can be told. The weights are those of ADA's appendix on comparison methods,
+which has the terms in every minibatch: they do not go with lazy regularization.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from dnnlib.tflib import Network
+from dnnlib.keywords import keyword
 from dnnlib.tflib.autosummary import autosummary
-from training.dataset import TFRecordDataset
-from training.loss import (
-    PathLengthMean,
+from training.augmentation.adaptive import Discriminator
+from training.losses.context import LossContext, LossResult, Number
+from training.losses.fakes import score_both, score_fakes
+from training.losses.logistic import (
+    GradientPenaltyOptions,
     logistic,
     logistic_ns,
-    path_length_regularizer,
     r1_regularizer,
-    score_both,
-    score_fakes,
 )
+from training.losses.path_length import PathLengthOptions, weighted_path_lengths
 
 _TURNS = 4
 
 
-def G_auxrot(
-    G: Network,
-    D: Network,
-    training_set: TFRecordDataset,
-    minibatch_size: int | tf.Tensor,
-    seed: tf.Tensor,
-    pl_mean: PathLengthMean,
-    auxrot_alpha: float = 10.0,
-    pl_minibatch_shrink: int = 2,
-    pl_decay: float = 0.01,
-    pl_weight: float = 2.0,
-    dlatent_avg_beta: float | None = 0.995,
-) -> tuple[tf.Tensor, tf.Tensor | None]:
+@dataclass(frozen=True)
+class GRotationOptions(PathLengthOptions):
+    """Keyword arguments of `G_auxrot`."""
+
+    auxrot_alpha: Number = keyword("α, weight of the rotations of fakes", default=10.0)
+
+
+@dataclass(frozen=True)
+class DRotationOptions(GradientPenaltyOptions):
+    """Keyword arguments of `D_auxrot`."""
+
+    auxrot_beta: Number = keyword("β, weight of the rotations of reals", default=5.0)
+
+
+def G_auxrot(context: LossContext, options: GRotationOptions) -> LossResult:
     """`G_logistic_ns_pathreg` + α·`rotation_loss` of fakes; a `pl_weight` of 0: no path lengths."""
-    fakes = score_fakes(G, D, training_set, minibatch_size, seed, dlatent_avg_beta)
-    term = autosummary("Loss/G/auxrot", rotation_loss(D, fakes.images, fakes.labels))
-    loss = logistic_ns(fakes.scores) + term * auxrot_alpha
-    if not pl_weight:
-        return loss, None
-    regularizer = path_length_regularizer(
-        G, training_set, minibatch_size, seed, pl_mean, pl_minibatch_shrink, pl_decay, pl_weight
-    )
-    return loss, regularizer
+    fakes, scores = score_fakes(context, options)
+    term = autosummary("Loss/G/auxrot", rotation_loss(context.D, fakes.images, fakes.labels))
+    loss = logistic_ns(scores) + term * options.auxrot_alpha
+    return LossResult(loss, weighted_path_lengths(context, options))
 
 
-def D_auxrot(
-    G: Network,
-    D: Network,
-    training_set: TFRecordDataset,
-    minibatch_size: int | tf.Tensor,
-    seed: tf.Tensor,
-    reals: tf.Tensor,
-    labels: tf.Tensor,
-    gamma: float = 10.0,
-    auxrot_beta: float = 5.0,
-    dlatent_avg_beta: float | None = 0.995,
-) -> tuple[tf.Tensor, tf.Tensor]:
+def D_auxrot(context: LossContext, options: DRotationOptions) -> LossResult:
     """`D_logistic_r1` + β·`rotation_loss` of reals."""
-    real_scores, fakes = score_both(
-        G, D, training_set, minibatch_size, seed, reals, labels, dlatent_avg_beta
-    )
-    term = autosummary("Loss/D/auxrot", rotation_loss(D, reals, labels))
-    loss = logistic(real_scores, fakes.scores) + term * auxrot_beta
-    return loss, r1_regularizer(real_scores, reals, gamma)
+    scores = score_both(context, options)
+    term = autosummary("Loss/D/auxrot", rotation_loss(context.D, context.reals, context.labels))
+    loss = logistic(scores) + term * options.auxrot_beta
+    return scores.result(loss, r1_regularizer(context, scores, options))
 
 
-LOSS_FUNCTIONS = (G_auxrot, D_auxrot)
-
-
-def rotation_loss(D: Network, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+def rotation_loss(D: Discriminator, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     """Mean over the four turns r of -log Q(r | images turned by r), [N].
 
     Q is the softmax of the scores of D but the first (Chen et al. 2019, equations 3 and 4).

@@ -8,13 +8,14 @@ import sys
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image
 
 from dnnlib import UserError, tflib
 from dnnlib.output import tqdm
 from dnnlib.run_dir import make_run_dir
 from dnnlib.tflib import Network
-from training.pictures.grids import create_image_grid, save_png
+from training.datasets.photos.arrays import save_png
+from training.datasets.photos.arrays import to_picture as to_pil  # As docs/generation.md has it.
+from training.pictures.grids import create_image_grid
 from training.snapshots.class_names import count_classes, label_names
 
 _TO_UINT8 = {"func": tflib.convert_images_to_uint8}
@@ -216,11 +217,6 @@ def class_labels(Gs: Network, classes: Sequence[int]) -> np.ndarray:
         if not 0 <= number < size:
             raise UserError(f"class {number}: the network has classes 0 to {size - 1}")
     return np.eye(size, dtype=np.float32)[list(classes)]
-
-
-def to_pil(image: np.ndarray) -> Image.Image:
-    """uint8 [C, H, W] as a picture."""
-    return Image.fromarray(image[0] if image.shape[0] == 1 else image.transpose(1, 2, 0))
 
 
 def _file_name(Gs: Network, number: int) -> str:

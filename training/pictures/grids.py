@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from dnnlib import UserError
-from dnnlib.files import atomic_write
 from dnnlib.tflib import Network, tfutil
 from training.dataset import TFRecordDataset
+from training.datasets.photos.arrays import save_png, to_picture
+from training.random_streams import generator
 
 # Pixels of a grid by the official names of its sizes.
 GRID_SIZES = {"1080p": (1920, 1080), "4k": (3840, 2160), "8k": (7680, 4320)}
@@ -20,7 +20,6 @@ _CPU_IMAGES = 96
 # Fakes that are made at once: bounded by pixels, so that high resolutions fit in memory.
 _MINIBATCH_PIXELS = 1 << 20
 _PREVIEW_SIDE = 1024
-_LATENTS_COUNTER = [0, 0, 0, 2]  # Above those of the dataset's own streams.
 
 
 def adjust_dynamic_range(
@@ -55,10 +54,8 @@ def create_image_grid(images: np.ndarray, grid_size: tuple[int, int] | None = No
 
 def convert_to_pil_image(image: np.ndarray, drange: tuple[float, float] = (0, 1)) -> Image.Image:
     """An image [C, H, W] or [H, W] with values in `drange`, one or three channels."""
-    if image.ndim == 3:
-        image = image[0] if image.shape[0] == 1 else image.transpose(1, 2, 0)
-    image = adjust_dynamic_range(image, drange, (0, 255))
-    return Image.fromarray(np.rint(image).clip(0, 255).astype(np.uint8))
+    image = adjust_dynamic_range(image if image.ndim == 3 else image[None], drange, (0, 255))
+    return to_picture(np.rint(image).clip(0, 255).astype(np.uint8))
 
 
 def save_image_grid(
@@ -69,15 +66,6 @@ def save_image_grid(
 ) -> None:
     """Writes `create_image_grid` of the images as a PNG, atomically."""
     save_png(convert_to_pil_image(create_image_grid(images, grid_size), drange), filename)
-
-
-def save_png(image: Image.Image, filename: str) -> None:
-    """Writes a PNG atomically; a UserError says why it cannot."""
-    try:
-        with atomic_write(filename) as file:
-            image.save(file, format="PNG")
-    except OSError as error:
-        raise UserError(f"cannot write {filename}: {error.strerror or error}") from error
 
 
 def setup_snapshot_image_grid(
@@ -139,7 +127,7 @@ class RunGrid:
         if not os.path.exists(reals_png):
             save_image_grid(reals, reals_png, (0, 255), self._size)
         self.reals_preview = self._preview(reals, (0, 255))
-        rng = np.random.Generator(np.random.Philox(key=[seed, 0], counter=_LATENTS_COUNTER))
+        rng = generator("dataset", "grids", [seed, 0])
         self._latents = rng.standard_normal([len(reals), *latent_shape], dtype=np.float32)
 
     def save_fakes(self, Gs: Network, filename: str) -> Image.Image:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from dnnlib import UserError
-from training.architecture.layers import SQUARE_BASE
+from training.architecture.sizes import SQUARE_BASE
 from training.config.options import NETWORK_SHAPE, TrainingOptions
 from training.config.schedule import Schedule
 from training.dataset import TFRecordDataset

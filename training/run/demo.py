@@ -6,7 +6,8 @@ import os
 from collections.abc import Callable
 
 from dnnlib import UserError, tflib
-from training.config.options import DEMO_RESOLUTION, TrainingOptions
+from training.config.command_line import DEMO_RESOLUTION
+from training.config.options import TrainingOptions
 from training.dataset import TFRecordDataset
 from training.datasets.building.build import Output
 from training.datasets.sources.demo_dataset import create_demo

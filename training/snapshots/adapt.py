@@ -12,11 +12,11 @@ import scipy.ndimage
 
 from dnnlib import tflib
 from dnnlib.tflib import Network
-from training.architecture.layers import SQUARE_BASE
+from training.architecture.sizes import SQUARE_BASE
 
 _LATENTS = 512  # What `latent_size` is where a network does not say.
 _EMBEDDING = re.compile(r"(?:^|/)(LabelConcat|LabelEmbed)/")
-_COLOUR = re.compile(r"(To|From)RGB(?:_lod-?\d+)?/(?:weight|bias)$")
+_COLOR = re.compile(r"(To|From)RGB(?:_lod-?\d+)?/(?:weight|bias)$")
 # The output of the discriminators of StyleGAN2 and of StyleGAN.
 _OUTPUT = re.compile(r"^(?:Output|4x4/Dense1)/(?:weight|bias)$")
 
@@ -50,15 +50,15 @@ class Weights:
 
 
 def adapt(name: str, source: Weights, target: Weights) -> np.ndarray | None:
-    """A variable of a network as another one has it; the same where labels and shapes are.
+    """Fits a variable of one network to another; unchanged where labels and shapes are equal.
 
-    - G's mapping network: weights of labels that there were not are zero, so that w stays what it
-      was until they are learned.
+    - G's mapping network: weights of new labels are zero, so that w stays the same until they
+      are learned.
     - The embedding of labels, and the scores of StyleGAN2's discriminator, which has one for each
       class: all classes get the mean. ADA's discriminator has no scores of classes, and what it
       compares an embedded label with does not fit one without labels.
-    - Scores for a comparison method do not become scores of being real, nor the other way.
-    - Colours: grey is all of them equally.
+    - Scores for a comparison method never become scores of being real, nor the reverse.
+    - Colors: gray counts as all of them equally.
     - The constant at 4×4 and the layer that sees all of the last 4×4 are resized bilinearly for
       another `base_size`.
 
@@ -87,9 +87,9 @@ def adapt(name: str, source: Weights, target: Weights) -> np.ndarray | None:
         return _adapt_inputs(value, len(initial)) if fits else None
     if found := _EMBEDDING.search(name):
         return _adapt_embedding(value, initial, found[1] == "LabelEmbed")
-    if found := _COLOUR.search(name):
+    if found := _COLOR.search(name):
         is_input = found[1] == "From" and value.ndim == 4
-        return _adapt_colours(value, initial, is_input)
+        return _adapt_colors(value, initial, is_input)
     return _adapt_grid(name, source, target)
 
 
@@ -117,8 +117,8 @@ def _adapt_embedding(value: np.ndarray, initial: np.ndarray, is_scaled: bool) ->
     return np.repeat(mean, len(initial), axis=0)
 
 
-def _adapt_colours(value: np.ndarray, initial: np.ndarray, is_input: bool) -> np.ndarray | None:
-    """[1, 1, colours, maps], used divided by the root of the colours; or […, colours]."""
+def _adapt_colors(value: np.ndarray, initial: np.ndarray, is_input: bool) -> np.ndarray | None:
+    """[1, 1, colors, maps], used divided by the root of the colors; or […, colors]."""
     axis = -2 if is_input else -1
     now, wanted = value.shape[axis], initial.shape[axis]
     if (
@@ -126,9 +126,9 @@ def _adapt_colours(value: np.ndarray, initial: np.ndarray, is_input: bool) -> np
         or np.delete(value.shape, axis).tolist() != np.delete(initial.shape, axis).tolist()
     ):
         return None
-    grey = value.mean(axis=axis, keepdims=True)
-    grey *= np.sqrt(now / wanted) if is_input else 1
-    return np.repeat(grey, wanted, axis=axis)
+    gray = value.mean(axis=axis, keepdims=True)
+    gray *= np.sqrt(now / wanted) if is_input else 1
+    return np.repeat(gray, wanted, axis=axis)
 
 
 def _adapt_grid(name: str, source: Weights, target: Weights) -> np.ndarray | None:

@@ -25,13 +25,13 @@ def label_names(network: Network) -> list[str] | None:
     """Names of the classes in order, or None where the snapshot does not have them.
 
     Raises:
-        UserError: what the snapshot has is no list of as many names as there are classes.
+        UserError: the snapshot does not hold a list of one name for each class.
     """
     names = network.metadata.get(_KEY)
     if names is None:
         return None
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise UserError(f"network {network.name}: its {_KEY} are no list of names")
+        raise UserError(f"network {network.name}: its {_KEY} are not a list of names")
     if len(names) != count_classes(network):
         raise UserError(
             f"network {network.name} has {len(names)} {_KEY} for {count_classes(network)} classes"

@@ -7,7 +7,6 @@ import io
 import os
 import pickle
 import sys
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,16 +14,12 @@ import numpy as np
 from dnnlib import EasyDict, UserError, restricted_pickle, urls
 from dnnlib.files import atomic_write, open_regular
 from dnnlib.tflib import Network
-from dnnlib.tflib.build_functions import BUILD_MODULES, is_generator
 from dnnlib.util import one_line
 from training.snapshots import pretrained, weights_file
-from training.snapshots.kinds import describe_other
+from training.snapshots.build_functions import BUILD_MODULES, is_generator
+from training.snapshots.not_a_snapshot import describe_other
+from training.snapshots.roles import ALONE, Networks, by_role, find_networks
 
-# (G, D, Gs), None in the place of what the file does not have; or what it holds alone.
-Networks = tuple[Network | None, Network | None, Network | None] | Network
-
-ROLES = ("G", "D", "Gs")
-_ALIASES = {"G_ema": "Gs"}
 _MAX_NETWORKS = 256  # Components included.
 _MAX_BYTES = 1 << 32  # Ten times the largest official file.
 _CLASSES = {("dnnlib.tflib.network", "Network"): Network, ("dnnlib.util", "EasyDict"): EasyDict}
@@ -54,11 +49,11 @@ def save(networks: tuple[Network, ...] | Network, path: str, version: int | None
 def load(path: str, allow_pickled_code: bool = False) -> Networks:
     """Reads a snapshot without executing anything that it holds.
 
-    Networks build their graph at first use: whoever needs only `Gs` builds only `Gs`.
+    Networks build their graph at first use: if you use only `Gs`, only `Gs` is built.
 
     Args:
-        path: file, https URL, or name in `training.pretrained`; a `.pkl` of format versions 2 to
-            5, or an `.npz` of `training.weights_file`.
+        path: file, https URL, or name in `pretrained`; a `.pkl` of format versions 2 to 5, or
+            an `.npz` of `weights_file`.
         allow_pickled_code: run the Python source that is embedded in the file, where it describes
             a network that we do not have. For files that you trust as you trust a program.
 
@@ -95,7 +90,7 @@ def read(path: str) -> bytes:
 
 
 def loads(content: bytes, path: str, allow_pickled_code: bool = False) -> Networks:
-    """As `load`, of the content of the file `path`."""
+    """Like `load`, for the content of a file; `path` is what messages call it."""
     if other := describe_other(content):
         raise UserError(f"{path} {other}")
     states = _States(len(content), path if allow_pickled_code else None)
@@ -112,56 +107,29 @@ def loads(content: bytes, path: str, allow_pickled_code: bool = False) -> Networ
         raise UserError(
             f"{path} is not a snapshot, or a broken one: {one_line(error) or 'it ends early'}"
         ) from error
-    networks = _by_role(result)
+    networks = find_networks(result)
     if networks is None:
         raise UserError(f"{path} is a pickle but not a snapshot: it holds {_describe(result)}")
     return networks
-
-
-def roles(networks: Networks) -> dict[str, Network]:
-    """What `load` returned by name: "G", "D" and "Gs" as far as they are there, or "network"."""
-    if isinstance(networks, tuple):
-        return {role: n for role, n in zip(ROLES, networks, strict=True) if n is not None}
-    return {"network": networks}
-
-
-def _by_role(result: Any) -> Networks | None:
-    """(G, D, Gs) or a network, from what a file holds; None if that is something else."""
-    if isinstance(result, Mapping):  # As other programs write them.
-        named = {_ALIASES.get(key, key): value for key, value in result.items()}
-        result = tuple(named.get(role) for role in ROLES)
-        result = tuple(n if isinstance(n, Network) else None for n in result)
-    if isinstance(result, (tuple, list)) and len(result) == 2:  # Two of the three.
-        result = _place(result)
-    if isinstance(result, Network):
-        return result if vars(result) else None
-    if not isinstance(result, (tuple, list)) or len(result) != len(ROLES):
-        return None
-    found = [n for n in result if n is not None]
-    sound = found and all(isinstance(n, Network) and vars(n) for n in found)
-    return tuple(result) if sound else None
-
-
-def _place(pair: Sequence[Any]) -> tuple[Any, ...] | None:
-    """Two networks in their places of (G, D, Gs)."""
-    if not all(isinstance(n, Network) and vars(n) for n in pair):
-        return None
-    found: dict[str, Network] = {}
-    for network in pair:
-        is_generator = not network.build_func_name.startswith("D")
-        found[("Gs" if found else "G") if is_generator else "D"] = network
-    return tuple(found.get(role) for role in ROLES)
 
 
 def load_generator(path: str, allow_pickled_code: bool = False) -> Network:
     """The generator to make images with: `Gs` of (G, D, Gs), or the one network of the file.
 
     Raises:
-        UserError: as `load`, or the network is not a generator, or lacks a component of one.
+        UserError: as `load` and `choose_generator`.
     """
-    found = roles(load(path, allow_pickled_code))
-    shown = urls.show_source(path)
-    network = found.get("network") or found.get("Gs") or found.get("G")
+    return choose_generator(load(path, allow_pickled_code), path)
+
+
+def choose_generator(networks: Networks, path: str) -> Network:
+    """The generator to make images with, among the networks of the file `path`.
+
+    Raises:
+        UserError: there is none, or it lacks a component.
+    """
+    found, shown = by_role(networks), urls.show_source(path)
+    network = found.get(ALONE) or found.get("Gs") or found.get("G")
     if network is None:
         raise UserError(
             f"{shown} holds a discriminator alone: there is no generator, G or Gs, in it"

@@ -12,6 +12,7 @@ from dnnlib import UserError, tflib, urls
 from dnnlib.tflib import Network
 from training.snapshots import pickles
 from training.snapshots.adapt import Weights, adapt
+from training.snapshots.roles import ALONE, by_role
 
 _RESOLUTION = re.compile(r"(?:^|/)(\d+)x\d+/")
 _WEIGHT = re.compile(r"/(?:weight|bias)$")
@@ -20,10 +21,10 @@ _NOISE = re.compile(r"(?:^|/)noise\d+$")
 _COARSE = 16
 # Layers that growing networks count from the finest level.
 _FROM_FINEST = re.compile(r"(?<=RGB_lod)-?\d+")
-_COLOUR = re.compile(r"(?:To|From)RGB$")  # Architectures but `skip` have them at the finest level.
+_COLOR = re.compile(r"(?:To|From)RGB$")  # Architectures but `skip` have them at the finest level.
 _OF_LABELS = re.compile(r"(?:^|/)(?:LabelConcat|LabelEmbed|Mapping\d+|Output)$")
 _OF_METHODS = re.compile(r"/Bits$")  # Without effect where a run begins.
-_NORM = re.compile(r"/sn$")  # Weights that are normalised mean something else.
+_NORM = re.compile(r"/sn$")  # Weights that are normalized mean something else.
 # Keyword arguments that decide about layers, and what they are where a network does not say.
 _DECISIVE = {"fmap_base": 16 << 10, "fmap_max": 512, "latent_size": 512, "mapping_layers": 8}
 _DECISIVE |= {"architecture": None, "use_spectral_norm": False}
@@ -61,9 +62,10 @@ def read_weights(path: str) -> dict[str, Weights]:
         UserError: as `snapshots.load`.
     """
     with tflib.graph_session():
-        networks = pickles.roles(pickles.load(path))
-        if "network" in networks:
-            networks = {"Gs": pickles.load_generator(path)}
+        loaded = pickles.load(path)
+        networks = by_role(loaded)
+        if ALONE in networks:
+            networks = {"Gs": pickles.choose_generator(loaded, path)}
         elif "Gs" not in networks and "G" in networks:
             networks["Gs"] = networks["G"]
         if "Gs" not in networks:
@@ -82,12 +84,12 @@ def transfer(
     """Sets the variables of networks to those of a snapshot as far as they fit; prints a table.
 
     Variables that differ because of labels or the shape of images are adapted, see
-    `adapt_weights.adapt`, or start anew, as levels do that the snapshot does not have.
+    `training.snapshots.adapt`, or start anew, as levels do that the snapshot does not have.
 
     Args:
         weights: as from `read_weights`.
         networks: {"G": …, "D": …, "Gs": …} of the run.
-        allow_partial: go on whatever fits.
+        allow_partial: continue however little fits.
 
     Raises:
         UserError: the networks are of another architecture or size, so that what is left of the
@@ -111,7 +113,7 @@ def match(source: Weights, target: Weights) -> Transfer:
 
     Args:
         source: of the snapshot.
-        target: of the network, as it is initialised.
+        target: of the network, as it is initialized.
     """
     source = _align_levels(source, target)
     result = Transfer(unused=[name for name in source.values if name not in target.values])
@@ -150,7 +152,7 @@ def _check(name: str, source: Weights, target: Weights, result: Transfer) -> Non
             f"--resume: {name} of the snapshot is of another architecture or size"
             f"{' (' + ', '.join(options) + ')' if options else ''}: "
             f"{', '.join(result.misfits[:2])}{more}; choose the snapshot's own --config, "
-            "--mapping-layers, --fmap-base and so on, or go on with --resume-partial"
+            "--mapping-layers, --fmap-base and so on, or use --resume-partial"
         )
     # One more level is what networks that grow get too.
     known, wanted = _finest(source), _finest(target)
@@ -158,7 +160,7 @@ def _check(name: str, source: Weights, target: Weights, result: Transfer) -> Non
         raise UserError(
             f"--resume: the finest level of {name} is {known}x{known} in the snapshot and "
             f"{wanted}x{wanted} in this run, which would be learned almost from scratch: take a "
-            "snapshot of a higher resolution, or go on with --resume-partial"
+            "snapshot of a higher resolution, or use --resume-partial"
         )
 
 
@@ -179,7 +181,7 @@ def _misfits(source: Weights, target: Weights, result: Transfer) -> list[str]:
         level = _level(name)
         if counted := _FROM_FINEST.search(name):
             level = int(finest[False] * 2.0 ** -int(counted[0]))
-        is_edge = level == finest[is_unused] and _COLOUR.search(layer)
+        is_edge = level == finest[is_unused] and _COLOR.search(layer)
         if level > min(finest.values()) or (is_edge and len(set(finest.values())) > 1):
             continue
         if not layer or _NOISE.search(name) or _OF_METHODS.search(layer):
@@ -211,7 +213,7 @@ def _align_levels(source: Weights, target: Weights) -> Weights:
 
 
 def _layer(name: str) -> str:
-    """The layer of a variable; normalisation counts as one."""
+    """The layer of a variable; normalization counts as one."""
     return name if _NORM.search(name) else name.rpartition("/")[0]
 
 

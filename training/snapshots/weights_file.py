@@ -19,13 +19,12 @@ from dnnlib import UserError, npz, schema
 from dnnlib.files import atomic_write
 from dnnlib.schema import Size
 from dnnlib.tflib import Network
-from dnnlib.tflib.build_functions import BUILD_MODULES, module_source
 from dnnlib.tflib.network_state import SHAPE_FIELDS
 from dnnlib.util import one_line
+from training.snapshots.build_functions import is_ours
+from training.snapshots.roles import ALONE, ROLES, Networks, by_role, from_roles
 
 _KIND = "stylegan2 weights"
-_ROLES = ("G", "D", "Gs")
-_ALONE = "network"
 _FIELDS = ("version", "name", "static_kwargs", "build_module_src", "build_func_name")
 
 
@@ -53,18 +52,15 @@ class _Meta:
     networks: Annotated[dict[str, _Described], Size(3)]
 
 
-def save(networks: tuple[Network, ...] | Network, path: str) -> None:
+def save(networks: Networks, path: str) -> None:
     """Writes `path` and the description beside it, each of them atomically.
 
     Raises:
         UserError: a file cannot be written, or a network needs code that its snapshot brought.
     """
-    named = dict(zip(_ROLES, networks, strict=True)) if isinstance(networks, tuple) else None
-    named = named and {role: network for role, network in named.items() if network is not None}
     arrays: dict[str, np.ndarray] = {}
     described = {
-        role: _describe(network, f"{role}/", arrays)
-        for role, network in (named or {_ALONE: networks}).items()
+        role: _describe(network, f"{role}/", arrays) for role, network in by_role(networks).items()
     }
     meta = json.dumps({"kind": _KIND, "networks": described}, indent=2)
     buffer = io.BytesIO()
@@ -78,7 +74,7 @@ def save(networks: tuple[Network, ...] | Network, path: str) -> None:
         raise UserError(f"cannot write weights {path}: {error.strerror or error}") from error
 
 
-def loads(content: bytes) -> Any:
+def loads(content: bytes) -> Networks:
     """(G, D, Gs) or a network, from the content of an `.npz` that `save` wrote.
 
     Raises:
@@ -97,18 +93,16 @@ def loads(content: bytes) -> Any:
     if arrays:
         shown = ", ".join(one_line(name, 60) for name in sorted(arrays)[:10])
         raise UserError(f"its description lacks {shown}")
-    if set(networks) == {_ALONE}:
-        return networks[_ALONE]
-    if not networks or not set(networks) <= set(_ROLES):
+    if set(networks) != {ALONE} and not (networks and set(networks) <= set(ROLES)):
         shown = one_line(", ".join(networks), 60) or "none"
         raise UserError(f"it describes the networks {shown}, not G, D and Gs")
-    return tuple(networks.get(role) for role in _ROLES)
+    return from_roles(networks)
 
 
 def _describe(network: Network, prefix: str, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
     """JSON of a network; its values go to `arrays`."""
     state = network.get_state()
-    if state["build_module_src"] not in {module_source(module) for module in BUILD_MODULES}:
+    if not is_ours(state["build_module_src"]):
         raise UserError(f"network {network.name} needs code, which an .npz does not hold")
     arrays.update({prefix + name: value for name, value in state["variables"]})
     return {

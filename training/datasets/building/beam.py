@@ -18,8 +18,8 @@ from collections.abc import Callable
 
 from dnnlib import UserError
 from dnnlib.files import check_free
-from training.datasets.building.build import Output
 from training.datasets.building.merge import merge
+from training.datasets.building.output import Output
 
 RUNNERS = {
     "direct": "DirectRunner",

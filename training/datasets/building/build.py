@@ -11,10 +11,8 @@ import hashlib
 import os
 import sys
 import warnings
-from array import array
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
@@ -23,121 +21,24 @@ import numpy as np
 from dnnlib import UserError
 from dnnlib.files import check_free, staged_directory
 from dnnlib.output import tqdm
-from dnnlib.system import processor_count
+from dnnlib.threads import map_in_threads
 from dnnlib.util import one_line, printable
 from training.datasets.building.contact_sheet import ContactSheet
+from training.datasets.building.label_rows import LabelRows
+from training.datasets.building.output import Output
+from training.datasets.format.dataset_files import Shard
+from training.datasets.format.examples import Encoding
+from training.datasets.format.level_files import RecordWriter, serialize_levels
 from training.datasets.format.levels import BASE_LOG2, finest_log2, image_levels, level_count
-from training.datasets.format.records import (
-    RecordWriter,
-    Shard,
-    serialize_levels,
-    write_labels,
-    write_manifest,
-)
-from training.datasets.format.tfrecords import ENCODINGS, Encoding, to_picture
+from training.datasets.format.manifest import write_manifest
 from training.datasets.items import Item, ItemList, Seen, Source
+from training.datasets.photos.arrays import to_picture
 from training.datasets.photos.colors import DESCRIPTION
-from training.datasets.photos.decode import TRANSFORMS, Fit, Fitted, Unreadable, fit_picture
+from training.datasets.photos.decode import Fit, Fitted, Unreadable, fit_picture
 from training.datasets.photos.reader import PictureReader
 
 MAX_NAMED = 20  # skipped files named on the screen; the manifest names all
 MAX_SKIPPED = 10_000  # skipped files that the manifest names
-MAX_SHARDS = 99_999
-_LARGEST_NUMBER = float(np.finfo(np.float32).max)  # of labels, which are stored as float32
-_LABEL_BYTES = 1 << 20  # of labels that are written at once
-
-
-@dataclass(frozen=True)
-class Output:
-    """What the command line says of the dataset to make.
-
-    Attributes:
-        tfrecord_dir: the folder to make; its basename is the dataset's NAME.
-        shuffle: store in the order of the official tools, RandomState(123); else the source's.
-        resolution: height and width, a power of two; None: see `width`.
-        width, height: a base grid times a power of two, see `levels`; None takes the size of the
-            pictures, which must then all be the same.
-        transform: how a picture is fitted to the size: one of TRANSFORMS.
-        margin: added to boxes on each side, as a fraction of their size.
-        min_size: leave out pictures whose shorter side is smaller.
-        strict: stop at the first picture that cannot be read, rather than skip it.
-        max_images: use at most so many of the pictures, in the stored order.
-        dedupe: leave out pictures that look like an earlier one to the last bit.
-        encoding, quality: how records hold pixels, see `tfrecords.Encoding`.
-        levels: "all", or "finest" for the finest level only; None is all for raw records, which
-            the official tools read, and finest for others, which only ours do.
-        shards: number of files for each level.
-        only_shards: first and last number of the shards to write, as one of several machines that
-            write the same dataset; None for all.
-        workers: number of threads; None is one for each core that this process may use.
-    """
-
-    tfrecord_dir: str
-    shuffle: bool = True
-    resolution: int | None = None
-    width: int | None = None
-    height: int | None = None
-    transform: str = "center-crop"
-    margin: float = 0.0
-    min_size: int = 1
-    strict: bool = False
-    max_images: int | None = None
-    dedupe: bool = False
-    encoding: str = "raw"
-    quality: int = 95
-    levels: str | None = None
-    shards: int = 1
-    only_shards: tuple[int, int] | None = None
-    workers: int | None = None
-
-    @property
-    def name(self) -> str:
-        """NAME in the names of the files."""
-        return os.path.basename(os.path.abspath(self.tfrecord_dir))
-
-    def check(self) -> None:
-        """Raises a UserError that names the option which is wrong."""
-        size = self.size
-        if size is not None and level_count(*size) is None:
-            option = "--resolution" if self.resolution is not None else "--width and --height"
-            what = size[0] if self.resolution is not None else f"{size[1]} and {size[0]}"
-            raise UserError(
-                f"{option} is {what}: expected a power of two from 4 to 4096, or for --width and "
-                "--height a small grid doubled several times, like 384 and 512"
-            )
-        for option, value, choices in (
-            ("--transform", self.transform, TRANSFORMS),
-            ("--encoding", self.encoding, ENCODINGS),
-            ("--levels", self.levels or "all", ("all", "finest")),
-        ):
-            if value not in choices:
-                raise UserError(f"{option} is {value!r}: expected one of {', '.join(choices)}")
-        if not 1 <= self.shards <= MAX_SHARDS:
-            raise UserError(f"--shards is {self.shards}: expected 1 to {MAX_SHARDS}")
-        first, last = self.only_shards or (0, 0)
-        if not 0 <= first <= last < self.shards:
-            raise UserError(
-                f"--only-shards is {first}-{last}: expected numbers from 0 to {self.shards - 1}, "
-                f"since --shards is {self.shards}"
-            )
-        if self.dedupe and self.only_shards:
-            raise UserError("--dedupe needs to see all pictures: leave out --only-shards")
-
-    @property
-    def finest_only(self) -> bool:
-        """Whether the coarser levels are left out."""
-        return (self.levels or ("all" if self.encoding == "raw" else "finest")) == "finest"
-
-    @property
-    def size(self) -> tuple[int, int] | None:
-        """Height and width that are asked for, or None."""
-        if self.resolution is not None:
-            if self.width is not None or self.height is not None:
-                raise UserError("--resolution stands for --width and --height: give one or two")
-            return self.resolution, self.resolution
-        if (self.width is None) != (self.height is None):
-            raise UserError("--width and --height belong together: give both")
-        return None if self.width is None else (self.height, self.width)
 
 
 def build(source: Source, output: Output) -> None:
@@ -193,7 +94,7 @@ class _Build:
         self.finest = finest_log2(self.height, self.width)
         coarsest = self.finest if output.finest_only else BASE_LOG2
         self.levels = list(range(self.finest, coarsest - 1, -1))
-        self.labels = _Labels(source, items)
+        self.labels = LabelRows(source, items)
         self.seen = Seen() if output.dedupe else None
         self.sheet = ContactSheet()
 
@@ -213,7 +114,8 @@ class _Build:
             min_size=output.min_size,
         )
         convert = _Converter(self.source, output, fit, len(self.levels), self.reader)
-        with closing(map_in_order(convert, (self.items[i] for i in part), output.workers)) as done:
+        items = (self.items[i] for i in part)
+        with closing(map_in_threads(convert, items, output.workers)) as done:
             results = iter(tqdm(done, total=len(part), unit="img", disable=None))
             for shard in range(first, last + 1):
                 size = int(ends[shard + 1] - ends[shard])
@@ -343,83 +245,6 @@ class _Converter:
         if data.shape == (fit.channels, fit.height, fit.width):
             return Fitted(np.ascontiguousarray(data))
         return fit_picture(to_picture(data), fit)
-
-
-class _Labels:
-    """Labels of the images that are written: numbers of classes, or rows."""
-
-    def __init__(self, source: Source, items: ItemList):
-        in_use = items.classes
-        # Rows of ones and zeros have classes too, where pictures are in several.
-        is_named = source.classes and (in_use or len(source.classes) == items.row_size)
-        self.classes = list(source.classes) if is_named else in_use
-        self._names = [str(source.label_names.get(label, label)) for label in self.classes]
-        self._dense = {label: i for i, label in enumerate(self.classes)}
-        self._row_size = items.row_size
-        self._values = array("f" if items.row_size else "l")
-        self._count = 0
-
-    def add(self, item: Item) -> None:
-        self._count += 1
-        if self._row_size:
-            if not isinstance(item.label, tuple) or len(item.label) != self._row_size:
-                raise UserError(f"{printable(item.name)} has no label of {self._row_size} numbers")
-            if not all(-_LARGEST_NUMBER <= value <= _LARGEST_NUMBER for value in item.label):
-                raise UserError(
-                    f"{printable(item.name)} has a label that is not finite, {list(item.label)}: "
-                    "leave it out, or fill the gap in its labels"
-                )
-            self._values.extend(item.label)
-        elif self.classes:
-            if item.label is None or isinstance(item.label, tuple):
-                raise UserError(f"{printable(item.name)} has no label, unlike others")
-            self._values.append(self._dense[item.label])
-
-    def write(self, path: str) -> None:
-        if self._row_size or self.classes:
-            write_labels(path, self._rows(), self._count, self._row_size or len(self.classes))
-
-    def _rows(self) -> Iterator[np.ndarray]:
-        values = np.frombuffer(self._values, self._values.typecode)
-        if self._row_size:
-            yield values.reshape(self._count, self._row_size)
-            return
-        step = max(1, _LABEL_BYTES // (4 * len(self.classes)))
-        for begin in range(0, self._count, step):
-            chunk = values[begin : begin + step]
-            rows = np.zeros([len(chunk), len(self.classes)], np.float32)
-            rows[np.arange(len(chunk)), chunk] = 1
-            yield rows
-
-    def describe(self) -> dict:
-        """What the manifest says: names of the classes, and their original numbers or names."""
-        return {"label_names": self._names, "label_ids": self.classes}
-
-
-def map_in_order(function: Callable, items: Iterable, workers: int | None = None) -> Iterator:
-    """`map` in threads; a bounded number of results wait, so memory does not grow.
-
-    Args:
-        function: Called with each item.
-        items: Read as needed.
-        workers: Number of threads; None is one for each core that this process may use.
-
-    Yields:
-        The results, in the order of `items`.
-    """
-    if workers is None:
-        workers = processor_count()
-    with ThreadPoolExecutor(workers) as pool:
-        pending: deque = deque()
-        try:
-            for item in items:
-                pending.append(pool.submit(function, item))
-                if len(pending) > 4 * workers:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        finally:
-            pool.shutdown(cancel_futures=True)
 
 
 def _common_size(

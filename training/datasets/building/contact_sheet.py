@@ -5,9 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from dnnlib import UserError
-from dnnlib.files import atomic_write
-from training.datasets.format.tfrecords import to_picture
+from training.datasets.photos.arrays import save_png, to_picture
 
 COLUMNS, ROWS = 12, 8
 MAX_SIDE = 96  # larger images are reduced to this
@@ -47,10 +45,5 @@ class ContactSheet:
 
     def save(self, path: str) -> None:
         """Writes a PNG file, if there are images; UserError if it cannot."""
-        if not self.pictures:
-            return
-        try:
-            with atomic_write(path) as file:
-                self.image().save(file, "png")
-        except OSError as error:
-            raise UserError(f"cannot write {path}: {error.strerror}") from error
+        if self.pictures:
+            save_png(self.image(), path)

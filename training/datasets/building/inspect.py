@@ -16,19 +16,18 @@ from PIL import ImageShow
 from dnnlib import UserError
 from dnnlib.files import check_free, staged_directory
 from dnnlib.output import tqdm
+from dnnlib.threads import map_in_threads
 from dnnlib.util import one_line
-from training.datasets.building.build import map_in_order
 from training.datasets.building.contact_sheet import COLUMNS, ROWS, ContactSheet
+from training.datasets.format.dataset_files import DatasetFiles
+from training.datasets.format.examples import parse_image
+from training.datasets.format.find_dataset import find_dataset
+from training.datasets.format.label_file import read_labels
+from training.datasets.format.level_files import LevelReader
 from training.datasets.format.levels import finest_log2, level_count
-from training.datasets.format.records import (
-    DatasetFiles,
-    LevelReader,
-    count_skipped,
-    find_dataset,
-    read_labels,
-    read_manifest,
-)
-from training.datasets.format.tfrecords import parse_image, read_payloads, to_picture
+from training.datasets.format.manifest import count_skipped, read_manifest
+from training.datasets.format.tfrecords import read_payloads
+from training.datasets.photos.arrays import to_picture
 
 MAX_LISTED = 10  # indexes of different images that compare prints
 
@@ -75,7 +74,7 @@ def extract(tfrecord_dir: str, output_dir: str) -> None:
     labels = read_labels(dataset, count=count)
     with staged_directory(output_dir) as folder:
         save = functools.partial(_save_png, folder)
-        with closing(map_in_order(save, enumerate(read_images(dataset)))) as results:
+        with closing(map_in_threads(save, enumerate(read_images(dataset)))) as results:
             files = list(tqdm(results, total=count, unit="img", disable=None))
         if labels is not None:
             values = labels.argmax(axis=1) if is_one_hot(labels) else labels

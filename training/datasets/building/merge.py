@@ -13,17 +13,10 @@ import numpy as np
 from dnnlib import UserError
 from dnnlib.files import staged_directory
 from training.datasets.building.inspect import first_images
-from training.datasets.format.records import (
-    DatasetFiles,
-    Shard,
-    count_skipped,
-    find_dataset,
-    level_path,
-    read_labels,
-    read_manifest,
-    write_labels,
-    write_manifest,
-)
+from training.datasets.format.dataset_files import DatasetFiles, Shard, level_path
+from training.datasets.format.find_dataset import find_dataset
+from training.datasets.format.label_file import read_labels, write_labels
+from training.datasets.format.manifest import count_skipped, read_manifest, write_manifest
 
 # What may differ between the parts of one dataset.
 _OF_A_PART = {"images", "skipped", "more_skipped", "shard_images", "only_shards", "levels"}

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from dnnlib import cli
 
 if TYPE_CHECKING:
-    from training.datasets.building.build import Output
+    from training.datasets.building.output import Output
 
 # What a command that makes a dataset returns: an importer that lacks only its `Output`.
 Importer = Callable[["Output"], None]
@@ -124,7 +124,7 @@ class Command:
 
 def take_output(values: dict[str, Any]) -> Output:
     """Moves what describes an output out of `values`, with defaults where there is nothing."""
-    from training.datasets.building.build import Output
+    from training.datasets.building.output import Output
 
     names = [field.name for field in dataclasses.fields(Output) if field.name in values]
     return Output(**{name: values.pop(name) for name in names})

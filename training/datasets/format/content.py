@@ -7,8 +7,8 @@ import mmap
 
 import numpy as np
 
-from training.datasets.format import tfrecords
-from training.datasets.format.records import DatasetFiles
+from training.datasets.format.dataset_files import DatasetFiles
+from training.datasets.format.tfrecords import index_records, mapped
 
 
 def content_hash(
@@ -33,7 +33,7 @@ def content_hash(
     stored = resolution_log2 if resolution_log2 in files.levels else files.finest
     digest = hashlib.sha256(f"{shape} {stored} {resolution_log2}".encode())
     for path in files.levels[stored]:
-        index = tfrecords.index_records(path, may_be_empty=True)
+        index = index_records(path, may_be_empty=True)
         digest.update(index.tobytes())
         if len(index):
             digest.update(_payload_checksums(path, index).tobytes())
@@ -45,7 +45,7 @@ def content_hash(
 def _payload_checksums(path: str, index: np.ndarray) -> np.ndarray:
     """The four bytes after each payload, uint8 [records, 4]."""
     ends = index.sum(axis=1)
-    with open(path, "rb") as file, tfrecords.mapped(file) as data:
+    with open(path, "rb") as file, mapped(file) as data:
         if isinstance(data, mmap.mmap):
             return np.frombuffer(data, np.uint8)[ends[:, np.newaxis] + np.arange(4)]
         parts = b"".join(data[end : end + 4] for end in ends.tolist())

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from dnnlib import UserError
-from training.datasets.building.build import Output, build
+from training.datasets.building.build import build
+from training.datasets.building.output import Output
 from training.datasets.items import Item, Source
 from training.datasets.photos.decode import Fit, Unreadable
 from training.datasets.photos.reader import PictureReader

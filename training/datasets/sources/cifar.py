@@ -7,7 +7,8 @@ import os
 import numpy as np
 
 from dnnlib import UserError
-from training.datasets.building.build import Output, build
+from training.datasets.building.build import build
+from training.datasets.building.output import Output
 from training.datasets.items import Source
 from training.datasets.sources.arrays import (
     Part,

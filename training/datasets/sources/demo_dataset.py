@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from training.datasets.building.build import Output, build
+from training.datasets.building.build import build
+from training.datasets.building.output import Output
 from training.datasets.items import Item, Source
 from training.datasets.sources.drawn_products import DEMO_CLASSES, class_of, draw_product
 
@@ -12,7 +13,7 @@ from training.datasets.sources.drawn_products import DEMO_CLASSES, class_of, dra
 def create_demo(output: Output, num_images: int = 3000, seed: int = 0) -> None:
     """Draws a dataset of product pictures with category labels; prints a summary.
 
-    Picture `i` is a pure function of (seed, i), and so is its label; see `demo.draw_product`.
+    Picture `i` is a pure function of (seed, i), and so is its label; see `draw_product`.
 
     Args:
         output: The dataset to make; its resolution is a power of two from 4 to 1024.

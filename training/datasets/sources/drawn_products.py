@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 from dnnlib import UserError
+from training.random_streams import generator
 
 Colour = tuple[int, int, int]
 Points = list[tuple[float, float]]
@@ -57,7 +58,7 @@ def draw_product(seed: int, index: int, resolution: int) -> tuple[np.ndarray, in
 
     label = class_of(seed, index)
     product = _PRODUCTS[DEMO_CLASSES[label]]
-    rng = np.random.Generator(np.random.Philox(key=np.array([seed, index], dtype=np.uint64)))
+    rng = generator("drawn_products", "picture", np.array([seed, index], np.uint64))
     parts = product.recipe(rng)
     main, second = _pick(rng, PALETTE)
     patches = _pick(rng, _TEXTURES)(rng.uniform(0.13, 0.17), product.split)
@@ -77,9 +78,7 @@ def draw_product(seed: int, index: int, resolution: int) -> tuple[np.ndarray, in
 def class_of(seed: int, index: int) -> int:
     """Number of the class of picture `index`, an index into DEMO_CLASSES."""
     group, place = divmod(int(index), len(DEMO_CLASSES))
-    # The last counter word keeps this stream apart from the one that draws picture `group`.
-    key = np.array([seed, group], dtype=np.uint64)
-    rng = np.random.Generator(np.random.Philox(key=key, counter=[0, 0, 0, 1]))
+    rng = generator("drawn_products", "class", np.array([seed, group], np.uint64))
     return int(np.argsort(rng.random(len(DEMO_CLASSES)))[place])
 
 

@@ -20,11 +20,14 @@ from dnnlib import UserError
 from dnnlib.files import atomic_write, check_free
 from dnnlib.output import tqdm
 from dnnlib.util import one_line
-from training.datasets.building.build import Output, build
+from training.datasets.building.build import build
 from training.datasets.building.inspect import read_images
+from training.datasets.building.output import Output
+from training.datasets.format.find_dataset import find_dataset
+from training.datasets.format.label_file import read_labels
+from training.datasets.format.level_files import LevelReader
 from training.datasets.format.levels import image_levels
 from training.datasets.format.matrices import map_matrix
-from training.datasets.format.records import LevelReader, find_dataset, read_labels
 from training.datasets.items import Item, Source
 from training.datasets.photos.decode import Unreadable
 

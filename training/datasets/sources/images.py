@@ -14,7 +14,8 @@ from dataclasses import replace
 
 from dnnlib import UserError
 from dnnlib.util import printable
-from training.datasets.building.build import Output, build
+from training.datasets.building.build import build
+from training.datasets.building.output import Output
 from training.datasets.format.passed_over import OtherDataset, other_dataset
 from training.datasets.items import Item, Lookup, Source
 from training.datasets.sources.archives import Archive, open_archive

@@ -16,7 +16,8 @@ import numpy as np
 
 from dnnlib import UserError
 from dnnlib.util import one_line
-from training.datasets.building.build import Output, build
+from training.datasets.building.build import build
+from training.datasets.building.output import Output
 from training.datasets.format.levels import is_resolution
 from training.datasets.items import Item, Source
 from training.datasets.photos.decode import Fit, Unreadable

@@ -12,7 +12,8 @@ import numpy as np
 
 from dnnlib import UserError
 from dnnlib.util import one_line
-from training.datasets.building.build import Output, build
+from training.datasets.building.build import build
+from training.datasets.building.output import Output
 from training.datasets.items import Item, Source
 from training.datasets.sources.arrays import (
     MAX_PICTURES,
@@ -117,7 +118,7 @@ def _read_idx(path: str, shape: tuple[int, ...]) -> np.ndarray:
             if len(content) < size:
                 raise EOFError
             if file.read(1):
-                raise UserError(f"{path} is damaged: it goes on after {count} pictures")
+                raise UserError(f"{path} is damaged: it has more data after {count} pictures")
     except EOFError as error:
         raise UserError(f"{path} is truncated: download it again") from error
     except (OSError, zlib.error) as error:

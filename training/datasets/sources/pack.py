@@ -13,7 +13,8 @@ import numpy as np
 
 from dnnlib import UserError
 from dnnlib.files import check_free
-from training.datasets.building.build import Output, build
+from training.datasets.building.build import build
+from training.datasets.building.output import Output
 from training.datasets.items import Item, ItemList, Source
 from training.datasets.photos.decode import Fit, Unreadable, open_image
 from training.datasets.photos.reader import PictureReader

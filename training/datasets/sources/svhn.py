@@ -10,7 +10,8 @@ import numpy as np
 
 from dnnlib import UserError
 from dnnlib.util import one_line
-from training.datasets.building.build import Output, build
+from training.datasets.building.build import build
+from training.datasets.building.output import Output
 from training.datasets.items import Source
 from training.datasets.sources.arrays import (
     MAX_PICTURES,

@@ -39,7 +39,7 @@ class JsonReader:
         while True:
             try:
                 value, end = _DECODER.raw_decode(self._text, self._at)
-                if end < len(self._text) or self._ended:  # else a number may go on
+                if end < len(self._text) or self._ended:  # else a number may continue
                     self._at = end
                     return value
             except RecursionError as error:
@@ -58,7 +58,7 @@ class JsonReader:
             yield self.value()
 
     def members(self) -> Iterator[str]:
-        """The keys of an object that comes next; the caller takes each value before it goes on."""
+        """The keys of an object that comes next; the caller takes a value before the next key."""
         for _ in self._parts("{", "}"):
             key = self.value()
             if not isinstance(key, str):

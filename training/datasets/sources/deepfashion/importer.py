@@ -7,7 +7,8 @@ import re
 from collections.abc import Iterator
 
 from dnnlib import UserError
-from training.datasets.building.build import Output, build
+from training.datasets.building.build import build
+from training.datasets.building.output import Output
 from training.datasets.items import Source
 from training.datasets.sources.deepfashion import category, deepfashion2, shops
 from training.datasets.sources.deepfashion.annotations import (

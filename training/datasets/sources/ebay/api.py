@@ -19,7 +19,8 @@ import requests
 import requests.auth
 
 from dnnlib import UserError
-from dnnlib.retries import Backoff, retry_after
+from dnnlib.public_web import Session
+from dnnlib.retries import Backoff, Passing, retry_after
 from dnnlib.util import one_line
 
 PAGE_SIZE = 200  # The most that a call gives.
@@ -37,6 +38,10 @@ _TIMEOUT = (15, 60)  # Seconds to connect, and without any data.
 
 class QuotaUsedUp(Exception):
     """eBay takes no more calls for now; the message says what it answered."""
+
+
+class _Busy(Passing):
+    """eBay takes no more calls for a moment."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +158,7 @@ class BrowseApi:
     ):
         self._credentials, self._url, self._marketplace = credentials, url, marketplace
         self._count_call, self._backoff = count_call, backoff
-        self._session = requests.Session()
+        self._session = Session()
         self._token, self._renew_at = "", 0.0
         self._warned: set[str] = set()
 
@@ -182,8 +187,8 @@ class BrowseApi:
         if not self._token or time.monotonic() >= self._renew_at:
             self._renew_token()
         headers = {"X-EBAY-C-MARKETPLACE-ID": self._marketplace, "Accept": "application/json"}
-        options = {"params": parameters, "headers": headers, "auth": _Bearer(self._token)}
-        return self._send("GET", _SEARCH, self._count_call, **options)
+        headers["Authorization"] = f"Bearer {self._token}"
+        return self._send("GET", _SEARCH, self._count_call, params=parameters, headers=headers)
 
     def _renew_token(self) -> None:
         credentials = self._credentials
@@ -211,41 +216,40 @@ class BrowseApi:
         self, method: str, path: str, before: Callable[[], None] | None = None, **options
     ) -> _Answer:
         """An answer that another attempt would not change."""
-        failure, is_busy = "", False
-        for attempt in range(self._backoff.attempts):
+
+        def attempt() -> _Answer:
             if before is not None:
                 before()
-            wait = None
-            try:
-                answer = _Answer(
-                    self._session.request(
-                        method,
-                        self._url + path,
-                        timeout=_TIMEOUT,
-                        allow_redirects=False,  # The token is for eBay alone.
-                        **options,
-                    )
-                )
-            except requests.exceptions.SSLError:
-                raise UserError("eBay's certificate is not valid: check proxy and clock") from None
-            except requests.RequestException as error:  # Its text may hold what is secret.
-                is_busy = False
-                timed_out = isinstance(error, requests.Timeout)
-                failure = "did not answer in time" if timed_out else "cannot be reached"
-            else:
-                is_busy = answer.code == 429
-                if answer.code < 500 and not is_busy:
-                    return answer
-                failure, wait = self._redact(answer.text), answer.retry_after
-                if is_busy and (wait is None or wait > self._backoff.longest):
-                    raise QuotaUsedUp(f"eBay {failure}")
-            if attempt + 1 < self._backoff.attempts:
-                pause = self._backoff.pause(attempt, wait)
-                print(f"eBay {failure}; trying again in {pause:.1f} s", file=sys.stderr)
-                time.sleep(pause)
-        if is_busy:
-            raise QuotaUsedUp(f"eBay {failure}")
-        raise UserError(f"eBay {failure}, {self._backoff.attempts} times: try again later")
+            return self._attempt(method, path, **options)
+
+        try:
+            return self._backoff.repeat(attempt, _wait)
+        except _Busy as error:
+            raise QuotaUsedUp(f"eBay {error}") from None
+        except Passing as error:
+            times = f"{self._backoff.attempts} times"
+            raise UserError(f"eBay {error}, {times}: try again later") from None
+
+    def _attempt(self, method: str, path: str, **options) -> _Answer:
+        try:
+            # Redirects are not followed: the token is for eBay alone.
+            answer = _Answer(
+                self._session.request(method, self._url + path, timeout=_TIMEOUT, **options)
+            )
+        except requests.exceptions.SSLError:
+            raise UserError("eBay's certificate is not valid: check proxy and clock") from None
+        except requests.RequestException as error:  # Its text may hold what is secret.
+            timed_out = isinstance(error, requests.Timeout)
+            what = "did not answer in time" if timed_out else "cannot be reached"
+            raise Passing(what) from None
+        failure, wait = self._redact(answer.text), answer.retry_after
+        if answer.code == 429:
+            if wait is None or wait > self._backoff.longest:
+                raise QuotaUsedUp(f"eBay {failure}")
+            raise _Busy(failure, wait)
+        if answer.code >= 500:
+            raise Passing(failure, wait)
+        return answer
 
     def _redact(self, text: str) -> str:
         for secret in (self._credentials.client_secret, self._credentials.client_id, self._token):
@@ -253,15 +257,9 @@ class BrowseApi:
         return one_line(text, 500)
 
 
-class _Bearer(requests.auth.AuthBase):
-    """A header given directly would be replaced by what ~/.netrc says of the host."""
-
-    def __init__(self, token: str):
-        self._token = token
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        request.headers["Authorization"] = f"Bearer {self._token}"
-        return request
+def _wait(error: Passing, pause: float) -> None:
+    print(f"eBay {error}; trying again in {pause:.1f} s", file=sys.stderr)
+    time.sleep(pause)
 
 
 class _Answer:

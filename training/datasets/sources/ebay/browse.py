@@ -2,7 +2,7 @@
 
 The folder holds `listings.jsonl`, a row for each picture; `images/`; and a state in a hidden file.
 Rows and state are written before the pictures of a page are downloaded. So whenever it ends, the
-next run downloads what is missing and goes on with the next page; no call is made twice.
+next run downloads what is missing and continues with the next page; no call is made twice.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from dnnlib.system import Busy, locked_file
 from dnnlib.util import one_line
 from training.datasets.sources.ebay import api
 from training.datasets.sources.ebay.api import BrowseApi, QuotaUsedUp, Search
-from training.datasets.sources.ebay.listings import larger, picture_problem, show_picture
+from training.datasets.sources.ebay.web_pictures import larger, picture_problem, show_picture
 
 TABLE = "listings.jsonl"
 IMAGES = "images"
@@ -45,7 +45,7 @@ def fetch_ebay(
     options: DownloadOptions | None = None,
     page_size: int = api.PAGE_SIZE,
 ) -> None:
-    """Fetches the pictures of listings; the same call again goes on where it ended.
+    """Fetches the pictures of listings; the same call again resumes where it ended.
 
     `create_from_ebay` makes a dataset of the folder.
 
@@ -81,7 +81,7 @@ def fetch_ebay(
         except QuotaUsedUp as error:
             raise UserError(
                 f"{error}: {fetched.listings} listings are in {folder}; run the same command again "
-                "later, for example tomorrow, to go on"
+                "later, for example tomorrow, to continue"
             ) from error
         _print_summary(fetched, failures)
 

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator
 
 from dnnlib import UserError
 from dnnlib.files import check_free
-from training.datasets.building.build import Output, build
+from training.datasets.building.build import build
+from training.datasets.building.output import Output
 from training.datasets.items import Item, Source
 from training.datasets.photos.decode import Unreadable
 from training.datasets.sources.classes import check_missing

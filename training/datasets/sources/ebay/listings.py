@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import sys
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from typing import Any
 
-from dnnlib import UserError, urls
-from dnnlib.bulk_downloads import DownloadOptions, download_all, file_of
-from dnnlib.file_kinds import KINDS, recognize
-from dnnlib.output import tqdm
+from dnnlib import UserError
+from dnnlib.bulk_downloads import DownloadOptions, file_of
 from dnnlib.util import one_line
 from training.datasets.items import Item, Lookup, Seen, Source, sorted_classes
 from training.datasets.photos.decode import Unreadable
-from training.datasets.photos.reader import PictureReader
 from training.datasets.sources.classes import multi_hot, split_mode, with_counts
+from training.datasets.sources.ebay.table_files import find_tables
+from training.datasets.sources.ebay.web_pictures import (
+    download_pictures,
+    is_url,
+    larger,
+    show_picture,
+)
 from training.datasets.sources.embedded import EmbeddedPictures
 from training.datasets.sources.local_pictures import LocalPictures
 from training.datasets.tables.cells import (
@@ -41,17 +42,6 @@ from training.datasets.tables.columns import (
 from training.datasets.tables.tables import LeftOut, Table, open_table
 
 LABELS = ("category", "none")
-# Of tables, and of packed ones.
-_FEEDS = (".xml", ".rss", ".atom")
-_MAX_FEEDS = 20  # that are looked into: a folder may have an XML file for each picture
-SUFFIXES = (".csv", ".tsv", ".tab", ".jsonl", ".ndjson", ".json", ".parquet")
-_PACKED = (".gz", ".bz2", ".xz")
-# Hugging Face's name for the table of a folder of pictures.
-_METADATA = re.compile(r"metadata\.(jsonl|csv|parquet)")
-_SHARD = re.compile(r"(.+)-\d{5}-of-\d{5}(-[0-9a-f]+)?\.parquet")
-# All sizes of a picture on eBay have the same address but for the longest side.
-_SIZE = re.compile(r"/s-l(\d+)(?=\.\w+(?:\?|$))")
-_LARGEST = 1600
 _NAMED_CONFLICTS = 3
 
 
@@ -117,72 +107,6 @@ def listings_source(
     items = _multi(items, source) if mode == "multi" else items
     source.items = with_counts(items, source, "categories", mode == "multi")
     return source
-
-
-def find_table(root: str) -> str:
-    """The path of a table: `root`, or the only table in the folder `root`."""
-    paths = find_tables(root)
-    if len(paths) > 1:
-        names = one_line(", ".join(map(os.path.basename, paths)))
-        raise UserError(f"{root} holds several tables, {names}: give the path of one")
-    return paths[0]
-
-
-def find_tables(root: str) -> list[str]:
-    """The path of a table, or of several that are pages or parts of one.
-
-    Args:
-        root: The table; or a folder with one, with JSON files, which are pages of an API, or with
-            all parts of a Parquet table; `metadata.csv` and the like go before others.
-    """
-    if not os.path.isdir(root) and os.path.exists(root):
-        return [root]
-    try:
-        names = sorted(os.listdir(root))
-    except OSError as error:
-        raise UserError(f"cannot open {root}: {error.strerror}") from error
-    tables = [n for n in names if _is_table(n) and os.path.isfile(os.path.join(root, n))]
-    if not tables:
-        feeds = (os.path.join(root, name) for name in names if name.endswith(_FEEDS))
-        for path in islice(feeds, _MAX_FEEDS):
-            if os.path.isfile(path) and (kind := recognize(path)) is KINDS["feed"]:
-                raise UserError(f"{path} is {kind.said}")
-        raise UserError(
-            f"{root} holds neither Ebay_info.txt, Ebay_train.txt or Ebay_test.txt of Stanford "
-            f"Online Products nor a table of listings ({', '.join(SUFFIXES)})"
-        )
-    metadata = [name for name in tables if _METADATA.fullmatch(name)]
-    tables = metadata if len(metadata) == 1 else tables
-    is_pages = all(name.lower().endswith(".json") for name in tables)
-    shards = {match[1] if (match := _SHARD.fullmatch(name)) else None for name in tables}
-    if len(tables) > 1 and not is_pages and (len(shards) > 1 or None in shards):
-        names = one_line(", ".join(tables))
-        raise UserError(f"{root} holds several tables, {names}: give the path of one")
-    return [os.path.join(root, name) for name in tables]
-
-
-def larger(url: str) -> str:
-    """The address of an eBay picture in its largest size; other URLs as they are."""
-    match = _SIZE.search(url)
-    if match is None or int(match[1]) >= _LARGEST:
-        return url
-    return _SIZE.sub(f"/s-l{_LARGEST}", url).replace("/thumbs/images/g/", "/images/g/")
-
-
-def picture_problem(picture: str | bytes) -> str | None:
-    """Why a path or the content of a file is no whole picture; None if it is one."""
-    with PictureReader() as reader:
-        return reader.problem(picture)
-
-
-def show_picture(picture: str) -> str:
-    """A URL or path for messages, URLs without what may be a secret."""
-    if not _is_url(picture):
-        return one_line(picture)
-    try:
-        return urls.show(picture)
-    except UserError:
-        return "a URL"
 
 
 @dataclass(frozen=True)
@@ -277,15 +201,11 @@ class _Listings:
         """
         if self.embedded.has(picture):
             return picture
-        if _is_url(picture):
+        if is_url(picture):
             path = os.path.join(self.download_dir, file_of(picture))
             is_below = path.startswith(os.path.join(self.folder, ""))
             return os.path.relpath(path, self.folder) if is_below else path
         return self.local.find(picture)
-
-    def is_there(self, place: str) -> bool:
-        """Whether there is a file for a picture."""
-        return self.embedded.has(place) or os.path.exists(os.path.join(self.folder, place))
 
     def read(self, item: Item) -> str | bytes:
         """See `Source.read`."""
@@ -343,60 +263,15 @@ def _id_column(table: Table, local: LocalPictures) -> list[str]:
     return []
 
 
-def _is_table(name: str) -> bool:
-    if name.startswith("."):
-        return False
-    stem, suffix = os.path.splitext(name.lower())
-    return (stem if suffix in _PACKED else name.lower()).endswith(SUFFIXES)
-
-
-def _is_url(picture: str) -> bool:
-    # Whatever the scheme: the downloader says which it takes.
-    return urls.is_url(picture) and not picture.lower().startswith("file:")
-
-
 def _download(listings: _Listings, options: DownloadOptions) -> Lookup:
-    """Downloads what is on the web, each picture in its largest size if that is to be had.
+    """Downloads what is on the web. Returns {name: reason} of what failed."""
 
-    Returns:
-        {name: reason} of what failed.
-    """
-    pictures = (picture for _, picture, _ in listings.pictures(_ignore))
-    urls = Lookup((picture, None) for picture in pictures if _is_url(picture))
-    wanted = Lookup((file_of(larger(url)), larger(url)) for url in urls)
-    failures = Lookup(_failures(wanted, listings.download_dir, options))
-    smaller = (url for url in urls if larger(url) != url and file_of(larger(url)) in failures)
-    wanted_small = Lookup((file_of(url), url) for url in smaller)
-    failed = len(failures) - len(wanted_small)
-    if len(wanted_small):
-        again = Lookup(_failures(wanted_small, listings.download_dir, options))
-        failed += len(again)
-        failures = Lookup([*failures.items(), *again.items()])
-    if len(wanted):
-        print(
-            f"{listings.download_dir}: {len(wanted) - failed} pictures, {failed} downloads failed"
-        )
-    return failures
+    def ignore(where: str, reason: str) -> None:
+        """What is left out is named when the items are listed."""
 
-
-def _failures(wanted: Lookup, folder: str, options: DownloadOptions) -> Iterator[tuple[str, str]]:
-    """(name, reason) of what could not be downloaded."""
-    # The names are hashes: their order mixes hosts, so that none gets all requests at once.
-    urls = (wanted.get(name) for name in wanted)
-    results = download_all(urls, folder, picture_problem, options)
-    bar = tqdm(total=len(wanted), unit="img", desc="downloading", disable=None)
-    failed = 0
-    with closing(results), bar:
-        for url, reason in results:
-            bar.update()
-            if reason is not None:
-                failed += 1
-                bar.set_postfix(failed=failed)
-                yield file_of(url), reason
-
-
-def _ignore(where: str, reason: str) -> None:
-    """What is left out is named when the items are listed."""
+    pictures = (picture for _, picture, _ in listings.pictures(ignore))
+    urls = Lookup((picture, None) for picture in pictures if is_url(picture))
+    return download_pictures(urls, listings.download_dir, options)
 
 
 def _items(
@@ -411,7 +286,7 @@ def _items(
 
     for where, picture, row in listings.pictures(left_out):
         reason = None
-        if _is_url(picture):
+        if is_url(picture):
             large = larger(picture)
             picture = large if file_of(large) not in failures else picture
             reason = failures.get(file_of(picture))

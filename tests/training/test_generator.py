@@ -7,7 +7,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from dnnlib import tflib
-from training.architecture.styles import mix_styles
+from training.architecture.generator import mix_styles
 
 
 @pytest.mark.parametrize(

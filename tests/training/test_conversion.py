@@ -8,8 +8,8 @@ import snapshot_writers as others
 
 from dnnlib import UserError, tflib
 from dnnlib.tflib import Network
-from dnnlib.tflib.build_functions import ADA, STYLEGAN, STYLEGAN2
-from training.snapshots import pickles, tools
+from training.snapshots import conversion, pickles
+from training.snapshots.build_functions import ADA, STYLEGAN, STYLEGAN2
 
 # Sizes that tell the defaults of `mapping_fmaps` apart: 512, and that of the dlatents.
 STYLE = {"latent_size": 8, "dlatent_size": 6, "mapping_layers": 2}
@@ -61,7 +61,7 @@ def test_both_families_make_the_same(tmp_path, module, G_options, D_options):
     expected = save(path, module, G_options, D_options)
     other, layout = OTHER[module]
     with tflib.graph_session(seed=2):
-        tools.convert(str(path), str(out), layout)
+        conversion.convert(str(path), str(out), layout)
     # What the other official code does: its functions, by the names and defaults of its own.
     with tflib.graph_session(seed=3):
         networks = pickles.load(str(out))
@@ -88,7 +88,7 @@ def test_without_minibatch_stddev(tmp_path, module):
     key = "mbstd_group_size" if module == STYLEGAN2 else "mbstd_num_features"
     expected = save(tmp_path / "in.pkl", module, {}, {key: 0})
     with tflib.graph_session(seed=2):
-        tools.convert(str(tmp_path / "in.pkl"), str(tmp_path / "out.pkl"), OTHER[module][1])
+        conversion.convert(str(tmp_path / "in.pkl"), str(tmp_path / "out.pkl"), OTHER[module][1])
         _, scores = results(pickles.load(str(tmp_path / "out.pkl")))
     np.testing.assert_allclose(scores, expected[1], rtol=0, atol=1e-6 * np.abs(scores).max())
 
@@ -122,7 +122,7 @@ def test_what_one_family_alone_has(session, tmp_path, module, function, options,
         if message.startswith("format")
         else message,
     ):
-        tools.convert(path, str(out), layout)
+        conversion.convert(path, str(out), layout)
     assert not out.exists()
-    tools.convert(path, str(out), "5" if module == ADA else "4")  # Its own is fine.
+    conversion.convert(path, str(out), "5" if module == ADA else "4")  # Its own is fine.
     assert pickles.load(str(out)).build_module == module

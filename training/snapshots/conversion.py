@@ -1,4 +1,4 @@
-"""Networks of StyleGAN2 as those of StyleGAN2-ADA, and back, where both can say the same.
+"""Writing a snapshot in another layout: weights only, or what the other official code reads.
 
 The two official repositories have the same bodies under different names, modules and defaults.
 Each reads only its own: a snapshot of the other names a module that it lacks.
@@ -6,6 +6,7 @@ Each reads only its own: a snapshot of the other names a module that it lacks.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,7 +14,10 @@ import numpy as np
 
 from dnnlib import UserError
 from dnnlib.tflib import Network
-from dnnlib.tflib.build_functions import ADA, BUILD_MODULES, STYLEGAN2, module_source
+from dnnlib.tflib.network_state import module_source
+from training.snapshots import pickles, weights_file
+from training.snapshots.build_functions import ADA, BUILD_MODULES, STYLEGAN2
+from training.snapshots.roles import by_role, from_roles
 
 # Format versions, and the family whose official code writes them.
 _FAMILIES = {4: STYLEGAN2, 5: ADA}
@@ -26,7 +30,7 @@ _TO_ADA = {
 }
 _TO_STYLEGAN2 = {ada: stylegan2 for stylegan2, ada in _TO_ADA.items()}
 
-# Keyword arguments of one family alone: {name: values that StyleGAN2 has too, being its way}.
+# Keyword arguments that only ADA has: {name: values that mean what StyleGAN2 does anyway}.
 _ADA_ONLY_G: Mapping[str, tuple[Any, ...]] = {
     "fmap_const": (None,),
     "use_noise": (True,),
@@ -45,7 +49,7 @@ _ADA_ONLY_D: Mapping[str, tuple[Any, ...]] = {
     "use_spectral_norm": (False,),
     "adaptive_dropout": (0,),
 }
-# Those that make no difference without labels, or without `use_pagan`.
+# Those that have no effect without labels, or without `use_pagan`.
 _UNUSED_G = ("label_fmaps",)
 _UNUSED_D = ("mapping_fmaps", "mapping_lrmul", "pagan_num", "pagan_fade")
 # Group of the minibatch standard deviation that stands for all of any minibatch: the smaller of
@@ -53,8 +57,41 @@ _UNUSED_D = ("mapping_fmaps", "mapping_lrmul", "pagan_num", "pagan_fade")
 _WHOLE_MINIBATCH = 1 << 16
 
 
-def convert(network: Network, version: int) -> Network:
-    """The network as the family says it whose snapshots are of a format version.
+def convert(path: str, out: str, layout: str, allow_pickled_code: bool = False) -> None:
+    """Writes a snapshot in another layout; the weights are checked against the networks.
+
+    Args:
+        path: see `snapshots.load`.
+        out: file to write.
+        layout: `4` or `5`, a pickle of that format version for the official code that writes it
+            (see `to_family`), or `npz`, weights only.
+        allow_pickled_code: see `snapshots.load`.
+
+    Raises:
+        UserError: it cannot be read or written; the name of `out` does not fit the layout; the
+            official code of that layout does not have such a network.
+    """
+    suffix = ".npz" if layout == "npz" else ".pkl"
+    if not out.endswith(suffix):
+        raise UserError(f"--out={out}: the name of this format ends with {suffix}")
+    folder = os.path.dirname(os.path.abspath(out))
+    if not os.path.isdir(folder):
+        raise UserError(f"cannot write {out}: there is no folder {folder}")
+    result = pickles.load(path, allow_pickled_code)
+    networks = by_role(result)
+    for network in networks.values():
+        _ = network.vars  # Builds it, so that what does not fit is not passed on.
+    if layout == "npz":
+        weights_file.save(result, out)
+        return
+    networks = {role: to_family(n, int(layout)) for role, n in networks.items()}
+    for network in networks.values():
+        _ = network.vars
+    pickles.save(from_roles(networks), out, int(layout))
+
+
+def to_family(network: Network, version: int) -> Network:
+    """The same network for the family of official code that reads a format version.
 
     Args:
         network: one that is built. Where it belongs to the family, or brings its own code, it is
@@ -92,7 +129,7 @@ def convert(network: Network, version: int) -> Network:
             **state,
             "version": version,
             "static_kwargs": kwargs,
-            "components": {k: convert(c, version) for k, c in state["components"].items()},
+            "components": {k: to_family(c, version) for k, c in state["components"].items()},
             "build_module_src": module_source(family),
             "build_func_name": functions[name],
             "variables": variables,
@@ -102,7 +139,7 @@ def convert(network: Network, version: int) -> Network:
 
 
 def _to_ada(name: str, kwargs: dict[str, Any]) -> list[str]:
-    """Changes keyword arguments of StyleGAN2 to those of ADA; returns what cannot be said."""
+    """Changes keyword arguments of StyleGAN2 to those of ADA; returns what cannot be expressed."""
     if name in ("G_main", "G_mapping"):
         kwargs.setdefault("mapping_fmaps", 512)
     if name == "D_stylegan2" and kwargs.setdefault("mbstd_group_size", 4) <= 1:
@@ -111,7 +148,7 @@ def _to_ada(name: str, kwargs: dict[str, Any]) -> list[str]:
 
 
 def _to_stylegan2(name: str, kwargs: dict[str, Any]) -> list[str]:
-    """Changes keyword arguments of ADA to those of StyleGAN2; returns what cannot be said."""
+    """Changes keyword arguments of ADA to those of StyleGAN2; returns what cannot be expressed."""
     is_discriminator = name == "D_main"
     problems = []
     for key, neutral in (_ADA_ONLY_D if is_discriminator else _ADA_ONLY_G).items():

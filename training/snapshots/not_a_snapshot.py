@@ -1,4 +1,4 @@
-"""What a file is that was given as a snapshot and is none, and what to do with it."""
+"""What a file is that was given as a snapshot but is not one, and what to do about it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _UNDECIDED = ("pickle", "npz", "zip", "unknown", "text", "json", "compress")
 
 
 def describe_other(content: bytes) -> str | None:
-    """What a file is if it is certainly no snapshot, to follow its name; None if it may be one."""
+    """What a file is that is certainly not a snapshot, to follow its name; None: it may be one."""
     if content.endswith(_TABLE_END) or content.startswith(b"model_checkpoint_path:"):
         return f"is the index of a TensorFlow checkpoint: {_TENSORFLOW}"
     kind = recognize(content)
@@ -59,7 +59,7 @@ def _describe_zip(content: bytes) -> str | None:
 
 
 def _describe_text(content: bytes) -> str | None:
-    """Pages and messages that were saved in place of a file."""
+    """Web pages and error messages that were saved in place of a file."""
     start = content[:200].removeprefix(b"\xef\xbb\xbf")
     # Protocol 0 of pickles is text too: it begins with a mark, a global name or a number.
     if not re.fullmatch(rb"[\t\r\n -~\x80-\xff]+", start) or b"\x00" in content[:4096]:

@@ -1,16 +1,16 @@
-"""Looking into snapshots, and converting them between layouts."""
+"""What a snapshot holds, as text for people."""
 
 from __future__ import annotations
 
 import hashlib
-import os
 
-from dnnlib import UserError, urls
+from dnnlib import urls
 from dnnlib.tflib import Network
-from dnnlib.tflib.build_functions import module_source
 from dnnlib.tflib.layer_table import count_parameters, format_layers
-from training.snapshots import families, pickles, pretrained, weights_file
+from dnnlib.tflib.network_state import module_source
+from training.snapshots import pickles, pretrained
 from training.snapshots.class_names import label_names
+from training.snapshots.roles import ALONE, ROLES, by_role
 
 
 def describe(path: str, allow_pickled_code: bool = False) -> str:
@@ -28,11 +28,11 @@ def describe(path: str, allow_pickled_code: bool = False) -> str:
         f"Size       {len(content):,} bytes",
         f"SHA-256    {hashlib.sha256(content).hexdigest()}",
     ]
-    networks = pickles.roles(result)
+    networks = by_role(result)
     if isinstance(result, tuple) and len(networks) < len(result):
-        lines += [f"Lacks      {', '.join(r for r in pickles.ROLES if r not in networks)}"]
+        lines += [f"Lacks      {', '.join(r for r in ROLES if r not in networks)}"]
     for role, network in networks.items():
-        lines += ["", *_describe_network("Network" if role == "network" else role, network)]
+        lines += ["", *_describe_network("Network" if role == ALONE else role, network)]
         if role != "G" or "Gs" not in networks:  # Gs has the same layers.
             lines += ["", format_layers(network, None, hide_layers_with_no_params=False)]
     return "\n".join(lines)
@@ -82,38 +82,3 @@ def _shapes(names: list[str], shapes: list[list[int | None]]) -> str:
         f"{name} [{', '.join('N' if n is None else str(n) for n in shape)}]"
         for name, shape in zip(names, shapes, strict=True)
     )
-
-
-def convert(path: str, out: str, layout: str, allow_pickled_code: bool = False) -> None:
-    """Writes a snapshot in another layout; the weights are checked against the networks.
-
-    Args:
-        path: see `snapshots.load`.
-        out: file to write.
-        layout: `4` or `5`, a pickle of that format version for the official code that writes it
-            (see `training.snapshots.families`), or `npz`, weights only.
-        allow_pickled_code: see `snapshots.load`.
-
-    Raises:
-        UserError: it cannot be read or written; the name of `out` does not fit the layout; the
-            official code of that layout does not have such a network.
-    """
-    suffix = ".npz" if layout == "npz" else ".pkl"
-    if not out.endswith(suffix):
-        raise UserError(f"--out={out}: the name of this format ends with {suffix}")
-    folder = os.path.dirname(os.path.abspath(out))
-    if not os.path.isdir(folder):
-        raise UserError(f"cannot write {out}: there is no folder {folder}")
-    result = pickles.load(path, allow_pickled_code)
-    networks = pickles.roles(result)
-    for network in networks.values():
-        _ = network.vars  # Builds it, so that what does not fit is not passed on.
-    if layout == "npz":
-        weights_file.save(result, out)
-        return
-    networks = {role: families.convert(n, int(layout)) for role, n in networks.items()}
-    for network in networks.values():
-        _ = network.vars
-    alone = networks.get("network")
-    whole = tuple(networks.get(role) for role in pickles.ROLES)
-    pickles.save(alone or whole, out, int(layout))

@@ -15,7 +15,8 @@ from archives import tarred, zipped
 
 from dnnlib import UserError, tflib
 from dnnlib.tflib import Network
-from training.snapshots import pickles, tools, transfer
+from training.snapshots import conversion, description, pickles, transfer
+from training.snapshots.roles import by_role
 
 SMALL = {"resolution": 4, "latent_size": 8, "dlatent_size": 8, "mapping_layers": 1, "fmap_max": 4}
 
@@ -120,7 +121,7 @@ def test_parts_of_snapshots(tmp_path, networks, capsys):
     def roles(value):
         with open(path, "wb") as file:
             pickle.dump(value, file)
-        return [n for n in ("G", "D", "Gs") if n in pickles.roles(pickles.load(path))]
+        return [n for n in ("G", "D", "Gs") if n in by_role(pickles.load(path))]
 
     assert roles({"G": G, "D": D, "Gs": Gs, "kimg": 5}) == ["G", "D", "Gs"]
     assert roles({"G_ema": Gs, "D": D}) == ["D", "Gs"] == roles((D, Gs)) == roles((None, D, Gs))
@@ -132,9 +133,9 @@ def test_parts_of_snapshots(tmp_path, networks, capsys):
     assert "has no Gs" in capsys.readouterr().err
     weights = transfer.read_weights(path)
     assert list(weights) == ["G", "D", "Gs"]
-    assert "Lacks      Gs" in tools.describe(path)
-    tools.convert(path, str(tmp_path / "part.npz"), "npz")
-    assert list(pickles.roles(pickles.load(str(tmp_path / "part.npz")))) == ["G", "D"]
+    assert "Lacks      Gs" in description.describe(path)
+    conversion.convert(path, str(tmp_path / "part.npz"), "npz")
+    assert list(by_role(pickles.load(str(tmp_path / "part.npz")))) == ["G", "D"]
     assert roles((None, D, None)) == ["D"]
     for use in (pickles.load_generator, transfer.read_weights):
         with pytest.raises(UserError, match="generator"):
@@ -150,6 +151,6 @@ def test_values_that_are_not_finite_are_refused_where_they_are_used(tmp_path, ne
     path = str(tmp_path / "bad.pkl")
     pickles.save((G, D, Gs), path)
     pickles.load_generator(path).run(np.zeros((1, 8)), None)
-    for use in (tools.describe, transfer.read_weights):
+    for use in (description.describe, transfer.read_weights):
         with pytest.raises(UserError, match=r"network D has values that are not finite .* in Out"):
             use(path)
