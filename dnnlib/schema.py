@@ -106,6 +106,20 @@ def read_json(path: str, kind: type[T], max_bytes: int = 64 << 20) -> T:
     return parse_json(content, kind)
 
 
+def read_json_object(path: str) -> dict[str, Any]:
+    """The object in a small JSON file; an empty one if there is no file.
+
+    Raises:
+        UserError: the file cannot be read, or holds something else; the message names it.
+    """
+    try:
+        return read_json(path, dict[str, Any])
+    except FileNotFoundError:
+        return {}
+    except (OSError, UserError) as error:
+        raise UserError(f"cannot read {path}: {one_line(error)}") from error
+
+
 def parse_json(content: bytes | str, kind: type[T]) -> T:
     """JSON as text or in UTF-8, checked; see `parse`.
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from dnnlib import UserError, urls
 from dnnlib.run_dir import log_output, make_run_dir
+from dnnlib.schema import read_json_object
 from metrics.evaluation import MetricOptions
-from metrics.json_files import read_object
 from metrics.metric_base import MetricGroup
 from training.run.files import kimg_of
 
@@ -86,7 +86,7 @@ def find_snapshots(network: str) -> list[str]:
 def _training_options(folder: str) -> dict[str, Any]:
     """What `training_options.json` in a folder says; nothing if there is none."""
     path = os.path.join(folder, "training_options.json")
-    options = read_object(path)
+    options = read_json_object(path)
     if not isinstance(options.get("dataset_args", {}), dict):
         raise UserError(f"{path} does not hold training options")
     return options

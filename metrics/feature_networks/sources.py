@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from dnnlib import UserError, cli, downloads, urls
 from dnnlib.files import atomic_write
+from dnnlib.schema import read_json_object
 from dnnlib.util import did_you_mean
 from metrics.feature_networks.network import (
     FeatureNetwork,
@@ -18,7 +19,6 @@ from metrics.feature_networks.network import (
     checksum_of,
     sha256_of,
 )
-from metrics.json_files import read_object
 
 _TF = "https://download.tensorflow.org/models/image/imagenet/"
 _KERAS = "https://storage.googleapis.com/tensorflow/keras-applications/vgg16/"
@@ -225,7 +225,7 @@ def find_feature_net(text: str) -> tuple[str, str]:
 def _check_download(role: str, url: str, path: str) -> None:
     """Compares a download with what it was the first time, and then with what is published."""
     pins_path = os.path.join(downloads.cache_folder(), "feature-networks.json")
-    pins, sha256 = read_object(pins_path), sha256_of(path)
+    pins, sha256 = read_json_object(pins_path), sha256_of(path)
     if url in pins:
         if pins[url] != sha256:
             raise FeatureNetworkMissing(

@@ -144,3 +144,16 @@ def test_what_is_no_regular_file_is_refused_at_once(tmp_path):
     for path in (tmp_path / "pipe", "/dev/zero", tmp_path, tmp_path / "none"):
         with pytest.raises(OSError):
             schema.read_json(str(path), Options)
+
+
+def test_a_json_object_that_may_be_missing(tmp_path):
+    path = tmp_path / "a.json"
+    assert schema.read_json_object(str(path)) == {}
+    path.write_text('{"a": [1]}')
+    assert schema.read_json_object(str(path)) == {"a": [1]}
+    for text in ("[1]", "{", "3"):
+        path.write_text(text)
+        with pytest.raises(UserError, match=r"cannot read .*a\.json: it is"):
+            schema.read_json_object(str(path))
+    with pytest.raises(UserError, match="cannot read"):
+        schema.read_json_object(str(tmp_path))
