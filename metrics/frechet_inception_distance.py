@@ -40,7 +40,7 @@ class Moments:
 def streaming_moments(batches: Iterable[np.ndarray]) -> Moments:
     """Moments of features that come in batches, in memory that does not grow with their number.
 
-    Each block is centred on its own mean and merged by Chan, Golub and LeVeque (1979), so that
+    Each block is centerd on its own mean and merged by Chan, Golub and LeVeque (1979), so that
     nothing cancels, whatever the mean.
 
     Args:

@@ -17,7 +17,7 @@ _SIDE = 256
 def linear_svm(x: np.ndarray, y: np.ndarray, C: float = 1.0) -> np.ndarray:
     """Weights of a linear support vector machine with squared hinge loss.
 
-    Minimises ½|w|² + C Σ max(0, 1 - y w·x)², which has one minimum; the intercept is the weight of
+    Minimizes ½|w|² + C Σ max(0, 1 - y w·x)², which has one minimum; the intercept is the weight of
     an added column of ones, as in LIBLINEAR.
 
     Args:

@@ -12,7 +12,7 @@ from dnnlib.run_dir import log_output, make_run_dir
 from dnnlib.schema import read_json_object
 from metrics.evaluation import MetricOptions
 from metrics.metric_base import MetricGroup
-from training.run.files import kimg_of
+from training.run.file_names import kimg_of
 
 
 def measure(

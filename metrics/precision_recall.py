@@ -20,8 +20,8 @@ _COLUMNS = 8192
 _HALF_LIMIT = 1 << 13
 
 
-def neighbourhood_radii(features: np.ndarray, nhood_size: int) -> np.ndarray:
-    """Squared distance of every row to its k-th nearest neighbour, float32 [n].
+def neighborhood_radii(features: np.ndarray, nhood_size: int) -> np.ndarray:
+    """Squared distance of every row to its k-th nearest neighbor, float32 [n].
 
     Args:
         features: [n, D].
@@ -32,7 +32,7 @@ def neighbourhood_radii(features: np.ndarray, nhood_size: int) -> np.ndarray:
     """
     if len(features) <= nhood_size:
         raise UserError(
-            f"{len(features)} images: the {nhood_size} nearest neighbours of each need "
+            f"{len(features)} images: the {nhood_size} nearest neighbors of each need "
             f"at least {nhood_size + 1}"
         )
     norms = squared_norms(features)
@@ -52,11 +52,11 @@ def neighbourhood_radii(features: np.ndarray, nhood_size: int) -> np.ndarray:
 def precision_recall(
     reals: np.ndarray, real_radii: np.ndarray, fakes: np.ndarray, fake_radii: np.ndarray
 ) -> tuple[float, float]:
-    """Precision: share of fakes within the neighbourhood of any real. Recall: the other way round.
+    """Precision: share of fakes within the neighborhood of any real. Recall: the other way round.
 
     Args:
         reals, fakes: features [n, D], [m, D].
-        real_radii, fake_radii: from `neighbourhood_radii`.
+        real_radii, fake_radii: from `neighborhood_radii`.
     """
     real_norms, fake_norms = squared_norms(reals), squared_norms(fakes)
     covered_reals = np.zeros(len(reals), bool)
@@ -95,7 +95,7 @@ def _distances(
 ) -> Iterator[tuple[int, np.ndarray]]:
     """(first column, squared distances float32 [rows, columns]), block by block.
 
-    Every step is rounded to half precision, as the official code computes: neighbours at nearly the
+    Every step is rounded to half precision, as the official code computes: neighbors at nearly the
     same distance are then at the same one, and published numbers count them so.
     """
     in_half = max(row_norms.max(), norms.max()) <= _HALF_LIMIT
@@ -135,10 +135,10 @@ class PR(RealsAgainstFakes):
         real_images, k = self._reals(evaluation), self.nhood_size
         reals = real_images.cached_features()
         stored = real_images.cached(
-            f"radii{k}", lambda: {"radii": neighbourhood_radii(reals, k)}, {"radii": (len(reals),)}
+            f"radii{k}", lambda: {"radii": neighborhood_radii(reals, k)}, {"radii": (len(reals),)}
         )
         fakes = evaluation.all_fake_features(self._network, self.num_fakes)
         check_width(reals.shape[1:], fakes.shape[1])
-        fake_radii = neighbourhood_radii(fakes, k)
+        fake_radii = neighborhood_radii(fakes, k)
         precision, recall = precision_recall(reals, stored["radii"], fakes, fake_radii)
         return {"_precision": precision, "_recall": recall}

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from dnnlib import UserError
 from dnnlib.files import atomic_write
 from dnnlib.util import format_time
-from training.run.files import kimg_of
+from training.run.file_names import kimg_of
 
 
 @dataclass(frozen=True)

@@ -106,9 +106,9 @@ def workplace(tmp_path_factory):
         D = Network("D", build + "D_stylegan2", **shape)
         for path in (folder / "network-final.pkl", run_dir / "network-final.pkl"):
             pickles.save((G, D, G.clone("Gs")), str(path))
-        labelled = Network("Gs", build + "G_main", **shape, **style, label_size=4)
-        class_names.set_label_names(labelled, ["dress", "hat", "shoes", "shirt"])
-        pickles.save(labelled, str(folder / "labelled.pkl"))
+        labeled = Network("Gs", build + "G_main", **shape, **style, label_size=4)
+        class_names.set_label_names(labeled, ["dress", "hat", "shoes", "shirt"])
+        pickles.save(labeled, str(folder / "labeled.pkl"))
     # As of a run that was interrupted; --dry-run only looks for it.
     (run_dir / "training-state-000000.npz").write_bytes(b"")
     options = preset("config-f")

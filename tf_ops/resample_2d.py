@@ -20,7 +20,7 @@ def resample_2d(
     """Pixel (u, v) of the result is the image at transform·(u, v, 1); outside, images are zero.
 
     Between pixels images are bilinear. Pixels are points at whole numbers, (0, 0) is the one at the
-    top left. A neighbour that lies outside counts as zero, so that images fade out within one pixel
+    top left. A neighbor that lies outside counts as zero, so that images fade out within one pixel
     beyond their border.
 
     # Deviation: the gradient is the adjoint of the sampling. That of TensorFlow's
@@ -194,7 +194,7 @@ def _sampling_matrix(
 def _axis_taps(
     position: tf.Tensor, size: tf.Tensor, dtype: tf.DType
 ) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
-    """Indices of the two neighbours along an axis and their weights, each like `position`."""
+    """Indices of the two neighbors along an axis and their weights, each like `position`."""
     before = tf.floor(position)
     fraction = tf.cast(position - before, dtype)
     # Far outside is as good as just outside, and fits an int32.

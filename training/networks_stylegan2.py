@@ -26,7 +26,7 @@ from training.architecture.specs import (
     RevisedSynthesisSpec,
     SynthesisSpec,
 )
-from training.architecture.stylegan_revised import score_growing, synthesize_growing
+from training.architecture.stylegan2_growing import score_growing, synthesize_growing
 from training.architecture.synthesis import synthesize
 
 # What a snapshot or a keyword argument may name.

@@ -35,10 +35,10 @@ from training.run.data import (
     describe_data,
     open_dataset,
 )
-from training.run.files import FINAL, OPTIONS_FILE
+from training.run.file_names import FINAL, OPTIONS_FILE
 from training.run.interrupts import Interrupts
-from training.run.output import Metrics, Networks, RunOutput
 from training.run.reports import kimg_text, measured_metrics, what_next
+from training.run.saving import Metrics, Networks, RunOutput
 from training.run.state import Counters, State, newest_state
 from training.run.train_graph import TrainGraph
 from training.snapshots.adapt import Weights

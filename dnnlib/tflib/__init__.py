@@ -1,6 +1,6 @@
 """TensorFlow in graph mode: session, networks, optimizer, summaries.
 
-This is the one place where TensorFlow's V2 behaviour is switched off. Variables stay resource
+This is the one place where TensorFlow's V2 behavior is switched off. Variables stay resource
 variables: their reads and writes are ordered, which reference variables do not promise.
 """
 

@@ -79,7 +79,7 @@ class Optimizer:
         return bool(self._replicas)
 
     def register_gradients(self, loss: tf.Tensor, trainable_vars: Iterable[tf.Variable]) -> None:
-        """Takes a replica's loss (its mean is minimised) and the variables to train.
+        """Takes a replica's loss (its mean is minimized) and the variables to train.
 
         Accepts the dict `Network.trainables` too. Gradients are computed on the current device.
         """

@@ -61,7 +61,7 @@ class Lpips(FeatureNetwork):
         if self._has_own_convolutions:
             x = (x * np.float32(2 / 255) - 1 - _SHIFT) / _SCALE
         else:
-            x = vgg16.caffe_colours(x)
+            x = vgg16.caffe_colors(x)
         total = 0.0
         taps = vgg16.convolutions(x, vgg16.make_variables(self._weights))
         for tap, head in zip(taps, self._heads, strict=True):

@@ -21,7 +21,7 @@ CONVOLUTIONS = tuple(
 )
 DENSE = ("fc1", "fc2")
 _SIDE = 224
-# Mean of ImageNet, blue, green, red: these weights come from Caffe, which has colours so.
+# Mean of ImageNet, blue, green, red: these weights come from Caffe, which has colors so.
 _MEAN_BGR = (103.939, 116.779, 123.68)
 
 Weights = Mapping[str, tuple[np.ndarray, np.ndarray]]
@@ -50,7 +50,7 @@ class Vgg16(FeatureNetwork):
         if x.shape[1:3].as_list() != [_SIDE, _SIDE]:
             x = tf.image.resize_bilinear(x, [_SIDE, _SIDE], half_pixel_centers=True)
         variables = make_variables(self._weights)
-        x = convolutions(caffe_colours(x), variables)[-1]
+        x = convolutions(caffe_colors(x), variables)[-1]
         x = _max_pool(x)
         x = tf.reshape(x, [-1, int(np.prod(x.shape[1:].as_list()))])
         for name in DENSE:
@@ -77,7 +77,7 @@ def convolutions(x: tf.Tensor, variables: Mapping[str, tuple]) -> list[tf.Tensor
     return taps
 
 
-def caffe_colours(x: tf.Tensor) -> tf.Tensor:
+def caffe_colors(x: tf.Tensor) -> tf.Tensor:
     """[N, H, W, 3] of 0 to 255, red first, as Keras' weights expect it."""
     return tf.reverse(x, axis=[3]) - np.float32(_MEAN_BGR)
 

@@ -65,7 +65,7 @@ def pipeline(preset: str, resolution: int, batch: int, strength: float, repeats:
 
 
 def step_milliseconds(resolution: int, batch: int) -> float:
-    """A training step without augmentation, regularisation at its intervals included."""
+    """A training step without augmentation, regularization at its intervals included."""
     options = {"config": "config-f", "fmap_base": 2048, "fmap_max": 128, "latent_size": 128}
     options |= {"precision": "fp32", "aug": "noaug", "cycles": 1}
     args = argparse.Namespace(resolution=resolution, batch=batch, **options)

@@ -2,7 +2,7 @@
 
     python tests/benchmarks/train_step.py --resolution=64 --fmap-base=2048 --fmap-max=128 --batch=16
 
-Random images; losses, regularisation intervals and weight average as in a real run. The share of
+Random images; losses, regularization intervals and weight average as in a real run. The share of
 the peak is the work of the networks' convolutions (forward, and backward for inputs and weights as
 each phase needs them) over the time and over what a plain convolution reaches in the same run.
 """

@@ -225,8 +225,8 @@ def test_boxes_are_cut_out_of_the_stored_picture(tmp_path):
         assert len(images) == 2
         reasons = {entry["file"]: entry["reason"] for entry in manifest["skipped"]}
         assert set(reasons) == {"empty", "outside"} and "1200x800" in reasons["outside"]
-        centre, corner = images[0][:, 8, 8], images[0][:, 0, 0]
-        assert centre[0] > 240 and centre[2] < 15
+        center, corner = images[0][:, 8, 8], images[0][:, 0, 0]
+        assert center[0] > 240 and center[2] < 15
         assert (corner[0] > 200) == (margin == 0.0)
         assert images[1][2].mean() > 200
 

@@ -24,7 +24,7 @@ COUNTS = dict(zip(trees.TREES, (8, 8, 6, 4, 3, 4), strict=True))
 
 
 @pytest.mark.parametrize("name", trees.TREES)
-def test_a_benchmark_is_recognised_from_its_folder_and_from_above(tmp_path, name):
+def test_a_benchmark_is_recognized_from_its_folder_and_from_above(tmp_path, name):
     root = trees.TREES[name](tmp_path / "DeepFashion/some Benchmark")
     for start in (root, root.parent, tmp_path):
         found, files = importer.find_benchmark(str(start))

@@ -148,7 +148,7 @@ def test_wrong_arguments(tree):
         products_source(str(tree), partition="val")
 
 
-def test_it_is_recognised_by_its_lists(tree, tmp_path):
+def test_it_is_recognized_by_its_lists(tree, tmp_path):
     assert find_products(str(tree)) == find_products(str(tree.parent)) == str(tree)
     assert find_products(str(tmp_path)) is None and find_products(str(tmp_path / "no")) is None
     write_lists(tmp_path, test="")

@@ -32,7 +32,7 @@ def photos(tmp_path):
     return folder
 
 
-def labelled(source):
+def labeled(source):
     return {item.name: item.label for item in source.items}
 
 
@@ -56,20 +56,20 @@ def test_names_of_folders(tmp_path, photos):
 def test_dataset_json_is_found_and_can_be_left_out(tmp_path, photos):
     pairs = [[name, i % 2 * 5] for i, name in enumerate(NAMES[:4])]
     (photos / "dataset.json").write_text(json.dumps({"labels": pairs}))
-    assert labelled(images_source(str(photos))) == dict(pairs)
-    assert set(labelled(images_source(str(photos), "none")).values()) == {None}
+    assert labeled(images_source(str(photos))) == dict(pairs)
+    assert set(labeled(images_source(str(photos), "none")).values()) == {None}
     _, labels, manifest = make(tmp_path, photos)
     assert labels.shape == (4, 2) and manifest["label_ids"] == [0, 5]
     assert manifest["skipped"][0]["reason"] == "it is not in dataset.json, so has no label"
     for content in ({NAMES[0]: 3}, [[NAMES[0], 3]]):
         (photos / "dataset.json").write_text(json.dumps({"labels": content}))
-        assert labelled(images_source(str(photos))) == {NAMES[0]: 3}
+        assert labeled(images_source(str(photos))) == {NAMES[0]: 3}
     named = {"labels": [[NAMES[0], 2]], "label_names": ["a", "b", "c"]}
     (photos / "dataset.json").write_text(json.dumps(named))
     _, labels, manifest = make(tmp_path / "named", photos)
     assert labels.tolist() == [[0, 0, 1]] and manifest["label_names"] == ["a", "b", "c"]
     (photos / "dataset.json").write_text(json.dumps({"labels": [[n, [0.5, 1]] for n in NAMES]}))
-    assert labelled(images_source(str(photos)))[NAMES[2]] == (0.5, 1)
+    assert labeled(images_source(str(photos)))[NAMES[2]] == (0.5, 1)
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_dataset_json_is_found_and_can_be_left_out(tmp_path, photos):
 def test_tables(tmp_path, photos, text):
     table = tmp_path / "table.csv"
     table.write_text(text.format(*NAMES), encoding="utf-8")
-    assert labelled(images_source(str(photos), str(table))) == {NAMES[0]: 10, NAMES[1]: 2}
+    assert labeled(images_source(str(photos), str(table))) == {NAMES[0]: 10, NAMES[1]: 2}
     shutil.copy(table, photos / "mine.csv")
     _, labels, manifest = make(tmp_path, photos, "mine.csv")
     assert manifest["label_names"] == ["2", "10"] and labels.argmax(1).tolist() == [1, 0]
@@ -127,7 +127,7 @@ def test_pictures_whose_label_is_empty_are_skipped(tmp_path, photos):
     rows = [f"{NAMES[0]},red", f"{NAMES[1]},", f"{NAMES[2]}", f'{NAMES[3]}," "', ",blue"]
     (photos / "labels.csv").write_text("\n".join(["file,label", *rows]))
     source = images_source(str(photos), "labels.csv")
-    assert labelled(source) == {NAMES[0]: "red"}
+    assert labeled(source) == {NAMES[0]: "red"}
     reasons = {entry["file"]: entry["reason"] for entry in source.skipped}
     empty = "its label in labels.csv is empty, so has no label"
     assert reasons == {
@@ -145,7 +145,7 @@ def test_tables_of_spreadsheet_programs(tmp_path, photos, encoding, names):
     (photos / "dress/1.png").rename(photos / "dress/Kleid_grün.png")
     row = "x;dress\\Kleid_grün.png;Kleid für 5 €" if names else "dress/Kleid_grün.png;Kleid für 5 €"
     (tmp_path / "table.csv").write_text(names + row + "\n", encoding=encoding)
-    found = labelled(images_source(str(photos), str(tmp_path / "table.csv")))
+    found = labeled(images_source(str(photos), str(tmp_path / "table.csv")))
     assert found == {"dress/Kleid_grün.png": "Kleid für 5 €"}
 
 
@@ -156,7 +156,7 @@ def test_memory_does_not_grow_with_the_rows_of_a_table(tmp_path, photos):
         file.writelines(f"dress/{i}.png,{i % 7},{'text' * 75}\n" for i in range(30_000))
     assert os.path.getsize(path) > 9_000_000
     tracemalloc.start()
-    assert len(labelled(images_source(str(photos), str(path)))) == 2
+    assert len(labeled(images_source(str(photos), str(path)))) == 2
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 4_000_000  # for a part that is decoded, of a mebibyte
@@ -176,7 +176,7 @@ def test_files_of_labels_that_cannot_be_read(tmp_path, photos):
 def test_links_that_lead_to_themselves_are_skipped(photos):
     os.symlink("loop", photos / "dress/loop")
     source = images_source(str(photos))
-    assert set(labelled(source)) == set(NAMES)
+    assert set(labeled(source)) == set(NAMES)
     assert source.skipped == [{"file": "dress/loop", "reason": "Too many levels of symbolic links"}]
 
 
@@ -206,10 +206,10 @@ def test_archives_are_read_as_folders_are(tmp_path, photos, name):
     archive = archive_of(photos, tmp_path / name)
     shutil.rmtree(photos / "__MACOSX")
     (photos / "dataset.json").write_text(json.dumps({"labels": [[n, 1] for n in NAMES]}))
-    assert set(labelled(images_source(archive))) == {*NAMES, "cut.png", "no-suffix"}
-    assert "dataset.json" not in set(labelled(images_source(archive)))
+    assert set(labeled(images_source(archive))) == {*NAMES, "cut.png", "no-suffix"}
+    assert "dataset.json" not in set(labeled(images_source(archive)))
 
-    archive = archive_of(photos, tmp_path / f"labelled-{name}")
+    archive = archive_of(photos, tmp_path / f"labeled-{name}")
     create_from_images(Output(str(tmp_path / "foo"), resolution=16), str(photos))
     create_from_images(Output(str(tmp_path / "bar"), resolution=16), archive)
     assert inspect.compare(str(tmp_path / "foo"), str(tmp_path / "bar"))
@@ -221,9 +221,9 @@ def test_an_outer_folder_of_an_archive_is_no_class(tmp_path, photos):
             file.write(photos / name, f"photos/{name}")
         file.writestr("photos/dataset.json", json.dumps({"labels": [[NAMES[1], 7]]}))
         file.writestr("__MACOSX/photos/._1.png", b"x")
-    folders = labelled(images_source(str(tmp_path / "a.zip"), "folders"))
+    folders = labeled(images_source(str(tmp_path / "a.zip"), "folders"))
     assert folders == {name: name.split("/")[0] for name in NAMES}
-    assert labelled(images_source(str(tmp_path / "a.zip"))) == {NAMES[1]: 7}
+    assert labeled(images_source(str(tmp_path / "a.zip"))) == {NAMES[1]: 7}
 
 
 def test_archives_that_cannot_be_used(tmp_path, photos, monkeypatch):

@@ -22,7 +22,7 @@ LABELS = [i % 4 for i in range(COUNT)]
 
 @pytest.fixture(params=[3, 1])
 def unpacked(request, tmp_path):
-    """A dataset of COUNT labelled images in the order of `images`, and its folder of files."""
+    """A dataset of COUNT labeled images in the order of `images`, and its folder of files."""
     images = random_images(COUNT, request.param, 8, 8)
     items = [Item(str(i), LABELS[i]) for i in range(COUNT)]
     source = Source(items, lambda item: images[int(item.name)], {}, channels=request.param)

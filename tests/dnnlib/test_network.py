@@ -65,7 +65,7 @@ def test_attributes(net):
     assert net.get_var_local_name(net.vars["steps"]) == "steps"
     assert net.find_var("steps") is net.find_var(net.vars["steps"])
     assert net.build_func_name == "affine"
-    assert net.get_var("Dense/weight").any()  # Initialised.
+    assert net.get_var("Dense/weight").any()  # Initialized.
     with pytest.raises(AttributeError, match="no_such"):
         _ = net.no_such
 
@@ -369,11 +369,11 @@ def test_the_name_of_the_rest_is_no_keyword(session):
 
 def test_the_size_of_a_network_is_limited(session, monkeypatch):
     """That of all its variables, those of components too; before any of them takes memory."""
-    initialised = []
-    monkeypatch.setattr(tflib.tfutil, "init_uninitialized_vars", initialised.append)
+    initialized = []
+    monkeypatch.setattr(tflib.tfutil, "init_uninitialized_vars", initialized.append)
     with pytest.raises(UserError, match=r"network Net has 300,000,00\d numbers .* narrower layers"):
         Network("Net", affine, size=100_000_000)
-    assert initialised == []
+    assert initialized == []
     monkeypatch.setattr(network_graph, "_MAX_SIZE", 11)  # Inner has 10 in all, and there is a gain.
     Network("Net", outer)
     monkeypatch.setattr(network_graph, "_MAX_SIZE", 10)

@@ -61,7 +61,7 @@ def test_absolute_scopes(session):
     assert first.name == "x/v:0"
 
 
-def test_variables_are_initialised_once(session):
+def test_variables_are_initialized_once(session):
     a = tf.get_variable("a", [2], initializer=tf.initializers.ones())
     b = tf.get_variable("b", [2], initializer=tf.initializers.ones())
     tflib.init_uninitialized_vars([a])

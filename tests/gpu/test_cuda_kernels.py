@@ -62,7 +62,7 @@ def test_fused_bias_act(cuda):
         x, b, axis, act, options = case
         dtype = x.dtype.name
         dy, direction = RANDOM.normal(size=(2, *x.shape)).astype(x.dtype)
-        config = tf.ConfigProto()  # Optimising a graph takes longer than running it once.
+        config = tf.ConfigProto()  # Optimizing a graph takes longer than running it once.
         config.graph_options.rewrite_options.disable_meta_optimizer = True
         with tf.Graph().as_default(), tf.Session(config=config) as session:
             tx, tdy, tdirection = (tf.constant(v.astype(np.float32)) for v in (x, dy, direction))

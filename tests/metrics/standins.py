@@ -22,7 +22,7 @@ CHANNELS = 8  # Of the convolution of the stand-in for Inception.
 def inception_graph(seed: int = 0) -> tf.GraphDef:
     """A graph with the names, shapes and quirks of Inception of 2015-12-05, random weights.
 
-    One convolution with the batch normalisation of old, pooling, and fully connected layers to 2048
+    One convolution with the batch normalization of old, pooling, and fully connected layers to 2048
     and 1008, for one JPEG file: every shape is fixed to one image.
     """
     rng = np.random.default_rng(seed)
@@ -89,7 +89,7 @@ def inception_graph(seed: int = 0) -> tf.GraphDef:
     node("softmax/logits/MatMul", "MatMul", "pool_3/_reshape", "softmax/weights", **f32)
     node("softmax/logits", "BiasAdd", "softmax/logits/MatMul", "softmax/biases", **f32)
     node("softmax", "Softmax", "softmax/logits", **f32)
-    graph.versions.producer = 8  # Of an age when the old batch normalisation was current.
+    graph.versions.producer = 8  # Of an age when the old batch normalization was current.
     return graph
 
 

@@ -46,7 +46,7 @@ def test_inception_equals_sums_by_hand_for_any_number_of_images(tmp_path, side, 
     np.testing.assert_allclose(found["softmax"], probabilities, rtol=1e-5)
 
 
-def test_inception_scales_after_normalisation_where_the_graph_says(tmp_path):
+def test_inception_scales_after_normalization_where_the_graph_says(tmp_path):
     graph = standins.inception_graph()
     norm = next(n for n in graph.node if n.name == "conv/batchnorm")
     gamma = standins.constants(graph)["conv/batchnorm/gamma"]
@@ -155,7 +155,7 @@ def test_vgg16_equals_sums_by_hand(weights, tmp_path):
     images = np.random.default_rng(0).integers(0, 256, [2, 3, 224, 224]).astype(np.float32)
     network = Vgg16(str(tmp_path / "vgg.npz"))
     close(run(network, images)["features"], vgg_features_by_hand(images, weights))
-    # Images of another size are resized; pixels of blocks twice as large keep their centres.
+    # Images of another size are resized; pixels of blocks twice as large keep their centers.
     small = run(network, images[:, :, :112, :112])["features"]
     assert small.shape == (2, 4096 // SCALE) and np.isfinite(small).all()
 

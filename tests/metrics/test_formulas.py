@@ -12,7 +12,7 @@ from metrics import linear_separability, perceptual_path_length, results
 from metrics.frechet_inception_distance import fid_of_moments, frechet_distance, streaming_moments
 from metrics.inception_score import inception_score
 from metrics.kernel_inception_distance import kernel_distance
-from metrics.precision_recall import neighbourhood_radii, precision_recall
+from metrics.precision_recall import neighborhood_radii, precision_recall
 
 RNG = np.random.default_rng
 
@@ -37,7 +37,7 @@ def test_official_kid(official):
 def test_official_precision_and_recall(official):
     reals, fakes = official["feat_real"], official["feat_fake"]
     for i, k in enumerate(official["pr_nhood"]):
-        radii = [neighbourhood_radii(x, int(k)) for x in (reals, fakes)]
+        radii = [neighborhood_radii(x, int(k)) for x in (reals, fakes)]
         values = precision_recall(reals, radii[0], fakes, radii[1])
         assert values == pytest.approx([official["precision"][i], official["recall"][i]], rel=1e-6)
 
@@ -132,7 +132,7 @@ def test_precision_and_recall_by_counting(monkeypatch):
     between = ((reals[:, None] - fakes[None]) ** 2).sum(2)
     precision = np.mean((between <= radii(reals)[:, None]).any(0))
     recall = np.mean((between <= radii(fakes)[None]).any(1))
-    found = [neighbourhood_radii(x.astype("f4"), k) for x in (reals, fakes)]
+    found = [neighborhood_radii(x.astype("f4"), k) for x in (reals, fakes)]
     np.testing.assert_array_equal(found[0], radii(reals))
     values = precision_recall(reals.astype("f4"), found[0], fakes.astype("f4"), found[1])
     assert values == (precision, recall) and 0 < precision < 1
@@ -141,12 +141,12 @@ def test_precision_and_recall_by_counting(monkeypatch):
 def test_features_too_large_for_half_precision_are_compared_exactly():
     x = RNG(0).integers(-2000, 2000, [30, 4]).astype(np.float32)
     expected = np.sort(((x[:, None] - x[None]) ** 2).sum(2), axis=1)[:, 2]
-    np.testing.assert_allclose(neighbourhood_radii(x, 2), expected, rtol=1e-5)
+    np.testing.assert_allclose(neighborhood_radii(x, 2), expected, rtol=1e-5)
 
 
 def test_equal_sets_have_full_precision_and_recall():
     x = RNG(0).standard_normal([30, 4]).astype("f4")
-    radii = neighbourhood_radii(x, 3)
+    radii = neighborhood_radii(x, 3)
     assert precision_recall(x, radii, x, radii) == (1, 1)
     far = precision_recall(x, radii, x + 50, radii)
     assert far == (0, 0)

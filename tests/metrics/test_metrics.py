@@ -301,7 +301,7 @@ def test_few_images_and_missing_labels_are_said_in_the_report(workplace, options
         (FID("fid", num_fakes=10, max_reals=1), "1 real image: a covariance needs at least 2"),
         (FID("fid", num_fakes=1, max_reals=None), "1 generated image"),
         (KID("kid", num_fakes=10, max_reals=1), "1 real and 10 generated"),
-        (PR("pr", 3, num_fakes=3, max_reals=None), "3 images: the 3 nearest neighbours"),
+        (PR("pr", 3, num_fakes=3, max_reals=None), "3 images: the 3 nearest neighbors"),
         (IS("is", num_images=3, num_splits=10), "3 images: an inception score of 10 splits"),
     ],
 )

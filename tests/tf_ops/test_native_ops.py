@@ -45,7 +45,7 @@ def library():
 
 
 def run(tensors):
-    config = tf.ConfigProto()  # Optimising a graph takes longer than running it once.
+    config = tf.ConfigProto()  # Optimizing a graph takes longer than running it once.
     config.graph_options.rewrite_options.disable_meta_optimizer = True
     with tf.Session(config=config) as session:
         return session.run(tensors)

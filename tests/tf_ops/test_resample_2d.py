@@ -228,7 +228,7 @@ def assert_exact_derivatives(x, function):
         fetches = [
             linear_derivatives(function, tx, direction, impl, shared) for impl in ("native", "ref")
         ]
-        config = tf.ConfigProto()  # Optimising a graph takes longer than running it once.
+        config = tf.ConfigProto()  # Optimizing a graph takes longer than running it once.
         config.graph_options.rewrite_options.disable_meta_optimizer = True
         with tf.Session(config=config) as session:
             got, expected = session.run(fetches)

@@ -132,25 +132,25 @@ def test_setup_filter():
             upfirdn_2d.setup_filter(bad, 2)
 
 
-# What the four functions compute, from the definition: an image resized about its centre.
+# What the four functions compute, from the definition: an image resized about its center.
 
 
 def filter_oracle(x, k, gain=1.0):
     k = upfirdn_2d.setup_filter(k, 1, gain).astype(np.float64)
-    return centred(x, k, up=1, down=1)
+    return centerd(x, k, up=1, down=1)
 
 
 def up_oracle(x, k, factor=2, gain=1.0):
     k = upfirdn_2d.setup_filter(k, factor, gain * factor**2).astype(np.float64)
-    return centred(x, k, up=factor, down=1)
+    return centerd(x, k, up=factor, down=1)
 
 
 def down_oracle(x, k, factor=2, gain=1.0):
     k = upfirdn_2d.setup_filter(k, factor, gain).astype(np.float64)
-    return centred(x, k, up=1, down=factor)
+    return centerd(x, k, up=1, down=factor)
 
 
-def centred(x, k, up, down):
+def centerd(x, k, up, down):
     """[N, C, H, W]: `taps - 1` zeros around, less what keeps the size at H·up / down."""
     taps = k.shape[0]
     rest = taps - max(up, down)  # Pixels beyond one for each position: half on either side.

@@ -48,7 +48,7 @@ def run(session, images, **options):
     return session.run(images)
 
 
-# What the paper's transformations do to a picture, as the position (from the centre, y down) in
+# What the paper's transformations do to a picture, as the position (from the center, y down) in
 # the old picture that comes to (x, y).
 GEOMETRY = {
     "xflip": lambda x, y: (-x, y),

@@ -33,7 +33,7 @@ CONFLICTS = [
     ("--cmethod=adropout --cfg=stylegan2 --augpipe=blit", "leave out --augpipe"),
     ("--cmethod=zcr --precision=mixed", "zcr needs --precision=fp32"),
     ("--cmethod=wgangp --cfg=stylegan2", "wgangp: signs of its scores do not tell"),
-    ("--cmethod=wgangp --gamma=1", "no R1 regularisation: leave out --gamma"),
+    ("--cmethod=wgangp --gamma=1", "no R1 regularization: leave out --gamma"),
     ("--cmethod=auxrot --cfg=stylegan2", "--aug=ada with --augpipe=bgc turns images"),
     (
         "--cmethod=auxrot --cfg=cifar --aug=noaug --batch=20",

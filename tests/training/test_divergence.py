@@ -20,8 +20,8 @@ from training.datasets.building.build import Output
 from training.datasets.sources.demo_dataset import create_demo
 from training.loss import PathLengthMean
 from training.run.divergence import Diverged, SkippedSteps, non_finite
-from training.run.files import find_states
-from training.run.output import RunOutput
+from training.run.file_names import find_states
+from training.run.saving import RunOutput
 from training.run.state import newest_state
 
 BAD = [np.nan, np.inf, -np.inf]

@@ -21,7 +21,7 @@ import pytest
 
 from dnnlib import tflib
 from training import training_loop
-from training.run.files import FINAL, find_states
+from training.run.file_names import FINAL, find_states
 from training.run.resume import find_data, resumed_options
 from training.run.state import read_state
 from training.snapshots import pickles

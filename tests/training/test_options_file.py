@@ -11,7 +11,7 @@ import pytest
 from dnnlib import UserError
 from training.config.presets import preset
 from training.loss import find_loss
-from training.run.files import OPTIONS_FILE
+from training.run.file_names import OPTIONS_FILE
 from training.run.resume import resumed_options
 from training.snapshots import build_functions
 

@@ -7,7 +7,7 @@ import pytest
 import snapshot_writers as others
 
 from dnnlib import UserError
-from training.snapshots import pickles, weights_file
+from training.snapshots import npz_weights, pickles
 
 PARTS = """
 import tensorflow as tf
@@ -68,7 +68,7 @@ def test_pickled_code_is_refused_unless_it_is_allowed(session, tmp_path, capsys)
         pickles.load(path)
     np.testing.assert_array_equal(pickles.load(path, True).run(x), [[3, 6, 9]] * 2)
     with pytest.raises(UserError, match="needs code"):
-        weights_file.save(network, str(tmp_path / "metric.npz"))
+        npz_weights.save(network, str(tmp_path / "metric.npz"))
 
 
 def test_the_code_of_known_networks_is_not_run_even_then(session, tmp_path, capsys):

@@ -25,8 +25,8 @@ from training.config.presets import preset
 from training.dataset import TFRecordDataset
 from training.datasets.building.build import Output
 from training.datasets.sources.demo_dataset import create_demo
-from training.run import output
-from training.run.files import find_states
+from training.run import saving
+from training.run.file_names import find_states
 from training.run.resume import find_run, resumed_options
 from training.run.state import newest_state, save_state
 
@@ -230,8 +230,8 @@ def test_states_are_saved_between_snapshots_that_are_far_apart(run_dir, whole_ru
         saved.append(counters.cur_nimg)
         save_state(path, counters, keep)
 
-    monkeypatch.setattr(output, "save_state", save)
-    monkeypatch.setattr(output, "_STATE_SECONDS", 0)
+    monkeypatch.setattr(saving, "save_state", save)
+    monkeypatch.setattr(saving, "_STATE_SECONDS", 0)
     resume(run_dir)
     assert saved == list(range(1152, 1601, 64))  # every tick
     assert final(run_dir) == final(whole_run)

@@ -23,18 +23,18 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from training.datasets.building.build import Output
 from training.datasets.sources.demo_dataset import create_demo
-from training.run.files import find_states
+from training.run.file_names import find_states
 from training.run.state import read_state
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = ["--fmap-base=32", "--fmap-max=4", "--latent-size=4", "--mapping-layers=1", "--snap=3"]
-# 50 steps in 25 ticks. With labels; and path length regularisation, which config-a does not have.
+# 50 steps in 25 ticks. With labels; and path length regularization, which config-a does not have.
 LONGER = ["--batch=32", "--total-kimg=1.6", "--keep=3"]
 CONFIGS = {
     "config-e": ["--config=config-e", "--resolution=8", "--batch-gpu=8"],  # four rounds add up
     "ada": ["--cfg=auto", "--aug=ada", "--mirror=true", "--resolution=8"],
     "config-a": ["--config=config-a", "--lod-kimg=0.4"],  # 16x16 fades in from 0.4 to 0.8
-    "unlabelled": ["--config=config-f", "--cond=false", "--resolution=8"],
+    "unlabeled": ["--config=config-f", "--cond=false", "--resolution=8"],
     "adarv": ["--cfg=auto", "--aug=adarv", "--validation=9", "--resolution=8"],
 }
 KILLS = int(os.environ.get("KILLS", 0))

@@ -14,7 +14,7 @@ from metrics.results import kimg_of
 from training.config.schedule import ScheduleOptions, schedule_notes
 from training.datasets.building.build import Output
 from training.datasets.sources.demo_dataset import create_demo
-from training.run.files import find_states, position_name, state_path
+from training.run.file_names import find_states, position_name, state_path
 from training.run.reports import Reports, kimg_text
 
 HELD_OUT = 6

@@ -43,7 +43,7 @@ def images_of(Gs):
 
 
 def make(family):
-    """(G, D, Gs) with values that nothing initialises them to."""
+    """(G, D, Gs) with values that nothing initializes them to."""
     module, G_func, options, D_func, _ = FAMILIES[family]
     G = Network("G", f"{module}.{G_func}", **options, **STYLE, **SHAPE)
     D = Network("D", f"{module}.{D_func}", label_size=options["label_size"], **SHAPE)

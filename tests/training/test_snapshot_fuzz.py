@@ -14,8 +14,8 @@ import tensorflow.compat.v1 as tf
 from dnnlib import UserError, tflib
 from dnnlib.tflib import Network
 from training.config.presets import preset
-from training.run import files, resume, state
-from training.snapshots import build_functions, pickles, weights_file
+from training.run import file_names, resume, state
+from training.snapshots import build_functions, npz_weights, pickles
 from training.snapshots.roles import by_role
 
 SIZE = {"resolution": 4, "latent_size": 4, "dlatent_size": 4, "mapping_fmaps": 4, "fmap_max": 2}
@@ -71,7 +71,7 @@ def test_snapshots(tmp_path, networks):
 
 
 def test_weights(tmp_path, networks):
-    weights_file.save(networks, str(tmp_path / "weights.npz"))
+    npz_weights.save(networks, str(tmp_path / "weights.npz"))
     fuzzing.check_reader(read_snapshot, [tmp_path / "weights.npz"], 2000)
 
 
@@ -81,7 +81,7 @@ def test_options(tmp_path):
         options = preset(config, 256)
         options.dataset_args = {"tfrecord_dir": "x", "resolution": None, "max_label_size": "full"}
         options.augment_args.mode, options.seed = "ada", 5
-        seeds.append(tmp_path / config / files.OPTIONS_FILE)
+        seeds.append(tmp_path / config / file_names.OPTIONS_FILE)
         seeds[-1].parent.mkdir()
         seeds[-1].write_text(json.dumps(options.to_json(), indent=2))
     fuzzing.check_reader(read_options, seeds, 2000)
@@ -91,7 +91,7 @@ def test_states(tmp_path, session):
     for name in ("G/4x4/Const/const", "D/Output/weight", "Autosummary/x"):
         tf.get_variable(name, initializer=np.float32([[1, 2]]))
     tflib.init_uninitialized_vars()
-    path = files.state_path(str(tmp_path), 3_200)
+    path = file_names.state_path(str(tmp_path), 3_200)
     counters = state.Counters(3200, 3168, 100, 4, 3168, 1.5, content="abc")
     state.save_state(path, counters, keep=2)
     fuzzing.check_reader(read_state, [path], 2000)

@@ -26,7 +26,7 @@ SHAPE = {"resolution": 8, "fmap_base": 32, "fmap_max": 4}
 
 
 def make_networks():
-    """(G, D, Gs) with values that nothing initialises them to."""
+    """(G, D, Gs) with values that nothing initializes them to."""
     G = Network("G", BUILD + "G_main", label_size=2, **STYLE, **SHAPE)
     D = Network("D", BUILD + "D_stylegan2", label_size=2, **SHAPE)
     Gs = G.clone("Gs")

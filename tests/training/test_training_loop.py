@@ -102,7 +102,7 @@ def test_run_directory_on_real_photos(photo_run):
     assert options["G_args"]["resolution"] == 16
 
 
-def test_losses_are_finite_and_regularisation_runs(photo_run):
+def test_losses_are_finite_and_regularization_runs(photo_run):
     rows = read_stats(photo_run[1])
     last = rows[-1]
     for name in ("Loss/G/loss", "Loss/D/loss", "Loss/scores/real", "Loss/scores/fake"):

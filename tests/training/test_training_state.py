@@ -13,7 +13,7 @@ import tensorflow.compat.v1 as tf
 from dnnlib import UserError, tflib
 from training.run import state
 from training.run.divergence import Diverged
-from training.run.files import find_states, state_path
+from training.run.file_names import find_states, state_path
 from training.run.state import Counters, newest_state, read_state
 
 COUNTERS = Counters(5, 4, 3, 2, 1, 0.5)

@@ -29,7 +29,7 @@ def networks(functions=STYLEGAN2, resolution=32, label_size=0, G_args=(), D_args
 
 @pytest.fixture(scope="module")
 def snapshot(tmp_path_factory):
-    """An unlabelled 32×32 network of StyleGAN2, and its variables."""
+    """An unlabeled 32×32 network of StyleGAN2, and its variables."""
     path = str(tmp_path_factory.mktemp("snapshot") / "network.pkl")
     with tflib.graph_session(seed=5):
         nets = networks()
@@ -71,12 +71,12 @@ def test_another_resolution_and_labels_are_adapted(snapshot, session, capsys):
 @pytest.mark.parametrize("functions", [STYLEGAN2, ADA], ids=["stylegan2", "ada"])
 def test_labels_that_are_new_change_no_picture(functions, session):
     """Of a latent; in StyleGAN2 the label makes it longer or shorter in the common norm."""
-    plain, labelled = networks(functions), networks(functions, label_size=3)
-    transfer({name: Weights.of(net) for name, net in plain.items()}, labelled)
+    plain, labeled = networks(functions), networks(functions, label_size=3)
+    transfer({name: Weights.of(net) for name, net in plain.items()}, labeled)
     latents = np.random.default_rng(0).standard_normal([6, 8], dtype=np.float32)
     ws = [
         nets["Gs"].components.mapping.run(latents, labels)
-        for nets, labels in ((plain, None), (labelled, np.eye(3, dtype=np.float32)[[0, 1, 2] * 2]))
+        for nets, labels in ((plain, None), (labeled, np.eye(3, dtype=np.float32)[[0, 1, 2] * 2]))
     ]
     cosines = np.sum(ws[0] * ws[1], axis=-1) / np.prod(np.linalg.norm(ws, axis=-1), axis=0)
     np.testing.assert_allclose(cosines, 1, atol=1e-5)

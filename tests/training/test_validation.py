@@ -26,7 +26,7 @@ from training.datasets.format.level_files import RecordWriter
 from training.datasets.sources.demo_dataset import create_demo
 from training.pictures.grids import setup_snapshot_image_grid
 from training.run.data import complete_options
-from training.run.files import find_states
+from training.run.file_names import find_states
 from training.run.train_graph import TrainGraph
 from training.snapshots import pickles
 

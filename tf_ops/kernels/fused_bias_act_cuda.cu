@@ -121,7 +121,7 @@ __global__ void sum_kernel(SumArguments<T, Out> p) {
   const int64_t total = p.channels * p.parts, step = static_cast<int64_t>(gridDim.x) * blockDim.x;
   for (int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < total;
        i += step) {
-    // Neighbouring threads read neighbouring numbers.
+    // Neighboring threads read neighboring numbers.
     const int64_t minor = p.inner == 1 ? p.channels : p.parts, major = divide(i, minor);
     const int64_t channel = p.inner == 1 ? i - major * minor : major;
     const int64_t part = p.inner == 1 ? major : i - major * minor;

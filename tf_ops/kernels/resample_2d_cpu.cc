@@ -1,6 +1,6 @@
 // resample_2d on the CPU.
 //
-// For a stretch of a row of y, places and weights of the four neighbours are computed first, in a
+// For a stretch of a row of y, places and weights of the four neighbors are computed first, in a
 // loop without branches that vectorises; the pixels follow one by one. Rows of y are independent.
 // The adjoint adds up all that falls on an image in one thread, in the order of y, so that results
 // do not depend on the number of threads.
@@ -14,7 +14,7 @@ namespace {
 
 constexpr int kStretch = 64;  // Pixels of y.
 
-// The two neighbours along an axis, for each pixel of a stretch.
+// The two neighbors along an axis, for each pixel of a stretch.
 struct Axis {
   int32_t tap[2][kStretch];
   float weight[2][kStretch];
@@ -42,8 +42,8 @@ struct Axis {
   }
 };
 
-// The four neighbours, for each pixel of a stretch.
-struct Neighbours {
+// The four neighbors, for each pixel of a stretch.
+struct Neighbors {
   int32_t place[4][kStretch];  // In pixels from the first one of the image.
   float weight[4][kStretch];
 
@@ -62,14 +62,14 @@ struct Neighbours {
   }
 };
 
-// Calls body(neighbours, i, u) for the pixels u of a row of y.
+// Calls body(neighbors, i, u) for the pixels u of a row of y.
 template <typename Body>
 void for_row(const Resample2D& op, int64_t n, int64_t v, Body body) {
-  Neighbours neighbours;
+  Neighbors neighbors;
   for (int64_t first = 0; first < op.out_w; first += kStretch) {
-    neighbours.find(op, n, v, first);
+    neighbors.find(op, n, v, first);
     const int64_t count = std::min<int64_t>(kStretch, op.out_w - first);
-    for (int64_t i = 0; i < count; ++i) body(neighbours, i, first + i);
+    for (int64_t i = 0; i < count; ++i) body(neighbors, i, first + i);
   }
 }
 
@@ -77,12 +77,12 @@ void for_row(const Resample2D& op, int64_t n, int64_t v, Body body) {
 template <int kChannels>
 void sample_row(const Resample2D& op, int64_t n, int64_t v, const float* x, float* y) {
   const int64_t channels = kChannels > 0 ? kChannels : op.channels;
-  for_row(op, n, v, [=](const Neighbours& neighbours, int64_t i, int64_t u) {
+  for_row(op, n, v, [=](const Neighbors& neighbors, int64_t i, int64_t u) {
     const float* source[4];
-    for (int k = 0; k < 4; ++k) source[k] = x + neighbours.place[k][i] * channels;
+    for (int k = 0; k < 4; ++k) source[k] = x + neighbors.place[k][i] * channels;
     for (int64_t c = 0; c < channels; ++c) {
       float sum = 0;
-      for (int k = 0; k < 4; ++k) sum += neighbours.weight[k][i] * source[k][c];
+      for (int k = 0; k < 4; ++k) sum += neighbors.weight[k][i] * source[k][c];
       y[u * channels + c] = sum;
     }
   });
@@ -91,10 +91,10 @@ void sample_row(const Resample2D& op, int64_t n, int64_t v, const float* x, floa
 template <int kChannels>
 void spread_row(const Resample2D& op, int64_t n, int64_t v, const float* y, float* x) {
   const int64_t channels = kChannels > 0 ? kChannels : op.channels;
-  for_row(op, n, v, [=](const Neighbours& neighbours, int64_t i, int64_t u) {
+  for_row(op, n, v, [=](const Neighbors& neighbors, int64_t i, int64_t u) {
     for (int k = 0; k < 4; ++k) {
-      const float weight = neighbours.weight[k][i];
-      float* target = x + neighbours.place[k][i] * channels;
+      const float weight = neighbors.weight[k][i];
+      float* target = x + neighbors.place[k][i] * channels;
       for (int64_t c = 0; c < channels; ++c) target[c] += weight * y[u * channels + c];
     }
   });

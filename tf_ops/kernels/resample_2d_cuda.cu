@@ -2,7 +2,7 @@
 //
 // A thread makes one number of the result, of y or, in the adjoint, of x: there it looks for the
 // pixels of y that read its pixel, so that nothing is added up by several threads and results are
-// the same at every run. Neighbouring threads have neighbouring channels and columns.
+// the same at every run. Neighboring threads have neighboring channels and columns.
 
 #include "device_common.h"
 #include "resample_2d.h"
@@ -29,8 +29,8 @@ __device__ inline double position_of(const double* m, int axis, int64_t u, int64
          (m[3 * axis + 1] * static_cast<double>(v) + m[3 * axis + 2]);
 }
 
-// The first of two neighbours, kept out of the range of integers only where both are outside.
-__device__ inline int64_t neighbour(double position, int64_t size) {
+// The first of two neighbors, kept out of the range of integers only where both are outside.
+__device__ inline int64_t neighbor(double position, int64_t size) {
   return static_cast<int64_t>(fmin(fmax(floor(position), -2.0), static_cast<double>(size)));
 }
 
@@ -40,7 +40,7 @@ __global__ void sample_kernel(Arguments a) {
     const int64_t u = divide(at, op.channels), c = at - u * op.channels;
     const double* m = op.transforms + 6 * n;
     const double x = position_of(m, 0, u, v), y = position_of(m, 1, u, v);
-    const int64_t column = neighbour(x, op.in_w), row = neighbour(y, op.in_h);
+    const int64_t column = neighbor(x, op.in_w), row = neighbor(y, op.in_h);
     float sum = 0;
     for (int64_t i = row; i < row + 2; ++i) {
       for (int64_t j = column; j < column + 2; ++j) {
@@ -60,9 +60,9 @@ struct Range {
   // All of them.
   __device__ explicit Range(int64_t size) : first(0), last(size - 1) {}
 
-  // Leaves those that can be within `reach` of a centre, and some beside them; all if it is NaN.
-  __device__ void narrow(double centre, double reach) {
-    const double low = floor(centre - reach), high = ceil(centre + reach);
+  // Leaves those that can be within `reach` of a center, and some beside them; all if it is NaN.
+  __device__ void narrow(double center, double reach) {
+    const double low = floor(center - reach), high = ceil(center + reach);
     if (low > static_cast<double>(first)) first = low > last ? last + 1 : static_cast<int64_t>(low);
     if (high < static_cast<double>(last)) last = high < 0 ? -1 : static_cast<int64_t>(high);
   }

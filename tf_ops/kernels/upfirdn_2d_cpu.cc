@@ -17,7 +17,7 @@
 
 namespace {
 
-// Below this many channels, neighbouring pixels are processed together.
+// Below this many channels, neighboring pixels are processed together.
 constexpr int64_t kFewChannels = 16;
 constexpr int64_t kStretch = 64;    // Elements between fetches ahead.
 constexpr int64_t kCacheLine = 64;  // Bytes.

@@ -1,7 +1,7 @@
 // upfirdn_2d on GPUs.
 //
-// A thread makes a small tile of outputs of one channel and keeps the sums in registers. Neighbouring
-// threads have neighbouring channels or, with one channel, neighbouring columns, so that their reads
+// A thread makes a small tile of outputs of one channel and keeps the sums in registers. Neighboring
+// threads have neighboring channels or, with one channel, neighboring columns, so that their reads
 // and writes fall together; pixels that several threads read come from the first cache. For the
 // filters of StyleGAN2 with 4×4 taps, everything but the pixels is a constant of the compiler.
 

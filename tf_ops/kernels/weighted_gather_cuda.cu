@@ -1,8 +1,8 @@
 // weighted_gather on GPUs.
 //
 // A thread makes one number of y. In the adjoint it makes the same element of all slices of x,
-// adding to them in the order of y, so that results are the same at every run. Neighbouring threads
-// have neighbouring elements of a slice.
+// adding to them in the order of y, so that results are the same at every run. Neighboring threads
+// have neighboring elements of a slice.
 
 #include "device_common.h"
 #include "weighted_gather.h"

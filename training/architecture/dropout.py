@@ -13,7 +13,7 @@ from training.random_streams import normal, stream
 class GaussianDropout:
     """Multiplies features by N(1, σ²) (Srivastava et al. 2014, section 10).
 
-    Every sample has a factor of its own for each feature map, not for each pixel: neighbouring
+    Every sample has a factor of its own for each feature map, not for each pixel: neighboring
     pixels say the same, and would make up for what one of them loses. σ = 1 is as strong as leaving
     out half of the maps. Nothing is left to scale when the network is used, with σ = 0.
 

@@ -62,7 +62,7 @@ def add_noise(images: tf.Tensor, draws: Draws, spec: AugmentSpec) -> tf.Tensor:
 
 
 def cut_out(images: tf.Tensor, draws: Draws, spec: AugmentSpec) -> tf.Tensor:
-    """Sets a rectangle to zero whose centre is anywhere in the image.
+    """Sets a rectangle to zero whose center is anywhere in the image.
 
     Args:
         images: [N, C, H, W].
@@ -74,8 +74,8 @@ def cut_out(images: tf.Tensor, draws: Draws, spec: AugmentSpec) -> tf.Tensor:
     size = draws.gate("cutout", draws.strength * spec.cutout, size, 0)
     outside = []
     for use, pixels in enumerate((width, height)):
-        centre = tf.cast(draws.uniform("cutout", 0, 1, use), tf.float32)[:, tf.newaxis]
-        distance = tf.abs((np.arange(pixels, dtype=np.float32) + 0.5) / pixels - centre)
+        center = tf.cast(draws.uniform("cutout", 0, 1, use), tf.float32)[:, tf.newaxis]
+        distance = tf.abs((np.arange(pixels, dtype=np.float32) + 0.5) / pixels - center)
         outside.append(distance >= size[:, tf.newaxis] / 2)
     outside_x, outside_y = outside
     kept = tf.logical_or(outside_x[:, tf.newaxis, :], outside_y[:, :, tf.newaxis])

@@ -2,7 +2,7 @@
 
 All of them together are one affine transform for each sample, done by a single resampling between
 two filters. A matrix here takes a position in the result to the position in the image it is taken
-from, in pixels from the centre; so an image that is to be magnified by s is sampled under 1/s.
+from, in pixels from the center; so an image that is to be magnified by s is sampled under 1/s.
 """
 
 from __future__ import annotations

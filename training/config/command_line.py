@@ -20,7 +20,7 @@ DEMO_RESOLUTION = 32
 def demo_options(args: Any) -> TrainingOptions:
     """Options of `run_training.py --demo`: a network that learns the drawings in minutes.
 
-    Measured choices, for two CPU cores: no path length regularisation and no style mixing (as the
+    Measured choices, for two CPU cores: no path length regularization and no style mixing (as the
     ADA paper has it for CIFAR-10, appendix C), small maps, a short weight average.
     """
     options = preset("config-e")

@@ -164,7 +164,7 @@ def _check(options: TrainingOptions, name: str, args: Any) -> None:
             "use --aug=noaug or --aug=fixed"
         )
     if name == "wgangp" and args.gamma is not None:
-        raise UserError("--cmethod=wgangp has no R1 regularisation: leave out --gamma")
+        raise UserError("--cmethod=wgangp has no R1 regularization: leave out --gamma")
     if name == "auxrot":
         _check_rotations(options)
     if name == "shallowmap" and args.mapping_layers is not None:

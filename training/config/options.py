@@ -61,7 +61,7 @@ class TrainingOptions:
     # Gs still shows the random initial weights after the first thousands of images.
     G_smoothing_rampup: _Amount | None = 0.05
     lazy_regularization: bool = True
-    G_reg_interval: _Positive = 4  # Minibatches between regularisations of G.
+    G_reg_interval: _Positive = 4  # Minibatches between regularizations of G.
     D_reg_interval: _Positive = 16
     reset_opt_for_new_lod: bool = True  # Forget Adam's moments when a new level fades in.
     resume_pkl: str | None = None  # Snapshot whose weights the run starts from.

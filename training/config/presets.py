@@ -90,11 +90,11 @@ PRESETS: dict[str, dict[str, Any]] = {
         G_args=_SMALL,
         D_args=_SMALL,
     ),
-    # Weight demodulation in the place of instance normalisation.
+    # Weight demodulation in the place of instance normalization.
     "config-b": _preset(**_B_TO_D, lazy=False, path_length=False),
-    # Lazy regularisation.
+    # Lazy regularization.
     "config-c": _preset(**_B_TO_D, path_length=False),
-    # Path length regularisation.
+    # Path length regularization.
     "config-d": _preset(**_B_TO_D),
     # No growing, new architectures.
     "config-e": _config_e(),

@@ -80,7 +80,7 @@ def rotation_loss(D: Discriminator, images: tf.Tensor, labels: tf.Tensor) -> tf.
 def turn_images(images: tf.Tensor) -> tf.Tensor:
     """Images turned counterclockwise by 0, 1, 2, 3 quarters of a turn, one after another.
 
-    Those that are not square are turned about their centre within their frame: ends are cut off,
+    Those that are not square are turned about their center within their frame: ends are cut off,
     and what comes in from the sides is a mirror image.
 
     Args:

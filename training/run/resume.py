@@ -11,7 +11,7 @@ from typing import Any
 
 from dnnlib import UserError, schema
 from training.config.options import NETWORK_SHAPE, TrainingOptions
-from training.run.files import OPTIONS_FILE, find_states, kimg_of
+from training.run.file_names import OPTIONS_FILE, find_states, kimg_of
 
 LATEST = "latest"
 # Options that another session of the same run may have otherwise.

@@ -22,7 +22,7 @@ from dnnlib.files import atomic_write, open_regular
 from dnnlib.schema import Range
 from dnnlib.util import one_line
 from training.run.divergence import REMEDY, Diverged, non_finite
-from training.run.files import find_states
+from training.run.file_names import find_states
 
 STATE_FORMAT = 1
 _META = "meta"  # Of the arrays in a state the one that describes it.

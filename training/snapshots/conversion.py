@@ -15,7 +15,7 @@ import numpy as np
 from dnnlib import UserError
 from dnnlib.tflib import Network
 from dnnlib.tflib.network_state import module_source
-from training.snapshots import pickles, weights_file
+from training.snapshots import npz_weights, pickles
 from training.snapshots.build_functions import ADA, BUILD_MODULES, STYLEGAN2
 from training.snapshots.roles import by_role, from_roles
 
@@ -82,7 +82,7 @@ def convert(path: str, out: str, layout: str, allow_pickled_code: bool = False) 
     for network in networks.values():
         _ = network.vars  # Builds it, so that what does not fit is not passed on.
     if layout == "npz":
-        weights_file.save(result, out)
+        npz_weights.save(result, out)
         return
     networks = {role: to_family(n, int(layout)) for role, n in networks.items()}
     for network in networks.values():

@@ -15,7 +15,7 @@ from dnnlib import EasyDict, UserError, restricted_pickle, urls
 from dnnlib.files import atomic_write, open_regular
 from dnnlib.tflib import Network
 from dnnlib.util import one_line
-from training.snapshots import pretrained, weights_file
+from training.snapshots import npz_weights, pretrained
 from training.snapshots.build_functions import BUILD_MODULES, is_generator
 from training.snapshots.not_a_snapshot import describe_other
 from training.snapshots.roles import ALONE, Networks, by_role, find_networks
@@ -53,7 +53,7 @@ def load(path: str, allow_pickled_code: bool = False) -> Networks:
 
     Args:
         path: file, https URL, or name in `pretrained`; a `.pkl` of format versions 2 to 5, or
-            an `.npz` of `weights_file`.
+            an `.npz` of `npz_weights`.
         allow_pickled_code: run the Python source that is embedded in the file, where it describes
             a network that we do not have. For files that you trust as you trust a program.
 
@@ -96,7 +96,7 @@ def loads(content: bytes, path: str, allow_pickled_code: bool = False) -> Networ
     states = _States(len(content), path if allow_pickled_code else None)
     try:
         if content.startswith(b"PK"):
-            result = weights_file.loads(content)
+            result = npz_weights.loads(content)
         else:
             result = restricted_pickle.loads(content, _CLASSES, states.set_state)
     except UserError as error:

@@ -72,7 +72,7 @@ def _manifest(dataset: DatasetFiles) -> dict:
 
 
 def _joined_counts(manifests: list[dict]) -> dict:
-    """What was skipped, and what became of colour profiles, in all parts together."""
+    """What was skipped, and what became of color profiles, in all parts together."""
     # What was left out while the source was listed is in the manifest of each part.
     listed = manifests[0].get("listing_skipped", 0)
     total = listed + sum(count_skipped(manifest) - listed for manifest in manifests)

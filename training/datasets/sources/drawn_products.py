@@ -14,13 +14,13 @@ from PIL import Image, ImageDraw, ImageFilter
 from dnnlib import UserError
 from training.random_streams import generator
 
-Colour = tuple[int, int, int]
+Color = tuple[int, int, int]
 Points = list[tuple[float, float]]
 Patches = list[tuple[Points, float]]
 
-# (main colour, second colour for texture and trim). No main colour is near white, so that every
+# (main color, second color for texture and trim). No main color is near white, so that every
 # silhouette stands out from the background.
-PALETTE: tuple[tuple[Colour, Colour], ...] = (
+PALETTE: tuple[tuple[Color, Color], ...] = (
     ((205, 40, 48), (250, 214, 190)), ((238, 122, 36), (255, 222, 160)),  # red, orange
     ((222, 176, 40), (104, 78, 40)), ((48, 140, 72), (206, 226, 140)),  # mustard, green
     ((24, 146, 150), (160, 226, 212)), ((84, 164, 226), (24, 70, 142)),  # teal, sky
@@ -242,7 +242,7 @@ def _mug(rng: np.random.Generator) -> list[_Part]:
 
 class _Product(NamedTuple):
     recipe: Callable[[np.random.Generator], list[_Part]]
-    split: float  # the height at which a two-tone product changes its colour
+    split: float  # the height at which a two-tone product changes its color
     standing: bool  # on a floor, with a soft shadow below
 
 
@@ -257,14 +257,14 @@ _PRODUCTS = {
 DEMO_CLASSES: tuple[str, ...] = tuple(_PRODUCTS)
 
 
-# ---- Textures: (polygon, strength of the second colour) pairs over the whole frame ---------------
+# ---- Textures: (polygon, strength of the second color) pairs over the whole frame ---------------
 def _marks(pitch: float) -> list[float]:
     # From the middle outwards, so that a texture sits symmetrically on the product.
     return [0.5 + k * pitch for k in range(-4, 5)]
 
 
 def _check(pitch: float, split: float) -> Patches:
-    # Gingham: bands of a middle tone, and the second colour where two bands cross.
+    # Gingham: bands of a middle tone, and the second color where two bands cross.
     bands = [(y - 0.25 * pitch, y + 0.25 * pitch) for y in _marks(pitch)]
     across = [(_box(-1, a, 2, b), 0.4) for a, b in bands]
     down = [(_box(a, -1, b, 2), 0.4) for a, b in bands]
@@ -277,7 +277,7 @@ def _dots(pitch: float, split: float) -> Patches:
     return [(_ellipse(x, y, r, r), 0.9) for x, y in shifted]
 
 
-# Half of the pictures are plain: at 32x32 the shape and the colour matter most.
+# Half of the pictures are plain: at 32x32 the shape and the color matter most.
 _TEXTURES = (
     *[lambda p, split: []] * 5,
     lambda p, split: [(_box(-1, y, 2, y + 0.45 * p), 0.9) for y in _marks(p)],
@@ -302,18 +302,18 @@ class _View(NamedTuple):
         return [(a * x + dx, a * y + dy) for x, y in points]
 
 
-def _mix(a: Colour, b: Colour, t: float) -> Colour:
+def _mix(a: Color, b: Color, t: float) -> Color:
     return tuple(round(x + (y - x) * t) for x, y in zip(a, b, strict=True))
 
 
-def _inks(main: Colour, second: Colour) -> dict[str, Colour]:
+def _inks(main: Color, second: Color) -> dict[str, Color]:
     darker = {"shade": 0.22, "seam": 0.34, "outline": 0.42, "dark": 0.48}
     inks = {name: _mix(main, (12, 12, 24), t) for name, t in darker.items()}
     return inks | {"main": main, "second": second, "pale": (226, 226, 230), "gold": (226, 186, 92)}
 
 
 def _draw_parts(pen: ImageDraw.ImageDraw, parts: list[_Part], inks: dict, view: _View):
-    """Paints the parts in their colours; returns the picture (mode L) of what they cover."""
+    """Paints the parts in their colors; returns the picture (mode L) of what they cover."""
     cover = ImageDraw.Draw(covered := Image.new("L", (view.size, view.size)))
     unit = view.size * view.scale  # pixels, over 230: no line below is thinner than three
     for part in parts:
@@ -333,7 +333,7 @@ def _draw_parts(pen: ImageDraw.ImageDraw, parts: list[_Part], inks: dict, view: 
 def _finish(canvas: Image.Image, covered: Image.Image, standing: bool, res: int) -> np.ndarray:
     """Reduces the canvas, shades the product and puts it on white; uint8 [3, res, res]."""
     left, _, right, ground = (v / canvas.width for v in covered.getbbox())
-    # On black: colour times coverage, which reduces exactly.
+    # On black: color times coverage, which reduces exactly.
     product = Image.composite(canvas, Image.new("RGB", canvas.size), covered)
     product, covered = (p.reduce(canvas.width // res) for p in (product, covered))
     # Coverage blurred over a tenth of the frame is low near the edge: it rounds the product off.

@@ -27,7 +27,7 @@ RESOLUTION = 256  # the official one
 
 
 def create_lsun(output: Output, lmdb_dir: str) -> None:
-    """Makes a dataset of the pictures of one category, cut to squares around their centres.
+    """Makes a dataset of the pictures of one category, cut to squares around their centers.
 
     Args:
         output: what to make; without a size in it, it becomes 256x256. An official dataset is not
@@ -47,7 +47,7 @@ def create_lsun(output: Output, lmdb_dir: str) -> None:
 def create_lsun_wide(output: Output, lmdb_dir: str, width: int = 512, height: int = 384) -> None:
     """Makes a dataset of wide pictures with black above and below, which makes them squares.
 
-    A picture is cut to the proportions of width x height around its centre, resized to that, and
+    A picture is cut to the proportions of width x height around its center, resized to that, and
     put into the middle of width x width. Narrower ones, and wider ones than these proportions, are
     left out.
 

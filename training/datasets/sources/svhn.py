@@ -29,7 +29,7 @@ SHAPE, CLASSES = (3, 32, 32), 10
 
 
 def create_svhn(output: Output, svhn_dir: str) -> None:
-    """Makes a dataset of the 32x32 pictures of the training set, labelled by digit.
+    """Makes a dataset of the 32x32 pictures of the training set, labeled by digit.
 
     Args:
         output: what to make.

@@ -116,7 +116,7 @@ def _inshop_entries(
 
 
 def _inshop_colors(files: AnnotationFiles, left_out: LeftOut) -> dict[str, str | None]:
-    """The colour of each item; None for an item that is described in several colours."""
+    """The color of each item; None for an item that is described in several colors."""
     path = files.need("list_description_inshop.json", "the colors of the items")
     try:
         with open_regular(path) as file:

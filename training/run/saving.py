@@ -19,7 +19,7 @@ from training.dataset import TFRecordDataset
 from training.pictures.grids import RunGrid
 from training.run.clock import Clock
 from training.run.divergence import REMEDY, Diverged, SkippedSteps, non_finite
-from training.run.files import FINAL, OPTIONS_FILE, kimg_of, position_name, state_path
+from training.run.file_names import FINAL, OPTIONS_FILE, kimg_of, position_name, state_path
 from training.run.interrupts import Interrupted, Interrupts
 from training.run.reports import Reports, kimg_text, measured
 from training.run.state import Counters, save_state

@@ -10,17 +10,17 @@ import pytest
 import snapshot_writers as others
 
 from dnnlib import UserError
-from training.snapshots import pickles, weights_file
+from training.snapshots import npz_weights, pickles
 
 
 def test_one_network_as_weights(session, tmp_path):
-    weights_file.save(pickles.load(others.one(tmp_path / "D.pkl")), str(tmp_path / "D.npz"))
+    npz_weights.save(pickles.load(others.one(tmp_path / "D.pkl")), str(tmp_path / "D.npz"))
     assert pickles.load(str(tmp_path / "D.npz")).build_func_name == "D_stylegan2"
 
 
 def test_weights_files_that_do_not_fit(session, tmp_path):
     good = tmp_path / "D.npz"
-    weights_file.save(pickles.load(others.one(tmp_path / "D.pkl")), str(good))
+    npz_weights.save(pickles.load(others.one(tmp_path / "D.pkl")), str(good))
     with np.load(good) as file:
         arrays = dict(file)
     bad = tmp_path / "bad.npz"
