@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, nullcontext
+from functools import partial
 
 from dnnlib import UserError, tflib
 from dnnlib.output import tqdm
@@ -63,10 +64,9 @@ def train(
     """
     # What can be checked without networks leaves no run directory behind.
     with closing(open_dataset(options)) as training_set:
+        num_replicas = len(tfutil.replica_devices(options.num_gpus))
         group_size = options.D_args.get("mbstd_group_size", DEFAULT_GROUP) or 1
-        check_schedule(
-            training_set.resolution_log2, _num_replicas(options), group_size, options.sched_args
-        )
+        check_schedule(training_set.resolution_log2, num_replicas, group_size, options.sched_args)
         weights = None if options.resume_pkl is None else read_weights(options.resume_pkl)
         run_dir = make_run_dir(result_dir, desc)
         try:
@@ -137,19 +137,26 @@ def training_loop(
         UserError: dataset or options do not fit.
     """
     options = complete_options(options, training_set)
+    devices = tfutil.replica_devices(options.num_gpus)
+    schedule = partial(
+        training_schedule,
+        resolution_log2=training_set.resolution_log2,
+        num_gpus=len(devices),
+        options=options.sched_args,
+    )
     counters = Counters.of_new_run() if state is None else state.counters
     interrupts = Interrupts()
     with tflib.graph_session(options.seed), computed_in(options.precision):
         # Networks, from the weights of a snapshot if a run begins with one; the graph of a step.
         print(describe_data(training_set))
-        for note in _notes(options, training_set):
+        for note in _notes(options, training_set, len(devices)):
             print(f"Warning: {note}")
         where = f"the options in {os.path.join(run_dir, OPTIONS_FILE)}"
         with nullcontext() if state is None else tfutil.fitting(where):
             networks = _build_networks(options, training_set)
             if weights is not None:
                 transfer(weights, networks._asdict(), options.resume_partial)
-            graph = _build_graph(options, training_set, networks)
+            graph = _build_graph(options, training_set, networks, devices)
 
         # Resume.
         if state is not None:
@@ -163,7 +170,7 @@ def training_loop(
         with interrupts:
             with output.saved_at_the_end():
                 output.measure_again(metrics, interrupts, _is_over(options, counters))
-                sched = _schedule(options, training_set, counters.last_nimg)
+                sched = schedule(counters.last_nimg)
                 # As of a run that was ended between its last step and its last file.
                 done = _is_over(options, counters)
                 with (
@@ -173,7 +180,7 @@ def training_loop(
                     while not done and interrupts.received is None:
                         # Fetch a minibatch.
                         previous = sched
-                        sched = _schedule(options, training_set, counters.cur_nimg)
+                        sched = schedule(counters.cur_nimg)
                         reals, *held_out = minibatches.fetch(sched, counters.cur_nimg)
 
                         # Train on it.
@@ -209,11 +216,13 @@ def training_loop(
         return final
 
 
-def _notes(options: TrainingOptions, training_set: TFRecordDataset) -> Iterator[str]:
+def _notes(
+    options: TrainingOptions, training_set: TFRecordDataset, num_replicas: int
+) -> Iterator[str]:
     """What the user should know before a run begins."""
     yield from schedule_notes(
         training_set.resolution_log2,
-        _num_replicas(options),
+        num_replicas,
         options.D_args.get("mbstd_group_size", DEFAULT_GROUP),
         options.sched_args,
     )
@@ -239,9 +248,11 @@ def _build_networks(options: TrainingOptions, training_set: TFRecordDataset) -> 
 
 
 def _build_graph(
-    options: TrainingOptions, training_set: TFRecordDataset, networks: Networks
+    options: TrainingOptions,
+    training_set: TFRecordDataset,
+    networks: Networks,
+    devices: list[str],
 ) -> TrainGraph:
-    devices = tfutil.replica_devices(options.num_gpus)
     print(f"Building TensorFlow graph on {', '.join(devices)}...", flush=True)
     start = time.monotonic()
     graph = TrainGraph(*networks, training_set, options, devices)
@@ -268,16 +279,6 @@ def _progress_bar(options: TrainingOptions, counters: Counters) -> tqdm:
         leave=False,
         smoothing=0.05,
         bar_format="{l_bar}{bar}| {n:.3f}/{total:.3f} kimg [{elapsed}<{remaining}, {rate_fmt}]",
-    )
-
-
-def _num_replicas(options: TrainingOptions) -> int:
-    return len(tfutil.replica_devices(options.num_gpus))
-
-
-def _schedule(options: TrainingOptions, training_set: TFRecordDataset, nimg: int) -> Schedule:
-    return training_schedule(
-        nimg, training_set.resolution_log2, _num_replicas(options), options.sched_args
     )
 
 
