@@ -78,8 +78,8 @@ def other_dataset_args(folder: str, trained: Mapping[str, Any]) -> dict[str, Any
     ):
         if has != needs:
             raise UserError(
-                f"--metricdata: {folder} has {what} {has}, the training set {needs}: name a data "
-                "set of the same kind"
+                f"--metricdata: {folder} has {what} {has}, the training set {needs}: name a "
+                "dataset of the same kind"
             )
     return args
 

@@ -23,7 +23,8 @@ def kernel_distance(
     """Unbiased squared maximum mean discrepancy with the kernel (x·y / D + 1)³.
 
     Mean over random subsets of m images of each kind; only one subset at a time is in memory, so
-    that the arrays may be mapped files. Kernels and their sums are float32, as officially.
+    that the arrays may be mapped files. Kernels and their sums are float32, like those of
+    the official code.
 
     Args:
         reals, fakes: features [n, D].

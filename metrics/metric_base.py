@@ -145,7 +145,7 @@ def create(name: str) -> MetricBase:
 class MetricGroup:
     """Several metrics, measured on one snapshot after another.
 
-    A metric that fails is reported and the others go on: a failing metric never ends a training
+    A metric that fails is reported and the others continue: a failing metric never ends a training
     run. A metric whose feature network cannot be had is not tried again.
 
     Args:

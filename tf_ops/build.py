@@ -49,7 +49,7 @@ LIBRARY = "ops.so"
 # Libraries of one file, with a C interface and nothing of TensorFlow.
 PLAIN = ("resize_8bit.cc",)
 _CXX_FLAGS = ("-std=c++17", "-fPIC", "-w")
-# Floating-point exceptions and errno would keep loops from being vectorised; nothing reads them.
+# Floating-point exceptions and errno would keep loops from being vectorized; nothing reads them.
 _KERNEL_FLAGS = ("-O3", "-fno-math-errno", "-fno-trapping-math")
 _COMPILE_SECONDS = 600.0
 

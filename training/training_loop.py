@@ -127,7 +127,7 @@ def training_loop(
             TensorBoard events.
         training_set: what is trained on.
         metrics: measured on every snapshot.
-        weights: of a snapshot that a new run starts from.
+        weights: of the snapshot that a new run starts from, if it has been read already.
         state: that a run is resumed from; None starts anew.
 
     Returns:
@@ -144,7 +144,10 @@ def training_loop(
         num_gpus=len(devices),
         options=options.sched_args,
     )
+    minibatches = Minibatches(training_set, options)
     counters = Counters.of_new_run() if state is None else state.counters
+    if state is None and weights is None and options.resume_pkl is not None:
+        weights = read_weights(options.resume_pkl)
     interrupts = Interrupts()
     with tflib.graph_session(options.seed), computed_in(options.precision):
         # Networks, from the weights of a snapshot if a run begins with one; the graph of a step.
@@ -166,6 +169,7 @@ def training_loop(
             run_dir, options, networks, training_set, counters, clock, state is not None
         )
         _print_length(options, counters, state is not None)
+        clock.start()
 
         with interrupts:
             with output.saved_at_the_end():
@@ -175,7 +179,7 @@ def training_loop(
                 done = _is_over(options, counters)
                 with (
                     _progress_bar(options, counters) as bar,
-                    closing(Minibatches(training_set, options)) as minibatches,
+                    closing(minibatches),
                 ):
                     while not done and interrupts.received is None:
                         # Fetch a minibatch.

@@ -119,7 +119,8 @@ def call(
     if not static_kwargs.takes_any(function):
         known = inspect.signature(function).parameters
         kwargs = {k: v for k, v in kwargs.items() if k not in _OFFERED or k in known}
-        static_kwargs.reject_unknown(f"{function.__name__}()", kwargs, known)
+        owner = getattr(function, "__name__", "a build function")
+        static_kwargs.reject_unknown(f"{owner}()", kwargs, known)
     outputs = function(*inputs, **kwargs)
     return list(outputs) if isinstance(outputs, tuple) else [outputs]
 

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from dnnlib import tflib
+from dnnlib import UserError, tflib
 from dnnlib.tflib import autosummary
 from dnnlib.tflib.autosummary import Moments
 from training import training_loop
+from training.architecture import precision
 from training.architecture.generator import track_w_average
 from training.augmentation.adaptive import AdaptiveAugment
 from training.augmentation.presets import AugmentOptions
@@ -181,3 +182,29 @@ def test_weights_that_are_not_finite_are_not_saved(options, tmp_path, monkeypatc
         training_loop.train(options, str(tmp_path / "results"), "x")
     [run_dir] = (tmp_path / "results").iterdir()
     assert len(list(run_dir.glob("network-*.pkl"))) == len(find_states(str(run_dir))) == 2
+
+
+def test_metrics_of_a_mixed_run_are_in_float32(options, tmp_path):
+    """Or they were others than those of the same snapshot later."""
+
+    seen = []
+
+    class Metrics:
+        metrics = ("x",)
+
+        def run(self, network_pkl, run_dir):
+            seen.append(precision.activation_dtype(8, 8, 0))
+
+        def scalars(self):
+            return {}
+
+    options.precision, options.total_kimg = "mixed", 0.016
+    training_loop.train(options, str(tmp_path / "results"), "x", Metrics())
+    assert seen and set(seen) == {tf.float32}
+
+
+def test_a_run_that_lacks_what_it_needs_leaves_nothing(options, tmp_path):
+    options.augment_args.mode = "adarv"
+    with pytest.raises(UserError, match="no images are held out"):
+        training_loop.train(options, str(tmp_path / "results"), "x")
+    assert list((tmp_path / "results").iterdir()) == []

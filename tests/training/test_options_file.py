@@ -58,6 +58,11 @@ def test_networks_come_from_our_tables(tmp_path, name):
     assert "this" not in sys.modules  # Which would have been imported.
 
 
+def test_sizes_of_grids_come_from_our_table(tmp_path):
+    with pytest.raises(UserError, match="grid_size is '9k'"):
+        stored(tmp_path, grid_size="9k")
+
+
 def test_a_generator_is_no_discriminator(tmp_path):
     options = stored(tmp_path, **{"D_args.func_name": "training.networks.G_main"})
     with pytest.raises(UserError, match=r"known are training\S+\.D_\w+(, training\S+\.D_\w+)*$"):

@@ -77,7 +77,7 @@ class TrainingOptions:
     image_snapshot_ticks: _Positive = 10
     network_snapshot_ticks: _Positive = 10
     keep_states: _Positive = 2  # States for --resume that stay, the newest.
-    grid_size: str = "8k"
+    grid_size: Literal["1080p", "4k", "8k"] = "8k"
     num_gpus: _Positive = 1
     seed: _Natural = 1000
 

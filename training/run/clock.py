@@ -20,11 +20,17 @@ class Clock:
     """
 
     def __init__(self, seconds: float, tick_seconds: float):
-        now = time.monotonic()
-        self._start, self._tick_start, self._tick_end = now - seconds, now - tick_seconds, now
+        self._seconds, self._tick_seconds = seconds, tick_seconds
         # After the first tick, which starts the graph: when that was over, and the position.
         self._session_start: tuple[float, int] | None = None
         self.maintenance = 0.0
+        self.start()
+
+    def start(self) -> None:
+        """Starts the clock, once more if there was something else to do first."""
+        now = time.monotonic()
+        self._start, self._tick_start = now - self._seconds, now - self._tick_seconds
+        self._tick_end = now
 
     def seconds(self) -> float:
         """Of the run."""

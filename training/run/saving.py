@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Protocol
 from dnnlib import UserError, tflib
 from dnnlib.files import atomic_write
 from dnnlib.tflib import Network
+from training.architecture.precision import computed_in
 from training.config.options import TrainingOptions
 from training.config.schedule import Schedule, tick_kimg
 from training.dataset import TFRecordDataset
@@ -243,7 +244,8 @@ class RunOutput:
     def measure(self, snapshot: str, metrics: Metrics | None, interrupts: Interrupts) -> None:
         """Measures a snapshot; a signal ends that, and the resumed run repeats it."""
         if metrics is not None:
-            with suppress(Interrupted), interrupts.raised():
+            # Like everywhere else, whatever the precision of the run.
+            with suppress(Interrupted), interrupts.raised(), computed_in("fp32"):
                 metrics.run(snapshot, self._run_dir)
                 self.reports.scalars(metrics.scalars(), self._counters.cur_nimg)
 

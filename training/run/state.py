@@ -220,7 +220,7 @@ def save_state(path: str, counters: Counters, keep: int) -> None:
     that was resumed from an older state, because they were broken, writes them anew.
 
     Args:
-        path: as from `files.state_path`.
+        path: as from `file_names.state_path`.
         counters: of the run, found again in `read_state`.
         keep: how many states stay, this one and those before it.
 

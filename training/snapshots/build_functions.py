@@ -57,7 +57,7 @@ _GROWING = ("G_style", "G_synthesis_stylegan_revised", "D_stylegan", "D_basic")
 def official_module(function: Callable) -> str | None:
     """The official module that has a function of ours, whatever file its code is in."""
     for module, table in BUILD_MODULES.items():
-        if table.get(function.__name__) is function:
+        if table.get(getattr(function, "__name__", None)) is function:
             return module
     return None
 

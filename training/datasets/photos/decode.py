@@ -44,7 +44,7 @@ class Fit:
         height, width: of the result.
         transform: "center-crop" cuts the longer sides, "pad-white" adds to the shorter ones,
             "stretch" changes the proportions.
-        channels: 3, or 1 for grey.
+        channels: 3, or 1 for gray.
         box: x1, y1, x2, y2 in pixels of the stored picture, to be cut out; None for all of it.
         margin: added to the box on each side, as a fraction of its width and height.
         exact: whether the picture must have this size already.
@@ -152,7 +152,7 @@ def fit_image(
 
 
 def fit_picture(image: Image.Image, fit: Fit) -> Fitted:
-    """Converts a picture to sRGB or grey, cuts a box out, turns it upright, fits it to a size.
+    """Converts a picture to sRGB or gray, cuts a box out, turns it upright, fits it to a size.
 
     Transparent parts become white.
 

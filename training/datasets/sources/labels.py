@@ -36,7 +36,7 @@ class LabelOptions:
 
     Attributes:
         file_column, label_column: names of columns, or numbers from 1 where they have no names.
-        encoding: of the text; None is found out.
+        encoding: of the text; None: it is detected.
         mode: "multi" for pictures in several classes, "single" to take each text for one class
             whatever is in it, None if a picture has one class, which is checked.
         allow_missing: whether most of the pictures that are named may be missing.

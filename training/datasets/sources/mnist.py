@@ -30,7 +30,7 @@ _MAGIC = 0x800  # unsigned bytes; plus the number of dimensions
 
 
 def create_mnist(output: Output, mnist_dir: str) -> None:
-    """Makes a dataset of the 32x32 grey digits of the training set, labeled.
+    """Makes a dataset of the 32x32 gray digits of the training set, labeled.
 
     Args:
         output: what to make.

@@ -37,7 +37,7 @@ def pack(
     Args:
         output: what to make of the pictures for training; `shuffle` is not used. Pictures for
             validation go to TFRECORD_DIR-validation, never mirrored.
-        unpacked_dir: folder of pictures, from `unpack`. The first one tells whether all are grey.
+        unpacked_dir: folder of pictures, from `unpack`. The first one tells whether all are gray.
         num_train: how many pictures for training; None for all that are left.
         num_validation: how many other pictures for validation.
         mirror: add each picture for training a second time, mirrored.
@@ -113,7 +113,7 @@ def mirrored(source: Source, reader: PictureReader) -> Source:
 
 
 def _channels(source: Source, items: ItemList) -> int:
-    """1 if the first readable picture is grey, else 3."""
+    """1 if the first readable picture is gray, else 3."""
     for number in range(len(items)):
         try:
             with open_image(source.read(items[number])) as image:

@@ -141,7 +141,7 @@ def open_table(
     Args:
         path: The file.
         title: What messages call it; None: by its path.
-        encoding: Of its text; None: is found out.
+        encoding: Of its text; None: it is detected.
         known: Usual names of columns, as by `plain`: a first line with one of them is no title.
 
     Raises:

@@ -53,7 +53,7 @@ class ListingOptions:
         image_column, category_column: names of columns; None: by the usual names.
         image_path: path of a picture with {} for what the image column holds, as in
             "images/{}.jpg".
-        encoding: of the table's text; None is found out.
+        encoding: of the table's text; None: it is detected.
         download_dir: folder for downloaded pictures; None: `images` beside the table.
         allow_missing: whether most of the pictures may be missing.
         downloads: how pictures are downloaded.
