@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 F = TypeVar("F", bound=Callable)
-_WIDTH = 100
+_WIDTH = 96
 
 
 def keyword(doc: str, *, default: Any = dataclasses.MISSING, kw_only: bool = False) -> Any:
@@ -34,7 +34,7 @@ def parameters(spec: type) -> list[inspect.Parameter]:
 
 
 def document(spec: type, names: Iterable[str] | None = None) -> str:
-    """What fields of a spec mean, as lines for the section "Args" of a docstring.
+    """What fields of a spec mean, as lines for the section "Args" of a docstring without margin.
 
     Args:
         spec: a dataclass whose fields `keyword` made.
@@ -42,7 +42,7 @@ def document(spec: type, names: Iterable[str] | None = None) -> str:
     """
     docs = {field.name: field.metadata["doc"] for field in dataclasses.fields(spec)}
     names = inspect.signature(spec).parameters if names is None else names
-    first, others = " " * 8, " " * 12
+    first, others = " " * 4, " " * 8
     entries = (f"{name}: {docs[name]}." for name in names)
     return "\n".join(
         textwrap.fill(entry, _WIDTH, initial_indent=first, subsequent_indent=others)
@@ -62,8 +62,8 @@ def spread(spec: type) -> Callable[[F], F]:
         own = list(signature.parameters.values())[:-1]
         fields = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters(spec)]
         function.__signature__ = signature.replace(parameters=[*own, *fields])
-        if function.__doc__:  # Not with `python -OO`.
-            function.__doc__ = function.__doc__.replace("        {fields}", document(spec))
+        if doc := inspect.getdoc(function):  # Not with `python -OO`.
+            function.__doc__ = doc.replace("    {fields}", document(spec))
         return function
 
     return decorate

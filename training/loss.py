@@ -110,9 +110,9 @@ def _official(loss: Loss) -> Callable[..., tuple[tf.Tensor, tf.Tensor | None]]:
         return result.loss, result.regularizer
 
     described = f"{keywords.document(LossContext, names)}\n{keywords.document(options)}"
-    returns = "    Returns:\n        (loss, regularizer), [N] each; None for no regularization."
-    about = (loss.__doc__ or "").rstrip()  # None with `python -OO`.
-    official.__doc__ = f"{about}\n\n    Args:\n{described}\n\n{returns}\n    "
+    returns = "Returns:\n    (loss, regularizer), [N] each; None for no regularization."
+    about = inspect.getdoc(loss) or ""  # None with `python -OO`.
+    official.__doc__ = f"{about}\n\nArgs:\n{described}\n\n{returns}"
     official.__name__ = official.__qualname__ = loss.__name__
     official.__signature__ = signature
     return official

@@ -130,12 +130,12 @@ def test_where_pictures_are_decoded(tmp_path, monkeypatch):
         content = encoded(noise(8, 8), kind)
         (tmp_path / kind).write_bytes(content)
         for source in (content, str(tmp_path / kind)):
-            assert reader._plain_data(source) == (content if is_here else None)
+            assert picture_reader._plain_data(source) == (content if is_here else None)
     task = asdict(FIT)
-    assert "pixels" in reader._answer(content, task, False)
-    monkeypatch.setattr(reader, "_BIG_PICTURE", 64)
-    assert reader._answer(content, task, False) == {"big": True}
-    assert "pixels" in reader._answer(content, task, True)
+    assert "pixels" in picture_reader._answer(content, task, False)
+    monkeypatch.setattr(picture_reader, "_BIG_PICTURE", 64)
+    assert picture_reader._answer(content, task, False) == {"big": True}
+    assert "pixels" in picture_reader._answer(content, task, True)
 
 
 def test_big_pictures_are_decoded_in_turn(reader, monkeypatch):

@@ -112,7 +112,7 @@ def test_signature_and_documentation_name_every_keyword():
     assert parameters["imgfilter_bands"].default == (1, 1, 1, 1)
     for field in dataclasses.fields(AugmentSpec):
         assert parameters[field.name].default == field.default
-        assert f"\n        {field.name}: " in augment_pipeline.__doc__
+        assert f"\n    {field.name}: " in augment_pipeline.__doc__
     assert len(parameters) == 5 + len(dataclasses.fields(AugmentSpec))
 
 

@@ -423,7 +423,7 @@ def test_signature_and_documentation_name_every_keyword(name):
     assert parameters["dlatent_avg_beta"].default == 0.995
     assert "moves_w_mean" not in parameters and function.__name__ == name
     for parameter in parameters:
-        assert f"\n        {parameter}: " in function.__doc__
+        assert f"\n    {parameter}: " in function.__doc__
 
 
 def test_official_defaults():

@@ -334,7 +334,7 @@ def test_layers_of_absurd_size(session, name, sizes, words):
 
 
 def test_the_largest_layer(session):
-    layers.get_weight([1 << 14, 1 << 14], weight_var="fits")
+    layers.get_weight([1 << 14, 1 << 14], layers.Weight(name="fits"))
     with pytest.raises(UserError, match="numbers, more than 268,435,456: "):
         layers.get_weight([1 << 14, (1 << 14) + 1])
 

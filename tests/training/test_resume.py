@@ -154,7 +154,7 @@ def test_options_that_make_no_graph_together(run_dir, whole_run, monkeypatch):
     assert before == {f.name: f.read_bytes() for f in run_dir.iterdir() if f.name != "log.txt"}
     path.write_text(stored)
     with monkeypatch.context() as refused:  # What says itself what is wrong stays as it is.
-        refused.setattr(training_loop, "Run", Mock(side_effect=UserError("too large")))
+        refused.setattr(training_loop, "_build_graph", Mock(side_effect=UserError("too large")))
         with pytest.raises(UserError, match="too large"):
             resume(run_dir)
     resume(run_dir)
@@ -164,7 +164,7 @@ def test_options_that_make_no_graph_together(run_dir, whole_run, monkeypatch):
 def test_a_defect_in_a_new_run_is_not_blamed_on_a_file(tmp_path, data, monkeypatch):
     options = preset("config-e")
     options.dataset_args = {"tfrecord_dir": str(Path(data[0].partition("=")[2]) / "drawn")}
-    monkeypatch.setattr(training_loop, "Run", Mock(side_effect=ZeroDivisionError))
+    monkeypatch.setattr(training_loop, "_build_graph", Mock(side_effect=ZeroDivisionError))
     with pytest.raises(ZeroDivisionError):
         training_loop.train(options, str(tmp_path), "new")
 

@@ -193,7 +193,10 @@ def _zip_name(entry: zipfile.ZipInfo, encoding: str) -> str:
 
 def _unmarked(entry: zipfile.ZipInfo) -> bytes | None:
     """The bytes of a name that is not marked as UTF-8."""
-    return None if entry.flag_bits & _ZIP_UTF8 else entry.filename.encode("cp437", "replace")
+    if entry.flag_bits & _ZIP_UTF8:
+        return None
+    # Python 3.13 puts the name of a field of its own in the place of `filename`.
+    return entry.orig_filename.partition("\0")[0].encode("cp437", "replace")
 
 
 def _unicode_path(entry: zipfile.ZipInfo, name: bytes) -> str | None:
