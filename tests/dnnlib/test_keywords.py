@@ -52,7 +52,7 @@ def test_documentation_stands_among_the_arguments():
     assert all(len(line) <= 96 for line in lines)
     assert lines[lines.index("    seed: of noise.") + 1].startswith("    width: deviation of the G")
     assert lines[-5:-3] == ["    passes: how often.", "    mode: how borders are extended."]
-    assert document(Blur, ["passes"]) == "        passes: how often."
+    assert document(Blur, ["passes"]) == "    passes: how often."
 
 
 def test_specs_cannot_be_changed_and_compare_by_value():
