@@ -85,7 +85,8 @@ def measure(args: argparse.Namespace, folder: str) -> dict[str, float]:
         for name, op in {**ops, "D_reg": graph._D_reg_op, "Gs": graph._Gs_op}.items():
             start = time.perf_counter()
             for _ in range(3):
-                graph._run_rounds(op, feeds)
+                for feed in feeds:
+                    tflib.run(op, feed)
             figures[f"{name}_seconds"] = round((time.perf_counter() - start) / 3, 3)
         start = time.perf_counter()
         for i in range(args.cycles * options.D_reg_interval):
