@@ -13,7 +13,7 @@ Distances are Fréchet distances of features of a small classifier (feature_netw
 from the held-out photos only: no photo that a generator has seen shapes the features, so that
 nothing is gained by repeating it.
 
-Every command is printed. What WORKDIR has already is kept, and runs that were interrupted go on:
+Every command is printed. What WORKDIR has already is kept, and interrupted runs are resumed:
 call it again. WORKDIR gets curves.png, fakes.png and a table on the screen.
 """
 

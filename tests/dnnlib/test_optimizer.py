@@ -178,7 +178,7 @@ def test_gradients_that_are_not_finite_are_skipped(session, rounds, bad):
 
 
 def test_a_shared_state(session):
-    """The regularizer's optimizer goes on with the moments of the main one."""
+    """The regularizer's optimizer continues with the moments of the main one."""
     w, batch = make_weights(), tf.placeholder(tf.float32, [None, 3])
     main = Optimizer("Main", **ADAM)
     lazy = Optimizer("Reg", share=main, **ADAM)

@@ -172,7 +172,7 @@ def test_unknown_methods_are_named():
 
 
 class Run:
-    """A run in the current graph, which goes on step by step."""
+    """A run in the current graph, which is taken step by step."""
 
     def __init__(self, options, devices):
         self.dataset = TFRecordDataset(**options.dataset_args, seed=options.seed)

@@ -1,6 +1,6 @@
 """Going on with a run: which one, from what, and what cannot be gone on with.
 
-That it goes on exactly is tested in `test_resume_kills.py`.
+That it resumes exactly is tested in `test_resume_kills.py`.
 """
 
 import fcntl

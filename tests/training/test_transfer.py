@@ -240,7 +240,7 @@ def test_grey_is_all_colours(functions, session):
 
 
 def test_another_grid_is_resized():
-    """As of a network for squares that goes on with upright pictures."""
+    """As of a network for squares that continues with upright pictures."""
     square, upright = ({"base_size": size} for size in ((4, 4), (6, 4)))
     ramp = np.arange(4, dtype=np.float32)[:, None] + np.zeros([1, 3, 1, 4], np.float32)
     const = "G_synthesis/4x4/Const/const"
@@ -335,7 +335,7 @@ def test_from_the_command_line(tmp_path, run_script):
     options = json.loads((second / "training_options.json").read_text())
     assert options["augment_args"]["kimg"] == 100 and options["G_smoothing_rampup"] is None
     assert options["D_args"]["freeze_layers"] == 1
-    # A run that started from a snapshot goes on from its state.
+    # A run that started from a snapshot is resumed from its state.
     args = ["run_training.py", f"--resume={second}", "--total-kimg=0.024"]
     done = run_script(args)
     assert done.returncode == 0 and "Weights of the snapshot" not in done.stdout, done.stderr

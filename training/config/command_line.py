@@ -78,7 +78,7 @@ def options_from_args(args: Any) -> TrainingOptions:
         options.dataset_args |= {"validation": args.validation, "seed": options.seed}
     set_session_options(options, args)
     if args.snap is None and options.total_kimg < MIN_TICKS * options.sched_args.tick_kimg_base:
-        # Deviation: ticks are shorter than officially, and 50 may be more than the run has.
+        # Deviation: ticks are shorter than official ones, and 50 may be more than the run has.
         options.image_snapshot_ticks = min(options.image_snapshot_ticks, _SHORT_SNAPSHOT_TICKS)
         options.network_snapshot_ticks = min(options.network_snapshot_ticks, _SHORT_SNAPSHOT_TICKS)
     if args.resume is not None:
