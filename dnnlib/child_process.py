@@ -14,6 +14,7 @@ that data has taken over has no way to make this one execute anything.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import faulthandler
 import functools
@@ -123,6 +124,8 @@ class ChildProcess:
         arguments = (self._process.stderr, self._stderr)
         self._drain = threading.Thread(target=_keep_end, args=arguments, daemon=True)
         self._drain.start()
+        # Its thread would meet an interpreter that is being taken down, and may abort it.
+        atexit.register(self._end_at_exit, os.getpid())
         self._exchange(None, _START_SECONDS, "starting a process")
 
     def _exchange(self, request: dict | None, seconds: float, what: str) -> dict:
@@ -159,11 +162,17 @@ class ChildProcess:
             if is_late.is_set() or not is_well:  # After Ctrl-C, the reply to come is nobody's.
                 self._end()
 
+    def _end_at_exit(self, starter: int) -> None:
+        if os.getpid() == starter:  # And not a fork of it.
+            self._end()
+
     def _end(self) -> None:
         if self._process is None:
             return
+        atexit.unregister(self._end_at_exit)
         self._process.kill()
         self._process.wait()
+        self._drain.join(1)  # Whoever the process started may still hold its stderr.
         for stream in (self._process.stdin, self._process.stdout):
             with contextlib.suppress(OSError):
                 stream.close()

@@ -85,7 +85,12 @@ class SafeStream:
 class tqdm(_tqdm.tqdm):
     """A progress bar on stderr; none where there is no stderr."""
 
+    # tqdm's own thread, which has slow bars drawn, is not waited for when the process ends: where
+    # it then runs into an interpreter that is being taken down, that may end with SIGABRT.
+    monitor_interval = 0
+
     def __init__(self, *args: Any, **kwargs: Any):
+        kwargs.setdefault("miniters", 0)  # No bar needs the thread: each looks at the time itself.
         if sys.stderr is None:
             kwargs["disable"] = True
         super().__init__(*args, **kwargs)

@@ -114,6 +114,35 @@ def test_a_closed_process_is_gone_and_leaves_no_core():
         os.kill(process, 0)
 
 
+LEAVING = """
+import atexit, os, sys, threading
+import child_functions
+from dnnlib.child_process import ChildProcess
+atexit.register(lambda: print(threading.active_count()))
+child = ChildProcess(child_functions.echo)
+child.call(seconds=60, what="it")
+pid = os.fork()
+if pid == 0:
+    sys.exit()
+os.waitpid(pid, 0)
+print(child._process.pid, child._process.poll(), flush=True)
+"""
+
+
+def test_a_process_that_nobody_closes_ends_before_the_interpreter():
+    """Its thread could abort the interpreter; and a fork leaves it alone."""
+    path = os.pathsep.join([str(ROOT), os.path.dirname(child_functions.__file__)])
+    done = subprocess.run(
+        [sys.executable, "-c", LEAVING],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stderr == ""
+    in_fork, child, code, at_end = done.stdout.split()
+    assert (in_fork, code, at_end) == ("1", "None", "1") and not os.path.exists(f"/proc/{child}")
+
+
 def test_noise_and_signals_of_the_terminal_are_not_ours(child, capfd):
     before = child.call("noise", seconds=30, what="x")
     assert child.call("ctrl-c", seconds=30, what="x") == before

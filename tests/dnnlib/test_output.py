@@ -108,6 +108,20 @@ def test_without_streams_as_a_library(monkeypatch, tmp_path):
     assert (tmp_path / "log.txt").read_text() == printable(HOSTILE) + "\ntick\n"
 
 
+def test_progress_leaves_no_thread_and_slow_bars_move():
+    """A thread that the interpreter meets while it is taken down may abort the process."""
+    tool = (
+        "import io, threading, time; from dnnlib.output import tqdm\n"
+        "shown = io.StringIO()\n"
+        "bar = tqdm(total=1000, file=shown, mininterval=0.01)\n"
+        "for _ in range(900): bar.update()\n"  # Fast, and then slow.
+        "time.sleep(0.02); bar.update(); print('901/1000' in shown.getvalue())\n"
+        "print(threading.active_count())"
+    )
+    done = subprocess.run([sys.executable, "-c", tool], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout == "True\n1\n", done.stderr
+
+
 TOOL = """
 import sys, warnings
 from dnnlib import UserError, cli, output
