@@ -8,7 +8,14 @@ setup(
     python_requires=">=3.10,<3.14",
     packages=find_packages(include=["dnnlib*", "metrics*", "tf_ops*", "training*"]),
     package_data={"tf_ops": ["kernels/*"]},  # Built on first use.
-    py_modules=["dataset_tool", "run_generator", "run_metrics", "run_training"],
+    py_modules=[
+        "dataset_tool",
+        "projector",
+        "run_generator",
+        "run_metrics",
+        "run_projector",
+        "run_training",
+    ],
     install_requires=[
         "tensorflow>=2.18,<2.22",
         "charset-normalizer>=3",
@@ -27,9 +34,11 @@ setup(
         "hdf5": ["h5py>=3.8"],
         "lsun": ["lmdb>=1.4"],
         "parquet": ["pyarrow>=16"],
+        "video": ["imageio-ffmpeg>=0.5"],
         "test": [
             "h5py>=3.8",
             "hypothesis>=6",
+            "imageio-ffmpeg>=0.5",
             "lmdb>=1.4",
             "pyarrow>=16",
             "pytest>=8",

@@ -100,14 +100,14 @@ def noise_image(
 
     Args:
         x: activations.
-        noise_input: [1, 1, H, W], used for all samples unless `randomize`.
+        noise_input: [1, 1, H, W] for all samples, or [N, 1, H, W]; not used if `randomize`.
         randomize: fresh standard normal noise for every sample instead.
         seed: [2] int32 or None, of the fresh noise.
     """
     # With one channel, NCHW and NHWC differ in shape only, not in memory.
     data_format = layout.internal_format()
     height, width = (x.shape[axis].value for axis in layout.spatial_axes(data_format))
-    rows = tf.shape(x)[0] if randomize else 1
+    rows = tf.shape(x)[0] if randomize else -1
     shape = [rows, 1, height, width] if data_format == layout.NCHW else [rows, height, width, 1]
     return random_streams.normal(shape, seed) if randomize else tf.reshape(noise_input, shape)
 
