@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -23,7 +25,7 @@ from training.latents.projector import project
 from training.latents.starting_point import StartingPoints
 from training.snapshots import pickles
 
-SHAPE = {"num_channels": 3, "resolution": 16, "fmap_base": 64, "fmap_max": 8}
+SHAPE = {"num_channels": 3, "resolution": 8, "fmap_base": 32, "fmap_max": 8}
 STYLE = {"latent_size": 8, "dlatent_size": 8, "mapping_fmaps": 8, "mapping_layers": 2}
 SG2 = "training.networks_stylegan2."
 QUICK = {"dlatent_avg_samples": 200}
@@ -37,11 +39,21 @@ def generator(name=SG2 + "G_main", **options):
     return Gs
 
 
-def pictures(count, Gs, seed=0):
+def pictures(count, shape=(3, 8, 8), seed=0):
     """Uint8 images that are no noise."""
-    channels, height, width = Gs.output_shape[1:]
+    channels, height, width = shape
     low = np.random.default_rng(seed).integers(40, 216, [count, channels, height // 4, width // 4])
     return np.repeat(np.repeat(low, 4, axis=2), 4, axis=3).astype(np.uint8)
+
+
+def run(projection, targets, *args, **changes):
+    """Projects with changed options; returns w and the distances of the first step."""
+    projection.options = dataclasses.replace(projection.options, **changes)
+    projection.start(targets, *args)
+    first, _ = projection.step()
+    while projection.cur_step < projection.options.num_steps:
+        projection.step()
+    return projection.dlatents, first
 
 
 # The official numbers
@@ -52,34 +64,33 @@ def golden_run(golden_dir):
     """The golden file, and what our projection found with the same options."""
     with np.load(golden_dir / "projector_sg2_skip_resnet.npz") as file:
         arrays = dict(file)
-    maps = [arrays[f"noise_init/{i}"] for i in range(5)]
+    options = ProjectionOptions(num_steps=int(arrays["num_steps"]), initial_noise_factor=0)
+    found = SimpleNamespace(w=[], log=[])
     with tflib.graph_session(seed=1):
         Gs = pickles.load_generator(str(golden_dir / "sg2_skip_resnet.pkl"))
-        found = project(
-            Gs,
-            arrays["target"][np.newaxis],
-            distance=pixel_distance,
-            num_steps=int(arrays["num_steps"]),
-            initial_noise_factor=0,
-            noise_init=maps,
-            keep_steps=True,
-        )
+        projection = Projection(Gs, pixel_distance, options=options)
+        maps = [arrays[f"noise_init/{i}"] for i in range(5)]
+        projection.start([arrays["target"]], noise_init=maps)
+        while projection.cur_step < options.num_steps:
+            found.log.append(projection.step())
+            found.w.append(projection.dlatents[0])
+        found.images, found.distance = projection.evaluate()
+        found.noises = projection.noises
     return arrays, found
 
 
 def test_w_of_every_step_is_the_official_one(golden_run):
     arrays, found = golden_run
-    w = found.dlatents_by_step[:, 0]
+    w = np.stack(found.w)
     assert w.shape[0] == 100 and (w == w[:, :1]).all()  # The same for all layers.
     error = np.abs(w[:, 0] - arrays["w"]).max(axis=1) / np.abs(arrays["w"]).max()
     assert error[:20].max() <= 1e-4
     assert error.max() <= 2e-2
-    np.testing.assert_array_equal(found.dlatents, w[-1:])
 
 
 def test_what_it_ends_with_is_official(golden_run):
     arrays, found = golden_run
-    assert found.distance == pytest.approx([arrays["dist_final"]], rel=1e-2)
+    assert found.distance == pytest.approx(float(arrays["dist_final"]), rel=1e-2)
     for i, noise in enumerate(found.noises):
         expected = arrays[f"noise_final/{i}"]
         assert noise.shape == (1, 1, *expected.shape)
@@ -87,17 +98,14 @@ def test_what_it_ends_with_is_official(golden_run):
     assert np.abs(found.images - arrays["image"]).max() <= 2e-2 * np.abs(arrays["image"]).max()
 
 
-def test_distances_and_losses_are_those_of_the_official_log(golden_dir, golden_run, session):
-    arrays, _ = golden_run
-    Gs = pickles.load_generator(str(golden_dir / "sg2_skip_resnet.pkl"))
-    options = ProjectionOptions(num_steps=100, initial_noise_factor=0)
-    projection = Projection(Gs, pixel_distance, options=options)
-    projection.start([arrays["target"]], noise_init=[arrays[f"noise_init/{i}"] for i in range(5)])
-    for line in arrays["log"][:3]:
-        dist, loss = map(float, re.search(r"dist (\S+) +loss (\S+)", str(line)).groups())
-        distances, found = projection.step()
-        assert distances == pytest.approx([dist], abs=0.006)
-        assert found == pytest.approx(loss, rel=1e-4)
+def test_distances_and_losses_are_those_of_the_official_log(golden_run):
+    arrays, found = golden_run
+    for line in arrays["log"]:
+        pattern = r"step +(\d+)/100: dist (\S+) +loss (\S+)"
+        number, dist, loss = map(float, re.search(pattern, str(line)).groups())
+        distances, total = found.log[int(number) - 1]
+        assert distances == pytest.approx([dist], rel=1e-2)
+        assert total == pytest.approx(loss, rel=1e-2)
 
 
 # Formulas
@@ -151,33 +159,23 @@ def test_the_starting_point_is_the_mean_of_a_class_or_of_all(session):
 
 
 def test_noise_on_w_has_the_deviation_that_it_should(session):
-    Gs = generator()
+    """Read off where w enters the synthesis network, with a learning rate of 0."""
+    Gs = generator(dlatent_size=200, mapping_layers=1)
+    options = ProjectionOptions(num_steps=4, initial_noise_factor=0.5, **QUICK)
+    projection = Projection(Gs, pixel_distance, options=options)
+    projection.start(pictures(1))
+    mean = projection.dlatents
     deviation = StartingPoints(Gs).find(None, 200).deviation
-    options = ProjectionOptions(
-        num_steps=4, initial_learning_rate=0, initial_noise_factor=0.5, **QUICK
-    )
-    seen = []
-
-    def distance(images, targets):
-        seen.append(images)
-        return pixel_distance(images, targets)
-
-    projection = Projection(Gs, distance, options=options)
-    (dlatents,) = {
-        o.inputs[0]
-        for o in tf.get_default_graph().get_operations()
-        if o.type == "Tile" and o.name.startswith("Projection/Tile")
-    }
-    projection.start(pictures(1, Gs))
-    mean = projection.dlatents[0, 0]
-    noise = [
-        tflib.run(dlatents, projection._feeds(i, 0, options.noise_strength(i)))[0, 0] - mean
-        for i in range(3)
-    ]
-    draws = [np.sqrt(np.square(n).mean()) / deviation for n in noise]
-    # Of 8 numbers each; (1 - t/0.75)² is 1, 4/9, 1/9.
-    assert 0.2 < draws[0] < 0.9 and 0.05 < draws[1] < 0.45 and 0.01 < draws[2] < 0.12
-    assert not np.allclose(noise[0] * 4 / 9, noise[1])
+    graph = tf.get_default_graph()
+    noisy = graph.get_tensor_by_name("Projection/dlatents_in:0")
+    draws = []
+    for step, strength in enumerate((1, 4 / 9, 1 / 9)):  # (1 - t/0.75)²
+        feeds = projection._feeds(step, 0, options.noise_strength(step))
+        noise = (tflib.run(noisy, feeds) - mean)[0]
+        assert (noise == noise[0]).all()
+        assert noise[0].std() == pytest.approx(0.5 * deviation * strength, rel=0.2)
+        draws.append(noise[0] / strength)
+    assert abs(np.corrcoef(draws)[0, 1]) < 0.3  # Another draw in every step.
 
 
 # Several targets, and what must not make a difference
@@ -185,14 +183,16 @@ def test_noise_on_w_has_the_deviation_that_it_should(session):
 
 def test_several_targets_are_as_each_alone(session):
     Gs = generator(label_size=3)
-    targets, labels = pictures(3, Gs), [np.eye(3)[0], None, np.eye(3)[2]]
-    options = {"num_steps": 12, "distance": pixel_distance, **QUICK}
-    together = project(Gs, targets, labels=labels, **options)
+    targets, labels = pictures(3), [np.eye(3)[0], None, np.eye(3)[2]]
+    options = ProjectionOptions(num_steps=12, **QUICK)
+    together = project(Gs, targets, labels=labels, distance=pixel_distance, **vars(options))
+    alone = Projection(Gs, pixel_distance, options=options)
     for i in range(3):
-        alone = project(Gs, targets[i : i + 1], labels=labels[i : i + 1], **options)
-        np.testing.assert_allclose(together.dlatents[i], alone.dlatents[0], atol=1e-4)
-        np.testing.assert_allclose(together.images[i], alone.images[0], atol=1e-3)
-        assert together.distance[i] == pytest.approx(alone.distance[0], rel=1e-3)
+        dlatents, _ = run(alone, targets[i : i + 1], labels[i : i + 1])
+        np.testing.assert_allclose(together.dlatents[i], dlatents[0], atol=1e-4)
+        image, distance = alone.evaluate()
+        np.testing.assert_allclose(together.images[i], image[0], atol=1e-3)
+        assert together.distance[i] == pytest.approx(distance[0], rel=1e-3)
         for maps, own in zip(together.noises, alone.noises, strict=True):
             np.testing.assert_allclose(maps[i], own[0], atol=1e-3)
     assert np.abs(together.dlatents[0] - together.dlatents[1]).max() > 0.05
@@ -203,40 +203,39 @@ def test_a_projection_repeats_exactly_in_one_graph(session):
     before = {name: Gs.get_var(name) for name in Gs.vars}
     options = ProjectionOptions(num_steps=6, **QUICK)
     projection = Projection(Gs, pixel_distance, count=2, options=options)
-    targets = pictures(2, Gs)
-
-    def run(images, **changes):
-        projection.options = ProjectionOptions(num_steps=6, **QUICK, **changes)
-        projection.start(images)
-        while projection.cur_step < 6:
-            projection.step()
-        return projection.dlatents, projection.noises, projection.evaluate()[0]
-
-    first = run(targets)
+    targets = pictures(2)
+    first, noises, images = run(projection, targets)[0], projection.noises, projection.evaluate()[0]
     count = len(tf.get_default_graph().get_operations())
-    only = run(targets[1:])  # Fewer than fit: the rest is filled up.
-    again = run(targets)
+    only, _ = run(projection, targets[1:])  # Fewer than fit: the rest is filled up.
+    assert only.shape == (1, 4, 8) and len(projection.noises[1]) == 1
+    np.testing.assert_allclose(only[0], first[1], atol=1e-6)
+    again, _ = run(projection, targets)
+    np.testing.assert_array_equal(first, again)
+    np.testing.assert_array_equal(images, projection.evaluate()[0])
+    np.testing.assert_array_equal(noises[2], projection.noises[2])
+    assert np.abs(run(projection, targets, seed=7)[0] - first).max() > 1e-4
     assert len(tf.get_default_graph().get_operations()) == count
-    assert only[0].shape == (1, 6, 8) and len(only[1][0]) == 1
-    np.testing.assert_array_equal(first[0], again[0])
-    np.testing.assert_array_equal(first[2], again[2])
-    np.testing.assert_array_equal(first[1][3], again[1][3])
-    assert np.abs(run(targets, seed=7)[0] - first[0]).max() > 1e-4
     for name, value in before.items():
         np.testing.assert_array_equal(Gs.get_var(name), value)
 
 
 def test_wplus_is_closer_and_its_penalty_holds_it_near_the_mean(session):
     Gs = generator()
-    targets = pictures(1, Gs)
-    options = {"num_steps": 60, "distance": pixel_distance, **QUICK}
-    w = project(Gs, targets, **options)
-    free = project(Gs, targets, space="w+", wplus_penalty=0, **options)
-    held = project(Gs, targets, space="w+", wplus_penalty=10, **options)
+    targets = pictures(1)
+    options = ProjectionOptions(num_steps=60, **QUICK)
+    w = project(Gs, targets, distance=pixel_distance, keep_steps=True, **vars(options))
+    assert w.dlatents_by_step.shape == (60, 1, 4, 8)
+    np.testing.assert_array_equal(w.dlatents_by_step[-1], w.dlatents)
     mean = StartingPoints(Gs).find(None, 200).mean
-    far = [np.square(x.dlatents[0] - mean).sum(axis=1).mean() for x in (free, held)]
-    assert free.distance[0] < 0.95 * w.distance[0]
-    assert np.ptp(free.dlatents[0], axis=0).max() > 0.1 and np.ptp(w.dlatents[0], axis=0).max() == 0
+    np.testing.assert_array_equal(w.dlatents_by_step[0, 0, 0], mean)  # The rate begins at 0.
+    assert np.ptp(w.dlatents[0], axis=0).max() == 0
+    options = dataclasses.replace(options, space="w+", wplus_penalty=0)
+    projection = Projection(Gs, pixel_distance, options=options)
+    free, _ = run(projection, targets)
+    assert projection.evaluate()[1] < 0.95 * w.distance
+    assert np.ptp(free[0], axis=0).max() > 0.1
+    held, _ = run(projection, targets, wplus_penalty=10)
+    far = [np.square(x - mean).sum(axis=2).mean() for x in (free, held)]
     assert far[1] < 0.2 * far[0]
 
 
@@ -245,16 +244,14 @@ def test_noise_that_is_not_optimized(session, mode):
     Gs = generator()
     variables = noise_variables(Gs.components.synthesis).values()
     own = tflib.run(list(variables))
-    options = {"num_steps": 5, "distance": pixel_distance, **QUICK}
-    found = project(Gs, pictures(2, Gs), noise_mode=mode, **options)
+    options = {"num_steps": 3, "distance": pixel_distance, **QUICK}
+    found = project(Gs, pictures(2), noise_mode=mode, **options)
     assert all(len(maps) == 2 for maps in found.noises)
     maps = found.noises if mode != "const" else own
     tflib.set_vars({v: m[:1] for v, m in zip(variables, maps, strict=True)})
     images = Gs.components.synthesis.run(found.dlatents, randomize_noise=False)
     np.testing.assert_allclose(images, found.images, atol=1e-4)
     assert (np.abs(found.noises[2]).max() == 0) == (mode == "none")
-    with pytest.raises(UserError, match="there are none to optimize"):
-        project(Gs, pictures(1, Gs), noise_mode=mode, noise_init=own, **options)
 
 
 @pytest.mark.parametrize(
@@ -269,12 +266,13 @@ def test_noise_that_is_not_optimized(session, mode):
 def test_networks_of_all_kinds(session, name, options):
     """Gray, not square, growing, of ADA and of StyleGAN: the distance falls."""
     Gs = generator(name, **options)
-    targets = pictures(2, Gs)
-    options = {"distance": pixel_distance, "num_steps": 25, **QUICK}
-    found = project(Gs, targets, **options)
-    first = project(Gs, targets, initial_learning_rate=0, **{**options, "num_steps": 1})
-    assert found.images.shape == targets.shape
-    assert (found.distance < 0.97 * first.distance).all()
+    targets = pictures(2, Gs.output_shape[1:])
+    options = ProjectionOptions(num_steps=25, **QUICK)
+    projection = Projection(Gs, pixel_distance, count=2, options=options)
+    _, first = run(projection, targets)
+    images, last = projection.evaluate()
+    assert images.shape == targets.shape
+    assert (last < 0.97 * first).all()
 
 
 # Distances
@@ -313,8 +311,8 @@ def test_boxes_and_pixels(session):
     ],
 )
 def test_features_of_the_discriminator(session, name, options):
-    D = Network("D", name, **{**SHAPE, **options})
-    images = pictures(3, D).astype(np.float32)
+    D = Network("D", name, **{**SHAPE, "resolution": 16, **options})
+    images = pictures(3, D.input_shape[1:]).astype(np.float32)
     targets = np.concatenate([images[:1], images[:1], 255 - images[2:]])
     distance = DiscriminatorDistance(D)
     x = tf.constant(images)
@@ -322,7 +320,7 @@ def test_features_of_the_discriminator(session, name, options):
     assert found[0] == pytest.approx(0, abs=1e-6) and 0 < found[1] < 4 and 0 < found[2] < 4
     assert np.isfinite(slope).all() and np.abs(slope[2]).max() > 0
     blocks = distance._features(x)
-    assert len(blocks) == 2  # At 16×16 and 8×8: what comes after has 8 and 4 rows.
+    assert len(blocks) == 2  # Of 16×16 and of 8×8.
     with pytest.raises(UserError, match="use another --distance"):
         distance(tf.zeros([1, 3, 8, 8]), tf.zeros([1, 3, 8, 8]))
 
@@ -331,8 +329,7 @@ def test_features_of_the_discriminator(session, name, options):
 
 
 def test_bad_input(session):
-    Gs = generator()
-    target = pictures(1, Gs)
+    target = pictures(1)
     for options, message in [
         ({"space": "z"}, "space 'z': use w, w+"),
         ({"noise_mode": "loud"}, "noise_mode 'loud': use optimize, const"),
@@ -340,19 +337,23 @@ def test_bad_input(session):
     ]:
         with pytest.raises(UserError, match=re.escape(message)):
             ProjectionOptions(**options)
-    options = {"distance": pixel_distance, "num_steps": 2, **QUICK}
+    Gs = generator()
+    projection = Projection(Gs, pixel_distance, options=ProjectionOptions(num_steps=2, **QUICK))
     for targets, given, message in [
-        (target[:, :, :8], {}, "a target of shape [3, 8, 16]: the network makes [3, 16, 16]"),
+        (target[:, :, :4], {}, "a target of shape [3, 4, 8]: the network makes [3, 8, 8]"),
         (np.full(target.shape, np.nan), {}, "pixels that are not finite"),
+        (np.concatenate([target, target]), {}, "2 targets: expected 1 to 1"),
         (target, {"labels": [np.ones(1)]}, "a label of shape [1]: the network takes [0]"),
         (target, {"labels": []}, "0 labels for 1 targets"),
-        (target, {"noise_init": [np.zeros([4, 4])]}, "1 noise maps: the network has 5"),
-        (target, {"noise_init": [np.zeros([4, 4])] * 5}, "expected [8, 8]"),
-        (target, {"initial_learning_rate": np.inf}, "is not finite"),
+        (target, {"noise_init": [np.zeros([4, 4])]}, "1 noise maps: the network has 3"),
+        (target, {"noise_init": [np.zeros([4, 4])] * 3}, "expected [8, 8]"),
     ]:
         with pytest.raises(UserError, match=re.escape(message)):
-            project(Gs, targets, **options, **given)
+            projection.start(targets, **given)
+    with pytest.raises(UserError, match="the distance of target 0 is not finite after 3 steps"):
+        run(projection, target, initial_learning_rate=1e38, num_steps=9)
     with pytest.raises(TypeError):
         project(Gs, target, distance=pixel_distance, steps=3)
-    with pytest.raises(UserError, match="2 targets: expected 1 to 1"):
-        Projection(Gs, pixel_distance).start(np.concatenate([target, target]))
+    options = ProjectionOptions(noise_mode="const", **QUICK)
+    with pytest.raises(UserError, match="there are none to optimize"):
+        Projection(Gs, pixel_distance, options=options).start(target, noise_init=[])

@@ -106,6 +106,8 @@ class DiscriminatorDistance:
         if D.build_func_name in _GROWING:
             kwargs["structure"] = "fixed"  # Else blocks are in branches.
         with tf.name_scope("Features") as scope:
+            # A number of images that is known would have to suit the groups of their deviation.
+            images = tf.placeholder_with_default(images, D.input_shape)
             D.get_output_for(images, *[None] * (D.num_inputs - 1), **kwargs)
         pattern = re.compile(rf"{re.escape(scope)}[^/]+/(\d+)x\1/{BLOCK_OUTPUT}")
         operations = images.graph.get_operations()

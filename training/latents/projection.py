@@ -4,8 +4,10 @@ w begins at the mean of W and the noise maps at noise; both follow the slope of
 
     distance(image of w + noise on w, target) + weight · regularization of the noise maps
 
-by Adam. Noise on w and the learning rate fall off in the course of the steps. Every target of a
-minibatch has its own w and noise maps, and the same random numbers that it would have alone.
+by Adam. Noise on w and the learning rate fall off in the course of the steps.
+
+# Deviation: every target of a minibatch has its own noise maps, and the same random numbers that it
+would have alone; in the official code all of them share one set of maps.
 """
 
 from __future__ import annotations
@@ -160,7 +162,7 @@ class Projection:
         # The same for every target of the minibatch, as if each were alone.
         on_w = normal([1, of_each, size], stream(self._seed, "projection", 0))
         dlatents = w + on_w * strength * self._deviation
-        dlatents = tf.tile(dlatents, [1, layers // of_each, 1])
+        dlatents = tf.tile(dlatents, [1, layers // of_each, 1], name="dlatents_in")
         kwargs: dict[str, Any] = {"randomize_noise": False}
         if "num_fp16_res" in self._synthesis.static_kwargs:
             kwargs["num_fp16_res"] = 0  # Slopes are small.
