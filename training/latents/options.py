@@ -45,7 +45,7 @@ class ProjectionOptions:
     noise_ramp_length: float = 0.75
     regularize_noise_weight: float = 1e5
     space: str = "w"
-    wplus_penalty: float = 0.01
+    wplus_penalty: float = 0.05
     noise_mode: str = "optimize"
     seed: int = 303
 
