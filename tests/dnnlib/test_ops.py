@@ -9,6 +9,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 from golden_checks import assert_close, check_op_cases
 
+import tf_ops.upfirdn_2d
 from dnnlib import UserError, tflib
 from dnnlib.left_out import LeftOut
 from dnnlib.tflib.ops import fused_bias_act, upfirdn_2d
@@ -75,6 +76,8 @@ def test_padding_counts_pixels_of_the_result(session, name, factor):
     plain, more, less = tflib.run(
         [function(x, *weight, padding=padding, **options) for padding in (0, 2, -1)]
     )
+    direct = getattr(tf_ops.upfirdn_2d, name)(x, *weight, **options)
+    np.testing.assert_array_equal(plain, tflib.run(direct))
     assert_close(less, plain[:, :, 1:-1, 1:-1])
     assert_close(more[:, :, 2:-2, 2:-2], plain)
     # As if zeros were a part of the image.
@@ -83,6 +86,12 @@ def test_padding_counts_pixels_of_the_result(session, name, factor):
     edge = (wide.shape[2] - more.shape[2]) // 2
     assert edge > 0
     assert_close(more, wide[:, :, edge:-edge, edge:-edge])
+
+
+def test_bias_of_another_axis(session):
+    x, b = RANDOM.normal(size=(2, 3, 4)), np.arange(4.0)
+    y = fused_bias_act.fused_bias_act(tf.constant(x), tf.constant(b), axis=2, act="relu", gain=2)
+    assert_close(tflib.run(y), np.maximum(x + b, 0) * 2)
 
 
 @pytest.mark.parametrize("impl", ["auto", "native", "opencl"])

@@ -299,6 +299,14 @@ def test_convolutions_that_need_no_padding(session):
         ada.conv2d(tf.zeros([1, 3, 4, 4]), weight, padding=2)
 
 
+def test_learning_rate_multipliers_of_ada(session):
+    scale = 0.5 / np.sqrt(27)
+    y, v = run_layer(ada.conv2d_layer, IMAGES, 4, 3, lrmul=0.5)
+    assert_close(y, convolve(IMAGES, v["weight"] * scale))
+    y, v = run_layer(ada.dense_layer, IMAGES[:, :, :3, :3], 4, 0.5, "w")
+    assert_close(y, IMAGES[:, :, :3, :3].reshape(2, 27) @ v["w"] * scale)
+
+
 @pytest.mark.parametrize(
     ("layer", "args", "names"),
     [

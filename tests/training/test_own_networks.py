@@ -252,5 +252,8 @@ def test_own_networks_give_the_official_numbers(session, golden, name):
     D = with_values(discriminator, arrays, "D/")
     assert_close(mapping.run(arrays["z"], arrays["labels"]), arrays["dlatents"][:, 0])
     assert_close(synthesis.run(arrays["dlatents"]), arrays["images_from_dlatents"])
-    check_scores(arrays, D)
-    check_path_lengths(arrays, synthesis)
+    if name == "sg2_skip_resnet":  # To the second derivative.
+        check_scores(arrays, D)
+        check_path_lengths(arrays, synthesis)
+    else:
+        assert_close(D.run(arrays["D_images"], arrays["D_labels"]), arrays["scores"])
