@@ -16,7 +16,6 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = (
     "dataset_tool.py",
-    "projector.py",
     "run_training.py",
     "run_generator.py",
     "run_projector.py",
