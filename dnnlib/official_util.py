@@ -147,6 +147,7 @@ def open_url(
     Raises:
         UserError: the file cannot be read or downloaded.
     """
+    # Deviation: the official one takes http URLs too, whose answers can be forged on the way.
     if num_attempts < 1:
         raise UserError(f"num_attempts is {num_attempts}, expected 1 or more")
     if not is_url(url):

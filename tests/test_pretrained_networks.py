@@ -60,7 +60,9 @@ def test_networks(folder, session, monkeypatch):
 def test_the_session_is_made(folder, monkeypatch, capsys):
     """By the example of the page, in a thread, which has no session yet."""
     page = (ROOT / "docs/official-scripts.md").read_text(encoding="utf-8")
-    code = re.search(r"```python\n(import numpy as np\nimport pretrained.*?)```", page, re.DOTALL)[1]
+    code = re.search(r"```python\n(import numpy as np\nimport pretrained.*?)```", page, re.DOTALL)[
+        1
+    ]
     monkeypatch.chdir(folder)
     with ThreadPoolExecutor(1) as pool:
         pool.submit(exec, code, {}).result()

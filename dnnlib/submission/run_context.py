@@ -11,6 +11,8 @@ from dnnlib.util import UserError
 
 # Of the thread or task that runs, so that two runs in one process do not see each other.
 _CURRENT: ContextVar[RunContext | None] = ContextVar("run_context", default=None)
+# Those of the process, for threads that a run has started.
+_OPEN: list[RunContext] = []
 
 
 class RunContext:
@@ -29,6 +31,7 @@ class RunContext:
         self._last_interval = 0.0
         self._outer = _CURRENT.get()
         _CURRENT.set(self)
+        _OPEN.append(self)
 
     def update(self, loss: float = 0, cur_epoch: int = 0, max_epoch: int | None = None) -> None:
         """Notes that the run is under way; the arguments are those of other places to run in."""
@@ -56,6 +59,7 @@ class RunContext:
         """Ends the context; the one before it is current again."""
         if not self.has_closed:
             self.has_closed = True
+            _OPEN.remove(self)
             if _CURRENT.get() is self:
                 _CURRENT.set(self._outer)
 
@@ -70,9 +74,17 @@ class RunContext:
         """The current context.
 
         Raises:
-            UserError: no run is under way in this thread.
+            UserError: no run is under way, or several are and this thread belongs to none.
         """
-        current = _CURRENT.get()
-        if current is None:
+        context = current()
+        if context is None:
             raise UserError("RunContext.get(): no run is under way; start it with submit_run")
-        return current
+        return context
+
+
+def current() -> RunContext | None:
+    """The context of this thread; in a thread without one, that of the process's only run."""
+    context = _CURRENT.get()
+    if context is None and len({id(c.submit_config) for c in _OPEN}) == 1:
+        context = _OPEN[-1]
+    return context

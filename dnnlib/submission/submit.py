@@ -13,19 +13,16 @@ import os
 import platform
 import pprint
 from collections.abc import Callable
-from contextvars import ContextVar
 from typing import Any
 
 from dnnlib import dotted_names, official_util, run_dir
 from dnnlib.files import atomic_write
 from dnnlib.left_out import left_out
-from dnnlib.submission.run_context import RunContext
+from dnnlib.submission.run_context import RunContext, current
 from dnnlib.util import EasyDict, UserError, format_time
 
 _USER = "<USERNAME>"
 _FINISHED = "_finished.txt"
-# Of the thread or task that runs, so that two runs in one process do not see each other.
-_CURRENT: ContextVar[SubmitConfig | None] = ContextVar("submit_config", default=None)
 
 
 class SubmitTarget(enum.Enum):
@@ -147,18 +144,14 @@ def _run(config: SubmitConfig, function: Callable) -> SubmitConfig:
     kwargs = dict(config.run_func_kwargs or {})
     if "submit_config" in inspect.signature(function).parameters:
         kwargs["submit_config"] = config
-    token = _CURRENT.set(config)
-    try:
-        with run_dir.log_output(os.path.join(config.run_dir, run_dir.LOG)):
-            if config.print_info:
-                print(pprint.pformat(dict(config)))
-            print(f"Running {config.run_func_name}() in {config.run_dir}")
-            with RunContext(config) as context:
-                function(**kwargs)
-                seconds = context.get_time_since_start()
-            print(f"Finished {config.run_func_name}() in {format_time(seconds)}")
-    finally:
-        _CURRENT.reset(token)
+    log = os.path.join(config.run_dir, run_dir.LOG)
+    with run_dir.log_output(log), RunContext(config) as context:
+        if config.print_info:
+            print(pprint.pformat(dict(config)))
+        print(f"Running {config.run_func_name}() in {config.run_dir}")
+        function(**kwargs)
+        seconds = context.get_time_since_start()
+        print(f"Finished {config.run_func_name}() in {format_time(seconds)}")
     with open(os.path.join(config.run_dir, _FINISHED), "w", encoding="utf-8"):
         pass
     return config
@@ -166,8 +159,8 @@ def _run(config: SubmitConfig, function: Callable) -> SubmitConfig:
 
 def make_run_dir_path(*paths: str) -> str:
     """A path in the directory of the run that is under way, or in the current one without a run."""
-    config = _CURRENT.get()
-    return os.path.join(config.run_dir if config is not None else os.getcwd(), *paths)
+    config = _current_config()
+    return os.path.join((config and config.run_dir) or os.getcwd(), *paths)
 
 
 def get_path_from_template(path_template: str, path_type: PathType = PathType.AUTO) -> str:
@@ -198,6 +191,11 @@ def get_user_name() -> str:
         return "unknown"
 
 
+def _current_config() -> SubmitConfig | None:
+    context = current()
+    return context.submit_config if context is not None else None
+
+
 _absent = left_out(
     __name__,
     {
@@ -208,7 +206,7 @@ _absent = left_out(
 
 def __getattr__(name: str) -> Any:
     # The settings of the run that is under way, or None, as an official module attribute.
-    return _CURRENT.get() if name == "submit_config" else _absent(name)
+    return _current_config() if name == "submit_config" else _absent(name)
 
 
 __getattr__.reasons = _absent.reasons

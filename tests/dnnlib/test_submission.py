@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -23,6 +24,8 @@ def train(submit_config, rate, steps=1):
     SEEN.is_current = dnnlib.submit_config is submit_config
     SEEN.path = dnnlib.make_run_dir_path("sub", "file.txt")
     SEEN.context = dnnlib.RunContext.get()
+    with ThreadPoolExecutor(1) as pool:
+        SEEN.path_in_thread = pool.submit(dnnlib.make_run_dir_path, "sub", "file.txt").result()
     for _ in range(steps):
         SEEN.context.update(loss=0.5, cur_epoch=1, max_epoch=2)
     print(f"rate {rate}, stop {SEEN.context.should_stop()}")
@@ -55,6 +58,7 @@ def test_a_run(config, tmp_path, function, capsys):
     assert result.run_func_kwargs == {"rate": 0.1, "steps": 2}
     assert config.run_dir is None  # So that it can be used again.
     assert SEEN.is_current and SEEN.path == str(run_dir / "sub" / "file.txt")
+    assert SEEN.path_in_thread == SEEN.path
     log = (run_dir / "log.txt").read_text()
     assert "rate 0.1, stop False\n" in log and "Finished" in log
     assert log == capsys.readouterr().out
@@ -111,6 +115,8 @@ def test_run_context(monkeypatch):
         assert outer.get_last_update_interval() == 7
         inner = dnnlib.RunContext(dnnlib.SubmitConfig())
         assert dnnlib.RunContext.get() is inner
+        with ThreadPoolExecutor(1) as pool:  # Of two runs, a thread belongs to neither.
+            assert pool.submit(lambda: dnnlib.submit_config).result() is None
         inner.close()
         inner.close()
         assert dnnlib.RunContext.get() is outer
