@@ -139,7 +139,7 @@ def minimized(options, steps=4):
     with tflib.graph_session(seed=1):
         w = tf.Variable([1.0, 2.0], name="w")
         optimizer = Optimizer(name="Train", learning_rate=0.1, **options)
-        optimizer.register_gradients(tf.square(w - 3) * 1000, [w])
+        optimizer.register_gradients(tf.square(w - 3), [w])
         step = optimizer.apply_updates()
         tflib.init_uninitialized_vars([w])
         for _ in range(steps):
@@ -165,12 +165,15 @@ def test_simple_adam_is_adam(session):
 
 
 def test_loss_scaling():
-    plain, _ = minimized({})
-    scaled, scale = minimized({"use_loss_scaling": True, "loss_scaling_init": 10.0})
+    """With plain descent, as Adam would not notice gradients of a wrong scale."""
+    descent = {"tf_optimizer": "tf.train.GradientDescentOptimizer"}
+    plain, _ = minimized(descent)
+    scaled, scale = minimized({**descent, "use_loss_scaling": True, "loss_scaling_init": 10.0})
     np.testing.assert_allclose(scaled, plain, rtol=1e-6)
     assert scale == pytest.approx(10 + 4 * 0.0005)
-    # 2^140 is not finite in float32: steps are skipped until it is small enough.
-    options = {"use_loss_scaling": True, "loss_scaling_init": 130.0, "loss_scaling_dec": 60.0}
+    # 2^130 is not finite in float32: steps are skipped until the scale is small enough.
+    options = {**descent, "use_loss_scaling": True}
+    options |= {"loss_scaling_init": 130.0, "loss_scaling_dec": 60.0}
     scaled, scale = minimized(options, steps=1)
     np.testing.assert_array_equal(scaled, [1, 2])
     assert scale == 70
