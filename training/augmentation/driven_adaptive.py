@@ -1,4 +1,4 @@
-"""Adaptive augmentation as scripts for the official code drive it: losses report, `tune` moves p."""
+"""Adaptive augmentation as scripts for the official code drive it: `tune` moves p."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class AdaptiveAugment:
     """Augments images with a strength p that follows the discriminator's overfitting.
 
     The heuristics are r_t and r_v (ADA, equation 1), of the means of what `report_stat` was told
-    and, for r_v, of what `run_validation` scores. With each `tune`, p moves towards r = target, at a speed of 0 to 1 in
-    `tune_kimg` thousand images (section 3.1), and stays between 0 and 0.8.
+    and, for r_v, of what `run_validation` scores. With each `tune`, p moves towards r = target, at
+    a speed of 0 to 1 in `tune_kimg` thousand images (section 3.1), and stays between 0 and 0.8.
 
     Args:
         apply_func: function of images, labels, `strength` and `apply_args` that returns images and

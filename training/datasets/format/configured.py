@@ -27,7 +27,7 @@ class ConfiguredReading:
     _lock: threading.Lock
 
     def configure(self, minibatch_size: int, lod: int = 0) -> None:
-        """Says what `get_minibatch_tf` gives; another size or lod starts again with the first image.
+        """Says what `get_minibatch_tf` gives; another size or lod starts again at position 0.
 
         Args:
             minibatch_size: images at once.
@@ -71,7 +71,9 @@ class ConfiguredReading:
         def read() -> tuple[np.ndarray, np.ndarray]:
             with self._lock:
                 if self._reading is None:
-                    raise UserError(f"dataset {self.tfrecord_dir}: call configure() before it is read")
+                    raise UserError(
+                        f"dataset {self.tfrecord_dir}: call configure() before it is read"
+                    )
                 return next(self._reading)  # StopIteration becomes an OutOfRangeError.
 
         with tf.device("/cpu:0"):
