@@ -132,18 +132,15 @@ def _official(loss: Loss) -> Callable[..., tuple[tf.Tensor, tf.Tensor | None]]:
         result = loss(LossContext(**context), options(**given))
         return result.loss, result.regularizer
 
-    described = [
-        keywords.document(LossContext, names[:2]),
-        "    opt: official keyword without effect: an Optimizer scales losses by itself.",
-        keywords.document(LossContext, names[2:]),
-        keywords.document(options),
-        keywords.document(LossContext, extra).replace(
-            "fixes all random numbers", "fixes all random numbers; None: others at every run"
-        ),
-    ]
+    described = (
+        f"{keywords.document(LossContext, names[:2])}\n"
+        "    opt: official keyword without effect: an Optimizer scales losses by itself.\n"
+        f"{keywords.document(LossContext, names[2:])}\n{keywords.document(options)}\n"
+        f"{keywords.document(LossContext, extra)}\n        A seed of None: others at every run."
+    )
     returns = "Returns:\n    (loss, regularizer), [N] each; None for no regularization."
     about = inspect.getdoc(loss) or ""  # None with `python -OO`.
-    official.__doc__ = f"{about}\n\nArgs:\n{chr(10).join(described)}\n\n{returns}"
+    official.__doc__ = f"{about}\n\nArgs:\n{described}\n\n{returns}"
     official.__name__ = official.__qualname__ = loss.__name__
     official.__signature__ = signature
     return official

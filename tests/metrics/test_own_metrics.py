@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import closing
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
 from dnnlib import UserError, tflib
-from dnnlib.tflib import autosummary
 from metrics import metric_base, metric_defaults
-from metrics.feature_networks import FeatureSources
+from metrics.evaluation import MetricOptions
 from metrics.frechet_inception_distance import FID
 from metrics.inception_score import IS
 from metrics.linear_separability import LS
 from metrics.metric_base import DummyMetric, MetricBase, MetricGroup
 from metrics.perceptual_path_length import PPL
 from metrics.precision_recall import PR
+from metrics.reals import RealImages
+from training.dataset import TFRecordDataset
 
 MINIBATCH = 4
 
@@ -66,18 +69,18 @@ class AdaBrightness(MetricBase):
         self.kwargs = G_kwargs
         images = np.concatenate(list(self._iterate_reals(minibatch_size=25)))
         self.numbers = images[: self.max_reals]
+        assert self._get_random_labels_tf(2).shape.as_list() == [2, 0]
         self._report_progress(len(images), 60)
         self._report_result(self.numbers.mean())
 
 
-@pytest.mark.parametrize("network", ["snapshot", "conditional"])
-def test_a_metric_of_ones_own(workplace, network, tmp_path, capsys):
+def test_a_metric_of_ones_own(workplace, tmp_path, capsys):
     metric = Brightness(name="brightness", num_images=60, minibatch_per_gpu=MINIBATCH)
     metric.configure_progress_reports(plo=10, phi=20, pmax=100, psec=0)
     root, name = workplace.dataset.rsplit("/", 1)
     (tmp_path / "training_options.json").write_text("{}")
     report = metric.run(
-        getattr(workplace, network),
+        workplace.conditional,
         run_dir=str(tmp_path),
         data_dir=root,
         dataset_args={"tfrecord_dir": name, "shuffle_mb": 0},
@@ -86,7 +89,7 @@ def test_a_metric_of_ones_own(workplace, network, tmp_path, capsys):
     )
     np.testing.assert_array_equal(np.concatenate(metric.seen), workplace.images)
     assert report.results["_reals"] == pytest.approx(workplace.images.mean())
-    assert metric.labels.shape == (MINIBATCH, 3 if network == "conditional" else 0)
+    assert metric.labels.shape == (MINIBATCH, 3)
     assert metric.kwargs == {"is_validation": True}
     out = capsys.readouterr().out
     assert "brightness: 10.0 % reals" in out and "brightness: 19.3 % reals" in out
@@ -120,21 +123,27 @@ def test_what_a_metric_forces_and_is_configured_with(workplace, capsys):
 def test_groups_of_metrics_as_the_official_scripts_make_them(workplace, tmp_path, monkeypatch):
     monkeypatch.setattr("metrics.metric_base.Brightness", Brightness, raising=False)
     own = {"func_name": "metrics.metric_base.Brightness", "name": "own", "minibatch_per_gpu": 4}
-    fid = dict(metric_defaults["fid1k"], num_fakes=8)
-    group = MetricGroup([fid, {**own, "num_images": 8}])
-    (tmp_path / "training_options.json").write_text(
-        json.dumps({"dataset_args": {"tfrecord_dir": workplace.dataset}, "mirror_augment": True})
-    )
+    dummy = {"func_name": "metrics.metric_base.DummyMetric", "name": "dummy"}
+    group = MetricGroup([dummy, {**own, "num_images": 8}])
+    folder = {"dataset_args": {"tfrecord_dir": workplace.dataset}, "mirror_augment": True}
+    (tmp_path / "training_options.json").write_text(json.dumps(folder))
     snapshot = shutil.copy(workplace.snapshot, tmp_path)
-    sources = FeatureSources({"inception": workplace.inception})
-    reports = group.run(snapshot, run_dir=str(tmp_path), sources=sources)
+    reports = group.run(snapshot, run_dir=str(tmp_path), log_results=False)
     assert group.errors == {}
-    assert [report.metric for report in reports] == ["fid1k", "own"]
-    assert {line.split()[0] for line in group.get_result_str().splitlines()} == {
-        "network-snapshot-000000"
-    }
-    assert set(group.scalars()) == {"Metrics/fid1k", "Metrics/own_reals", "Metrics/own_fakes"}
-    assert (tmp_path / "metric-own.txt").exists()
+    assert [report.metric for report in reports] == ["dummy", "own"]
+    assert len(group.get_result_str().splitlines()) == 2
+    assert set(group.scalars()) == {"Metrics/dummy", "Metrics/own_reals", "Metrics/own_fakes"}
+    assert not list(tmp_path.glob("metric-*"))
+    # Half of the reals are mirrored, as the training was.
+    mean = workplace.images.mean(axis=(1, 2, 3))
+    seen = group._ready["own"].seen[0]
+    known = [int(np.abs(mean - image.mean()).argmin()) for image in seen]
+    turned = [(a != b).any() for a, b in zip(seen, workplace.images[known], strict=True)]
+    mirrored = workplace.images[known][..., ::-1]
+    assert all((a == b).all() for a, b, t in zip(seen, mirrored, turned, strict=True) if t)
+    assert isinstance(metric_base.create(metric_defaults["fid50k"]), FID)
+    with pytest.raises(TypeError, match="num_gpus"):
+        MetricGroup([dummy], MetricOptions(None)).run(snapshot, num_gpus=1)
 
 
 def test_official_keywords_of_metrics(workplace):
@@ -159,39 +168,43 @@ def test_official_keywords_of_metrics(workplace):
 
 
 def test_statistics_of_reals_are_computed_anew_where_that_is_asked(workplace):
-    sources = FeatureSources({"inception": workplace.inception})
-    args = {"dataset_args": {"tfrecord_dir": workplace.dataset}, "sources": sources, "seed": 3}
-    found = []
-    for use_cached in (True, True, False):
-        metric = FID("fid", num_images=30, use_cached_real_stats=use_cached)
-        made = []
-        reals = metric._reals
+    network = SimpleNamespace(key="pixels")
+    counts = []
 
-        def counted(evaluation, reals=reals, made=made):
-            images = reals(evaluation)
-            compute = images.compute
-            images.compute = lambda x: made.append(len(x)) or compute(x)
-            return images
+    def features(images):
+        counts.append(len(images))
+        return images.mean(axis=(2, 3), dtype=np.float32)
 
-        metric._reals = counted
-        found.append((metric.run(workplace.snapshot, **args).results[""], sum(made)))
-    assert [count for _, count in found] == [30, 0, 30]
-    assert len({value for value, _ in found}) == 1
+    def reals(network, max_reals, mirror, use_cache):
+        assert (max_reals, mirror) == (9, None)
+        index = np.arange(max_reals)
+        with closing(TFRecordDataset(workplace.dataset)) as dataset:
+            found = RealImages(dataset, network, index, index < 0, 4, features, use_cache)
+            rows = {"rows": lambda: {"rows": np.concatenate(list(found.features()))}}
+            array = found.cached("rows", rows["rows"], {"rows": (9, 3)})["rows"]
+            np.testing.assert_array_equal(found.cached_features(), array)
+
+    for use_cached, count in ((True, 18), (True, 0), (False, 18)):
+        metric = FID("fid", num_images=9, use_cached_real_stats=use_cached)
+        metric._network = network
+        metric._reals(SimpleNamespace(reals=reals))
+        assert sum(counts) == count
+        counts.clear()
 
 
 def test_without_a_dataset(workplace, tmp_path):
     snapshot = shutil.copy(workplace.snapshot, tmp_path)
-    assert DummyMetric(name="dummy").run(snapshot).results == {"": 0.0}
     with pytest.raises(UserError, match="a dataset is missing, and beside network-snapshot-000000"):
         Brightness(name="b", num_images=4, minibatch_per_gpu=2).run(snapshot)
 
 
-def test_results_as_statistics_of_a_run(workplace, session):
+def test_results_as_statistics_of_a_run(workplace, session, tmp_path):
     metric = DummyMetric(name="dummy")
-    metric.run(workplace.snapshot)
+    # Beside the copy there are no options, and it needs no dataset.
+    report = metric.run(shutil.copy(workplace.snapshot, tmp_path))
+    assert report.results == {"": 0.0}
     metric.update_autosummaries()
     assert any(name == "Metrics/dummy" for name, _ in tf.get_collection("autosummaries"))
-    assert autosummary is not None
 
 
 def test_a_metric_that_reports_nothing(workplace):
@@ -203,7 +216,5 @@ def test_a_metric_that_reports_nothing(workplace):
     metric = Silent(name="silent")
     with pytest.raises(UserError, match="silent has no result"):
         metric.run(workplace.snapshot, dataset_args=args)
-    with pytest.raises(UserError):
-        metric.run(workplace.snapshot, dataset_args={**args, "max_images": 5})
     assert metric.cache.endswith("-silent.pkl")
     assert metric_base.MetricBase is MetricBase
