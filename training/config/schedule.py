@@ -33,7 +33,6 @@ class ScheduleOptions:
     G_lrate_dict: dict[int, _Amount] = field(default_factory=dict)
     D_lrate_base: _Amount = 0.002
     D_lrate_dict: dict[int, _Amount] = field(default_factory=dict)
-    lrate_rampup_kimg: _Amount = 0.0  # Learning rates grow to these in the first so many.
     tick_kimg_base: _Kimg = 4.0
     tick_kimg_dict: dict[int, _Kimg] = field(
         default_factory=lambda: {8: 28, 16: 24, 32: 20, 64: 16, 128: 12, 256: 8, 512: 6, 1024: 4}
@@ -88,16 +87,13 @@ def training_schedule(
         lod = float(max(lod, 0.0))
     resolution = 2 ** (resolution_log2 - int(np.floor(lod)))
     minibatch_size = options.minibatch_size_dict.get(resolution, options.minibatch_size_base)
-    rampup = 1.0
-    if options.lrate_rampup_kimg > 0:
-        rampup = min(cur_nimg / 1000 / options.lrate_rampup_kimg, 1.0)
     return Schedule(
         lod=lod,
         resolution=resolution,
         minibatch_size=minibatch_size,
         minibatch_gpu=_minibatch_gpu(minibatch_size, resolution, num_gpus, options),
-        G_lrate=options.G_lrate_dict.get(resolution, options.G_lrate_base) * rampup,
-        D_lrate=options.D_lrate_dict.get(resolution, options.D_lrate_base) * rampup,
+        G_lrate=options.G_lrate_dict.get(resolution, options.G_lrate_base),
+        D_lrate=options.D_lrate_dict.get(resolution, options.D_lrate_base),
         tick_kimg=options.tick_kimg_dict.get(resolution, options.tick_kimg_base),
     )
 
