@@ -9,11 +9,19 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from dnnlib import UserError, tflib
-from training import training_loop
-from training.dataset import TFRecordDataset
+from training import augment, loss, training_loop
+from training.dataset import TFRecordDataset, load_dataset
 from training.datasets.format.level_files import RecordWriter
 
 RNG = np.random.default_rng(0)
+
+
+def build(folder, images):
+    folder.mkdir()
+    with RecordWriter(str(folder), folder.name, [3, 2]) as writer:
+        for image in images:
+            writer.add(image)
+    return str(folder)
 
 
 def test_reals_are_processed(session):
@@ -73,13 +81,9 @@ def test_the_schedule_of_training():
 
 
 def test_grids_of_the_ada_repository(tmp_path):
-    folder = tmp_path / "shop"
-    folder.mkdir()
     images = RNG.integers(0, 256, [5, 3, 8, 8], dtype=np.uint8)
-    with RecordWriter(str(folder), "shop", [3, 2]) as writer:
-        for image in images:
-            writer.add(image)
-    size, reals, labels = training_loop.setup_snapshot_image_grid(TFRecordDataset(str(folder)))
+    dataset = TFRecordDataset(build(tmp_path / "shop", images))
+    size, reals, labels = training_loop.setup_snapshot_image_grid(dataset)
     assert size == (32, 32) and reals.shape == (1024, 3, 8, 8) and labels.shape == (1024, 0)
     shown = {image.tobytes() for image in reals}
     assert shown == {image.tobytes() for image in images}
@@ -91,3 +95,54 @@ def test_grids_of_the_ada_repository(tmp_path):
 def test_official_keywords_say_what_to_use():
     with pytest.raises(UserError, match="takes no G_args, total_kimg here: start runs with"):
         training_loop.training_loop(G_args={}, run_dir=".", total_kimg=1)
+
+
+def test_a_loop_of_ones_own(session, tmp_path):
+    """Dataset, networks, losses, augmentation and optimizer as a script puts them together."""
+    images = RNG.integers(0, 256, [6, 3, 8, 8], dtype=np.uint8)
+    training_set = load_dataset(path=build(tmp_path / "shop", images), mirror_augment=True, seed=1)
+    size = {"resolution": 8, "num_channels": 3, "label_size": 0, "fmap_base": 32, "fmap_max": 4}
+    style = {"latent_size": 4, "dlatent_size": 4, "mapping_layers": 1, "mapping_fmaps": 4}
+    G = tflib.Network("G", func_name="training.networks.G_main", **size, **style)
+    D = tflib.Network("D", func_name="training.networks.D_main", mbstd_group_size=2, **size)
+    aug = augment.AdaptiveAugment(
+        apply_func="training.augment.augment_pipeline",
+        apply_args={"xflip": 1},
+        tune_heuristic="rt",
+        tune_target=-1.1,
+        tune_kimg=1,
+    )
+    reals, labels = training_set.get_minibatch_tf()
+    reals, labels = training_loop.process_reals(
+        reals, labels, 0.0, False, training_set.dynamic_range, [-1, 1]
+    )
+    reals.set_shape([None, *training_set.shape])
+    G_loss, D_loss, G_reg, D_reg = loss.stylegan2(
+        G=G,
+        D=D,
+        aug=aug,
+        fake_labels=training_set.get_random_labels_tf(4),
+        real_images=reals,
+        real_labels=labels,
+    )
+    steps = []
+    for net, value, reg in ((G, G_loss, G_reg), (D, D_loss, D_reg)):
+        optimizer = tflib.Optimizer(name=f"Train{net.name}", learning_rate=0.01)
+        optimizer.register_gradients(tf.reduce_mean(value) + tf.reduce_mean(reg), net.trainables)
+        steps.append(optimizer.apply_updates())
+    tflib.init_uninitialized_vars()
+    tflib.autosummary.init_autosummaries()
+    training_set.configure(4)
+    before = tflib.run([G.trainables, D.trainables])
+    for _ in range(2):
+        for step in steps:
+            tflib.run(step)
+        aug.tune(100)
+    after = tflib.run([G.trainables, D.trainables])
+    for net, old, new in zip((G, D), before, after, strict=True):
+        assert all(np.isfinite(value).all() for value in new.values())
+        assert any((old[name] != new[name]).any() for name in old), net.name
+    # Signs are never below -1, and twice 100 images are a fifth of the way.
+    assert tflib.run(aug.get_strength_var()) == pytest.approx(0.2)
+    assert tflib.autosummary.read_autosummaries()["Loss/D/loss"].num == 8
+    training_set.close()
