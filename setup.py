@@ -11,8 +11,10 @@ setup(
     py_modules=[
         "dataset_tool",
         "pretrained_networks",
+        "projector",
         "run_generator",
         "run_metrics",
+        "run_projector",
         "run_training",
     ],
     install_requires=[
@@ -33,9 +35,11 @@ setup(
         "hdf5": ["h5py>=3.8"],
         "lsun": ["lmdb>=1.4"],
         "parquet": ["pyarrow>=16"],
+        "video": ["imageio-ffmpeg>=0.5"],
         "test": [
             "h5py>=3.8",
             "hypothesis>=6",
+            "imageio-ffmpeg>=0.5",
             "lmdb>=1.4",
             "pyarrow>=16",
             "pytest>=8",

@@ -174,6 +174,19 @@ def add_num_gpus(add: Callable) -> None:
     add("--num-gpus", "--gpus", type=integer(1), default=1, help="number of GPUs (default: 1)")
 
 
+def add_save_video(add: Callable) -> None:
+    """Adds --save-video, with the method `add_argument` of a parser or a group."""
+    add(
+        "--save-video",
+        type=boolean,
+        nargs="?",
+        const=True,
+        default=True,
+        metavar="BOOL",
+        help="write a video of the steps (default: true)",
+    )
+
+
 def checked(parse: Callable[[str], T]) -> Callable[[str], T]:
     """Type of an option whose parser raises a UserError for what it cannot take."""
 
@@ -189,6 +202,14 @@ def checked(parse: Callable[[str], T]) -> Callable[[str], T]:
 def path(text: str) -> str:
     """A path; `~` stands for the home folder, which a shell expands only at the start of a word."""
     return os.path.expanduser(text)
+
+
+def existing_path(text: str) -> str:
+    """As `path`, of a file or folder that is there."""
+    found = path(text)
+    if not os.path.exists(found):
+        raise argparse.ArgumentTypeError(f"there is no file or folder {found}")
+    return found
 
 
 def boolean(text: str) -> bool:

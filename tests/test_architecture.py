@@ -38,6 +38,7 @@ ROOMS = (
     "training.loss",
     "training.config",
     "training.snapshots",
+    "training.latents",
     "training.pictures",
     "training.run",
     "training.training_loop",

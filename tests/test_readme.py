@@ -14,7 +14,14 @@ import pytest
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
-SCRIPTS = ("dataset_tool.py", "run_training.py", "run_generator.py", "run_metrics.py")
+SCRIPTS = (
+    "dataset_tool.py",
+    "projector.py",
+    "run_training.py",
+    "run_generator.py",
+    "run_projector.py",
+    "run_metrics.py",
+)
 DOCS = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").glob("*.md"))
 PAGES = ["README.md", *DOCS]
 PACKAGES = ("dnnlib", "tf_ops", "training", "metrics")

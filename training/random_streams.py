@@ -32,6 +32,7 @@ _STREAMS = (
     "mirror",
     "gp_mixing",
     "augment",
+    "projection",
 )
 # Transformations of augmentation, below a seed of the stream "augment".
 _AUGMENT_STREAMS = (

@@ -162,6 +162,20 @@ class Network(NetworkVariables):
         Raises:
             ValueError: another number of inputs, or an input of another graph.
         """
+        return self.get_output_with({}, *in_expr, return_as_list=return_as_list, **dynamic_kwargs)
+
+    def get_output_with(
+        self,
+        values: Mapping[str, tf.Tensor],
+        *in_expr: tf.Tensor,
+        return_as_list: bool = False,
+        **dynamic_kwargs: Any,
+    ) -> Any:
+        """`get_output_for` with tensors in the place of some variables: {local name: tensor}.
+
+        Raises:
+            ValueError: as `get_output_for`, or the network itself has no variable of that name.
+        """
         if len(in_expr) != self.num_inputs:
             raise ValueError(f"{self.name} takes {self.input_names}, got {len(in_expr)} inputs")
         home = self.input_templates[0].graph
@@ -171,12 +185,13 @@ class Network(NetworkVariables):
                     f"{name} is in another graph than network {self.name}: make it in a block "
                     f"`with {self.name}.as_default():`"
                 )
+        getter = network_graph.replacing(values, self)
         # A graph within ours is that of a function or of a branch: it stays.
         graph = nullcontext() if is_within(tf.get_default_graph(), home) else home.as_default()
         with (
             tfutil.BUILDING,
             graph,
-            tfutil.absolute_variable_scope(self.scope),
+            tfutil.absolute_variable_scope(self.scope, custom_getter=getter),
             tf.name_scope(self.name.replace("/", "_")),
         ):
             known = next(expr for expr in in_expr if expr is not None)

@@ -125,6 +125,26 @@ def call(
     return list(outputs) if isinstance(outputs, tuple) else [outputs]
 
 
+def replacing(values: Mapping[str, tf.Tensor], network: NetworkGraph) -> Callable[..., Any] | None:
+    """A getter of variables that has tensors in the place of some of a network's own; or None.
+
+    Args:
+        values: {local name: tensor}.
+        network: whose variables they stand for.
+
+    Raises:
+        ValueError: the network has no variable of that name.
+    """
+    if unknown := set(values) - set(network.own_vars):
+        raise ValueError(f"network {network.scope} has no variable {', '.join(sorted(unknown))}")
+    named = {f"{network.scope}/{name}": value for name, value in values.items()}
+
+    def get(getter: Callable, name: str, *args: Any, **kwargs: Any) -> Any:
+        return named[name] if name in named else getter(name, *args, **kwargs)
+
+    return get if named else None
+
+
 def is_within(graph: tf.Graph, home: tf.Graph) -> bool:
     """Whether `graph` is `home`, or that of a function in it."""
     while graph is not home and getattr(graph, "outer_graph", None) is not None:

@@ -1,4 +1,4 @@
-"""LPIPS (Zhang et al. 2018, arXiv:1801.03924), the perceptual distance of path lengths.
+"""LPIPS (Zhang et al. 2018, arXiv:1801.03924), the distance of path lengths and projections.
 
 The distance of two images is Σ over five layers of VGG16 of the mean over pixels of Σ over channels
 of lin · (x/|x| - y/|y|)².
@@ -17,6 +17,7 @@ from metrics.feature_networks.network import FeatureNetwork, sha256_of
 from metrics.feature_networks.weights import read_npz
 
 NUM_HEADS = 5
+_TINY = 1e-30  # The slope of a square root at 0, where no feature is active, is not finite.
 # How the authors' VGG16, which is that of PyTorch, expects -1 to 1 to be scaled: red, green, blue.
 _SHIFT = np.float32([-0.030, -0.088, -0.188])
 _SCALE = np.float32([0.458, 0.448, 0.450])
@@ -65,7 +66,8 @@ class Lpips(FeatureNetwork):
         total = 0.0
         taps = vgg16.convolutions(x, vgg16.make_variables(self._weights))
         for tap, head in zip(taps, self._heads, strict=True):
-            norm = tf.sqrt(tf.reduce_sum(tf.square(tap), axis=3, keepdims=True))
+            energy = tf.reduce_sum(tf.square(tap), axis=3, keepdims=True)
+            norm = tf.sqrt(tf.maximum(energy, _TINY))
             first, second = tf.split(tap / (norm + 1e-10), 2, axis=0)
             weighted = tf.reduce_sum(tf.square(first - second) * head, axis=3)
             total += tf.reduce_mean(weighted, axis=[1, 2])

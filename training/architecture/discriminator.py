@@ -94,6 +94,15 @@ def score_by_projection(
     return tf.identity(x, name="scores_out")
 
 
+# The last operation of every block, by which its activations are found in a graph.
+BLOCK_OUTPUT = "block_out"
+
+
+def block_output(x: tf.Tensor) -> tf.Tensor:
+    """Gives the activations of a block at the end of its scope a name."""
+    return tf.identity(x, name=BLOCK_OUTPUT)
+
+
 def extract_features(
     images_in: tf.Tensor,
     spec: DiscriminatorSpec,
@@ -150,7 +159,7 @@ def extract_features(
             with tf.variable_scope("Skip"):
                 t = conv2d_layer(t, nf(res - 2), 1, next_weight(), downsampling)
                 x = (x + t) * float(np.sqrt(0.5))
-        return x
+        return block_output(x)
 
     x, y = None, to_internal(images_in)
     for res in range(log2, 2, -1):

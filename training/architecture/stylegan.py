@@ -16,6 +16,7 @@ from tf_ops import layout
 from tf_ops.upfirdn_2d import filter_2d, setup_filter, upsample_conv_2d
 from training.architecture import growing
 from training.architecture.calls import Call, GrowingCall
+from training.architecture.discriminator import block_output
 from training.architecture.layers import (
     Resampling,
     Weight,
@@ -163,7 +164,8 @@ def score_stylegan(
                 x = activate(conv2d_layer(x, nf(res - 1), 3, weight))
             with tf.variable_scope("Conv1_down"):
                 x = blur(x, spec.blur_filter)
-                return activate(conv2d_layer(x, nf(res - 2), 3, weight, Resampling(up=False)))
+                x = activate(conv2d_layer(x, nf(res - 2), 3, weight, Resampling(up=False)))
+            return block_output(x)
 
     x = growing.shrink_images(to_internal(images_in), log2, lod, structure, block, fromrgb)
     with tf.variable_scope("4x4"):

@@ -9,7 +9,7 @@ import tensorflow.compat.v1 as tf
 
 from training.architecture import growing
 from training.architecture.calls import Call, GrowingCall
-from training.architecture.discriminator import class_scores
+from training.architecture.discriminator import block_output, class_scores
 from training.architecture.layers import (
     Resampling,
     apply_bias_act,
@@ -100,7 +100,8 @@ def score_growing(
             with tf.variable_scope("Conv0"):
                 x = conv(x, nf(res - 1), 3)
             with tf.variable_scope("Conv1_down"):
-                return conv(x, nf(res - 2), 3, downsampling)
+                x = conv(x, nf(res - 2), 3, downsampling)
+            return block_output(x)
 
     x = growing.shrink_images(to_internal(images_in), log2, lod, structure, block, fromrgb)
     with tf.variable_scope("4x4"):

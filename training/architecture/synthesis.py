@@ -101,7 +101,8 @@ def scaled_noise(
 
     Args:
         x: activations that it is for.
-        noise_input: noise [1, 1, H, W] of all samples; None draws an image of noise for each.
+        noise_input: noise [1, 1, H, W] of all samples, or [N, 1, H, W] of each; None draws an image
+            of noise for each.
         seed: [2] int32 of that noise, or None for fresh numbers.
     """
     noise = noise_image(x, noise_input, noise_input is None, seed)

@@ -6,6 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -50,28 +51,39 @@ def generate_images(
     for seed in seeds:
         _random_state(seed)
     out_dir = make_run_dir(result_dir, "generate-images")
-    noise_vars = [v for n, v in Gs.components.synthesis.vars.items() if n.startswith("noise")]
     done = 0
     try:
         for seed, number in tqdm(pairs, desc="Generating", unit="image", disable=None):
-            rnd = _random_state(seed)
-            z = rnd.randn(1, *Gs.input_shape[1:])
-            shapes = [tflib.shape_to_list(v.shape) for v in noise_vars]
-            tflib.set_vars({v: rnd.randn(*s) for v, s in zip(noise_vars, shapes, strict=True)})
-            images = Gs.run(
-                z,
-                labels[done : done + 1],
-                truncation_psi=truncation_psi,
-                randomize_noise=False,
-                output_transform=_TO_UINT8,
-            )
+            label = labels[done : done + 1]
+            image = image_of_seed(Gs, seed, label, truncation_psi, output_transform=_TO_UINT8)
             suffix = f"-{_file_name(Gs, number)}" if len(classes) > 1 else ""
-            save_png(to_pil(images[0]), os.path.join(out_dir, f"seed{seed:04d}{suffix}.png"))
+            save_png(to_pil(image), os.path.join(out_dir, f"seed{seed:04d}{suffix}.png"))
             done += 1
     except KeyboardInterrupt:
         _say_what_there_is(done, len(pairs), out_dir)
         raise
     return out_dir
+
+
+def image_of_seed(
+    Gs: Network, seed: int, label: np.ndarray, truncation_psi: float, **options: Any
+) -> np.ndarray:
+    """The image [C, H, W] of a seed, as in the official code.
+
+    Latents, then noise inputs, come from RandomState(seed); the latter stay in the network.
+
+    Args:
+        Gs: a generator.
+        seed: 0 to 2^32 - 1.
+        label: [1, label_size].
+        truncation_psi: see `G_main`.
+        options: for `Network.run`.
+    """
+    rnd = _random_state(seed)
+    z = rnd.randn(1, *Gs.input_shape[1:])
+    noise_vars = [v for n, v in Gs.components.synthesis.vars.items() if n.startswith("noise")]
+    tflib.set_vars({v: rnd.randn(*tflib.shape_to_list(v.shape)) for v in noise_vars})
+    return Gs.run(z, label, truncation_psi=truncation_psi, randomize_noise=False, **options)[0]
 
 
 def style_mixing_example(

@@ -1,0 +1,1 @@
+"""Latents of pictures: projection into W and W+."""
