@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from dnnlib import UserError, tflib, urls
+from dnnlib import UserError, own_code, tflib, urls
 from dnnlib.tflib import Network
 from dnnlib.util import did_you_mean, one_line
 from metrics import results
@@ -127,11 +127,14 @@ class DummyMetric(MetricBase):
 
 
 def create(name: str) -> MetricBase:
-    """The metric of an official name.
+    """The metric of an official name, or one of the user's own by `module.Class`.
 
     Raises:
         UserError: there is none.
     """
+    own = own_code.metrics.find(name)
+    if own is not None:
+        return own(name=own.__name__)
     if name not in metric_defaults:
         hint = did_you_mean(name, metric_defaults)
         names = ", ".join(metric_defaults)
