@@ -76,11 +76,13 @@ class OwnFunctions:
         if os.getcwd() not in sys.path:  # Last: nothing there takes the place of a package.
             sys.path.append(os.getcwd())
         try:
-            found = self.register(getattr(importlib.import_module(module), function))
+            imported = importlib.import_module(module)
         except ImportError as error:
             raise UserError(f"{option}={name}: cannot import {module}: {error}") from error
-        except AttributeError as error:
-            raise UserError(f"{option}={name}: {error}") from error
+        if not hasattr(imported, function):
+            raise UserError(f"{option}={name}: module {module} has no attribute {function}")
+        try:
+            found = self.register(getattr(imported, function))
         except UserError as error:
             raise UserError(f"{option}={name}: {error}") from error
         return f"{found.__module__}.{found.__name__}"

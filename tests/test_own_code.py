@@ -15,6 +15,7 @@ import run_generator
 import run_training
 from dnnlib import UserError, own_code, tflib
 from dnnlib.tflib import Network
+from training.config.presets import preset
 from training.datasets.commands import pictures
 from training.loss import find_loss
 from training.snapshots import build_functions, pickles
@@ -173,9 +174,26 @@ def test_keyword_arguments_of_data_are_those_of_the_function(folder, new_process
         find_loss("G", {"func_name": "my_code.G_hinge", "gamma": 1.0})
     with pytest.raises(UserError, match="no loss of D"):
         find_loss("D", {"func_name": "my_code.G_hinge"})
+    own_code.networks.load("--G-func", "my_code.G_patches")  # With **kwargs.
+    for name in ("components", "name", "is_template_graph"):
+        with pytest.raises(UserError, match=f"has no keyword argument '{name}'"):
+            options = {"func_name": "my_code.G_patches", name: 1}
+            build_functions.find_for_options(options, "G_args")
     for other in ("my_code.fakes_of", "os.system", None, ["my_code.D_patches"]):
         with pytest.raises(UserError, match="which is no network"):
             build_functions.find_for_options({"func_name": other}, "D_args")
+
+
+def test_plans_of_runs_look_names_up_too(folder):
+    """Options of a run that is resumed come from a file, with --dry-run as well."""
+    from training.run import plan
+
+    options = preset("config-e")
+    options.dataset_args = {"tfrecord_dir": str(folder / "datasets/mine")}
+    options.G_args = {"func_name": "this.s"}
+    with pytest.raises(UserError, match=r"G_args.func_name is 'this.s', which is no network"):
+        plan.describe(options)
+    assert "this" not in sys.modules  # Which would have been imported.
 
 
 @pytest.mark.parametrize(
@@ -183,11 +201,11 @@ def test_keyword_arguments_of_data_are_those_of_the_function(folder, new_process
     [
         ({"G_func": "G_patches"}, "--G-func=G_patches: expected MODULE.FUNCTION"),
         ({"G_func": "nowhere.G_x"}, "--G-func=nowhere.G_x: cannot import nowhere: No module"),
-        ({"G_func": "my_code.G_x"}, "--G-func=my_code.G_x: .* no attribute 'G_x'"),
+        ({"G_func": "my_code.G_x"}, "--G-func=my_code.G_x: module my_code has no attribute G_x"),
         ({"G_func": "my_code.D_patches"}, "its name has to begin with G_"),
         ({"G_func": "my_code.fakes_of"}, "names of a network begin with G_ or D_"),
         ({"D_func": "my_code.np"}, "expected a function at the top of a module"),
-        ({"metrics": "my_code.Nothing"}, "--metrics=my_code.Nothing: .* no attribute"),
+        ({"metrics": "my_code.Nothing"}, "--metrics=my_code.Nothing: module my_code has no"),
         ({"D_loss": "my_code.D_hinge", "cmethod": "bcr"}, "--cmethod=bcr has losses of its own"),
         ({"G_func": "my_code.G_patches", "fmap_base": 64, "D_func": "my_code.D_patches"}, "fmap"),
     ],

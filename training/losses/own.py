@@ -26,6 +26,8 @@ from training.augmentation.adaptive import Discriminator
 from training.losses.context import LossContext, LossResult
 
 T = TypeVar("T")
+_OFFERED = ("G", "D", "opt", "training_set", "minibatch_size", "seed", "pl_mean")
+_OFFERED += ("reals", "labels")
 
 
 def own_loss(
@@ -42,17 +44,16 @@ def own_loss(
         UserError: it has no such keyword argument.
     """
     name = f"{function.__module__}.{function.__name__}"
-    if unknown := sorted(kwargs.keys() - own_code.accepted(function, kwargs).keys()):
+    known = own_code.accepted(function, kwargs).keys() - set(_OFFERED)
+    if unknown := sorted(kwargs.keys() - known):
         raise UserError(f"{name}() has no keyword argument {', '.join(unknown)}")
 
     def loss(context: LossContext) -> LossResult:
         D = _Watched(context.D, context.reals)
-        offered = {
-            **{key: getattr(context, key) for key in ("G", "training_set", "minibatch_size")},
-            **{"D": D, "opt": _Unscaled(), "seed": context.seed, "pl_mean": context.pl_mean},
-        }
-        if network == "D":
-            offered |= {"reals": context.reals, "labels": context.labels}
+        offered = {key: getattr(context, key) for key in _OFFERED if key not in ("D", "opt")}
+        offered |= {"D": D, "opt": _Unscaled()}
+        if network == "G":
+            del offered["reals"], offered["labels"]
         result = function(**own_code.accepted(function, offered), **kwargs)
         if not isinstance(result, tuple) or len(result) != 2:
             raise UserError(f"{name}() returns no pair (loss, regularizer); without one, None")

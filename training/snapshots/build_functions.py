@@ -150,7 +150,8 @@ def _checked(module: str, state: SavedState) -> Callable:
 def _check_own(function: Callable, kwargs: Mapping[str, Any], owner: str) -> None:
     """Keyword arguments of the user's own function: it says itself what values may be."""
     name = f"{owner}: {function.__module__}.{function.__name__}()"
-    static_kwargs.reject_unknown(name, kwargs, own_code.accepted(function, kwargs))
+    known = own_code.accepted(function, kwargs).keys() - _NOT_STATIC - {"name", "func_name"}
+    static_kwargs.reject_unknown(name, kwargs, known)
 
 
 def _check_kwargs(functions: Iterable[Callable], kwargs: Mapping[str, Any], owner: str) -> None:
