@@ -145,9 +145,8 @@ def test_defaults_of_generate_py_and_style_mixing_py():
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("", "COMMAND is missing: use generate-images, style-mixing-example"),
+        ("", "one of the arguments --seeds --dlatents/--projected-w is required"),
         ("--grid=2x2", "COMMAND is missing: use generate-images"),
-        ("generate-images", "one of the arguments --seeds --dlatents/--projected-w is required"),
         ("--seeds=1 --outdir=a --result-dir=b", "argument --result-dir: not allowed with argument"),
         ("--seeds=1 --noise-mode=loud", "invalid choice: 'loud' .use seed, const, random, none"),
         ("--seeds=1 --rows=2", "COMMAND is missing"),

@@ -14,7 +14,7 @@ import tensorflow.compat.v1 as tf
 import run_generator
 import run_training
 from dnnlib import UserError, own_code, tflib
-from dnnlib.tflib import Network
+from dnnlib.tflib import Network, autosummary
 from training.config.presets import preset
 from training.datasets.commands import pictures
 from training.loss import find_loss
@@ -28,6 +28,10 @@ OPTIONS = {
     "G_loss": "my_code.G_hinge",
     "D_loss": "my_code.D_hinge",
 }
+
+
+def D_strict(images_in, labels_in, num_channels=3, resolution=64, label_size=0):
+    """A build function that takes no other keyword arguments."""
 
 
 def own_module() -> str:
@@ -86,7 +90,6 @@ def test_a_run_with_code_of_ones_own(folder, new_process, capsys):
     stored = json.loads((folder / run_dir / "training_options.json").read_text())
     assert stored["G_args"]["func_name"] == "my_code.G_patches"
     assert stored["G_args"]["fmap_base"] == 8 << 10  # It takes all.
-    assert stored["D_args"].keys() == {"func_name", "num_channels", "resolution", "label_size"}
     assert stored["D_loss_args"] == {"func_name": "my_code.D_hinge", "gamma": 100.0}
     assert stored["G_loss_args"] == {"func_name": "my_code.G_hinge"}
     value = (folder / run_dir / "metric-Brightness.txt").read_text().split()[-1]
@@ -101,7 +104,7 @@ def test_a_run_with_code_of_ones_own(folder, new_process, capsys):
     new_process()
     with pytest.raises(UserError, match=r"is 'my_code.G_patches', which is no .*with --G-func"):
         resume(run_dir, "--kimg=0.024")
-    with pytest.raises(UserError, match=r"'D_patches'; known are .*name it with --D-func"):
+    with pytest.raises(UserError, match=r"_patches'; known are .*name it with --[GD]-func"):
         run_generator.generate_images(network, [1], 0.5)
     assert "my_code" not in sys.modules
     new_process()
@@ -129,11 +132,11 @@ def test_a_run_with_code_of_ones_own(folder, new_process, capsys):
     with tflib.graph_session():
         Gs = pickles.load_generator(network)
         z = np.random.RandomState(0).randn(2, 8)
-        images = Gs.run(z, None)
+        images = Gs.run(z, np.eye(6)[:2])
         pickles.save(Gs, "again.pkl")
     with tflib.graph_session():
         again = pickles.load_generator("again.pkl")
-        np.testing.assert_array_equal(again.run(z, None), images)
+        np.testing.assert_array_equal(again.run(z, np.eye(6)[:2]), images)
         assert again.build_module == "my_code"
         assert again.components.mapping.build_module == "training.networks_stylegan2"
         assert again.components.synthesis.build_module == "my_code"
@@ -165,8 +168,11 @@ def test_keyword_arguments_of_data_are_those_of_the_function(folder, new_process
     good = {"func_name": "my_code.D_patches", "fmaps": 8}
     function = build_functions.find_for_options(good, "D_args")["func_name"]
     assert function.__name__ == "D_patches"
-    with pytest.raises(UserError, match=r"D_args: my_code.D_patches\(\) has no .* 'depth'"):
-        build_functions.find_for_options({**good, "depth": 3}, "D_args")
+    own_code.networks.register(D_strict)
+    strict = {"func_name": f"{__name__}.D_strict"}
+    assert build_functions.find_for_options(strict, "D_args") == {"func_name": D_strict}
+    with pytest.raises(UserError, match=r"D_args: .*D_strict\(\) has no .* 'depth'"):
+        build_functions.find_for_options({**strict, "depth": 3}, "D_args")
     with pytest.raises(UserError, match=r"G_args.func_name is 'my_code.D_patches', which is no"):
         build_functions.find_for_options(good, "G_args")
     own_code.losses.load("--G-loss", "my_code.G_hinge")
@@ -207,7 +213,7 @@ def test_plans_of_runs_look_names_up_too(folder):
         ({"D_func": "my_code.np"}, "expected a function at the top of a module"),
         ({"metrics": "my_code.Nothing"}, "--metrics=my_code.Nothing: module my_code has no"),
         ({"D_loss": "my_code.D_hinge", "cmethod": "bcr"}, "--cmethod=bcr has losses of its own"),
-        ({"G_func": "my_code.G_patches", "fmap_base": 64, "D_func": "my_code.D_patches"}, "fmap"),
+        ({"D_func": f"{__name__}.D_strict", "fmap_base": 8}, "D_strict.. has no .* 'fmap_base'"),
     ],
 )
 def test_bad_names(folder, new_process, options, message):
@@ -247,5 +253,6 @@ def test_losses_that_are_none(session):
             find_loss("D", {"func_name": f"mine.{name}"})(context)
     result = find_loss("D", {"func_name": "mine.D_sound"})(context)
     assert result.regularizer is None
+    autosummary.init_autosummaries()
     loss, sign, means = session.run([result.loss, result.real_sign, result.mean_scores])
     assert (loss == [144, 144]).all() and sign == 1 and (means == [48, -96]).all()

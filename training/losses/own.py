@@ -98,5 +98,6 @@ class _Watched:
         real = autosummary("Loss/scores/real", self._scores[True])
         fake = autosummary("Loss/scores/fake", self._scores[False])
         sign = tf.reduce_mean(autosummary("Loss/signs/real", tf.sign(real)))
-        means = [tf.reduce_mean(scores) for scores in (real, fake)]
-        return {"real_sign": sign, "mean_scores": tf.stack(means)}
+        means = tf.stack([tf.reduce_mean(scores) for scores in (real, fake)])
+        with tf.control_dependencies([means]):  # Both are reported wherever the sign is used.
+            return {"real_sign": tf.identity(sign), "mean_scores": means}
