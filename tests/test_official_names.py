@@ -221,33 +221,33 @@ def test_noise_modes(tmp_path):
 
 
 def test_pictures_of_dlatents(tmp_path):
-    with tflib.graph_session():
-        from training.snapshots import pickles
+    from training.pictures.generation import generate_from_dlatents
+    from training.snapshots import pickles
 
+    with tflib.graph_session():
         Gs = pickles.load_generator("network-final.pkl")
-        w = Gs.components.mapping.run(np.random.RandomState(0).randn(2, 8), None)
+        w = Gs.components.mapping.run(np.random.RandomState(0).randn(2, 8), np.zeros([2, 0]))
         w = w.astype(np.float32)
-        expected = Gs.components.synthesis.run(w, randomize_noise=False)
-    for name, key in (("a.npz", "dlatents"), ("w.npz", "w")):
-        np.savez(tmp_path / name, **{key: w})
-        out = str(tmp_path / key)
-        file = str(tmp_path / name)
-        assert run_generator.generate_images("network-final.pkl", None, None, out, None, file)
-        made = pictures(out)
-        assert made.keys() == {"dlatent00.png", "dlatent01.png"}
-        shown = np.floor((expected[1].transpose(1, 2, 0) + 1) * 127.5 + 0.5).clip(0, 255)
-        assert np.abs(made["dlatent01.png"] - shown).max() <= 1
-    np.savez(tmp_path / "bad.npz", dlatents=w[:, :2])
-    (tmp_path / "text.npz").write_text("no archive")
-    for name, message in (
-        ("bad.npz", r"expected an array dlatents of floats \[N, 6, 8\].*got float32 \[2, 2, 8\]"),
-        ("text.npz", "cannot read --dlatents=.*text.npz"),
-        ("none.npz", "cannot read --dlatents=.*none.npz: No such file"),
-    ):
-        with pytest.raises(UserError, match=message):
-            run_generator.generate_images(
-                "network-final.pkl", None, None, str(tmp_path / "no"), None, str(tmp_path / name)
-            )
+        image = Gs.components.synthesis.run(w, randomize_noise=False)[1]
+        np.savez(tmp_path / "dlatents.npz", dlatents=w)
+        np.savez(tmp_path / "w.npz", w=w)
+        np.savez(tmp_path / "bad.npz", dlatents=w[:, :2])
+        (tmp_path / "text.npz").write_text("no archive")
+        for name, message in (
+            ("bad.npz", r"expected an array dlatents .* \[N, 6, 8\].*got float32 \[2, 2, 8\]"),
+            ("text.npz", r"cannot read --dlatents=.*text\.npz"),
+            ("none.npz", r"cannot read --dlatents=.*none\.npz: No such file"),
+        ):
+            with pytest.raises(UserError, match=message):
+                generate_from_dlatents(Gs, str(tmp_path / name), str(tmp_path / "no"))
+        made = generate_from_dlatents(Gs, str(tmp_path / "w.npz"), str(tmp_path / "runs"))
+    assert made == str(tmp_path / "runs/00000-generate-images") and not (tmp_path / "no").exists()
+    out, file = str(tmp_path / "out"), str(tmp_path / "dlatents.npz")
+    assert run_generator.generate_images("network-final.pkl", None, None, out, None, file) == out
+    assert pictures(out).keys() == pictures(made).keys() == {"dlatent00.png", "dlatent01.png"}
+    shown = np.floor((image.transpose(1, 2, 0) + 1) * 127.5 + 0.5).clip(0, 255)
+    for folder in (out, made):
+        assert np.abs(pictures(folder)["dlatent01.png"] - shown).max() <= 1
 
 
 def test_style_mixing_example_with_the_parameters_of_both_repositories(tmp_path):
