@@ -116,14 +116,18 @@ def accepted(function: Callable, kwargs: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in kwargs.items() if key in names}
 
 
-def add_network_options(add: Callable) -> None:
-    """Adds --G-func and --D-func, with the method `add_argument` of a parser or a group."""
+def add_network_options(add: Callable, text: str = "which the snapshot may name") -> None:
+    """Adds --G-func and --D-func.
+
+    Args:
+        add: method `add_argument` of a parser or a group.
+        text: what such a function is for.
+    """
     for role in ("G", "D"):
         add(
             f"--{role}-func",
             metavar="MODULE.FUNCTION",
-            help=f"build function {role}_… of your own, which a snapshot names; see "
-            "docs/own-code.md",
+            help=f"build function {role}_… of your own, {text}; see docs/own-code.md",
         )
 
 

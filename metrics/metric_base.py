@@ -134,7 +134,10 @@ def create(name: str) -> MetricBase:
     """
     own = own_code.metrics.find(name)
     if own is not None:
-        return own(name=own.__name__)
+        metric = own(name=own.__name__)
+        if not isinstance(metric, MetricBase):
+            raise UserError(f"--metrics={name}: it is no metrics.metric_base.MetricBase")
+        return metric
     if name not in metric_defaults:
         hint = did_you_mean(name, metric_defaults)
         names = ", ".join(metric_defaults)

@@ -211,7 +211,7 @@ def _add_sizes(add: Callable) -> None:
 
 
 def _add_own_code(add: Callable) -> None:
-    own_code.add_network_options(add)
+    own_code.add_network_options(add, "in the place of the configuration's")
     for role in ("G", "D"):
         add(
             f"--{role}-loss",
