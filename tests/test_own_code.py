@@ -210,7 +210,7 @@ def test_plans_of_runs_look_names_up_too(folder):
         ({"G_func": "my_code.G_x"}, "--G-func=my_code.G_x: module my_code has no attribute G_x"),
         ({"G_func": "my_code.D_patches"}, "its name has to begin with G_"),
         ({"G_func": "my_code.fakes_of"}, "names of a network begin with G_ or D_"),
-        ({"D_func": "my_code.np"}, "expected a function at the top of a module"),
+        ({"D_func": "my_code.tf"}, "expected a function at the top of a module"),
         ({"metrics": "my_code.Nothing"}, "--metrics=my_code.Nothing: module my_code has no"),
         ({"metrics": "collections.OrderedDict"}, "it is no metrics.metric_base.MetricBase"),
         ({"D_loss": "my_code.D_hinge", "cmethod": "bcr"}, "--cmethod=bcr has losses of its own"),
