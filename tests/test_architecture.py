@@ -15,6 +15,7 @@ ROOMS = (
     "dnnlib",
     "dnnlib.tflib",
     "tf_ops",
+    "dnnlib.tflib.ops",
     "training",
     "training.random_streams",
     "training.datasets",

@@ -115,36 +115,50 @@ def _reference(x, k, up, down, pad):
     return x[:, :: down[0], :: down[1], :]
 
 
-def setup_filter(k: Sequence | np.ndarray | None, factor: int, gain: float = 1.0) -> np.ndarray:
+def setup_filter(
+    k: Sequence | np.ndarray | None, factor: int, gain: float = 1.0, normalize: bool = True
+) -> np.ndarray:
     """FIR filter [kh, kw] float32 whose sum is `gain`.
 
     Args:
         k: [n], [n, n] or None for a box of `factor` pixels; 1-D means its outer product.
         factor: up- or downsampling factor.
         gain: sum of the taps.
+        normalize: divide by the sum of `k`; else `gain` is a factor of the taps.
 
     Raises:
-        UserError: not 1-D or square 2-D, or the taps sum to zero.
+        UserError: not 1-D or square 2-D, or the taps to normalize sum to zero.
     """
     k = np.asarray([1] * factor if k is None else k, dtype=np.float32)
     if k.ndim == 1:
         k = np.outer(k, k)
-    if k.ndim != 2 or k.shape[0] != k.shape[1] or not np.sum(k):
+    total = np.sum(k) if normalize else 1
+    if k.ndim != 2 or k.shape[0] != k.shape[1] or not total:
         raise UserError(f"resampling filter of shape {k.shape}: expected [n] or [n, n], sum not 0")
-    return (k / np.sum(k) * gain).astype(np.float32)
+    return (k / total * gain).astype(np.float32)
 
 
 def filter_2d(
     x: tf.Tensor,
     k: Sequence | np.ndarray,
     gain: float = 1.0,
+    padding: int = 0,
     data_format: str = layout.NCHW,
     impl: str = "auto",
+    normalize: bool = True,
 ) -> tf.Tensor:
-    """Filters images [N, C, H, W] or [N, H, W, C] without changing their size."""
-    k = setup_filter(k, 1, gain)
+    """Filters images [N, C, H, W] or [N, H, W, C] without changing their size.
+
+    Args:
+        x: images.
+        k, normalize: filter, see `setup_filter`.
+        gain: factor of the values.
+        padding: pixels more on each side of the result, of zeros around `x`; negative for fewer.
+    """
+    k = setup_filter(k, 1, gain, normalize)
     total = k.shape[0] - 1
-    return _simple(x, k, 1, 1, (total + 1) // 2, total // 2, data_format, impl)
+    pad0, pad1 = (total + 1) // 2 + padding, total // 2 + padding
+    return _simple(x, k, 1, 1, pad0, pad1, data_format, impl)
 
 
 def upsample_2d(
@@ -152,6 +166,7 @@ def upsample_2d(
     k: Sequence | np.ndarray | None = None,
     factor: int = 2,
     gain: float = 1.0,
+    padding: int = 0,
     data_format: str = layout.NCHW,
     impl: str = "auto",
 ) -> tf.Tensor:
@@ -162,10 +177,11 @@ def upsample_2d(
         k: filter, see `setup_filter`; None repeats pixels.
         factor: a whole number.
         gain: factor of the values.
+        padding: pixels more on each side of the result, see `filter_2d`.
     """
     k = setup_filter(k, factor, gain * factor**2)
     total = k.shape[0] - factor
-    pad0, pad1 = (total + 1) // 2 + factor - 1, total // 2
+    pad0, pad1 = (total + 1) // 2 + factor - 1 + padding, total // 2 + padding
     return _simple(x, k, factor, 1, pad0, pad1, data_format, impl)
 
 
@@ -174,13 +190,18 @@ def downsample_2d(
     k: Sequence | np.ndarray | None = None,
     factor: int = 2,
     gain: float = 1.0,
+    padding: int = 0,
     data_format: str = layout.NCHW,
     impl: str = "auto",
 ) -> tf.Tensor:
-    """Downsamples images [N, C, H, W] or [N, H, W, C] by `factor`; None averages boxes."""
+    """Downsamples images [N, C, H, W] or [N, H, W, C] by `factor`; None averages boxes.
+
+    The other arguments are those of `upsample_2d`; `padding` too counts pixels of the result.
+    """
     k = setup_filter(k, factor, gain)
-    total = k.shape[0] - factor
-    return _simple(x, k, 1, factor, (total + 1) // 2, total // 2, data_format, impl)
+    total, more = k.shape[0] - factor, padding * factor
+    pad0, pad1 = (total + 1) // 2 + more, total // 2 + more
+    return _simple(x, k, 1, factor, pad0, pad1, data_format, impl)
 
 
 def upsample_conv_2d(
@@ -189,6 +210,7 @@ def upsample_conv_2d(
     k: Sequence | np.ndarray | None = None,
     factor: int = 2,
     gain: float = 1.0,
+    padding: int = 0,
     data_format: str = layout.NCHW,
     impl: str = "auto",
 ) -> tf.Tensor:
@@ -197,10 +219,10 @@ def upsample_conv_2d(
     Args:
         x: [N, C, H, W] or [N, H, W, C]; N may be unknown.
         w: [n, n, C, out], n odd.
-        k, factor, gain: as in `upsample_2d`.
+        k, factor, gain, padding: as in `upsample_2d`.
 
     Returns:
-        [N, out, H·factor, W·factor], or NHWC.
+        [N, out, H·factor + 2·padding, W·factor + 2·padding], or NHWC.
     """
     k = setup_filter(k, factor, gain * factor**2)
     size = _kernel_size(w)
@@ -213,7 +235,7 @@ def upsample_conv_2d(
     # As far left as `upsample_2d` pads, less what the transposed convolution has added already.
     pad0 = (k.shape[0] - factor + 1) // 2 + factor - 1 - (size - 1) // 2
     pad1 = k.shape[0] - 1 + factor - size - pad0
-    return _simple(x, k, 1, 1, pad0, pad1, data_format, impl)
+    return _simple(x, k, 1, 1, pad0 + padding, pad1 + padding, data_format, impl)
 
 
 def conv_downsample_2d(
@@ -222,6 +244,7 @@ def conv_downsample_2d(
     k: Sequence | np.ndarray | None = None,
     factor: int = 2,
     gain: float = 1.0,
+    padding: int = 0,
     data_format: str = layout.NCHW,
     impl: str = "auto",
 ) -> tf.Tensor:
@@ -230,14 +253,15 @@ def conv_downsample_2d(
     Args:
         x: [N, C, H, W] or [N, H, W, C].
         w: [n, n, C, out], n odd.
-        k, factor, gain: as in `downsample_2d`.
+        k, factor, gain, padding: as in `downsample_2d`.
 
     Returns:
-        [N, out, H / factor, W / factor], or NHWC.
+        [N, out, H / factor + 2·padding, W / factor + 2·padding], or NHWC.
     """
     k = setup_filter(k, factor, gain)
-    total = k.shape[0] - factor + _kernel_size(w) - 1
-    x = _simple(x, k, 1, 1, (total + 1) // 2, total // 2, data_format, impl)
+    total, more = k.shape[0] - factor + _kernel_size(w) - 1, padding * factor
+    pad0, pad1 = (total + 1) // 2 + more, total // 2 + more
+    x = _simple(x, k, 1, 1, pad0, pad1, data_format, impl)
     return layout.conv2d(x, w, factor, "VALID", data_format)
 
 

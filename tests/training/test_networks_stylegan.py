@@ -109,7 +109,7 @@ def scatter(x, w):
 
 def test_upsampling_convolutions(session):
     """Apart, a convolution gathers; merged, it scatters, so that its kernel is mirrored."""
-    options = {"fmaps": 4, "weight": Weight(gain=2.0, use_wscale=True)}
+    options = {"fmaps": 4, "kernel": 3, "weight": Weight(gain=2.0, use_wscale=True)}
     for fused, function, size in (
         (False, lambda x, w: convolve(np.kron(x, np.ones((2, 2))), w), 4),
         (True, scatter, 4),

@@ -220,8 +220,7 @@ def correlate(x, w):
 
 def modulated_convolution(x, **options):
     """The layer, and what is left of its demodulation."""
-    x, scale = styles.modulated_conv2d_layer(x, **options)
-    return x if scale is None else x * layers.per_channel(scale, x.dtype)
+    return styles.demodulated(*styles.modulated_conv2d_layer(x, **options))
 
 
 @pytest.mark.parametrize("demodulate", [True, False])

@@ -125,8 +125,9 @@ def extract_features(
         return Weight(trainable=next(layer_numbers) >= spec.freeze_layers)
 
     def layer(x, fmaps, kernel, weight, resampling=None, added=None):
-        normalize = normalize_weight if kernel == 3 else None
-        x = conv2d_layer(x, fmaps, kernel, weight, resampling, normalize)
+        if kernel == 3:
+            weight = dataclasses.replace(weight, normalize=normalize_weight)
+        x = conv2d_layer(x, fmaps, kernel, weight, resampling)
         x = x if added is None else x + tf.cast(added, x.dtype)
         act, clamp = spec.nonlinearity, spec.conv_clamp
         x = apply_bias_act(x, act=act, clamp=clamp, trainable=weight.trainable)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from dnnlib import UserError
 from tf_ops import layout
 from tf_ops.fused_bias_act import fused_bias_act
 from tf_ops.upfirdn_2d import conv_downsample_2d, upsample_conv_2d
@@ -29,6 +30,7 @@ class Weight:
         lrmul: learning-rate multiplier: the variable is 1/lrmul as large and scaled by lrmul.
         name: of the variable.
         trainable: whether optimizers change it.
+        normalize: what the scaled weight goes through before it is used; None for nothing.
     """
 
     gain: float = 1.0
@@ -36,6 +38,7 @@ class Weight:
     lrmul: float = 1.0
     name: str = "weight"
     trainable: bool = True
+    normalize: Callable[[tf.Tensor], tf.Tensor] | None = None
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,7 @@ def get_weight(shape: Sequence[int], weight: Weight = PLAIN) -> tf.Tensor:
 def get_unscaled_weight(
     shape: Sequence[int], weight: Weight = PLAIN
 ) -> tuple[tf.Tensor, np.float32]:
-    """The variable of `get_weight`, and by what it is to be scaled."""
+    """What `get_weight` scales, the variable or a normalized weight, and by what."""
     check_size("weights", shape)
     he_std = weight.gain / np.sqrt(np.prod(shape[:-1]))
     if weight.use_wscale:
@@ -79,7 +82,9 @@ def get_unscaled_weight(
     variable = tf.get_variable(
         weight.name, shape=shape, initializer=init, trainable=weight.trainable
     )
-    return variable, np.float32(coefficient)
+    if weight.normalize is None:
+        return variable, np.float32(coefficient)
+    return weight.normalize(variable * np.float32(coefficient)), np.float32(1)
 
 
 def dense_layer(x: tf.Tensor, fmaps: int, weight: Weight = PLAIN) -> tf.Tensor:
@@ -111,25 +116,47 @@ def conv2d_layer(
     kernel: int,
     weight: Weight = PLAIN,
     resampling: Resampling | None = None,
-    normalize: Callable[[tf.Tensor], tf.Tensor] | None = None,
 ) -> tf.Tensor:
-    """Convolution without bias, with optional up- or downsampling by 2, in the precision of `x`.
-
-    The weight [kernel, kernel, in, out] goes through `normalize` before it is used.
-    """
+    """Convolution without bias, with optional up- or downsampling by 2, in the precision of `x`."""
     w = get_weight([kernel, kernel, channels_of(x), fmaps], weight)
-    w = w if normalize is None else normalize(w)
     return resampled_conv(x, w, resampling)
 
 
-def resampled_conv(x: tf.Tensor, w: tf.Tensor, resampling: Resampling | None) -> tf.Tensor:
-    """Convolution with w [kh, kw, in, out], with up- or downsampling by 2 or neither."""
+def resampled_conv(
+    x: tf.Tensor, w: tf.Tensor, resampling: Resampling | None, padding: int = 0
+) -> tf.Tensor:
+    """Convolution with w [kh, kw, in, out], with up- or downsampling by 2 or neither.
+
+    Args:
+        x: activations.
+        w: [n, n, in, out], n odd.
+        resampling: None for neither.
+        padding: pixels more on each side of the result, of zeros around `x`; negative for fewer.
+            Without resampling it is 0, or -(n // 2) for pixels that need no zeros.
+
+    Raises:
+        UserError: a padding that there is not.
+    """
     data_format = layout.internal_format()
     w = tf.cast(w, x.dtype)
-    if resampling is None:
-        return layout.conv2d(x, w, data_format=data_format)
-    resampled = upsample_conv_2d if resampling.up else conv_downsample_2d
-    return resampled(x, w, resampling.kernel, data_format=data_format)
+    if resampling is not None:
+        resampled = upsample_conv_2d if resampling.up else conv_downsample_2d
+        return resampled(x, w, resampling.kernel, padding=padding, data_format=data_format)
+    radius = w.shape[0].value // 2
+    if padding not in (0, -radius):
+        raise UserError(f"padding {padding} of a convolution: use 0 or {-radius}")
+    return layout.conv2d(x, w, padding="VALID" if padding else "SAME", data_format=data_format)
+
+
+def resampling_of(up: bool, down: bool, kernel: Sequence[float] | None = None) -> Resampling | None:
+    """From the keyword arguments of official layers; None for neither.
+
+    Raises:
+        UserError: both.
+    """
+    if up and down:
+        raise UserError("up=True and down=True: a layer changes the size one way, use one of them")
+    return Resampling(up, kernel) if up or down else None
 
 
 def apply_bias_act(
@@ -140,6 +167,7 @@ def apply_bias_act(
     clamp: float | None = None,
     bias_var: str = "bias",
     trainable: bool = True,
+    alpha: float | None = None,
     scale: tf.Tensor | None = None,
     noise: tf.Tensor | None = None,
 ) -> tf.Tensor:
@@ -154,16 +182,20 @@ def apply_bias_act(
     clamp = clamp_for(x.dtype, clamp)
     scale, noise = (None if t is None else tf.cast(t, x.dtype) for t in (scale, noise))
     b = tf.cast(b * lrmul, x.dtype)
-    return fused_bias_act(x, b, axis, act, gain=gain, clamp=clamp, scale=scale, noise=noise)
+    return fused_bias_act(x, b, axis, act, alpha, gain, clamp, scale=scale, noise=noise)
 
 
 def to_internal(images: tf.Tensor) -> tf.Tensor:
-    """Images [N, C, H, W] in the layout of activations."""
+    """Images [N, C, H, W] in the layout of activations; tensors of other ranks as they are."""
+    if images.shape.ndims != 4:
+        return images
     return layout.convert(images, layout.NCHW, layout.internal_format())
 
 
 def to_images(x: tf.Tensor) -> tf.Tensor:
-    """Activations as images [N, C, H, W]."""
+    """Activations as images [N, C, H, W]; tensors of other ranks as they are."""
+    if x.shape.ndims != 4:
+        return x
     return layout.convert(x, layout.internal_format(), layout.NCHW)
 
 

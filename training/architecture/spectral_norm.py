@@ -13,22 +13,39 @@ from dnnlib.tflib import Network
 _VECTOR = "sn"
 
 
-def spectral_normalize(weight: tf.Tensor) -> tf.Tensor:
+def spectral_normalize(
+    weight: tf.Tensor,
+    name: str = _VECTOR,
+    iterations: int = 1,
+    eps: float = 1e-8,
+    updates: bool = False,
+) -> tf.Tensor:
     """weight / σ of the matrix that takes all inputs of a position to its outputs (section 2.1).
 
-    Creates the variable `sn` [1, outputs] beside that of the weight. Nothing changes it here, so
-    that all uses of the network in a step see the same weight; `build_update` does.
+    Creates the variable `sn` [1, outputs] beside that of the weight. Unless `updates`, nothing
+    changes it here, so that all uses of the network in a step see the same weight; `build_update`
+    does.
 
     Args:
         weight: [.., inputs, outputs].
+        name: of the variable.
+        iterations: of `power_iteration` from that variable, one or more.
+        eps: the least σ.
+        updates: using the result keeps the vector of the last iteration in the variable.
     """
     matrix = _matrix(weight)
     init = tf.initializers.random_normal()
     shape = [1, matrix.shape[1].value]
-    u = tf.get_variable(_VECTOR, shape=shape, initializer=init, trainable=False)
-    u, v = power_iteration(matrix, u)
+    vector = tf.get_variable(name, shape=shape, initializer=init, trainable=False)
+    u, v = power_iteration(matrix, vector)
+    for _ in range(iterations - 1):
+        u, v = power_iteration(matrix, u)
     sigma = tf.matmul(tf.matmul(v, matrix), u, transpose_b=True)
-    return weight / tf.maximum(sigma[0, 0], 1e-8)
+    weight = weight / tf.maximum(sigma[0, 0], eps)
+    if not updates:
+        return weight
+    with tf.control_dependencies([vector.assign(u, read_value=False)]):
+        return tf.identity(weight)
 
 
 def power_iteration(matrix: tf.Tensor, u: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

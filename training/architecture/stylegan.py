@@ -119,7 +119,7 @@ def synthesize_stylegan(
     def block(x, res):
         with tf.variable_scope(f"{2**res}x{2**res}"):
             with tf.variable_scope("Conv0_up"):
-                x = up_conv(x, nf(res - 1), weight, spec.fused_scale)
+                x = up_conv(x, nf(res - 1), 3, weight, spec.fused_scale)
                 x = finish_layer(blur(x, spec.blur_filter), res * 2 - 4)
             with tf.variable_scope("Conv1"):
                 return finish_layer(conv2d_layer(x, nf(res - 1), 3, weight), res * 2 - 3)
@@ -142,7 +142,7 @@ def score_stylegan(
 ) -> tf.Tensor:
     """Discriminator of StyleGAN and Progressive GAN (PGGAN, table 2), one output a class."""
     # How downsampling is computed, not what: one way is used always.
-    _is_fused(spec.fused_scale, spec.resolution)
+    is_fused(spec.fused_scale, spec.resolution)
     structure = growing.select_structure(spec.structure, call.is_template_graph)
     gain, log2, nf = _gain(spec.nonlinearity), spec.log2, spec.fmaps
     weight, output_weight = Weight(gain, spec.use_wscale), Weight(use_wscale=spec.use_wscale)
@@ -180,38 +180,46 @@ def score_stylegan(
     return tf.identity(x, name="scores_out")
 
 
-def up_conv(x: tf.Tensor, fmaps: int, weight: Weight, fused_scale: bool | str) -> tf.Tensor:
-    """Pixels repeated 2×2, then a 3×3 convolution.
+def up_conv(
+    x: tf.Tensor, fmaps: int, kernel: int, weight: Weight, fused_scale: bool | str
+) -> tf.Tensor:
+    """Pixels repeated 2×2, then a convolution.
 
     The official merged form scatters each pixel through the kernel, whereas a convolution gathers
     through it: its weights are mirrored. Ours are merged always, and mirrored where theirs are.
     """
     data_format = layout.internal_format()
     height = x.shape[layout.spatial_axes(data_format)[0]].value
-    w = get_weight([3, 3, channels_of(x), fmaps], weight)
-    if _is_fused(fused_scale, height * 2):
+    w = get_weight([kernel, kernel, channels_of(x), fmaps], weight)
+    if is_fused(fused_scale, height * 2):
         w = w[::-1, ::-1]
     return upsample_conv_2d(x, w, data_format=data_format)
 
 
-def blur(x: tf.Tensor, blur_filter: Sequence[float] | None) -> tf.Tensor:
-    """Low-pass filter of the same size in and out (section 2); the taps are not flipped."""
-    if not blur_filter:
+def blur(x: tf.Tensor, blur_filter: Sequence[float] | None, normalize: bool = True) -> tf.Tensor:
+    """Low-pass filter of the same size in and out (section 2); the taps are not flipped.
+
+    Args:
+        x: activations.
+        blur_filter: [n], or [n, n]; None or nothing for none.
+        normalize: divide the taps by their sum.
+    """
+    if blur_filter is None or not len(blur_filter):
         return x
-    k = setup_filter(blur_filter, 1)
+    k = setup_filter(blur_filter, 1, normalize=normalize)
     # An even filter reaches one pixel further right and down: odd with a tap of zero in front.
-    k = np.pad(k, [(1 - len(k) % 2, 0)] * 2)
-    return filter_2d(x, k[::-1, ::-1], data_format=layout.internal_format())
+    k = np.pad(k, [(1 - len(k) % 2, 0)] * 2)[::-1, ::-1]
+    return filter_2d(x, k, normalize=normalize, data_format=layout.internal_format())
+
+
+def is_fused(fused_scale: bool | str, resolution: int) -> bool:
+    """Whether to merge up- or downsampling with the convolution beside it, at the higher size."""
+    if fused_scale not in (True, False, "auto"):
+        raise UserError(f"fused_scale {fused_scale!r}: use True, False or 'auto'")
+    return resolution >= AUTO_FUSED_RESOLUTION if fused_scale == "auto" else bool(fused_scale)
 
 
 def _gain(nonlinearity: str) -> float:
     if nonlinearity not in GAINS:
         raise UserError(f"nonlinearity {nonlinearity!r}: use one of {', '.join(GAINS)}")
     return GAINS[nonlinearity]
-
-
-def _is_fused(fused_scale: bool | str, resolution: int) -> bool:
-    """Whether to merge up- or downsampling with the convolution beside it, at the higher size."""
-    if fused_scale not in (True, False, "auto"):
-        raise UserError(f"fused_scale {fused_scale!r}: use True, False or 'auto'")
-    return resolution >= AUTO_FUSED_RESOLUTION if fused_scale == "auto" else bool(fused_scale)

@@ -10,6 +10,7 @@ import tensorflow.compat.v1 as tf
 from tf_ops import layout
 from training import random_streams
 from training.architecture.layers import (
+    PLAIN,
     Resampling,
     Weight,
     apply_bias_act,
@@ -20,6 +21,8 @@ from training.architecture.layers import (
     resampled_conv,
 )
 
+STYLE = Weight(name="mod_weight")
+
 
 def modulated_conv2d_layer(
     x: tf.Tensor,
@@ -28,6 +31,9 @@ def modulated_conv2d_layer(
     kernel: int,
     resampling: Resampling | None = None,
     demodulate: bool = True,
+    weight: Weight = PLAIN,
+    style_weight: Weight = STYLE,
+    style_bias: str = "mod_bias",
 ) -> tuple[tf.Tensor, tf.Tensor | None]:
     """Convolution whose kernel is scaled by a style, per sample (StyleGAN2, eqs. 1 and 3).
 
@@ -46,16 +52,19 @@ def modulated_conv2d_layer(
         kernel: side of the kernel.
         resampling: upsampling or downsampling beside the convolution.
         demodulate: scale outputs back to unit expected variance.
+        weight: how the kernel is kept.
+        style_weight, style_bias: how the affine layer is kept, and the name of its bias.
 
     Returns:
         (activations, scale): demodulation is multiplying them by scale [N, fmaps], which
         `apply_bias_act` does in one pass with what comes after; None without demodulation.
     """
     channels = channels_of(x)
-    w, coefficient = get_unscaled_weight([kernel, kernel, channels, fmaps])
-    style = dense_layer(y, channels, Weight(name="mod_weight"))
+    w, coefficient = get_unscaled_weight([kernel, kernel, channels, fmaps], weight)
+    style = dense_layer(y, channels, style_weight)
+    style = apply_bias_act(style, bias_var=style_bias, trainable=style_weight.trainable)
     # Styles are scaled in place of weights, which are so much larger. [N, C]
-    style = (apply_bias_act(style, bias_var="mod_bias") + 1) * coefficient
+    style = (style + 1) * coefficient
     if demodulate and x.dtype == tf.float16:
         fan_in = kernel * kernel * channels
         w = w / (np.sqrt(fan_in, dtype=np.float32) * _largest(w, axis=[0, 1, 2]))
@@ -69,6 +78,11 @@ def modulated_conv2d_layer(
     # sum over (kh, kw, C) of (style·w)²: one matrix product, [N, C] × [C, fmaps].
     energy = tf.matmul(tf.square(style), tf.reduce_sum(tf.square(w), axis=[0, 1]))
     return x, tf.math.rsqrt(energy + 1e-8)
+
+
+def demodulated(x: tf.Tensor, scale: tf.Tensor | None) -> tf.Tensor:
+    """What `modulated_conv2d_layer` returns, where nothing comes after it that scales."""
+    return x if scale is None else x * per_channel(scale, x.dtype)
 
 
 def style_mod_layer(x: tf.Tensor, y: tf.Tensor, weight: Weight) -> tf.Tensor:
@@ -94,20 +108,20 @@ def noise_variables(sizes: Iterable[tuple[int, int]]) -> list[tf.Variable]:
 
 
 def noise_image(
-    x: tf.Tensor, noise_input: tf.Variable, randomize: bool, seed: tf.Tensor | None
+    x: tf.Tensor, noise_input: tf.Tensor | None, randomize: bool, seed: tf.Tensor | None
 ) -> tf.Tensor:
     """Noise that broadcasts over the feature maps of activations.
 
     Args:
         x: activations.
-        noise_input: [1, 1, H, W], used for all samples unless `randomize`.
+        noise_input: [1, 1, H, W], used for all samples unless `randomize`, or [N, 1, H, W].
         randomize: fresh standard normal noise for every sample instead.
         seed: [2] int32 or None, of the fresh noise.
     """
     # With one channel, NCHW and NHWC differ in shape only, not in memory.
     data_format = layout.internal_format()
     height, width = (x.shape[axis].value for axis in layout.spatial_axes(data_format))
-    rows = tf.shape(x)[0] if randomize else 1
+    rows = tf.shape(x)[0] if randomize else -1
     shape = [rows, 1, height, width] if data_format == layout.NCHW else [rows, height, width, 1]
     return random_streams.normal(shape, seed) if randomize else tf.reshape(noise_input, shape)
 

@@ -1,0 +1,1 @@
+"""Operations by their official names, over `tf_ops`."""
