@@ -6,6 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -59,31 +60,52 @@ def generate_images(
     for seed in seeds:
         _random_state(seed)
     out_dir = _make_folder(result_dir, "generate-images", outdir)
-    noise_vars = [v for n, v in Gs.components.synthesis.vars.items() if n.startswith("noise")]
-    if noise_mode in ("const", "random"):
-        noise_vars = []
     done = 0
     try:
         for seed, number in tqdm(pairs, desc="Generating", unit="image", disable=None):
-            rnd = _random_state(seed)
-            z = rnd.randn(1, *Gs.input_shape[1:])
-            shapes = [tflib.shape_to_list(v.shape) for v in noise_vars]
-            draw = np.zeros if noise_mode == "none" else lambda shape, rnd=rnd: rnd.randn(*shape)
-            tflib.set_vars({v: draw(s) for v, s in zip(noise_vars, shapes, strict=True)})
-            images = Gs.run(
-                z,
-                labels[done : done + 1],
-                truncation_psi=truncation_psi,
-                randomize_noise=noise_mode == "random",
-                output_transform=_TO_UINT8,
+            label = labels[done : done + 1]
+            image = image_of_seed(
+                Gs, seed, label, truncation_psi, noise_mode, output_transform=_TO_UINT8
             )
             suffix = f"-{_file_name(Gs, number)}" if len(classes) > 1 else ""
-            save_png(to_pil(images[0]), os.path.join(out_dir, f"seed{seed:04d}{suffix}.png"))
+            save_png(to_pil(image), os.path.join(out_dir, f"seed{seed:04d}{suffix}.png"))
             done += 1
     except KeyboardInterrupt:
         _say_what_there_is(done, len(pairs), out_dir)
         raise
     return out_dir
+
+
+def image_of_seed(
+    Gs: Network,
+    seed: int,
+    label: np.ndarray,
+    truncation_psi: float,
+    noise_mode: str = "seed",
+    **options: Any,
+) -> np.ndarray:
+    """The image [C, H, W] of a seed, as in the official code.
+
+    Latents, then noise inputs, come from RandomState(seed); the latter stay in the network.
+
+    Args:
+        Gs: a generator.
+        seed: 0 to 2^32 - 1.
+        label: [1, label_size].
+        truncation_psi: see `G_main`.
+        noise_mode: one of NOISE_MODES.
+        options: for `Network.run`.
+    """
+    rnd = _random_state(seed)
+    z = rnd.randn(1, *Gs.input_shape[1:])
+    noise_vars = [v for n, v in Gs.components.synthesis.vars.items() if n.startswith("noise")]
+    shapes = [tflib.shape_to_list(v.shape) for v in noise_vars]
+    if noise_mode == "seed":
+        tflib.set_vars({v: rnd.randn(*s) for v, s in zip(noise_vars, shapes, strict=True)})
+    elif noise_mode == "none":
+        tflib.set_vars({v: np.zeros(s) for v, s in zip(noise_vars, shapes, strict=True)})
+    options |= {"truncation_psi": truncation_psi, "randomize_noise": noise_mode == "random"}
+    return Gs.run(z, label, **options)[0]
 
 
 def generate_from_dlatents(
