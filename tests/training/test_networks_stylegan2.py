@@ -470,7 +470,8 @@ def test_noise(G):
         for name in strengths:
             synthesis.set_var(name, 1.0)
         fixed = synthesis.run(w, randomize_noise=False)
-        np.testing.assert_array_equal(fixed[0], fixed[1])  # The variables serve all samples.
+        # The variables serve all samples, whose sums some processors add up in another order.
+        np.testing.assert_allclose(fixed[0], fixed[1], rtol=1e-5, atol=1e-5)
         assert np.abs(fixed - quiet).max() > 1e-3
         fresh = synthesis.run(w)
         assert np.abs(fresh[0] - fresh[1]).max() > 1e-3  # Every sample has noise of its own …
