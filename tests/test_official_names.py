@@ -197,6 +197,16 @@ def test_generate_images_with_the_parameters_of_both_repositories(tmp_path):
         run_generator.generate_images("network-final.pkl", [5], 0.7, out, 1, None)
 
 
+def test_the_example_of_the_page_runs(workplace, tmp_path, monkeypatch):
+    for name in ("datasets", "network-final.pkl"):
+        (tmp_path / name).symlink_to(workplace / name)
+    monkeypatch.chdir(tmp_path)
+    (example,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    exec(example, {})
+    assert len(pictures("pictures")) == 6 and pictures("ada").keys() == {"seed0085.png"}
+    assert pictures("results/00000-generate-images").keys() == {"seed0085.png", "seed0265.png"}
+
+
 def test_noise_modes(tmp_path):
     from training.pictures import generation
 
