@@ -219,7 +219,8 @@ def generate_images(
         network_pkl: file, URL or name of a snapshot.
         seeds: 0 to 2^32 - 1.
         truncation_psi: 0 for the mean to 1 for full variety; None: 0.5.
-        outdir: folder for `seedNNNN.png`; None: a new run directory in `results`.
+        outdir: folder for `seedNNNN.png`; None: that of the run that `dnnlib.submit_run` is in,
+            or else a new one in `results`.
         class_idx: of a conditional network; None: by the seed.
         dlatents_npz: file of w to make `dlatentNN.png` of, in the place of seeds.
 
@@ -233,6 +234,8 @@ def generate_images(
 
     psi = 0.5 if truncation_psi is None else truncation_psi
     classes = [] if class_idx is None else [class_idx]
+
+    outdir = _folder(outdir)
 
     def make(Gs: Network) -> str:
         if dlatents_npz is not None:
@@ -258,8 +261,8 @@ def style_mixing_example(
         row_seeds, col_seeds: of the pictures that are mixed.
         truncation_psi: 0 for the mean to 1 for full variety.
         col_styles: layers that take the column's style.
-        outdir: folder for `ROW-COL.png` and `grid.png`; None: a new run directory in `results`. A
-            number is `minibatch_size`, which is the sixth parameter in the StyleGAN2 repository.
+        outdir: folder for `ROW-COL.png` and `grid.png`; None: as of `generate_images`. A number is
+            `minibatch_size`, which is the sixth parameter in the StyleGAN2 repository.
         minibatch_size: pictures at once.
 
     Returns:
@@ -271,11 +274,19 @@ def style_mixing_example(
     from training.pictures import generation
 
     folder, size = (None, outdir) if isinstance(outdir, int) else (outdir, minibatch_size)
-    options = {"outdir": folder, "minibatch_size": size}
+    options = {"outdir": _folder(folder), "minibatch_size": size}
     args = (row_seeds, col_seeds, truncation_psi, col_styles, _RESULT_DIR)
     return _with_generator(
         network_pkl, lambda Gs: generation.style_mixing_example(Gs, *args, **options)
     )
+
+
+def _folder(outdir: str | None) -> str | None:
+    """Where a function writes to: `outdir`, or the directory of the run that it is called in."""
+    from dnnlib.submission import submit
+
+    run = submit.submit_config
+    return run.run_dir if outdir is None and run is not None else outdir
 
 
 def _with_generator(network_pkl: str, make: Callable[[Network], str]) -> str:

@@ -197,6 +197,16 @@ def test_generate_images_with_the_parameters_of_both_repositories(tmp_path):
         run_generator.generate_images("network-final.pkl", [5], 0.7, out, 1, None)
 
 
+def test_pictures_of_a_submitted_run_are_in_its_directory():
+    import dnnlib
+
+    config = dnnlib.SubmitConfig()
+    config.run_dir_root, config.run_desc = "runs", "pictures"
+    given = {"network_pkl": "network-final.pkl", "seeds": [3], "truncation_psi": 0.7}
+    config = dnnlib.submit_run(config, "run_generator.generate_images", **given)
+    assert (Path(config.run_dir) / "seed0003.png").exists()
+
+
 def test_the_example_of_the_page_runs(workplace, tmp_path, monkeypatch):
     for name in ("datasets", "network-final.pkl"):
         (tmp_path / name).symlink_to(workplace / name)

@@ -172,8 +172,8 @@ def _infer_module(state: SavedState) -> str:
         raise UserError(
             f"network {state.name} in snapshot names the build function {name!r}; "
             f"known are {', '.join(known)} (one of your own: name it with --{name[:1]}-func, see "
-            "docs/own-code.md; for a file that you trust, --allow-pickled-code runs the code that "
-            "it brings)"
+            "docs/own-code.md; for a file that you trust, --allow-pickled-code, or "
+            "allow_pickled_code=True in Python, runs the code that it brings)"
         )
     if match:
         if match[1] not in fitting:
