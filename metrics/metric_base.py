@@ -10,7 +10,7 @@ from typing import Any
 
 import tensorflow.compat.v1 as tf
 
-from dnnlib import UserError
+from dnnlib import UserError, own_code
 from dnnlib.tflib import Network
 from dnnlib.tflib.autosummary import autosummary
 from dnnlib.util import did_you_mean, one_line
@@ -34,12 +34,19 @@ def create(metric: str | Mapping[str, Any]) -> MetricBase:
     """A metric.
 
     Args:
-        metric: an official name; or the constructor's arguments and, as `func_name`, the class:
-            those of the caller's own code, never any that were read.
+        metric: an official name; `module.Class` of the user's own, if it is registered; or the
+            constructor's arguments and, as `func_name`, the class: those of the caller's own code,
+            never any that were read.
 
     Raises:
         UserError: there is none of that name.
     """
+    own = own_code.metrics.find(metric)
+    if own is not None:
+        made = own(name=own.__name__)
+        if not isinstance(made, MetricBase):
+            raise UserError(f"--metrics={metric}: it is no metrics.metric_base.MetricBase")
+        return made
     if isinstance(metric, str) and metric not in metric_defaults:
         hint = did_you_mean(metric, metric_defaults)
         names = ", ".join(metric_defaults)

@@ -18,8 +18,8 @@ from typing import Any
 
 import tensorflow.compat.v1 as tf
 
-from dnnlib import UserError, keywords, schema
-from training.losses import consistency, logistic, path_length, rotations, wasserstein
+from dnnlib import UserError, keywords, own_code, schema
+from training.losses import consistency, logistic, own, path_length, rotations, wasserstein
 from training.losses.ada import (
     cmethods,
     eval_D,
@@ -95,10 +95,16 @@ def find_loss(network: str, args: Mapping[str, Any]) -> Callable[[LossContext], 
     """
     known = {name: f for name, f in LOSSES.items() if f.__name__.startswith(f"{network}_")}
     name = args.get("func_name")
-    if name not in known:
-        raise UserError(f"no loss of {network} {name!r}: use one of {', '.join(known)}")
-    loss = known[name]
     given = {key: value for key, value in args.items() if key != "func_name"}
+    users = own_code.losses.find(name)
+    if users is not None and users.__name__.startswith(f"{network}_"):
+        return own.own_loss(users, network, given)
+    if name not in known:
+        raise UserError(
+            f"no loss of {network} {name!r}: use one of {', '.join(known)}; one of your own has to "
+            f"be named with --{network}-loss each time"
+        )
+    loss = known[name]
     options = _options_class(loss)
     if unknown := sorted(given.keys() - {field.name for field in dataclasses.fields(options)}):
         raise UserError(f"{loss.__name__}() has no keyword argument {', '.join(unknown)}")

@@ -414,8 +414,8 @@ class Network(NetworkVariables):
     def _use_module(self, module: str) -> None:
         """A component comes from the module of the whole, which knows better than itself."""
         if self.origin is not None and self._build_source is None:
-            self._build_func = build_tables().find_component(module, self.origin)
-            self._build_module = module
+            found = build_tables().find_component(module, self.origin)
+            self._build_func, self._build_module = found
 
     def _use_pickled_code(self, file: str) -> None:
         self._build_source = self.origin.build_module_src

@@ -28,13 +28,18 @@ labels = np.zeros([6, *blended.input_shapes[1][1:]], np.float32)
 images = blended.run(z, labels, is_validation=True, randomize_noise=False, minibatch_size=3)
 assert images.dtype == np.float32 and images.shape[1] == 3
 misc.save_image_grid(images, out + ".png", drange=[-1, 1], grid_size=(3, 2))
-assert misc.create_image_grid(images, (2, 3)).shape[1:] == (3 * images.shape[2], 2 * images.shape[3])
+assert misc.create_image_grid(images, (2, 3)).shape[1:] == (
+    3 * images.shape[2],
+    2 * images.shape[3],
+)
 picture = misc.convert_to_pil_image(images[0], drange=[-1, 1])
 assert picture.size == images.shape[:1:-1]
 half = misc.adjust_dynamic_range(images, [-1, 1], [0, 255])
 np.testing.assert_allclose(half, (images + 1) * 127.5, atol=1e-3)
 mirrored = misc.apply_mirror_augment(images.copy())
-assert all(np.array_equal(m, i) or np.array_equal(m, i[:, :, ::-1]) for m, i in zip(mirrored, images))
+assert all(
+    np.array_equal(m, i) or np.array_equal(m, i[:, :, ::-1]) for m, i in zip(mirrored, images)
+)
 
 # The same pictures from the file, in a graph of its own.
 with tf.Session(graph=tf.Graph()):

@@ -47,12 +47,16 @@ def G_tiny(latents_in, labels_in, num_channels=3, resolution=8, fmaps=8, latent_
         )
         x = apply_bias_act(x, act="lrelu")
     w = get_weight([1, 1, fmaps, num_channels])
-    return tf.nn.conv2d(x, tf.cast(w, x.dtype), strides=[1, 1, 1, 1], padding="SAME", data_format="NCHW")
+    return tf.nn.conv2d(
+        x, tf.cast(w, x.dtype), strides=[1, 1, 1, 1], padding="SAME", data_format="NCHW"
+    )
 
 
 def train(submit_config, data_dir, num_steps):
     tflib.init_tf({"rnd.np_random_seed": 7, "rnd.tf_random_seed": 7})
-    training_set = dataset.load_dataset(data_dir=data_dir, tfrecord_dir="drawn", max_label_size="full")
+    training_set = dataset.load_dataset(
+        data_dir=data_dir, tfrecord_dir="drawn", max_label_size="full"
+    )
     shape = dict(num_channels=training_set.shape[0], resolution=training_set.shape[1])
     G = tflib.Network("G", func_name=G_tiny, label_size=training_set.label_size, **shape)
     D = tflib.Network("D", func_name=D_tiny, label_size=training_set.label_size, **shape)
