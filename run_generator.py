@@ -6,10 +6,17 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from dnnlib import UserError, cli, output
+from dnnlib import UserError, cli, output, own_code
 from training.snapshots import pretrained
 
+if TYPE_CHECKING:
+    from dnnlib.tflib import Network
+
+_RESULT_DIR = "results"
 _EXAMPLES = """examples:
   # 26 pictures, one file each:
   python run_generator.py generate-images --network=network-final.pkl --seeds=6600-6625
@@ -26,6 +33,9 @@ _EXAMPLES = """examples:
 
   # One of NVIDIA's published networks, by its name; any https URL works too:
   python run_generator.py generate-images --network=stylegan2-car-config-f --seeds=1-4
+
+  # As generate.py of StyleGAN2-ADA; docs/official-names.md has all of its scripts:
+  python run_generator.py --outdir=out --trunc=1 --seeds=85,265 --network=network-final.pkl
 
   # What is in a snapshot; the same in the layout of the ADA repository:
   python run_generator.py info --network=network-final.pkl
@@ -49,7 +59,11 @@ def _seeds(text: str) -> list[int]:
     return seeds
 
 
-def _parse_args() -> argparse.Namespace:
+# Pictures that the official examples mix.
+_ROW_SEEDS, _COL_SEEDS = [85, 100, 75, 458, 1500], [55, 821, 1789, 293]
+
+
+def _parse_args(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser = cli.ArgumentParser(description=__doc__, epilog=_EXAMPLES)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
@@ -75,14 +89,27 @@ def _parse_args() -> argparse.Namespace:
             help="run Python code from the snapshot if its network is not known here; "
             "only for files that you trust as you trust a program",
         )
+        own_code.add_network_options(sub.add_argument)
         if makes_pictures:
+            is_mixing = name.startswith("style-mixing")
             sub.add_argument(
                 "--truncation-psi",
+                "--trunc",
                 type=cli.number(),
-                default=0.5,
-                help="0: the mean product, 1: full variety (default: 0.5)",
+                help="0: the mean product, 1: full variety (default: 0.5"
+                f"{'; with --outdir, 1' if is_mixing else ''})",
             )
         return sub
+
+    def add_folders(sub: argparse.ArgumentParser) -> None:
+        group = sub.add_mutually_exclusive_group()
+        cli.add_result_dir(group.add_argument, "root of the run directories (default: results)")
+        group.add_argument(
+            "--outdir",
+            type=cli.path,
+            metavar="DIR",
+            help="folder to write to itself, as the scripts of StyleGAN2-ADA have it",
+        )
 
     def add_class(sub: argparse.ArgumentParser, text: str) -> None:
         sub.add_argument(
@@ -93,25 +120,46 @@ def _parse_args() -> argparse.Namespace:
         )
 
     sub = command("generate-images", "Writes one PNG for each seed.", "--seeds=1-10")
-    sub.add_argument("--seeds", type=_seeds, required=True, help="like 1,2,5-8")
+    group = sub.add_mutually_exclusive_group(required=True)
+    group.add_argument("--seeds", type=_seeds, help="like 1,2,5-8")
+    group.add_argument(
+        "--dlatents",
+        "--projected-w",
+        type=cli.path,
+        metavar="FILE.npz",
+        help="pictures of these w, as a projector has found them, in the place of seeds",
+    )
     add_class(sub, "; several make a picture of each seed and class "
               "(default: seed modulo the number of classes)")  # fmt: skip
-    cli.add_result_dir(sub.add_argument, "root of the run directories")
+    sub.add_argument(
+        "--noise-mode",
+        choices=("seed", "const", "random", "none"),
+        default="seed",
+        help="noise inputs: drawn from the seed, as they are in the snapshot, other ones each "
+        "time, or none (default: seed)",
+    )
+    add_folders(sub)
 
     sub = command(
         "style-mixing-example",
         "Mixes styles of pairs of seeds.",
         "--row-seeds=1-4 --col-seeds=5-8",
     )
-    sub.add_argument("--row-seeds", type=_seeds, required=True, help="like 1,2,5-8")
-    sub.add_argument("--col-seeds", type=_seeds, required=True, help="like 1,2,5-8")
+    for name, short, seeds in (("row", "rows", _ROW_SEEDS), ("col", "cols", _COL_SEEDS)):
+        sub.add_argument(
+            f"--{name}-seeds",
+            f"--{short}",
+            type=_seeds,
+            default=seeds,
+            help=f"like 1,2,5-8 (default: {','.join(map(str, seeds))})",
+        )
     sub.add_argument(
         "--col-styles",
+        "--styles",
         type=cli.int_list,
         help="layers that take the column's style (default: 0-6)",
     )
-    cli.add_result_dir(sub.add_argument, "root of the run directories")
-
+    add_folders(sub)
     add_class(sub, "; several are given to the seeds in turn, those of the rows first "
               "(default: seed modulo the number of classes)")  # fmt: skip
 
@@ -136,7 +184,118 @@ def _parse_args() -> argparse.Namespace:
         required=True,
         help="4: like StyleGAN2's code, 5: like ADA's, npz: weights only, with a JSON beside it",
     )
-    return parser.parse_args()
+    words = sys.argv[1:] if words is None else words
+    args = parser.parse_args(_with_command(words, commands.choices))
+    if getattr(args, "truncation_psi", 0) is None:
+        # The scripts of StyleGAN2-ADA, whose name for the folder this is, have other defaults.
+        is_ada = getattr(args, "outdir", None) is not None
+        args.truncation_psi = 1.0 if is_ada and args.command == "style-mixing-example" else 0.5
+    return args
+
+
+def _with_command(
+    args: Sequence[str], commands: Mapping[str, argparse.ArgumentParser]
+) -> Sequence[str]:
+    """Arguments with the command that options without one mean: StyleGAN2-ADA has a script each."""
+    names = {arg.partition("=")[0] for arg in args if arg.startswith("--")}
+    if names and not commands.keys() & set(args):
+        for command in ("generate-images", "style-mixing-example"):
+            if names - {"--help"} and names <= set(commands[command]._option_string_actions):
+                return [command, *args]
+    return args
+
+
+def generate_images(
+    network_pkl: str,
+    seeds: Sequence[int] | None,
+    truncation_psi: float | None,
+    outdir: str | None = None,
+    class_idx: int | None = None,
+    dlatents_npz: str | None = None,
+) -> str:
+    """Makes a picture of each seed, as the official functions of this name do.
+
+    Args:
+        network_pkl: file, URL or name of a snapshot.
+        seeds: 0 to 2^32 - 1.
+        truncation_psi: 0 for the mean to 1 for full variety; None: 0.5.
+        outdir: folder for `seedNNNN.png`; None: that of the run that `dnnlib.submit_run` is in,
+            or else a new one in `results`.
+        class_idx: of a conditional network; None: by the seed.
+        dlatents_npz: file of w to make `dlatentNN.png` of, in the place of seeds.
+
+    Returns:
+        The folder.
+
+    Raises:
+        UserError: as the script's errors.
+    """
+    from training.pictures import generation
+
+    psi = 0.5 if truncation_psi is None else truncation_psi
+    classes = [] if class_idx is None else [class_idx]
+
+    outdir = _folder(outdir)
+
+    def make(Gs: Network) -> str:
+        if dlatents_npz is not None:
+            return generation.generate_from_dlatents(Gs, dlatents_npz, _RESULT_DIR, outdir)
+        return generation.generate_images(Gs, seeds, psi, _RESULT_DIR, classes, outdir)
+
+    return _with_generator(network_pkl, make)
+
+
+def style_mixing_example(
+    network_pkl: str,
+    row_seeds: Sequence[int],
+    col_seeds: Sequence[int],
+    truncation_psi: float,
+    col_styles: Sequence[int],
+    outdir: str | int | None = None,
+    minibatch_size: int = 4,
+) -> str:
+    """Mixes styles of pairs of seeds, as the official functions of this name do.
+
+    Args:
+        network_pkl: file, URL or name of a snapshot.
+        row_seeds, col_seeds: of the pictures that are mixed.
+        truncation_psi: 0 for the mean to 1 for full variety.
+        col_styles: layers that take the column's style.
+        outdir: folder for `ROW-COL.png` and `grid.png`; None: as of `generate_images`. A number is
+            `minibatch_size`, which is the sixth parameter in the StyleGAN2 repository.
+        minibatch_size: pictures at once.
+
+    Returns:
+        The folder.
+
+    Raises:
+        UserError: as the script's errors.
+    """
+    from training.pictures import generation
+
+    folder, size = (None, outdir) if isinstance(outdir, int) else (outdir, minibatch_size)
+    options = {"outdir": _folder(folder), "minibatch_size": size}
+    args = (row_seeds, col_seeds, truncation_psi, col_styles, _RESULT_DIR)
+    return _with_generator(
+        network_pkl, lambda Gs: generation.style_mixing_example(Gs, *args, **options)
+    )
+
+
+def _folder(outdir: str | None) -> str | None:
+    """Where a function writes to: `outdir`, or the directory of the run that it is called in."""
+    from dnnlib.submission import submit
+
+    run = submit.submit_config
+    return run.run_dir if outdir is None and run is not None else outdir
+
+
+def _with_generator(network_pkl: str, make: Callable[[Network], str]) -> str:
+    """What `make` returns for the generator of a snapshot, in a session of its own."""
+    from dnnlib import tflib
+    from training.snapshots import pickles
+
+    with tflib.graph_session():
+        return make(pickles.load_generator(network_pkl))
 
 
 def _check_files(args: argparse.Namespace) -> None:
@@ -161,9 +320,10 @@ def _check_files(args: argparse.Namespace) -> None:
         if not os.path.isdir(folder) or os.path.isdir(out):
             reason = "it is a folder" if os.path.isdir(out) else f"there is no folder {folder}"
             raise UserError(f"cannot write {out}: {reason}")
-    result_dir = getattr(args, "result_dir", None)
-    if result_dir and os.path.exists(result_dir) and not os.path.isdir(result_dir):
-        raise UserError(f"--result-dir={result_dir}: it is a file, expected a folder")
+    for option, folder in (("--result-dir", "result_dir"), ("--outdir", "outdir")):
+        path = getattr(args, folder, None)
+        if path and os.path.exists(path) and not os.path.isdir(path):
+            raise UserError(f"{option}={path}: it is a file, expected a folder")
 
 
 def main() -> None:
@@ -176,6 +336,7 @@ def main() -> None:
     from training.snapshots.class_names import describe_places, find_classes
 
     network, trusted = args.network, args.allow_pickled_code
+    own_code.load_networks(args)
     with tflib.graph_session():
         if args.command == "info":
             output.printing_is_the_work()
@@ -193,13 +354,19 @@ def main() -> None:
             print(f"Wrote {args.out}")
             print(describe_places(Gs, rows, "row", range(1, len(rows) + 1)), end="")
             return
-        if args.command == "generate-images":
-            seeds = args.seeds
-            out_dir = generation.generate_images(Gs, seeds, psi, args.result_dir, classes)
-        else:
+        where = {"result_dir": args.result_dir, "outdir": args.outdir}
+        if args.command == "style-mixing-example":
             seeds = list(dict.fromkeys([*args.row_seeds, *args.col_seeds]))
             out_dir = generation.style_mixing_example(
-                Gs, args.row_seeds, args.col_seeds, psi, args.col_styles, args.result_dir, classes
+                Gs, args.row_seeds, args.col_seeds, psi, args.col_styles, classes=classes, **where
+            )
+        elif args.dlatents is not None:
+            print(f"Wrote {generation.generate_from_dlatents(Gs, args.dlatents, **where)}")
+            return
+        else:
+            seeds = args.seeds
+            out_dir = generation.generate_images(
+                Gs, seeds, psi, classes=classes, noise_mode=args.noise_mode, **where
             )
         print(f"Wrote {out_dir}")
         if args.command == "style-mixing-example" or len(classes) < 2:  # Else files say which.

@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import argparse
+import os
+from collections.abc import Sequence
 
-from dnnlib import UserError, cli
+from dnnlib import UserError, cli, own_code
 from dnnlib.tensorflow_loader import load_tensorflow
 from dnnlib.util import did_you_mean
 from metrics import METRICS
@@ -23,6 +25,9 @@ _EXAMPLES = """examples:
   python run_metrics.py --network=network-final.pkl --data-dir=~/datasets --dataset=shoes \\
       --metrics=fid50k_full,kid50k_full --repeats=10
 
+  # As calc_metrics.py of StyleGAN2-ADA; without --metrics, fid50k_full:
+  python run_metrics.py --network=network-final.pkl --metricdata=~/datasets/shoes --mirror=1
+
   # With your own classifier, a frozen graph; the result is called frechet-fashion-..., not FID:
   python run_metrics.py --network=network-final.pkl --dataset=datasets/shoes \\
       --metrics=fid5k_full --feature-net=fashion.pb
@@ -31,14 +36,15 @@ _EXAMPLES = """examples:
 
 def _metric_names(text: str) -> list[str]:
     names = text.split(",")
-    if unknown := [name for name in names if name not in METRICS]:
+    if unknown := [name for name in names if name not in METRICS and "." not in name]:
         hint = did_you_mean(unknown[0], METRICS)
         text = f"no metric {unknown[0]!r}: {hint}use {', '.join(METRICS)}"
         raise argparse.ArgumentTypeError(text)
     return list(dict.fromkeys(names))
 
 
-def _parse_args() -> argparse.Namespace:
+def _parse_args(words: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parses a command line; one that is given rather than typed has UserErrors for errors."""
     parser = cli.ArgumentParser(description=__doc__, epilog=_EXAMPLES)
     add = parser.add_argument
     add("command", nargs="?", choices=["fetch"], help="get the feature networks and stop")
@@ -50,11 +56,17 @@ def _parse_args() -> argparse.Namespace:
     add(
         "--metrics",
         type=_metric_names,
-        default=["fid50k"],
-        help=f"separated by commas: {', '.join(METRICS)} (default: fid50k)",
+        help=f"separated by commas: {', '.join(METRICS)}, or MODULE.CLASS of your own (default: "
+        "fid50k; with --metricdata, fid50k_full)",
     )
     add("--data-dir", type=cli.path, default="", help="root of the datasets")
     add("--dataset", type=cli.path, help="name of the dataset (default: that of the run)")
+    add(
+        "--metricdata",
+        type=cli.path,
+        metavar="PATH",
+        help="path of the dataset, in the place of both, as in calc_metrics.py of StyleGAN2-ADA",
+    )
     add(
         "--mirror-augment",
         "--mirror",
@@ -84,7 +96,13 @@ def _parse_args() -> argparse.Namespace:
         action="store_true",
         help="use NVIDIA's feature networks, and run the code that snapshots bring",
     )
-    args = parser.parse_args()
+    own_code.add_network_options(add)
+    parser.raises = words is not None
+    args = parser.parse_args(words)
+    if args.metrics is None:
+        args.metrics = ["fid50k" if args.metricdata is None else "fid50k_full"]
+    if args.metricdata is not None and (args.dataset is not None or args.data_dir):
+        parser.error("--metricdata names the whole path: leave out --dataset and --data-dir")
     if args.command is None and not args.network:
         parser.error("--network is missing")
     if args.network:
@@ -96,18 +114,80 @@ def _parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
-    args = _parse_args()
+    run_dir = _measure(_parse_args())
+    if run_dir is not None:
+        print(f"Wrote {run_dir}")
+
+
+def run(
+    network_pkl: str,
+    metrics: Sequence[str],
+    dataset: str | None,
+    data_dir: str | None,
+    mirror_augment: bool | None,
+) -> str:
+    """Measures a snapshot as the StyleGAN2 repository's function of this name.
+
+    Args:
+        network_pkl: file, URL or name of a snapshot, or a run directory.
+        metrics: names.
+        dataset: a folder in `data_dir`; None: that of the run.
+        data_dir: root of the datasets.
+        mirror_augment: whether the network was trained on mirrored images; None: as the run says.
+
+    Returns:
+        A new run directory in `results`, with the results.
+
+    Raises:
+        UserError: as the script's errors.
+    """
+    given = {"network": network_pkl, "metrics": metrics, "dataset": dataset, "data_dir": data_dir}
+    return _measure(_parse_args(cli.words(**given, mirror_augment=mirror_augment)))
+
+
+def calc_metrics(
+    network_pkl: str,
+    metric_names: Sequence[str],
+    metricdata: str | None,
+    mirror: bool | None,
+    gpus: int | None,
+) -> str:
+    """Measures a snapshot as the ADA repository's function of this name.
+
+    Args:
+        network_pkl: file, URL or name of a snapshot, or a run directory.
+        metric_names: names.
+        metricdata: path of a dataset; None: that of the run.
+        mirror: whether the network was trained on mirrored images; None: as the run says.
+        gpus: of this machine; None: 1.
+
+    Returns:
+        A new run directory in `results`, with the results.
+
+    Raises:
+        UserError: as the script's errors.
+    """
+    given = {"network": network_pkl, "metrics": metric_names, "metricdata": metricdata}
+    return _measure(_parse_args(cli.words(**given, mirror=mirror, gpus=gpus)))
+
+
+def _measure(args: argparse.Namespace) -> str | None:
+    """Does what a command line says; returns the run directory of a measurement."""
     files = dict(args.feature_net)
     own_file = files.pop("own", None)
     sources = FeatureSources(files, own_file, args.allow_pickled_code)
     if args.command == "fetch":
         sources.fetch()
-        return
+        return None
     from training.config.command_line import dataset_folder
 
     folder = None
     if args.dataset:
         folder = dataset_folder("--dataset", args.dataset, args.data_dir)
+    elif args.metricdata:
+        folder = os.path.normpath(args.metricdata)
+        if not os.path.isdir(folder):
+            raise UserError(f"--metricdata: there is no folder {folder}")
     # TensorFlow takes seconds to load, and has to wait for what can be checked without it.
     load_tensorflow()
     from dnnlib.tflib import tfutil
@@ -115,9 +195,10 @@ def main() -> None:
 
     tfutil.replica_devices(args.num_gpus)
     sources.check_given()
-    run_dir = measure(
+    own_code.load_networks(args)
+    return measure(
         args.network,
-        args.metrics,
+        [own_code.metrics.load("--metrics", m) if "." in m else m for m in args.metrics],
         args.result_dir,
         folder,
         args.mirror_augment,
@@ -127,7 +208,6 @@ def main() -> None:
         sources=sources,
         allow_pickled_code=args.allow_pickled_code,
     )
-    print(f"Wrote {run_dir}")
 
 
 if __name__ == "__main__":

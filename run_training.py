@@ -6,18 +6,17 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-from dnnlib import UserError, cli, output, urls
+from dnnlib import UserError, cli, output, own_code, urls
 from dnnlib.run_dir import next_run_dir
 from dnnlib.tensorflow_loader import load_tensorflow
 from dnnlib.util import did_you_mean
 from metrics import METRICS
 from metrics.feature_networks.sources import FeatureSources, add_feature_net_option
-from training.augmentation.presets import AUGMENT_PRESETS
-from training.config.comparison_methods import METHODS
-from training.config.presets import ADA_NAMES
+from training.config.parser import add_options
 from training.run.divergence import Diverged
 from training.snapshots import pretrained
 
@@ -32,8 +31,8 @@ _EXAMPLES = """examples:
   # Train on the dataset in ~/datasets/shoes with one GPU:
   python run_training.py --data-dir=~/datasets --dataset=shoes --mirror-augment=true
 
-  # With the networks of StyleGAN2-ADA, and what usually works at this resolution:
-  python run_training.py --data-dir=~/datasets --dataset=shoes --cfg=auto --mirror=true
+  # As train.py of StyleGAN2-ADA, with its options and defaults; docs/official-names.md has all:
+  python run_training.py --outdir=results --gpus=1 --data=~/datasets/shoes --mirror=1 --aug=ada
 
   # Resume the run that was interrupted last:
   python run_training.py --resume=latest
@@ -48,195 +47,46 @@ HELD_OUT = "validation"  # What --metricdata calls the images of --validation.
 # Options of one session of a run, not of the run itself.
 _OF_A_SESSION = {"resume", "result_dir", "total_kimg", "snap", "keep", "dry_run"}
 _OF_A_SESSION |= {"metrics", "metricdata", "feature_net"}
+_OWN_CODE = {"G_func": "G_args", "D_func": "D_args"}
+_OWN_CODE |= {"G_loss": "G_loss_args", "D_loss": "D_loss_args"}
+_OF_A_SESSION |= _OWN_CODE.keys()  # A run that names functions of the user's needs them again.
 
 
-def _parse_args() -> argparse.Namespace:
+def _parse_args(words: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parses a command line; one that is given rather than typed has UserErrors for errors."""
     parser = cli.ArgumentParser(description=__doc__, epilog=_EXAMPLES)
-    _add_basics(parser.add_argument)
-    _add_steps(parser.add_argument)
-    _add_saving(parser.add_argument)
-    group = parser.add_argument_group("augmentation of what the discriminator sees (ADA)")
-    _add_augmentation(group.add_argument)
-    group = parser.add_argument_group("comparison methods: other ways to train on little data")
-    _add_comparison(group.add_argument)
-    group = parser.add_argument_group("smaller networks and shorter schedules, for small machines")
-    _add_sizes(group.add_argument)
-    args = parser.parse_args()
-    _check(args, parser)
+    feature_net = partial(add_feature_net_option, text="for --metrics, as for run_metrics.py")
+    add_options(parser, METRICS, feature_net)
+    parser.raises = words is not None
+    args = parser.parse_args(words)
+    _set_defaults(args, parser)
+    _check(args, parser, set(parser.given(words)))
     return args
 
 
-def _add_basics(add: Callable) -> None:
-    """What to train on, with which configuration."""
-    cli.add_result_dir(add)
-    add("--data-dir", type=cli.path, help="root of the datasets")
-    add("--dataset", type=cli.path, help="name of the dataset: a folder in --data-dir")
-    add(
-        "--config",
-        "--cfg",
-        default="config-f",
-        help="of StyleGAN2: config-a to config-f, or config-e-G{orig,skip,resnet}-"
-        f"D{{orig,skip,resnet}}; of StyleGAN2-ADA: {', '.join(ADA_NAMES)} (default: config-f)",
-    )
-    cli.add_num_gpus(add)
-    add(
-        "--total-kimg",
-        "--kimg",
-        type=cli.number(0.001),
-        help="length in thousands of images (default: config's, mostly 25000)",
-    )
-    add(
-        "--mirror-augment",
-        "--mirror",
-        type=cli.boolean,
-        default=False,
-        help="flip half of the images (false)",
-    )
-    add(
-        "--validation",
-        type=cli.integer(1),
-        metavar="N",
-        help="hold out N images, chosen by --seed, that are never trained on; how much lower the "
-        "discriminator scores them is reported as r_v (default: none)",
-    )
-    add("--cond", type=cli.boolean, default=True, help="use the dataset's labels (true)")
-    add(
-        "--dry-run",
-        "-n",
-        action="store_true",
-        help="print the options, and on stderr what the run would be and how long it would take; "
-        "then stop",
-    )
-    add(
-        "--demo",
-        action="store_true",
-        help="draw a small dataset, train on it for a few minutes on a CPU, and generate a grid",
-    )
+def _set_defaults(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
+    """What depends on other options: --data is of the ADA repository, and has its defaults."""
+    if args.resume == "noresume":
+        args.resume = None
+    if args.config is None:
+        args.config = "config-f" if args.data is None else "auto"
+    if args.data is None:
+        return
+    if args.dataset is not None or args.data_dir is not None:
+        parser.error("--data names the whole path: leave out --dataset and --data-dir")
+    if not os.path.isdir(args.data):
+        what = f"there is no folder {args.data}"
+        if os.path.isfile(args.data):
+            what = f"{args.data} is a file, not a folder of TFRecords"
+        parser.error(f"--data: {what}; dataset_tool.py makes one of pictures")
+    args.dataset = os.path.normpath(args.data)
 
 
-def _add_steps(add: Callable) -> None:
-    """What a step does."""
-    add("--gamma", type=cli.number(0), help="weight of the R1 regularization (default: config's)")
-    add("--seed", type=cli.integer(0, 2**31 - 1), help="fixes the whole run (default: 1000)")
-    add("--batch", type=cli.integer(1), help="images a step (default: config's)")
-    add(
-        "--batch-gpu",
-        type=cli.integer(1),
-        help="images at once on a device; the rest of --batch "
-        "is accumulated (default: by configuration and resolution)",
-    )
-    add(
-        "--precision",
-        choices=("fp32", "mixed"),
-        default="fp32",
-        help="mixed computes the four highest resolutions in float16 on GPUs, and in bfloat16 on "
-        "CPUs that have it; fp32 does what the configuration says, which for those of "
-        "StyleGAN2-ADA includes float16 on GPUs (default: fp32)",
-    )
-
-
-def _add_saving(add: Callable) -> None:
-    """Snapshots: what is kept, measured, resumed."""
-    add("--snap", type=cli.integer(1), help="ticks between snapshots (default: 10)")
-    add("--keep", type=cli.integer(1), help="states for --resume that are kept (default: 2)")
-    add(
-        "--resume",
-        type=cli.path,
-        metavar="FROM",
-        help="resume a run exactly: a run directory, or latest for the run that saved last, with "
-        "all options that it was started with except --metrics; or start a new run from the "
-        "weights of a snapshot: a file, an https URL, or the name of a published network",
-    )
-    add(
-        "--resume-partial",
-        action="store_true",
-        help="start from a snapshot even if few of its weights fit",
-    )
-    add(
-        "--freezed",
-        type=cli.integer(0),
-        metavar="N",
-        help="do not train the first N layers of the discriminator (Freeze-D)",
-    )
-    add(
-        "--metrics",
-        default="none",
-        help=f"measured for every snapshot: {', '.join(METRICS)}, separated by commas, or none "
-        "(default: none)",
-    )
-    add(
-        "--metricdata",
-        type=cli.path,
-        metavar="NAME",
-        help="dataset that --metrics compare with: a folder in --data-dir, or a path; or "
-        "validation, the images that --validation holds out (default: the images that are trained "
-        "on)",
-    )
-    add_feature_net_option(add, "for --metrics, as for run_metrics.py")
-
-
-def _add_augmentation(add: Callable) -> None:
-    add(
-        "--aug",
-        choices=("noaug", "ada", "adarv", "fixed"),
-        help="ada: as much as the discriminator overfits; adarv: the same, measured on the images "
-        "of --validation; fixed: by --p (default: ada for the configurations of StyleGAN2-ADA, "
-        "else noaug)",
-    )
-    add(
-        "--augpipe",
-        metavar="NAME",
-        help=f"which transformations: {', '.join(AUGMENT_PRESETS)} (default: bgc)",
-    )
-    add("--p", type=cli.number(0, 1), help="probability of each transformation, for --aug=fixed")
-    add(
-        "--target",
-        type=cli.number(-1, 1),
-        help="overfitting to aim at, for --aug=ada (default: 0.6) and --aug=adarv (0.5)",
-    )
-
-
-def _add_comparison(add: Callable) -> None:
-    names = "; ".join(f"{name}: {method.summary}" for name, method in METHODS.items())
-    add(
-        "--cmethod",
-        choices=tuple(METHODS),
-        default="nocmethod",
-        metavar="NAME",
-        help=f"{names} (default: nocmethod)",
-    )
-    add(
-        "--dcap",
-        type=cli.number(0.001),
-        metavar="X",
-        help="feature maps of the discriminator, times those of the configuration (default: 1)",
-    )
-
-
-def _add_sizes(add: Callable) -> None:
-    add("--resolution", type=cli.integer(4), help="train at a coarser level of the data")
-    add("--fmap-base", type=cli.integer(1), help="scales the number of feature maps")
-    add("--fmap-max", type=cli.integer(1), help="maximum number of feature maps (512)")
-    add("--latent-size", type=cli.integer(1), help="size of z and w (512)")
-    add("--mapping-layers", type=cli.integer(1), help="depth of the mapping network (8 or 2)")
-    add("--lrate", type=cli.number(0), help="learning rate (default: config's)")
-    add(
-        "--lod-kimg",
-        type=cli.number(0.001),
-        help="configs a-d: thousands of images at a resolution, and again for fading in the next "
-        "(600)",
-    )
-    add(
-        "--ema-kimg",
-        type=cli.number(0),
-        help="half-life of the weight average in thousands of images (default: config's)",
-    )
-
-
-def _check(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
-    """Refuses options that exclude each other."""
-    # Deviation: the official default is fid50k.
+def _check(args: argparse.Namespace, parser: argparse.ArgumentParser, given: set[str]) -> None:
+    """Refuses options that exclude each other; `given` are those of the command line."""
+    # Deviation: the official default is fid50k, in the ADA repository fid50k_full.
     unknown = [name for name in args.metrics.split(",") if name not in ("none", *METRICS)]
+    unknown = [name for name in unknown if "." not in name]  # The user's own.
     if unknown:
         hint = did_you_mean(unknown[0], METRICS)
         parser.error(f"--metrics={unknown[0]}: {hint}use {', '.join(('none', *METRICS))}")
@@ -247,12 +97,14 @@ def _check(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
             parser.error("--feature-net is what metrics look through: add --metrics")
     if args.demo:
         free = {"demo", "result_dir", "data_dir", "seed", "dry_run"}
-        if names := _listed(set(parser.given()) - free):
+        if names := _listed(given - free):
             parser.error(f"--demo chooses {names} itself: leave it out")
-    _check_resume(args, parser)
+    _check_resume(args, parser, given)
 
 
-def _check_resume(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
+def _check_resume(
+    args: argparse.Namespace, parser: argparse.ArgumentParser, given: set[str]
+) -> None:
     """Options beside --resume, which means one thing for a run and another for a snapshot."""
     shown = urls.show_source(args.resume or "")
     folder, name = os.path.split(shown)
@@ -272,7 +124,7 @@ def _check_resume(args: argparse.Namespace, parser: argparse.ArgumentParser) -> 
             f"--resume={shown}: there is no such run directory; to start a new run from the "
             "weights of a snapshot, name a --dataset too"
         )
-    if names := _listed(set(parser.given()) - _OF_A_SESSION - {"data_dir"}):
+    if names := _listed(given - _OF_A_SESSION - {"data_dir"}):
         parser.error(f"--resume continues with the options of the run: leave out {names}")
 
 
@@ -281,7 +133,94 @@ def _listed(options: set[str]) -> str:
 
 
 def main() -> None:
-    args = _parse_args()
+    try:
+        _train(_parse_args())
+    except Diverged as error:
+        print(f"run_training.py: error: {error}", file=sys.stderr)
+        raise SystemExit(1) from error
+
+
+def run(
+    dataset: str,
+    data_dir: str,
+    result_dir: str,
+    config_id: str,
+    num_gpus: int,
+    total_kimg: float | None,
+    gamma: float | None,
+    mirror_augment: bool,
+    metrics: Sequence[str],
+) -> str:
+    """Trains as the StyleGAN2 repository's function of this name.
+
+    Args:
+        dataset: a folder in `data_dir`.
+        data_dir: root of the datasets.
+        result_dir: root of the run directories.
+        config_id: config-a to config-f, for instance.
+        num_gpus: of this machine.
+        total_kimg: length in thousands of images; None: the configuration's.
+        gamma: weight of R1; None: the configuration's.
+        mirror_augment: flip half of the images.
+        metrics: names; measured for every snapshot.
+
+    Returns:
+        The run directory.
+
+    Raises:
+        UserError: as the script's errors.
+    """
+    given = {"dataset": dataset, "data_dir": data_dir, "result_dir": result_dir}
+    given |= {"config": config_id, "num_gpus": num_gpus, "total_kimg": total_kimg}
+    given |= {"gamma": gamma, "mirror_augment": mirror_augment, "metrics": metrics or None}
+    return _train(_parse_args(cli.words(**given)))
+
+
+def setup_training_options(**hyperparam_options: Any) -> tuple[str, TrainingOptions]:
+    """What the options of the ADA repository's train.py mean.
+
+    Args:
+        hyperparam_options: gpus, snap, data, res, mirror, metrics, metricdata, cfg, gamma, kimg,
+            aug, p, target, augpipe, cmethod, dcap, resume, freezed; None: the default.
+
+    Returns:
+        What the name of a run directory ends with, and the options of the run, whose attributes
+        have the official names as far as official options have them.
+
+    Raises:
+        UserError: as the script's errors.
+    """
+    from training.config.command_line import options_from_args
+
+    args = _parse_args(cli.words(**hyperparam_options))
+    _load_own_code(args)
+    return _description(args), options_from_args(args)
+
+
+def run_training(
+    outdir: str, seed: int | None, dry_run: bool, **hyperparam_options: Any
+) -> str | None:
+    """Trains as the ADA repository's function of this name.
+
+    Args:
+        outdir: root of the run directories.
+        seed: fixes the run; None: the default.
+        dry_run: print the options, and do not train.
+        hyperparam_options: see `setup_training_options`.
+
+    Returns:
+        The run directory; None after a dry run.
+
+    Raises:
+        UserError: as the script's errors.
+    """
+    words = cli.words(outdir=outdir, seed=seed, **hyperparam_options)
+    return _train(_parse_args([*words, *(["--dry-run"] if dry_run else [])]))
+
+
+def _train(args: argparse.Namespace) -> str | None:
+    """Does what a command line says; returns the run directory if a run was trained."""
+    _load_own_code(args)
     # TensorFlow takes seconds to load, and has to wait for what can be checked without it.
     from training.config.command_line import dataset_folder, demo_options, options_from_args
 
@@ -298,7 +237,7 @@ def main() -> None:
         output.printing_is_the_work()
         print(json.dumps(options.to_json(), indent=2), flush=True)
         _print_plan(args, options, run_dir)
-        return
+        return None
     load_tensorflow()
     from training import training_loop
 
@@ -306,16 +245,29 @@ def main() -> None:
         from training.run.demo import run_demo
 
         run_demo(options, args.result_dir, training_loop.train)
-        return
+        return None
     metrics = _metrics(args, options, metric_folder, held_out)
-    try:
-        if run_dir is not None:
-            training_loop.resume(options, run_dir, metrics)
-        else:
-            training_loop.train(options, args.result_dir, _description(args), metrics)
-    except Diverged as error:
-        print(f"run_training.py: error: {error}", file=sys.stderr)
-        raise SystemExit(1) from error
+    if run_dir is None:
+        return training_loop.train(options, args.result_dir, _description(args), metrics)
+    training_loop.resume(options, run_dir, metrics)
+    return run_dir
+
+
+def _load_own_code(args: argparse.Namespace) -> None:
+    """Imports the user's functions that options name, which then have their full names."""
+    metrics = [name for name in args.metrics.split(",") if "." in name]
+    if metrics or any(getattr(args, name) for name in _OWN_CODE):
+        load_tensorflow()
+    for name in _OWN_CODE:
+        if value := getattr(args, name):
+            table = own_code.networks if name.endswith("func") else own_code.losses
+            option = "--" + name.replace("_", "-")
+            found = table.load(option, value)
+            if not found.rpartition(".")[2].startswith(f"{name[0]}_"):
+                raise UserError(f"{option}={value}: its name has to begin with {name[0]}_")
+            setattr(args, name, found)
+    loaded = {name: own_code.metrics.load("--metrics", name) for name in metrics}
+    args.metrics = ",".join(loaded.get(name, name) for name in args.metrics.split(","))
 
 
 def _print_plan(args: argparse.Namespace, options: TrainingOptions, run_dir: str | None) -> None:
@@ -390,6 +342,11 @@ def _resumed(args: argparse.Namespace) -> tuple[TrainingOptions, str]:
     if args.dataset is not None:
         given = options_from_args(argparse.Namespace(**{**vars(args), "resume": None}))
     options = resume.resumed_options(run_dir, given)
+    for name, where in _OWN_CODE.items():
+        value, stored = getattr(args, name), getattr(options, where)["func_name"]
+        if value is not None and value != stored:
+            option = "--" + name.replace("_", "-")
+            raise UserError(f"{option}={value}: {run_dir} was started with {stored}")
     resume.find_data(options, args.data_dir)
     set_session_options(options, args)
     if args.total_kimg is not None:

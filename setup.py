@@ -10,6 +10,7 @@ setup(
     package_data={"tf_ops": ["kernels/*"]},  # Built on first use.
     py_modules=[
         "dataset_tool",
+        "pretrained_networks",
         "projector",
         "run_generator",
         "run_metrics",

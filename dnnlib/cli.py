@@ -20,7 +20,13 @@ T = TypeVar("T")
 
 
 class ArgumentParser(argparse.ArgumentParser):
-    """argparse with one-line errors, no abbreviations, and an example under the options."""
+    """argparse with one-line errors, no abbreviations, and an example under the options.
+
+    Attributes:
+        raises: whether an error is a UserError, as for who calls from Python, and not the end.
+    """
+
+    raises = False
 
     def __init__(self, *args, **kwargs):
         kwargs.setdefault("allow_abbrev", False)
@@ -51,6 +57,8 @@ class ArgumentParser(argparse.ArgumentParser):
         commands = self._commands()
         if commands is not None and message.endswith(f"required: {commands.metavar}"):
             message = f"{commands.metavar} is missing: use {', '.join(commands.choices)}"
+        if self.raises:
+            raise UserError(message)
         self.exit(2, f"{self.prog}: error: {one_line(message, 2000)} (see {self.prog} --help)\n")
 
     def _check_value(self, action: argparse.Action, value: object) -> None:
@@ -163,10 +171,29 @@ def _signals_as_exceptions() -> Iterator[None]:
 
 
 def add_result_dir(
-    add: Callable, text: str = "root of the run directories (default: results)"
+    add: Callable, text: str = "root of the run directories (default: results)", *aliases: str
 ) -> None:
-    """Adds --result-dir, with the method `add_argument` of a parser or a group."""
-    add("--result-dir", type=path, default="results", help=text)
+    """Adds --result-dir, with the method `add_argument` of a parser or a group.
+
+    Args:
+        add: the method.
+        text: help text.
+        aliases: other names of the option.
+    """
+    add("--result-dir", *aliases, type=path, default="results", help=text)
+
+
+def words(**options: object) -> list[str]:
+    """A command line of options by their names, for who calls a script's functions from Python.
+
+    Args:
+        options: None is left out; lists become words with commas between them.
+    """
+    given = {name.replace("_", "-"): v for name, v in options.items() if v is not None}
+    return [
+        f"--{name}={','.join(map(str, v)) if isinstance(v, (list, tuple)) else v}"
+        for name, v in given.items()
+    ]
 
 
 def add_num_gpus(add: Callable) -> None:

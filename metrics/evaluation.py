@@ -34,7 +34,8 @@ class MetricOptions:
     """What metrics are measured with.
 
     Attributes:
-        dataset_args: for `TFRecordDataset`; the resolution is that of the network.
+        dataset_args: for `TFRecordDataset`; the resolution is that of the network. None or empty:
+            no dataset, for metrics that need none.
         mirror_augment: whether the network was trained on mirrored images too.
         num_gpus: devices that share every minibatch.
         seed: of the fakes; None draws one for every snapshot, which is reported.
@@ -42,9 +43,10 @@ class MetricOptions:
         sources: feature networks.
         allow_pickled_code: run the code that a snapshot brings.
         held_out: compare with the images of the dataset that are held out, not with the others.
+        Gs_kwargs: keyword arguments of the generator when it makes fakes.
     """
 
-    dataset_args: Mapping[str, Any]
+    dataset_args: Mapping[str, Any] | None
     mirror_augment: bool = False
     num_gpus: int = 1
     seed: int | None = None
@@ -52,6 +54,7 @@ class MetricOptions:
     sources: FeatureSources = field(default_factory=FeatureSources)
     allow_pickled_code: bool = False
     held_out: bool = False
+    Gs_kwargs: Mapping[str, Any] = field(default_factory=lambda: {"is_validation": True})
 
 
 def other_dataset_args(folder: str, trained: Mapping[str, Any]) -> dict[str, Any]:
@@ -135,6 +138,7 @@ class Evaluation:
 
     Attributes:
         repeat: number of the evaluation: each has other fakes.
+        label_size: of the generator, 0 for none.
 
     Raises:
         UserError: the dataset does not fit the network.
@@ -147,8 +151,10 @@ class Evaluation:
         channels, height, width = Gs.output_shape[1:]
         per_device = int(np.clip(_MINIBATCH_PIXELS // (height * width), *_MINIBATCH))
         self.minibatch = per_device * len(self._devices)
-        self._label_size = Gs.input_shapes[1][1] or 0
-        self.dataset = self._open_dataset(options.dataset_args, [channels, height, width])
+        self.label_size = Gs.input_shapes[1][1] or 0
+        self._dataset = None
+        if options.dataset_args:
+            self._dataset = self._open_dataset(options.dataset_args, [channels, height, width])
         self._replicas: dict[Hashable, Replicas] = {}
         self.begin_metric()
 
@@ -156,7 +162,18 @@ class Evaluation:
         return self
 
     def __exit__(self, *_: Any) -> None:
-        self.dataset.close()
+        if self._dataset is not None:
+            self._dataset.close()
+
+    @property
+    def dataset(self) -> TFRecordDataset:
+        """The dataset; raises a UserError if none was given."""
+        if self._dataset is None:
+            raise UserError(
+                f"a dataset is missing, and beside {self.snapshot} there is no "
+                "training_options.json that names one: give dataset_args=dict(tfrecord_dir=...)"
+            )
+        return self._dataset
 
     def _open_dataset(self, args: Mapping[str, Any], shape: list[int]) -> TFRecordDataset:
         # A network that is not square has the resolution of a square with as many levels.
@@ -164,7 +181,7 @@ class Evaluation:
         dataset = TFRecordDataset(**{**args, "resolution": resolution})
         if self.options.held_out:
             dataset = dataset.validation_set()
-        name, size = dataset.tfrecord_dir, self._label_size
+        name, size = dataset.tfrecord_dir, self.label_size
         if list(dataset.shape) != shape:
             raise UserError(
                 f"dataset {name} has images {list(dataset.shape)}, network {self.snapshot} "
@@ -184,7 +201,7 @@ class Evaluation:
         self._notes: dict[str, None] = {}
         self._num_reals = self._num_fakes = 0
         self._networks: dict[str, str] = {}
-        if self.dataset.label_size and not self._label_size:
+        if self._dataset is not None and self._dataset.label_size and not self.label_size:
             self.note("the network has no labels; those of the dataset are not used")
 
     def note(self, text: str) -> None:
@@ -224,7 +241,7 @@ class Evaluation:
 
     def labels(self, begin: int, count: int) -> np.ndarray:
         """Labels of images of the dataset, drawn at random, float32 [N, label_size]."""
-        if not self._label_size:
+        if not self.label_size:
             return np.zeros([count, 0], np.float32)
         total = self.dataset.num_images
         numbers = range(begin, begin + count)
@@ -249,14 +266,14 @@ class Evaluation:
     def fake_images(self, replica: int, with_dlatents: bool = False):
         """Placeholders by name, and images float32 [N, C, H, W] of the generator as it is.
 
-        Truncation is that for validation, noise is random.
+        Truncation is that for validation unless the options say otherwise, noise is random.
         """
         feeds = {
             "latents": tf.placeholder(tf.float32, [None, self.Gs.input_shape[1]]),
-            "labels": tf.placeholder(tf.float32, [None, self._label_size]),
+            "labels": tf.placeholder(tf.float32, [None, self.label_size]),
             "seed": tf.placeholder(tf.int32, [2]),
         }
-        kwargs: dict[str, Any] = {"is_validation": True}
+        kwargs = dict(self.options.Gs_kwargs)
         # The code of others knows no seed: there, the seed of the graph has to do.
         if self.Gs.build_module in BUILD_MODULES:
             kwargs["random_seed"] = random_streams.stream(feeds["seed"], "replica", replica)
@@ -304,7 +321,11 @@ class Evaluation:
         return np.concatenate(list(self.fake_features(network, count)))
 
     def reals(
-        self, network: FeatureNetwork, max_reals: int | None, mirror: bool | None
+        self,
+        network: FeatureNetwork,
+        max_reals: int | None,
+        mirror: bool | None,
+        use_cache: bool = True,
     ) -> RealImages:
         """The real images of a metric.
 
@@ -312,6 +333,7 @@ class Evaluation:
             network: for their features.
             max_reals: None for all.
             mirror: whether half of them are mirrored; None: as the network was trained.
+            use_cache: take what was computed of them before.
         """
         mirror = self.options.mirror_augment if mirror is None else mirror
         index, mirrored = choose_reals(self.dataset, max_reals, mirror)
@@ -326,4 +348,4 @@ class Evaluation:
         # By their places in the files, so that the cache tells apart which are held out.
         numbers = self.dataset.numbers[index]
         whole = self.dataset.whole()
-        return RealImages(whole, network, numbers, mirrored, self.minibatch, compute)
+        return RealImages(whole, network, numbers, mirrored, self.minibatch, compute, use_cache)

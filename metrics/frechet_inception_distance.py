@@ -10,7 +10,7 @@ import scipy.linalg
 
 from dnnlib import UserError
 from metrics.evaluation import Evaluation
-from metrics.metric_base import RealsAgainstFakes
+from metrics.metric import RealsAgainstFakes
 from metrics.reals import check_width
 
 # Rows that are gathered before they are added to the moments: one large matrix product costs a
@@ -123,7 +123,7 @@ class FID(RealsAgainstFakes):
 
     official, general = "fid", "frechet"
 
-    def _evaluate(self, evaluation: Evaluation) -> dict[str, float]:
+    def _measure(self, evaluation: Evaluation) -> dict[str, float]:
         real_images = self._reals(evaluation)
 
         def compute() -> dict[str, np.ndarray]:

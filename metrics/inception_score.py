@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 from scipy.special import xlogy
 
 from dnnlib import UserError
 from metrics.evaluation import Evaluation
-from metrics.metric_base import MetricBase
+from metrics.metric import MetricBase
 
 
 def inception_score(
@@ -58,16 +59,25 @@ class IS(MetricBase):
         name: as reported.
         num_images: images to generate.
         num_splits: parts that are scored on their own.
+        minibatch_per_gpu: official keyword without effect: images at once follow their size.
+        forced: see `MetricBase`.
     """
 
-    def __init__(self, name: str, num_images: int, num_splits: int):
-        super().__init__(name)
+    def __init__(
+        self,
+        name: str,
+        num_images: int,
+        num_splits: int,
+        minibatch_per_gpu: int | None = None,
+        **forced: Any,
+    ):
+        super().__init__(name, **forced)
         self.num_images, self.num_splits = num_images, num_splits
 
     def use_features(self, sources) -> None:
         self._network = sources.get_softmax()
 
-    def _evaluate(self, evaluation: Evaluation) -> dict[str, float]:
+    def _measure(self, evaluation: Evaluation) -> dict[str, float]:
         batches = evaluation.fake_features(self._network, self.num_images, "softmax")
         mean, deviation = inception_score(batches, self.num_images, self.num_splits)
         return {"_mean": mean, "_std": deviation}

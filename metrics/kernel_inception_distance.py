@@ -6,7 +6,7 @@ import numpy as np
 
 from dnnlib import UserError
 from metrics.evaluation import Evaluation
-from metrics.metric_base import RealsAgainstFakes
+from metrics.metric import RealsAgainstFakes
 from metrics.reals import check_width
 
 NUM_SUBSETS = 100
@@ -50,6 +50,17 @@ def kernel_distance(
     return float(total / num_subsets)
 
 
+def compute_kid(
+    feat_real: np.ndarray,
+    feat_fake: np.ndarray,
+    num_subsets: int = NUM_SUBSETS,
+    max_subset_size: int = MAX_SUBSET_SIZE,
+) -> float:
+    """`kernel_distance` of features [n, D], with subsets by NumPy's global generator."""
+    rng = np.random.default_rng(np.random.randint(1 << 31))
+    return kernel_distance(feat_real, feat_fake, rng, num_subsets, max_subset_size)
+
+
 def _subset(features: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
     index = rng.choice(len(features), count, replace=False)
     return features[np.sort(index)].astype(np.float32)
@@ -64,7 +75,7 @@ class KID(RealsAgainstFakes):
 
     official, general = "kid", "kernel"
 
-    def _evaluate(self, evaluation: Evaluation) -> dict[str, float]:
+    def _measure(self, evaluation: Evaluation) -> dict[str, float]:
         reals = self._reals(evaluation).cached_features()
         fakes = evaluation.all_fake_features(self._network, self.num_fakes)
         check_width(reals.shape[1:], fakes.shape[1])

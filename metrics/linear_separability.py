@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import scipy.optimize
 import tensorflow.compat.v1 as tf
@@ -9,7 +12,7 @@ from scipy.special import xlogy
 
 from dnnlib import UserError
 from metrics.evaluation import Evaluation
-from metrics.metric_base import MetricBase
+from metrics.metric import MetricBase
 
 _SIDE = 256
 
@@ -40,15 +43,35 @@ def linear_svm(x: np.ndarray, y: np.ndarray, C: float = 1.0) -> np.ndarray:
     return scipy.optimize.minimize(objective, start, jac=True, method="L-BFGS-B", options=options).x
 
 
-def conditional_entropy(targets: np.ndarray, predictions: np.ndarray) -> float:
-    """H(target | prediction) in nats, of two arrays of booleans."""
-    joint = np.zeros([2, 2])
-    np.add.at(joint, (targets.astype(int), predictions.astype(int)), 1 / len(targets))
-    return float(xlogy(joint.sum(axis=0), joint.sum(axis=0)).sum() - xlogy(joint, joint).sum())
+def prob_normalize(p: np.ndarray) -> np.ndarray:
+    """A table of counts or weights [X, Y] as the joint probabilities of two variables."""
+    p = np.asarray(p, np.float64)
+    if p.ndim != 2:
+        raise UserError(f"a table of probabilities has two axes, not the shape {p.shape}")
+    return p / p.sum()
+
+
+def entropy(p: np.ndarray) -> float:
+    """Joint entropy H(X, Y) in bits, of a table [X, Y]."""
+    p = prob_normalize(p)
+    return float(-xlogy(p, p).sum() / np.log(2))
+
+
+def mutual_information(p: np.ndarray) -> float:
+    """I(X; Y) = H(X) + H(Y) - H(X, Y) in bits, of a table [X, Y]."""
+    p = prob_normalize(p)
+    x, y = (entropy(p.sum(axis=axis, keepdims=True)) for axis in (1, 0))
+    return x + y - entropy(p)
+
+
+def conditional_entropy(p: np.ndarray) -> float:
+    """H(Y | X) = H(X, Y) - H(X) in bits, of a table [X, Y]; not below 0."""
+    p = prob_normalize(p)
+    return max(entropy(p) - entropy(p.sum(axis=1, keepdims=True)), 0.0)
 
 
 def separability(latents: np.ndarray, probabilities: np.ndarray, num_keep: int) -> float:
-    """exp Σ_i H(Y_i | X_i), with X_i a linear classifier's guess from latents at attribute Y_i.
+    """2^Σ_i H(Y_i | X_i), with X_i a linear classifier's guess from latents at attribute Y_i.
 
     Args:
         latents: [n, D].
@@ -68,10 +91,12 @@ def separability(latents: np.ndarray, probabilities: np.ndarray, num_keep: int) 
             continue
         x = latents[kept].astype(np.float32)
         w = linear_svm(x, np.where(target, 1.0, -1.0))
-        entropies.append(conditional_entropy(target, x @ w[:-1] + w[-1] > 0))
+        table = np.zeros([2, 2])
+        np.add.at(table, ((x @ w[:-1] + w[-1] > 0).astype(int), target.astype(int)), 1)
+        entropies.append(conditional_entropy(table))
         if not np.isfinite(entropies[-1]):
             raise UserError(f"attribute {number}: the classifier's outputs are not finite")
-    return float(np.exp(np.sum(entropies)))
+    return float(2 ** np.sum(entropies))
 
 
 class LS(MetricBase):
@@ -82,16 +107,33 @@ class LS(MetricBase):
         num_samples: images to generate.
         num_keep: see `separability`.
         num_attributes: classifiers that are needed.
+        attrib_indices: official keyword in place of it: the numbers of the classifiers.
+        minibatch_per_gpu: official keyword without effect: images at once follow their size.
+        forced: see `MetricBase`.
     """
 
-    def __init__(self, name: str, num_samples: int, num_keep: int, num_attributes: int):
-        super().__init__(name)
-        self.num_samples, self.num_keep, self.num_attributes = num_samples, num_keep, num_attributes
+    def __init__(
+        self,
+        name: str,
+        num_samples: int,
+        num_keep: int,
+        num_attributes: int = 0,
+        *,
+        attrib_indices: Sequence[int] | None = None,
+        minibatch_per_gpu: int | None = None,
+        **forced: Any,
+    ):
+        super().__init__(name, **forced)
+        self.num_samples, self.num_keep = num_samples, num_keep
+        self._numbers = list(range(num_attributes) if attrib_indices is None else attrib_indices)
+        if not self._numbers:
+            raise UserError(f"metric {name} needs num_attributes or attrib_indices")
 
     def use_features(self, sources) -> None:
-        self._classifiers = sources.classifiers(self.num_attributes)
+        classifiers = sources.classifiers(max(self._numbers) + 1)
+        self._classifiers = [classifiers[number] for number in self._numbers]
 
-    def _evaluate(self, evaluation: Evaluation) -> dict[str, float]:
+    def _measure(self, evaluation: Evaluation) -> dict[str, float]:
         for classifier in self._classifiers:
             evaluation.uses(classifier, num_fakes=self.num_samples)
         key = (self.name, *(c.key for c in self._classifiers))

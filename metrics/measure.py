@@ -9,9 +9,9 @@ from typing import Any
 
 from dnnlib import UserError, urls
 from dnnlib.run_dir import log_output, make_run_dir
-from dnnlib.schema import read_json_object
 from metrics.evaluation import MetricOptions
 from metrics.metric_base import MetricGroup
+from metrics.official_calls import trained_options
 from training.run.file_names import kimg_of
 
 
@@ -38,7 +38,7 @@ def measure(
             are written.
     """
     paths = find_snapshots(network)
-    trained = {} if urls.is_url(network) else _training_options(os.path.dirname(paths[0]))
+    trained = {} if urls.is_url(network) else trained_options(os.path.dirname(paths[0]))
     dataset_args = dict(trained.get("dataset_args", {}))
     if dataset_dir is not None:
         dataset_args = {"tfrecord_dir": dataset_dir}
@@ -81,12 +81,3 @@ def find_snapshots(network: str) -> list[str]:
     if not paths:
         raise UserError(f"--network: the folder {network} holds no network-snapshot-*.pkl")
     return paths
-
-
-def _training_options(folder: str) -> dict[str, Any]:
-    """What `training_options.json` in a folder says; nothing if there is none."""
-    path = os.path.join(folder, "training_options.json")
-    options = read_json_object(path)
-    if not isinstance(options.get("dataset_args", {}), dict):
-        raise UserError(f"{path} does not hold training options")
-    return options

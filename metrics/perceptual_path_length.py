@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import tensorflow.compat.v1 as tf
 
 from dnnlib import UserError, tflib
 from metrics.evaluation import Evaluation
-from metrics.metric_base import MetricBase
+from metrics.metric import MetricBase
 
 # Side that images are reduced to before they are compared.
 _SIDE = 256
@@ -33,14 +34,15 @@ def slerp(a: tf.Tensor, b: tf.Tensor, t: tf.Tensor) -> tf.Tensor:
         a, b: [N, D].
         t: [N, 1]; 0 for a, 1 for b.
     """
-    a, b = _normalize(a), _normalize(b)
+    a, b = normalize(a), normalize(b)
     cosine = tf.reduce_sum(a * b, axis=-1, keepdims=True)
     angle = t * tf.math.acos(tf.clip_by_value(cosine, -1, 1))
-    orthogonal = _normalize(b - cosine * a)
-    return _normalize(a * tf.cos(angle) + orthogonal * tf.sin(angle))
+    orthogonal = normalize(b - cosine * a)
+    return normalize(a * tf.cos(angle) + orthogonal * tf.sin(angle))
 
 
-def _normalize(v: tf.Tensor) -> tf.Tensor:
+def normalize(v: tf.Tensor) -> tf.Tensor:
+    """Vectors [..., D] of length 1."""
     return v / tf.sqrt(tf.reduce_sum(tf.square(v), axis=-1, keepdims=True))
 
 
@@ -76,19 +78,38 @@ class PPL(MetricBase):
         space: "z": spherical steps between two latents; "w": straight ones between two w.
         sampling: "full": anywhere between the two; "end": at the first.
         crop: see `prepare_images`.
+        Gs_overrides: keyword arguments of the generator's parts.
+        minibatch_per_gpu: official keyword without effect: images at once follow their size.
+        forced: see `MetricBase`.
     """
 
     def __init__(
-        self, name: str, num_samples: int, epsilon: float, space: str, sampling: str, crop: bool
+        self,
+        name: str,
+        num_samples: int,
+        epsilon: float,
+        space: str,
+        sampling: str,
+        crop: bool,
+        *,
+        Gs_overrides: Mapping[str, Any] | None = None,
+        minibatch_per_gpu: int | None = None,
+        **forced: Any,
     ):
-        super().__init__(name)
+        super().__init__(name, **forced)
+        # Official overrides say that each part computes in float32, as all of them do here.
+        self.Gs_overrides = {
+            name: value
+            for name, value in (Gs_overrides or {}).items()
+            if name not in ("mapping_dtype", "synthesis_dtype")
+        }
         self.num_samples, self.epsilon, self.space = num_samples, epsilon, space
         self.sampling, self.crop = sampling, crop
 
     def use_features(self, sources) -> None:
         self._network = sources.get("lpips")
 
-    def _evaluate(self, evaluation: Evaluation) -> dict[str, float]:
+    def _measure(self, evaluation: Evaluation) -> dict[str, float]:
         Gs = evaluation.Gs
         evaluation.uses(self._network, num_fakes=2 * self.num_samples)
         height = Gs.output_shape[2] // (2 if self.crop else 1)
@@ -119,6 +140,7 @@ class PPL(MetricBase):
         kwargs: dict[str, Any] = {"randomize_noise": False}
         if "num_fp16_res" in Gs.components.synthesis.static_kwargs:
             kwargs["num_fp16_res"] = 0
+        kwargs |= self.Gs_overrides
 
         def build(replica: int):
             feeds = {n: tf.placeholder(tf.float32, [None, Gs.input_shape[1]]) for n in ("z0", "z1")}
@@ -138,9 +160,11 @@ class PPL(MetricBase):
         ends = (t, t + self.epsilon)
         if self.space == "z":
             steps = [slerp(feeds["z0"], feeds["z1"], end) for end in ends]
-            w = [mapping.get_output_for(z, labels) for z in steps]
+            w = [mapping.get_output_for(z, labels, **self.Gs_overrides) for z in steps]
         else:
-            w0, w1 = (mapping.get_output_for(feeds[z], labels) for z in ("z0", "z1"))
+            w0, w1 = (
+                mapping.get_output_for(feeds[z], labels, **self.Gs_overrides) for z in ("z0", "z1")
+            )
             w = [w0 + (w1 - w0) * end[:, :, tf.newaxis] for end in ends]
         stacked = tf.stack(w, axis=1)
         return tf.reshape(stacked, [-1, *stacked.shape[2:].as_list()])

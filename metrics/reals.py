@@ -52,6 +52,7 @@ class RealImages:
         index, mirrored: from `choose_reals`.
         minibatch: images at once.
         compute: images uint8 [N, C, H, W] to features float32 [N, D].
+        use_cache: False: what is in the cache is computed anew.
     """
 
     dataset: TFRecordDataset
@@ -60,6 +61,7 @@ class RealImages:
     mirrored: np.ndarray
     minibatch: int
     compute: Callable[[np.ndarray], np.ndarray]
+    use_cache: bool = True
 
     def images(self) -> Iterator[np.ndarray]:
         """Minibatches uint8 [N, C, H, W], read ahead."""
@@ -85,7 +87,7 @@ class RealImages:
                 anew.
         """
         path = self._cache_path(f"{what}.npz")
-        stored = _read_npz(path)
+        stored = _read_npz(path) if self.use_cache else None
         if stored is None or not _fits(stored, shapes):
             arrays = {name: np.asarray(value) for name, value in compute().items()}
             _write(path, lambda file: np.savez(file, **arrays))
@@ -95,7 +97,8 @@ class RealImages:
     def cached_features(self) -> np.ndarray:
         """All features float32 [n, D], a mapped file of the cache: they need not fit in memory."""
         path = self._cache_path("features.npy")
-        if (stored := self._map(path)) is None:
+        stored = self._map(path) if self.use_cache else None
+        if stored is None:
             _write(path, self._write_features)
             stored = self._map(path)
         if stored is None:

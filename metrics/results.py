@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from types import MappingProxyType
 
 from dnnlib import UserError
 from dnnlib.files import atomic_write
 from dnnlib.util import format_time
 from training.run.file_names import kimg_of
+
+_FORMAT = "%-10.4f"
+_DEFAULT_FORMATS: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -44,17 +48,35 @@ class MetricReport:
     notes: tuple[str, ...] = ()
 
 
-def result_line(report: MetricReport) -> str:
-    """The official line: snapshot, time, name and value."""
+def result_line(report: MetricReport, formats: Mapping[str, str] = _DEFAULT_FORMATS) -> str:
+    """The official line: snapshot, time, name and value.
+
+    Args:
+        report: of a metric.
+        formats: {suffix: format like "%-10.4f"} of values that are written in their own.
+    """
     name = report.snapshot if len(report.snapshot) < 30 else "..." + report.snapshot[-26:]
-    values = " ".join(f"{report.metric}{s} {v:<10.4f}" for s, v in report.results.items())
+    values = " ".join(
+        f"{report.metric}{s} {formats.get(s, _FORMAT) % v}" for s, v in report.results.items()
+    )
     if report.repeats > 1:
         spread = " ".join(f"{value:.4f}" for value in report.deviations.values())
         values += f" deviation {spread} repeats {report.repeats}"
     return f"{name:<30s} time {format_time(report.seconds):<12s} {values}".rstrip()
 
 
-def write(report: MetricReport, run_dir: str) -> None:
+def scalars(reports: Iterable[MetricReport]) -> dict[str, float]:
+    """{TensorBoard tag: value}."""
+    return {
+        f"Metrics/{report.metric}{suffix}": value
+        for report in reports
+        for suffix, value in report.results.items()
+    }
+
+
+def write(
+    report: MetricReport, run_dir: str, formats: Mapping[str, str] = _DEFAULT_FORMATS
+) -> None:
     """Appends to `metric-NAME.txt` and `metric-NAME.jsonl`, and draws `metric-NAME.png` anew.
 
     Raises:
@@ -63,7 +85,7 @@ def write(report: MetricReport, run_dir: str) -> None:
     base = os.path.join(run_dir, f"metric-{report.metric}")
     try:
         with open(base + ".txt", "a", encoding="utf-8") as file:
-            file.write(result_line(report) + "\n")
+            file.write(result_line(report, formats) + "\n")
         rows = [*_read_rows(base + ".jsonl"), asdict(report) | {"kimg": kimg_of(report.snapshot)}]
         with atomic_write(base + ".jsonl", "w") as file:
             file.writelines(json.dumps(row) + "\n" for row in rows)

@@ -24,6 +24,8 @@ SCRIPTS = (
 DOCS = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").glob("*.md"))
 PAGES = ["README.md", *DOCS]
 PACKAGES = ("dnnlib", "tf_ops", "training", "metrics")
+# Of the official repositories: pages say what takes their place.
+OFFICIAL_SCRIPTS = {"train.py", "generate.py", "style_mixing.py", "calc_metrics.py", "legacy.py"}
 
 
 def read(page: str) -> str:
@@ -102,6 +104,8 @@ def workplace(tmp_path_factory):
         pixels = rng.integers(0, 256, [90, 70 + i, 3], dtype=np.uint8)
         Image.fromarray(pixels).save(photos / f"{i}.jpg")
     make_shops(folder, photos)
+    own_code = re.findall(r"```python\n(.*?)```", read("docs/own-code.md"), re.DOTALL)[:-1]
+    (folder / "my_code.py").write_text("\n".join(own_code))
     run_dir = folder / "results" / "00000-stylegan2-mine-1gpu-auto"
     run_dir.mkdir(parents=True)
     with tflib.graph_session(seed=1):
@@ -212,7 +216,8 @@ def names_of_code(text: str) -> list[str]:
     path = rf"{first}(?:/[\w.-]+)*/?|\w+\.py"
     spans = re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
     words = [word.rstrip(".,:") for span in spans for word in span.split()]
-    return [word for word in words if re.fullmatch(rf"{path}|{first}(?:\.\w+)+", word)]
+    found = [word for word in words if re.fullmatch(rf"{path}|{first}(?:\.\w+)+", word)]
+    return [word for word in found if word not in OFFICIAL_SCRIPTS]
 
 
 def is_there(name: str) -> bool:

@@ -1,4 +1,4 @@
-"""The augmentation pipeline of adaptive discriminator augmentation (ADA, arXiv:2006.06676)."""
+"""Adaptive discriminator augmentation (ADA, arXiv:2006.06676), by the official names."""
 
 from __future__ import annotations
 
@@ -7,8 +7,38 @@ from typing import Any
 import tensorflow.compat.v1 as tf
 
 from dnnlib.keywords import spread
+from training.augmentation.draws import gate_augment_params
+from training.augmentation.driven_adaptive import AdaptiveAugment
+from training.augmentation.matrices import (
+    construct_batch_of_matrices,
+    rotate_2d,
+    rotate_2d_inv,
+    rotate_3d,
+    scale_2d,
+    scale_2d_inv,
+    scale_3d,
+    translate_2d,
+    translate_2d_inv,
+    translate_3d,
+)
 from training.augmentation.pipeline import augment
 from training.augmentation.spec import AugmentSpec
+
+__all__ = [
+    "AdaptiveAugment",
+    "augment_pipeline",
+    "construct_batch_of_matrices",
+    "gate_augment_params",
+    "rotate_2d",
+    "rotate_2d_inv",
+    "rotate_3d",
+    "scale_2d",
+    "scale_2d_inv",
+    "scale_3d",
+    "translate_2d",
+    "translate_2d_inv",
+    "translate_3d",
+]
 
 
 @spread(AugmentSpec)

@@ -10,7 +10,9 @@ import copy
 import functools
 import itertools
 import os
+import threading
 from collections.abc import Iterator
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -19,6 +21,7 @@ import tensorflow.compat.v1 as tf
 from dnnlib import UserError, tflib
 from dnnlib.threads import map_in_threads
 from training.datasets.format import levels
+from training.datasets.format.configured import ConfiguredReading
 from training.datasets.format.content import content_hash
 from training.datasets.format.examples import parse_image
 from training.datasets.format.find_dataset import choose_level, find_dataset
@@ -32,7 +35,7 @@ _READ_AHEAD = 4
 _READ_THREADS = 2
 
 
-class TFRecordDataset:
+class TFRecordDataset(ConfiguredReading):
     """A dataset in a folder of `NAME-rNN.tfrecords` files.
 
     Coarser levels that the folder does not hold are computed from the finest when they are read.
@@ -46,6 +49,12 @@ class TFRecordDataset:
         validation: images that are held out, chosen at random by `seed`: they are no part of this
             dataset but of its `validation_set`.
         seed: of the order of images, of random labels, and of which images are held out.
+        max_validation: images at most that `load_validation_set_np` gives; None for all.
+        mirror_augment: mirror images at random.
+        repeat: False: minibatches end with the last image, and the last one may be smaller.
+        shuffle: False: images come in the order of the files.
+        shuffle_mb: 0 does not shuffle either; other numbers have no effect.
+        prefetch_mb, buffer_mb, num_threads: official keywords without effect.
 
     Attributes:
         shape: [C, H, W] of the finest level.
@@ -71,6 +80,15 @@ class TFRecordDataset:
         max_images: int | None = None,
         validation: int = 0,
         seed: int = 0,
+        *,
+        max_validation: int | None = 10_000,
+        mirror_augment: bool = False,
+        repeat: bool = True,
+        shuffle: bool = True,
+        shuffle_mb: int = 4096,
+        prefetch_mb: int = 2048,
+        buffer_mb: int = 256,
+        num_threads: int = 2,
     ):
         self.tfrecord_dir = tfrecord_dir
         self._dataset = find_dataset(tfrecord_dir)
@@ -78,6 +96,8 @@ class TFRecordDataset:
         self.dtype = "uint8"
         self.dynamic_range = [0, 255]
         self.seed = seed
+        self.repeat, self._is_shuffled = repeat, shuffle and shuffle_mb > 0
+        self.mirror_augment, self.max_validation = mirror_augment, max_validation
         self._readers: dict[int, LevelReader] = {}
         self.resolution_log2 = choose_level(self._dataset, resolution)
         self.resolution = 2**self.resolution_log2
@@ -121,14 +141,15 @@ class TFRecordDataset:
         return self._part(self._all_numbers, "order")
 
     def close(self) -> None:
-        """Closes the files."""
+        """Closes the files, and ends the threads that read ahead."""
+        self._stop_reading()
         while self._readers:
             self._readers.popitem()[1].close()
 
     def minibatches(
         self, start: int, minibatch_size: int, lod: int = 0
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Endless minibatches, read ahead in the background.
+        """Minibatches, read ahead in the background; endless unless the dataset does not repeat.
 
         Args:
             start: position in the run, in images: the first image is that of position `start`.
@@ -141,19 +162,15 @@ class TFRecordDataset:
         Raises:
             UserError: a record of another shape than its level's.
         """
+        positions = itertools.count(start, minibatch_size)
+        if not self.repeat:
+            positions = range(start, self.num_images, minibatch_size)
         return map_in_threads(
             lambda position: self._load(position, minibatch_size, lod),
-            itertools.count(start, minibatch_size),
+            positions,
             _READ_THREADS,
             _READ_AHEAD,
         )
-
-    def get_minibatch_np(self, minibatch_size: int, lod: int = 0) -> tuple[np.ndarray, np.ndarray]:
-        """The next minibatch, from position 0 on; another size or lod starts again at 0."""
-        key = (minibatch_size, lod)
-        if self._minibatches is None or self._minibatches[0] != key:
-            self._minibatches = (key, self.minibatches(0, minibatch_size, lod))
-        return next(self._minibatches[1])
 
     def get_random_labels_np(self, minibatch_size: int, position: int = 0) -> np.ndarray:
         """Labels of randomly chosen images, float32 [N, label_size]: a function of `position`."""
@@ -191,6 +208,8 @@ class TFRecordDataset:
         """Which image stands at a position of the run, int64 like `positions`."""
         # Deviation: the official reader shuffles within a buffer of some thousands of images.
         epochs, offsets = np.divmod(positions, self.num_images)
+        if not self._is_shuffled:
+            return offsets
         index = np.empty_like(offsets)
         for epoch in np.unique(epochs):
             chosen = epochs == epoch
@@ -224,7 +243,7 @@ class TFRecordDataset:
         self.labels = self._all_labels[numbers]
         self._labels_vars: WeakKeyDictionary = WeakKeyDictionary()  # By graph.
         self._permutations: dict[int, np.ndarray] = {}
-        self._minibatches: tuple[tuple[int, int], Iterator] | None = None
+        self._configuration, self._reading, self._lock = None, None, threading.Lock()
 
     def _permutation(self, epoch: int) -> np.ndarray:
         """Order of the images in an epoch. The last two are kept: a minibatch may span both."""
@@ -238,8 +257,15 @@ class TFRecordDataset:
         return known[epoch]
 
     def _load(self, start: int, count: int, lod: int) -> tuple[np.ndarray, np.ndarray]:
-        index = self.image_index(np.arange(start, start + count, dtype=np.int64))
-        return self.read_images(index, lod), self.labels[index]
+        end = start + count if self.repeat else min(start + count, self.num_images)
+        positions = np.arange(start, end, dtype=np.int64)
+        index = self.image_index(positions)
+        images = self.read_images(index, lod)
+        if self.mirror_augment:
+            draws = (generator("dataset", "mirror", [self.seed, i]).random() for i in positions)
+            flipped = np.fromiter(draws, np.float64) < 0.5
+            images[flipped] = images[flipped][..., ::-1]
+        return images, self.labels[index]
 
     def _read(self, log2: int, number: int) -> np.ndarray:
         """One image of a level, uint8 [C, H, W]."""
@@ -304,21 +330,30 @@ def load_dataset(
     class_name: str = "training.dataset.TFRecordDataset",
     data_dir: str | None = None,
     verbose: bool = False,
-    **kwargs,
+    *,
+    path: str | None = None,
+    seed: int | None = None,
+    **kwargs: Any,
 ) -> TFRecordDataset:
-    """Opens a dataset as the official function of this name does.
+    """Opens a dataset as the official functions of this name do.
 
     Args:
         class_name: kept for compatibility; there is one class.
         data_dir: folder that a relative `tfrecord_dir` is in.
         verbose: print what was opened.
+        path: the folder, as the ADA repository calls it.
+        seed: of the order of images; None for 0.
         kwargs: for `TFRecordDataset`.
     """
-    if class_name != "training.dataset.TFRecordDataset":
+    if class_name not in ("training.dataset.TFRecordDataset", "dataset.TFRecordDataset"):
         raise UserError(f"no dataset class {class_name!r}")
+    if path is not None:
+        kwargs["tfrecord_dir"] = path
+    if "tfrecord_dir" not in kwargs:
+        raise UserError("load_dataset() needs the folder of a dataset: tfrecord_dir= or path=")
     if data_dir is not None:
         kwargs["tfrecord_dir"] = os.path.join(data_dir, kwargs["tfrecord_dir"])
-    dataset = TFRecordDataset(**kwargs)
+    dataset = TFRecordDataset(**kwargs, seed=seed or 0)
     if verbose:
         print(f"Dataset {dataset.tfrecord_dir}: {dataset.num_images} images, ", end="")
         print(f"shape {dataset.shape}, label size {dataset.label_size}")

@@ -1,8 +1,9 @@
 """Losses by their official names, and the table of names that training options may hold.
 
-Called from user code, a loss takes keywords and returns (loss, reg): tensors of one number a
-sample, or None for no regularization. Inside the project it takes a context and options, and
-returns a record: see `training.losses.context`.
+Called from user code, a loss of StyleGAN2 takes keywords and returns (loss, reg), and one of ADA
+(G_loss, D_loss, G_reg, D_reg): tensors of one number a sample, or None for no regularization.
+Inside the project a loss takes a context and options, and returns a record: see
+`training.losses.context`.
 """
 
 from __future__ import annotations
@@ -17,12 +18,22 @@ from typing import Any
 
 import tensorflow.compat.v1 as tf
 
-from dnnlib import UserError, keywords, schema
-from training.losses import consistency, logistic, path_length, rotations, wasserstein
+from dnnlib import UserError, keywords, own_code, schema
+from training.losses import consistency, logistic, own, path_length, rotations, wasserstein
+from training.losses.ada import (
+    cmethods,
+    eval_D,
+    eval_G,
+    report_loss,
+    report_stat,
+    stylegan2,
+    wgangp,
+)
 from training.losses.context import LossContext, LossResult
 from training.losses.logistic import r1_penalty
 from training.losses.path_length import path_lengths
 from training.losses.path_length_mean import PathLengthMean
+from training.random_streams import fresh_seed
 
 __all__ = [
     "LOSSES",
@@ -36,9 +47,16 @@ __all__ = [
     "G_logistic_ns_pathreg",
     "G_wgan",
     "PathLengthMean",
+    "cmethods",
+    "eval_D",
+    "eval_G",
     "find_loss",
     "path_lengths",
     "r1_penalty",
+    "report_loss",
+    "report_stat",
+    "stylegan2",
+    "wgangp",
 ]
 
 Loss = Callable[[LossContext, Any], LossResult]
@@ -77,10 +95,16 @@ def find_loss(network: str, args: Mapping[str, Any]) -> Callable[[LossContext], 
     """
     known = {name: f for name, f in LOSSES.items() if f.__name__.startswith(f"{network}_")}
     name = args.get("func_name")
-    if name not in known:
-        raise UserError(f"no loss of {network} {name!r}: use one of {', '.join(known)}")
-    loss = known[name]
     given = {key: value for key, value in args.items() if key != "func_name"}
+    users = own_code.losses.find(name)
+    if users is not None and users.__name__.startswith(f"{network}_"):
+        return own.own_loss(users, network, given)
+    if name not in known:
+        raise UserError(
+            f"no loss of {network} {name!r}: use one of {', '.join(known)}; one of your own has to "
+            f"be named with --{network}-loss each time"
+        )
+    loss = known[name]
     options = _options_class(loss)
     if unknown := sorted(given.keys() - {field.name for field in dataclasses.fields(options)}):
         raise UserError(f"{loss.__name__}() has no keyword argument {', '.join(unknown)}")
@@ -94,22 +118,32 @@ def _options_class(loss: Loss) -> type:
 def _official(loss: Loss) -> Callable[..., tuple[tf.Tensor, tf.Tensor | None]]:
     """A loss as user code calls it: with the fields of context and options as keywords."""
     options = _options_class(loss)
-    names = ["G", "D", "training_set", "minibatch_size", "seed"]
+    names = ["G", "D", "training_set", "minibatch_size"]
     if loss.__name__.startswith("D_"):
         names += ["reals", "labels"]
-    if issubclass(options, path_length.PathLengthOptions):
-        names += ["pl_mean"]
+    extra = ["seed", "pl_mean"] if issubclass(options, path_length.PathLengthOptions) else ["seed"]
     fields = inspect.signature(LossContext).parameters
-    of_context = [fields[name].replace(default=inspect.Parameter.empty) for name in names]
-    signature = inspect.Signature([*of_context, *keywords.parameters(options)])
+    empty, keyword_only = inspect.Parameter.empty, inspect.Parameter.KEYWORD_ONLY
+    of_context = [fields[name].replace(default=empty) for name in names]
+    of_context.insert(2, inspect.Parameter("opt", fields["G"].kind, annotation=Any))
+    ours = [fields[name].replace(default=None, kind=keyword_only) for name in extra]
+    signature = inspect.Signature([*of_context, *keywords.parameters(options), *ours])
 
     def official(*args: Any, **kwargs: Any) -> tuple[tf.Tensor, tf.Tensor | None]:
         given = signature.bind(*args, **kwargs).arguments
-        context = LossContext(**{name: given.pop(name) for name in names})
-        result = loss(context, options(**given))
+        del given["opt"]
+        context = {name: given.pop(name) for name in (*names, *extra) if name in given}
+        if context.get("seed") is None:
+            context["seed"] = fresh_seed()
+        result = loss(LossContext(**context), options(**given))
         return result.loss, result.regularizer
 
-    described = f"{keywords.document(LossContext, names)}\n{keywords.document(options)}"
+    described = (
+        f"{keywords.document(LossContext, names[:2])}\n"
+        "    opt: official keyword without effect: an Optimizer scales losses by itself.\n"
+        f"{keywords.document(LossContext, names[2:])}\n{keywords.document(options)}\n"
+        f"{keywords.document(LossContext, extra)}\n        A seed of None: others at every run."
+    )
     returns = "Returns:\n    (loss, regularizer), [N] each; None for no regularization."
     about = inspect.getdoc(loss) or ""  # None with `python -OO`.
     official.__doc__ = f"{about}\n\nArgs:\n{described}\n\n{returns}"

@@ -72,6 +72,12 @@ def stream(seed: tf.Tensor | None, name: str, index: int = 0) -> tf.Tensor | Non
     )
 
 
+def fresh_seed() -> tf.Tensor:
+    """[2] int32, another one at every run: all that follows from it belongs together."""
+    tf = load_tensorflow()
+    return tf.random_uniform([2], maxval=2**31 - 1, dtype="int32")
+
+
 def augment_stream(seed: tf.Tensor | None, name: str, use: int) -> tf.Tensor | None:
     """Seed of one use of a transformation of augmentation.
 
@@ -105,7 +111,7 @@ def uniform(shape, seed: tf.Tensor | None, maxval=1.0, dtype="float32") -> tf.Te
 
 # NumPy's streams by use, in rooms whose keys differ: the number is the last word of the counter.
 _NUMPY_STREAMS = {
-    "dataset": {"order": 0, "labels": 1, "grids": 2, "split": 3, "validation": 4},
+    "dataset": {"order": 0, "labels": 1, "grids": 2, "split": 3, "validation": 4, "mirror": 5},
     "metrics": {"latents": 0, "labels": 1, "lerp": 2, "subsets": 3},
     "metric_reals": {"subset": 0, "mirror": 1},
     "drawn_products": {"picture": 0, "class": 1},

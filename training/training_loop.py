@@ -17,6 +17,8 @@ from dnnlib.tflib import Network, autosummary, tfutil
 from dnnlib.util import format_time
 from training.architecture.precision import computed_in, lower_dtype
 from training.augmentation.adaptive import overfitting
+from training.config import schedule
+from training.config.official_schedule import training_schedule
 from training.config.options import TrainingOptions
 from training.config.schedule import (
     DEFAULT_GROUP,
@@ -25,9 +27,9 @@ from training.config.schedule import (
     is_new_lod,
     schedule_notes,
     tick_kimg,
-    training_schedule,
 )
 from training.dataset import TFRecordDataset
+from training.pictures.grids import save_image_grid
 from training.run.clock import Clock
 from training.run.data import (
     Minibatches,
@@ -38,6 +40,8 @@ from training.run.data import (
 )
 from training.run.file_names import FINAL, OPTIONS_FILE
 from training.run.interrupts import Interrupts
+from training.run.official_loop import refusing_official_keywords, setup_snapshot_image_grid
+from training.run.reals import process_reals
 from training.run.reports import kimg_text, measured_metrics, what_next
 from training.run.saving import Metrics, Networks, RunOutput
 from training.run.state import Counters, State, newest_state
@@ -46,6 +50,16 @@ from training.snapshots.adapt import Weights
 from training.snapshots.build_functions import find_for_options
 from training.snapshots.class_names import set_label_names
 from training.snapshots.transfer import read_weights, transfer
+
+__all__ = [
+    "process_reals",
+    "resume",
+    "save_image_grid",
+    "setup_snapshot_image_grid",
+    "train",
+    "training_loop",
+    "training_schedule",
+]
 
 
 def train(
@@ -110,6 +124,7 @@ def resume(options: TrainingOptions, run_dir: str, metrics: Metrics | None = Non
             training_loop(options, run_dir, training_set, metrics, state=state)
 
 
+@refusing_official_keywords
 def training_loop(
     options: TrainingOptions,
     run_dir: str,
@@ -138,8 +153,8 @@ def training_loop(
     """
     options = complete_options(options, training_set)
     devices = tfutil.replica_devices(options.num_gpus)
-    schedule = partial(
-        training_schedule,
+    schedule_at = partial(
+        schedule.training_schedule,
         resolution_log2=training_set.resolution_log2,
         num_gpus=len(devices),
         options=options.sched_args,
@@ -174,7 +189,7 @@ def training_loop(
         with interrupts:
             with output.saved_at_the_end():
                 output.measure_again(metrics, interrupts, _is_over(options, counters))
-                sched = schedule(counters.last_nimg)
+                sched = schedule_at(counters.last_nimg)
                 # As of a run that was ended between its last step and its last file.
                 done = _is_over(options, counters)
                 with (
@@ -184,7 +199,7 @@ def training_loop(
                     while not done and interrupts.received is None:
                         # Fetch a minibatch.
                         previous = sched
-                        sched = schedule(counters.cur_nimg)
+                        sched = schedule_at(counters.cur_nimg)
                         reals, *held_out = minibatches.fetch(sched, counters.cur_nimg)
 
                         # Train on it.

@@ -49,8 +49,8 @@ class BuildTables(Protocol):
         """
 
     @staticmethod
-    def find_component(module: str, state: SavedState) -> Callable:
-        """Build function of a component whose whole belongs to `module`.
+    def find_component(module: str, state: SavedState) -> tuple[Callable, str]:
+        """Build function and module of a component whose whole belongs to `module`.
 
         Raises:
             UserError: as `find_for_snapshot`.

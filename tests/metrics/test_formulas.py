@@ -118,8 +118,8 @@ def test_kernel_distance_uses_subsets_of_at_most_that_size():
 
 def test_precision_and_recall_by_counting(monkeypatch):
     # Blocks that do not divide the numbers of rows.
-    monkeypatch.setattr("metrics.precision_recall._ROWS", 7)
-    monkeypatch.setattr("metrics.precision_recall._COLUMNS", 11)
+    monkeypatch.setattr("metrics.neighborhoods._ROWS", 7)
+    monkeypatch.setattr("metrics.neighborhoods._COLUMNS", 11)
     # Whole numbers, which half precision holds exactly.
     rng = RNG(0)
     reals, fakes = rng.integers(-9, 9, [45, 5]), rng.integers(-6, 12, [38, 5])
@@ -217,9 +217,20 @@ def test_separability_of_what_latents_tell_and_do_not_tell():
 
 def test_conditional_entropy():
     x, y = np.array([1, 1, 1, 0, 0, 0, 0, 0], bool), np.array([1, 1, 0, 0, 0, 0, 1, 1], bool)
-    p = np.histogram2d(x, y, bins=2)[0] / 8
-    expected = -sum(p[i, j] * np.log(p[i, j] / p[:, j].sum()) for i in (0, 1) for j in (0, 1))
-    assert linear_separability.conditional_entropy(x, y) == pytest.approx(expected)
+    counts = np.histogram2d(x, y, bins=2)[0]
+    p = counts / 8
+    cells = [(i, j) for i in (0, 1) for j in (0, 1)]
+    rows, columns = p.sum(axis=1), p.sum(axis=0)
+    np.testing.assert_allclose(linear_separability.prob_normalize(counts), p)
+    joint = -sum(p[c] * np.log2(p[c]) for c in cells)
+    assert linear_separability.entropy(counts) == pytest.approx(joint)
+    shared = sum(p[i, j] * np.log2(p[i, j] / (rows[i] * columns[j])) for i, j in cells)
+    assert linear_separability.mutual_information(counts) == pytest.approx(shared)
+    expected = -sum(p[i, j] * np.log2(p[i, j] / rows[i]) for i, j in cells)
+    assert linear_separability.conditional_entropy(counts) == pytest.approx(expected)
+    assert linear_separability.conditional_entropy(np.diag([3, 5])) == 0
+    with pytest.raises(UserError, match="two axes"):
+        linear_separability.prob_normalize([1, 2])
 
 
 def test_result_lines():

@@ -77,7 +77,7 @@ def measure(opened):
         with opened(snapshot, options) as evaluation:
             for metric in metrics:
                 metric.use_features(options.sources)
-            return [metric.run(evaluation, repeats) for metric in metrics]
+            return [metric.measure(evaluation, repeats) for metric in metrics]
 
     return run
 
@@ -201,10 +201,10 @@ def test_no_operation_is_added_by_another_measurement(workplace, options, opened
     with opened(workplace.snapshot, options) as evaluation:
         for metric in metrics:
             metric.use_features(options.sources)
-            metric.run(evaluation)
+            metric.measure(evaluation)
         count = len(tf.get_default_graph().get_operations())
         for metric in metrics:
-            metric.run(evaluation, repeats=2)
+            metric.measure(evaluation, repeats=2)
         assert len(tf.get_default_graph().get_operations()) == count
 
 

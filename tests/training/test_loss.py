@@ -70,8 +70,9 @@ def setup(session):
     seen.D.clear()
     training_set = SimpleNamespace(get_random_labels_tf=random_labels, label_size=CLASSES)
     seed = tf.placeholder(tf.int32, [2])
-    args = {"G": G, "D": D, "training_set": training_set, "minibatch_size": COUNT, "seed": seed}
-    return SimpleNamespace(G=G, D=D, seed=seed, args=args, seen=seen, session=session)
+    inner = {"G": G, "D": D, "training_set": training_set, "minibatch_size": COUNT, "seed": seed}
+    args = {**inner, "opt": None}
+    return SimpleNamespace(G=G, D=D, seed=seed, args=args, inner=inner, seen=seen, session=session)
 
 
 def normal_init():
@@ -331,7 +332,7 @@ def test_D_wgan_gp(setup):
 
 def test_what_tells_overfitting_is_part_of_the_result(setup):
     reals, labels = reals_and_labels()
-    context = LossContext(**setup.args, reals=tf.constant(reals), labels=tf.constant(labels))
+    context = LossContext(**setup.inner, reals=tf.constant(reals), labels=tf.constant(labels))
     result = D_logistic_r1(context, GradientPenaltyOptions())
     _, fake_labels, fakes, *_ = setup.seen.G[-1]
     sign, means, fakes, fake_labels = evaluate(
@@ -344,7 +345,7 @@ def test_what_tells_overfitting_is_part_of_the_result(setup):
 
 def test_one_replica_moves_the_mean_of_w(setup):
     for moves in (True, False):
-        context = LossContext(**setup.args, moves_w_mean=moves)
+        context = LossContext(**setup.inner, moves_w_mean=moves)
         loss.find_loss("G", {"func_name": "training.loss.G_wgan"})(context)
     assert [call[5] for call in setup.seen.G] == [0.995, None]
 
@@ -410,14 +411,18 @@ def test_keywords_of_user_code(setup):
         loss.D_logistic_r1(**setup.args, labels=labels)
     with pytest.raises(TypeError, match="reals"):
         loss.G_logistic(**setup.args, reals=reals)
-    loss.G_logistic(*setup.args.values())  # By position too.
+    # By position too, with random numbers that differ from run to run.
+    value, _ = loss.G_logistic(setup.G, setup.D, None, setup.args["training_set"], COUNT)
+    autosummary.init_autosummaries()
+    assert (setup.session.run(value) != setup.session.run(value)).all()
 
 
 @pytest.mark.parametrize("name", [name for name in loss.__all__ if name[:2] in ("G_", "D_")])
 def test_signature_and_documentation_name_every_keyword(name):
     function = getattr(loss, name)
     parameters = inspect.signature(function).parameters
-    assert list(parameters)[:5] == ["G", "D", "training_set", "minibatch_size", "seed"]
+    assert list(parameters)[:5] == ["G", "D", "opt", "training_set", "minibatch_size"]
+    assert parameters["seed"].kind == inspect.Parameter.KEYWORD_ONLY
     assert ("reals" in parameters) == ("labels" in parameters) == name.startswith("D_")
     assert ("pl_mean" in parameters) == ("pathreg" in name)
     assert parameters["dlatent_avg_beta"].default == 0.995
@@ -429,7 +434,8 @@ def test_signature_and_documentation_name_every_keyword(name):
 def test_official_defaults():
     def defaults(function):
         items = inspect.signature(function).parameters.items()
-        return {k: p.default for k, p in items if p.default is not p.empty}
+        ours = ("seed", "pl_mean")
+        return {k: p.default for k, p in items if p.default is not p.empty and k not in ours}
 
     assert defaults(loss.D_logistic_r1) == {"gamma": 10.0, "dlatent_avg_beta": 0.995}
     assert defaults(loss.D_logistic_r2) == {"gamma": 10.0, "dlatent_avg_beta": 0.995}

@@ -22,7 +22,8 @@ from training.datasets.items import Item, ItemList, Source
 from training.loss import path_lengths
 from training.pictures import generation
 from training.run.data import complete_options
-from training.run.train_graph import TrainGraph, fade_and_upscale
+from training.run.reals import fade_and_upscale
+from training.run.train_graph import TrainGraph
 from training.snapshots import conversion, description, pickles
 
 RANDOM = np.random.default_rng(5)

@@ -111,7 +111,7 @@ def test_defaults_that_the_configurations_rely_on(session):
 
     path_length = inspect.signature(loss.G_logistic_ns_pathreg).parameters
     assert {k: path_length[k].default for k in path_length if k.startswith("pl_")} == {
-        "pl_mean": inspect.Parameter.empty,
+        "pl_mean": None,
         "pl_minibatch_shrink": 2,
         "pl_decay": 0.01,
         "pl_weight": 2.0,

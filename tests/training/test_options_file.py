@@ -65,7 +65,9 @@ def test_sizes_of_grids_come_from_our_table(tmp_path):
 
 def test_a_generator_is_no_discriminator(tmp_path):
     options = stored(tmp_path, **{"D_args.func_name": "training.networks.G_main"})
-    with pytest.raises(UserError, match=r"known are training\S+\.D_\w+(, training\S+\.D_\w+)*$"):
+    with pytest.raises(
+        UserError, match=r"known are training\S+\.D_\w+(, training\S+\.D_\w+)*; one"
+    ):
         build_functions.find_for_options(options.D_args, "D_args")
 
 

@@ -84,8 +84,7 @@ class Draws:
         """
         if self.is_debug:
             return value
-        fires = random_streams.uniform([self.count], self._stream(name, 2 * use)) < probability
-        return tf.where(fires, value, tf.fill(tf.shape(value), tf.cast(neutral, value.dtype)))
+        return gated(probability, value, neutral, self.count, self._stream(name, 2 * use))
 
     def white(self, name: str, shape: tf.Tensor) -> tf.Tensor:
         """Standard normal numbers of any shape, random with a percentile too."""
@@ -94,3 +93,29 @@ class Draws:
     def _stream(self, name: str, use: int) -> tf.Tensor | None:
         """Seed of one use of a transformation: even numbers are gates, odd ones parameters."""
         return random_streams.augment_stream(self._seed, name, use)
+
+
+def gated(
+    probability: float | tf.Tensor,
+    value: tf.Tensor,
+    neutral: float,
+    count: int | tf.Tensor,
+    seed: tf.Tensor | None,
+) -> tf.Tensor:
+    """[count, ...]: `value` with some probability in each sample, else `neutral`."""
+    fires = random_streams.uniform([count], seed) < probability
+    return tf.where(fires, value, tf.fill(tf.shape(value), tf.cast(neutral, value.dtype)))
+
+
+def gate_augment_params(
+    probability: float | tf.Tensor, params: tf.Tensor, disabled_val: float
+) -> tf.Tensor:
+    """Parameters of augmentation that are switched off at random, sample by sample.
+
+    Args:
+        probability: of staying as they are, a number or [N].
+        params: [N, ...].
+        disabled_val: what the others become.
+    """
+    params = tf.convert_to_tensor(params)
+    return gated(probability, params, disabled_val, tf.shape(params)[0], seed=None)

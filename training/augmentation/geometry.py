@@ -13,6 +13,7 @@ import tensorflow.compat.v1 as tf
 from tf_ops.resample_2d import resample_2d, weighted_gather
 from tf_ops.upfirdn_2d import upfirdn_2d
 from training.augmentation.draws import Draws
+from training.augmentation.matrices import rotate_2d, scale_2d, scale_2d_inv, translate_2d_inv
 from training.augmentation.spec import AugmentSpec
 from training.augmentation.wavelets import SYM6, reflecting_filter
 
@@ -35,18 +36,18 @@ def blit_transforms(draws: Draws, spec: AugmentSpec, size: tuple[int, int]) -> l
     transforms = []
     if spec.xflip > 0:
         flip = draws.gate("xflip", draws.strength * spec.xflip, draws.choice("xflip", 2), 0)
-        transforms.append(_scaling(1 - 2 * flip, tf.ones_like(flip)))
+        transforms.append(scale_2d(1 - 2 * flip, 1))
     if spec.rotate90 > 0:
         turns = draws.choice("rotate90", 4)
         turns = draws.gate("rotate90", draws.strength * spec.rotate90, turns, 0)
-        transforms.append(_rotation(tf.cast(turns, tf.float64) * (np.pi / 2)))
+        transforms.append(rotate_2d(tf.cast(turns, tf.float64) * (np.pi / 2)))
     if spec.xint > 0:
         shift = [draws.uniform("xint", -spec.xint_max, spec.xint_max, use) for use in (0, 1)]
         # In float32, which decides where a percentile is halfway between two pixels.
         shift = tf.round(tf.cast(tf.stack(shift, axis=1), tf.float32) * [width, height])
         shift = draws.gate("xint", draws.strength * spec.xint, shift, 0)
-        transforms.append(_translation(-shift[:, 0], -shift[:, 1]))
-    return transforms
+        transforms.append(translate_2d_inv(shift[:, 0], shift[:, 1]))
+    return [tf.cast(matrix, tf.float64) for matrix in transforms]
 
 
 def geometric_transforms(draws: Draws, spec: AugmentSpec, size: tuple[int, int]) -> list[tf.Tensor]:
@@ -69,20 +70,20 @@ def geometric_transforms(draws: Draws, spec: AugmentSpec, size: tuple[int, int])
     if spec.scale > 0:
         factor = draws.lognormal("scale", spec.scale_std)
         factor = draws.gate("scale", draws.strength * spec.scale, factor, 1)
-        transforms.append(_scaling(1 / factor, 1 / factor))
+        transforms.append(scale_2d_inv(factor, factor))
     if spec.rotate > 0:
         transforms.append(_random_rotation(draws, spec, "rotate", spec.aniso_rotate_prob))
     if spec.aniso > 0:
         factor = draws.lognormal("aniso", spec.aniso_std)
         factor = draws.gate("aniso", draws.strength * spec.aniso, factor, 1)
-        transforms.append(_scaling(1 / factor, factor))
+        transforms.append(scale_2d(1 / factor, factor))
     if spec.rotate > 0 and not draws.is_debug:  # Percentiles of both would be hard to tell apart.
         transforms.append(_random_rotation(draws, spec, "post_rotate", 1 - spec.aniso_rotate_prob))
     if spec.xfrac > 0:
         shift = [draws.normal("xfrac", spec.xfrac_std, use) for use in (0, 1)]
         shift = draws.gate("xfrac", draws.strength * spec.xfrac, tf.stack(shift, axis=1), 0)
-        transforms.append(_translation(-shift[:, 0] * size[1], -shift[:, 1] * size[0]))
-    return transforms
+        transforms.append(translate_2d_inv(shift[:, 0] * size[1], shift[:, 1] * size[0]))
+    return [tf.cast(matrix, tf.float64) for matrix in transforms]
 
 
 def transform_images(images: tf.Tensor, transforms: list[tf.Tensor]) -> tf.Tensor:
@@ -155,26 +156,4 @@ def _random_rotation(draws: Draws, spec: AugmentSpec, name: str, share: float) -
     p = tf.clip_by_value(draws.strength * spec.rotate, 0.0, 1.0)
     angle = draws.uniform(name, -spec.rotate_max, spec.rotate_max)
     angle = draws.gate(name, 1 - (1 - p) ** share, angle, 0)
-    return _rotation(tf.cast(angle, tf.float64) * np.pi)
-
-
-def _scaling(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-    zero = tf.zeros_like(x)
-    return _matrix([[x, zero, zero], [zero, y, zero]])
-
-
-def _rotation(angle: tf.Tensor) -> tf.Tensor:
-    c, s, zero = tf.cos(angle), tf.sin(angle), tf.zeros_like(angle)
-    return _matrix([[c, -s, zero], [s, c, zero]])
-
-
-def _translation(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-    zero, one = tf.zeros_like(x), tf.ones_like(x)
-    return _matrix([[one, zero, x], [zero, one, y]])
-
-
-def _matrix(rows: list[list[tf.Tensor]]) -> tf.Tensor:
-    """[N, 3, 3] float64 of two rows of [N]; the third is (0, 0, 1)."""
-    zero = tf.zeros_like(rows[0][0])
-    elements = [*rows[0], *rows[1], zero, zero, zero + 1]
-    return tf.reshape(tf.cast(tf.stack(elements, axis=1), tf.float64), [-1, 3, 3])
+    return rotate_2d(tf.cast(angle, tf.float64) * np.pi)

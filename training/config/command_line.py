@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from dnnlib import UserError
+from dnnlib import UserError, own_code
 from training.augmentation.presets import TARGETS, AugmentOptions, augment_preset
 from training.config.comparison_methods import apply_method, set_capacity
 from training.config.options import TrainingOptions, set_network_size
@@ -47,7 +47,10 @@ def options_from_args(args: Any) -> TrainingOptions:
         UserError: an option is missing or names something that is not there.
     """
     if not args.dataset:
-        raise UserError("--dataset is missing: name a folder of TFRecords, or try --demo")
+        raise UserError(
+            "--dataset is missing: name a folder of TFRecords, here or as --data=PATH, or try "
+            "--demo; --help shows all options, docs/official-names.md those of train.py"
+        )
     path = dataset_folder("--dataset", args.dataset, args.data_dir)
     dataset_args = {"tfrecord_dir": path, "resolution": args.resolution}
     # Deviation: labels are ignored by default in the official code.
@@ -57,6 +60,7 @@ def options_from_args(args: Any) -> TrainingOptions:
         resolution = 2 ** choose_level(find_dataset(path), args.resolution)
     options = preset(args.config, resolution, args.num_gpus, args.batch)
     options.dataset_args = dataset_args
+    _set_own_networks(options, args)
     options.mirror_augment = args.mirror_augment
     options.precision = args.precision
     _set_augmentation(options.augment_args, args)
@@ -85,9 +89,37 @@ def options_from_args(args: Any) -> TrainingOptions:
         _set_transfer(options, args)
     set_network_size(options, args.fmap_base, args.fmap_max, args.latent_size, args.mapping_layers)
     apply_method(options, args.cmethod, args)
+    _set_own_losses(options, args)
     if args.dcap is not None:
         set_capacity(options, args.dcap)
     return options
+
+
+def _set_own_networks(options: TrainingOptions, args: Any) -> None:
+    """--G-func, --D-func: registered functions, which get what they take of the configuration's
+    keyword arguments.
+    """
+    for role, name in (("G", args.G_func), ("D", args.D_func)):
+        if name is not None:
+            kwargs = getattr(options, f"{role}_args") | {"func_name": name}
+            setattr(options, f"{role}_args", _taken(own_code.networks.find(name), kwargs))
+
+
+def _set_own_losses(options: TrainingOptions, args: Any) -> None:
+    """--G-loss, --D-loss: the same for losses; what is given has to be taken."""
+    for role, name in (("G", args.G_loss), ("D", args.D_loss)):
+        if name is None:
+            continue
+        if args.cmethod != "nocmethod":
+            raise UserError(f"--{role}-loss: --cmethod={args.cmethod} has losses of its own")
+        kwargs = getattr(options, f"{role}_loss_args") | {"func_name": name}
+        setattr(options, f"{role}_loss_args", _taken(own_code.losses.find(name), kwargs))
+        if role == "D" and args.gamma is not None and "gamma" not in options.D_loss_args:
+            raise UserError(f"--gamma: {name}() has no keyword argument gamma")
+
+
+def _taken(function: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
+    return own_code.accepted(function, kwargs) | {"func_name": kwargs["func_name"]}
 
 
 def _set_transfer(options: TrainingOptions, args: Any) -> None:

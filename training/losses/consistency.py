@@ -6,6 +6,7 @@ with lazy regularization. R1 and path lengths stay lazy.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import tensorflow.compat.v1 as tf
@@ -15,7 +16,7 @@ from dnnlib.tflib.autosummary import autosummary
 from training.augmentation.pipeline import augment
 from training.augmentation.spec import AugmentSpec
 from training.losses.context import LossContext, LossOptions, LossResult, Number
-from training.losses.fakes import score, score_both, score_fakes
+from training.losses.fakes import Fakes, Scores, score, score_both, score_fakes
 from training.losses.logistic import (
     GradientPenaltyOptions,
     logistic,
@@ -62,12 +63,7 @@ def D_bcr(context: LossContext, options: BcrOptions) -> LossResult:
     Zhao et al. 2020, section 2.2. T shifts by whole pixels, see `shift_images`.
     """
     scores = score_both(context, options)
-    loss, fakes = logistic(scores), scores.fakes
-    seed = stream(context.seed, "D_loss")
-    real = _inconsistency(context, context.reals, context.labels, scores.real, seed, 0)
-    fake = _inconsistency(context, fakes.images, fakes.labels, scores.fake, seed, 1)
-    loss += autosummary("Loss/D/bcr_real", real) * options.bcr_real_weight
-    loss += autosummary("Loss/D/bcr_fake", fake) * options.bcr_fake_weight
+    loss = logistic(scores) + balanced_consistency(context, scores, options)
     return scores.result(loss, r1_regularizer(context, scores, options))
 
 
@@ -78,21 +74,56 @@ def G_zcr(context: LossContext, options: GZcrOptions) -> LossResult:
     style mixing and noise are the same. A `pl_weight` of 0 leaves out path length regularization.
     """
     fakes, scores = score_fakes(context, options)
-    moved = _neighbors(context, options, fakes.labels, stream(context.seed, "G_loss"))
-    distance = tf.reduce_mean(tf.square(fakes.images - moved), axis=[1, 2, 3])
-    loss = logistic_ns(scores) - autosummary("Loss/G/zcr", distance) * options.zcr_gen_weight
+    loss = logistic_ns(scores) - image_distances(context, fakes, options)
     return LossResult(loss, weighted_path_lengths(context, options))
 
 
 def D_zcr(context: LossContext, options: DZcrOptions) -> LossResult:
     """`D_logistic_r1` with latent consistency: λ·(D(G(z)) - D(G(z')))², z' as in `G_zcr`."""
     scores = score_both(context, options)
+    loss = logistic(scores) + score_distances(context, scores, options)
+    return scores.result(loss, r1_regularizer(context, scores, options))
+
+
+def balanced_consistency(
+    context: LossContext,
+    scores: Scores,
+    options: BcrOptions,
+    transform: Callable[[tf.Tensor, tf.Tensor], tf.Tensor] | None = None,
+) -> tf.Tensor:
+    """The terms of `D_bcr`, weighted, [N].
+
+    Args:
+        context: of the loss.
+        scores: of the context's reals and of fakes.
+        options: their weights.
+        transform: T, called with images and a seed; None for `shift_images`.
+    """
+    transform, fakes = transform or shift_images, scores.fakes
+
+    def inconsistency(images, labels, known, index):
+        seed = stream(stream(context.seed, "D_loss"), "augment", index)
+        return tf.square(known - score(context, transform(images, seed), labels))
+
+    real = inconsistency(context.reals, context.labels, scores.real, 0)
+    fake = inconsistency(fakes.images, fakes.labels, scores.fake, 1)
+    real = autosummary("Loss/D/bcr_real", real) * options.bcr_real_weight
+    return real + autosummary("Loss/D/bcr_fake", fake) * options.bcr_fake_weight
+
+
+def image_distances(context: LossContext, fakes: Fakes, options: GZcrOptions) -> tf.Tensor:
+    """λ·mean((G(z) - G(z'))²) of fakes that `score_fakes` made, [N]."""
+    moved = _neighbors(context, options, fakes.labels, stream(context.seed, "G_loss"))
+    distance = tf.reduce_mean(tf.square(fakes.images - moved), axis=[1, 2, 3])
+    return autosummary("Loss/G/zcr", distance) * options.zcr_gen_weight
+
+
+def score_distances(context: LossContext, scores: Scores, options: DZcrOptions) -> tf.Tensor:
+    """λ·(D(G(z)) - D(G(z')))² of fakes that `score_both` made, [N]."""
     labels = scores.fakes.labels
     moved = _neighbors(context, options, labels, stream(context.seed, "D_loss"))
-    moved_scores = score(context, moved, labels)
-    term = autosummary("Loss/D/zcr", tf.square(scores.fake - moved_scores))
-    loss = logistic(scores) + term * options.zcr_dis_weight
-    return scores.result(loss, r1_regularizer(context, scores, options))
+    term = tf.square(scores.fake - score(context, moved, labels))
+    return autosummary("Loss/D/zcr", term) * options.zcr_dis_weight
 
 
 def shift_images(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
@@ -106,19 +137,6 @@ def shift_images(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     """
     largest = max(_MAX_SHIFT, 1 / min(images.shape.as_list()[2:]))
     return augment(images, 1, AugmentSpec(xint=1, xint_max=largest), seed)
-
-
-def _inconsistency(
-    context: LossContext,
-    images: tf.Tensor,
-    labels: tf.Tensor,
-    scores: tf.Tensor,
-    seed: tf.Tensor,
-    index: int,
-) -> tf.Tensor:
-    """(D(x) - D(T(x)))² of images x whose scores D(x) are known, [N]."""
-    shifted = shift_images(images, stream(seed, "augment", index))
-    return tf.square(scores - score(context, shifted, labels))
 
 
 def _neighbors(

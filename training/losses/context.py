@@ -39,7 +39,9 @@ class LossContext:
     reals: tf.Tensor | None = keyword("[N, C, H, W] in [-1, 1]; D's losses need them", default=None)
     labels: tf.Tensor | None = keyword("[N, label_size], those of the reals", default=None)
     pl_mean: PathLengthMean | None = keyword(
-        "running mean of path lengths, which all replicas share", default=None
+        "running mean of path lengths, which all replicas share; None for one of its own, which "
+        "moves whenever the penalty is evaluated",
+        default=None,
     )
     moves_w_mean: bool = keyword("whether the fakes move G's mean of w", default=True)
 

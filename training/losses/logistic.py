@@ -50,8 +50,7 @@ def D_logistic_r1(context: LossContext, options: GradientPenaltyOptions) -> Loss
 def D_logistic_r2(context: LossContext, options: GradientPenaltyOptions) -> LossResult:
     """`D_logistic` with R2: γ/2·|∇D(G(z))|² (Mescheder et al. 2018, section 4.1)."""
     scores = score_both(context, options)
-    penalty = autosummary("Loss/D/r2_penalty", r1_penalty(scores.fake, scores.fakes.images))
-    return scores.result(logistic(scores), penalty * (options.gamma * 0.5))
+    return scores.result(logistic(scores), r2_regularizer(scores, options))
 
 
 def logistic_ns(scores: tf.Tensor) -> tf.Tensor:
@@ -70,6 +69,12 @@ def r1_regularizer(
 ) -> tf.Tensor:
     """γ/2·|∇D(x)|² of reals x, [N]."""
     penalty = autosummary("Loss/D/r1_penalty", r1_penalty(scores.real, context.reals))
+    return penalty * (options.gamma * 0.5)
+
+
+def r2_regularizer(scores: Scores, options: GradientPenaltyOptions) -> tf.Tensor:
+    """γ/2·|∇D(G(z))|² of fakes, [N]."""
+    penalty = autosummary("Loss/D/r2_penalty", r1_penalty(scores.fake, scores.fakes.images))
     return penalty * (options.gamma * 0.5)
 
 

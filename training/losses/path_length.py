@@ -12,6 +12,7 @@ from dnnlib.tflib.autosummary import autosummary
 from training.losses.context import LossContext, LossOptions, LossResult, Number, WholeNumber
 from training.losses.fakes import make_fakes, score_fakes
 from training.losses.logistic import logistic_ns
+from training.losses.path_length_mean import PathLengthMean
 from training.random_streams import normal, stream
 
 
@@ -42,7 +43,11 @@ def path_length_regularizer(context: LossContext, options: PathLengthOptions) ->
     noise = normal(tf.shape(fakes.images), stream(seed, "pl_noise"))
     lengths = path_lengths(fakes.images, fakes.dlatents, noise)
     lengths = autosummary("Loss/pl_lengths", lengths)
-    penalty = tf.square(lengths - context.pl_mean.update(lengths, options.pl_decay))
+    mean = context.pl_mean or PathLengthMean()
+    penalty = tf.square(lengths - mean.update(lengths, options.pl_decay))
+    if context.pl_mean is None:  # Nobody else stores it: whoever evaluates the penalty does.
+        with tf.control_dependencies([mean.apply()]):
+            penalty = tf.identity(penalty)
     return autosummary("Loss/G/pl_penalty", penalty) * options.pl_weight
 
 

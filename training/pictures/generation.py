@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 
 from dnnlib import UserError, tflib
+from dnnlib.files import open_regular
+from dnnlib.npz import read_arrays
 from dnnlib.output import tqdm
 from dnnlib.run_dir import make_run_dir
 from dnnlib.tflib import Network
@@ -19,6 +21,9 @@ from training.datasets.photos.arrays import to_picture as to_pil  # As docs/gene
 from training.pictures.grids import create_image_grid
 from training.snapshots.class_names import count_classes, label_names
 
+# Noise inputs: drawn from the seed of a picture; as they are in the snapshot; other ones each time;
+# none.
+NOISE_MODES = ("seed", "const", "random", "none")
 _TO_UINT8 = {"func": tflib.convert_images_to_uint8}
 _MINIBATCH = 4
 
@@ -29,6 +34,8 @@ def generate_images(
     truncation_psi: float,
     result_dir: str,
     classes: Sequence[int] = (),
+    outdir: str | None = None,
+    noise_mode: str = "seed",
 ) -> str:
     """Writes `seedNNNN.png` for each seed into a new run directory, which is returned.
 
@@ -41,21 +48,25 @@ def generate_images(
         truncation_psi: see `G_main`.
         result_dir: root of the run directories.
         classes: of a conditional network; without any, one is chosen by the seed.
+        outdir: folder to write to, in the place of a new run directory.
+        noise_mode: one of NOISE_MODES.
 
     Raises:
-        UserError: a seed or class that does not fit.
+        UserError: a seed or class that does not fit, or the folder cannot be made.
     """
     # Deviation: the official code leaves the label empty, which is no class that it was trained on.
     pairs = [(seed, c) for seed in seeds for c in classes or [seed % max(count_classes(Gs), 1)]]
     labels = class_labels(Gs, [c for _, c in pairs])
     for seed in seeds:
         _random_state(seed)
-    out_dir = make_run_dir(result_dir, "generate-images")
+    out_dir = _make_folder(result_dir, "generate-images", outdir)
     done = 0
     try:
         for seed, number in tqdm(pairs, desc="Generating", unit="image", disable=None):
             label = labels[done : done + 1]
-            image = image_of_seed(Gs, seed, label, truncation_psi, output_transform=_TO_UINT8)
+            image = image_of_seed(
+                Gs, seed, label, truncation_psi, noise_mode, output_transform=_TO_UINT8
+            )
             suffix = f"-{_file_name(Gs, number)}" if len(classes) > 1 else ""
             save_png(to_pil(image), os.path.join(out_dir, f"seed{seed:04d}{suffix}.png"))
             done += 1
@@ -66,7 +77,12 @@ def generate_images(
 
 
 def image_of_seed(
-    Gs: Network, seed: int, label: np.ndarray, truncation_psi: float, **options: Any
+    Gs: Network,
+    seed: int,
+    label: np.ndarray,
+    truncation_psi: float,
+    noise_mode: str = "seed",
+    **options: Any,
 ) -> np.ndarray:
     """The image [C, H, W] of a seed, as in the official code.
 
@@ -77,13 +93,44 @@ def image_of_seed(
         seed: 0 to 2^32 - 1.
         label: [1, label_size].
         truncation_psi: see `G_main`.
+        noise_mode: one of NOISE_MODES.
         options: for `Network.run`.
     """
     rnd = _random_state(seed)
     z = rnd.randn(1, *Gs.input_shape[1:])
     noise_vars = [v for n, v in Gs.components.synthesis.vars.items() if n.startswith("noise")]
-    tflib.set_vars({v: rnd.randn(*tflib.shape_to_list(v.shape)) for v in noise_vars})
-    return Gs.run(z, label, truncation_psi=truncation_psi, randomize_noise=False, **options)[0]
+    shapes = [tflib.shape_to_list(v.shape) for v in noise_vars]
+    if noise_mode == "seed":
+        tflib.set_vars({v: rnd.randn(*s) for v, s in zip(noise_vars, shapes, strict=True)})
+    elif noise_mode == "none":
+        tflib.set_vars({v: np.zeros(s) for v, s in zip(noise_vars, shapes, strict=True)})
+    options |= {"truncation_psi": truncation_psi, "randomize_noise": noise_mode == "random"}
+    return Gs.run(z, label, **options)[0]
+
+
+def generate_from_dlatents(
+    Gs: Network, dlatents_npz: str, result_dir: str, outdir: str | None = None
+) -> str:
+    """Writes `dlatentNN.png` for each w of a file into a new run directory, which is returned.
+
+    Args:
+        Gs: a generator.
+        dlatents_npz: file with an array [N, num_layers, dlatent_size] `dlatents`, as the projector
+            of the ADA repository writes it, or `w`, as that of the PyTorch repository does.
+        result_dir: root of the run directories.
+        outdir: folder to write to, in the place of a new run directory.
+
+    Raises:
+        UserError: the file is missing, damaged or does not fit, or the folder cannot be made.
+    """
+    dlatents = _read_dlatents(dlatents_npz, Gs.components.synthesis.input_shape[1:])
+    out_dir = _make_folder(result_dir, "generate-images", outdir)
+    for number, w in enumerate(tqdm(dlatents, desc="Generating", unit="image", disable=None)):
+        images = Gs.components.synthesis.run(
+            w[np.newaxis], randomize_noise=False, output_transform=_TO_UINT8
+        )
+        save_png(to_pil(images[0]), os.path.join(out_dir, f"dlatent{number:02d}.png"))
+    return out_dir
 
 
 def style_mixing_example(
@@ -94,6 +141,8 @@ def style_mixing_example(
     col_styles: Sequence[int] | None,
     result_dir: str,
     classes: Sequence[int] = (),
+    outdir: str | None = None,
+    minibatch_size: int = _MINIBATCH,
 ) -> str:
     """Writes `ROW-COL.png` and `grid.png` into a new run directory, which is returned.
 
@@ -107,9 +156,11 @@ def style_mixing_example(
         result_dir: root of the run directories.
         classes: of a conditional network, given to the seeds in turn, those of the rows first;
             without any, one is chosen by the seed.
+        outdir: folder to write to, in the place of a new run directory.
+        minibatch_size: pictures at once.
 
     Raises:
-        UserError: a layer, seed or class that does not exist.
+        UserError: a layer, seed or class that does not exist, or the folder cannot be made.
     """
     num_layers = Gs.components.synthesis.input_shape[1]
     if col_styles is None:
@@ -120,7 +171,7 @@ def style_mixing_example(
     seeds = list(dict.fromkeys([*row_seeds, *col_seeds]))
     z = np.concatenate([_random_state(s).randn(1, *Gs.input_shape[1:]) for s in seeds])
     labels = class_labels(Gs, classes_of_seeds(Gs, seeds, classes))
-    out_dir = make_run_dir(result_dir, "style-mixing-example")
+    out_dir = _make_folder(result_dir, "style-mixing-example", outdir)
     w = Gs.components.mapping.run(z, labels)
     w_avg = Gs.get_var("dlatent_avg")
     w = dict(zip(seeds, w_avg + (w - w_avg) * truncation_psi, strict=True))
@@ -136,9 +187,9 @@ def style_mixing_example(
     images: list[np.ndarray] = []
     try:
         with tqdm(total=len(names), desc="Generating", unit="image", disable=None) as progress:
-            for begin in range(0, len(names), _MINIBATCH):
+            for begin in range(0, len(names), minibatch_size):
                 made = Gs.components.synthesis.run(
-                    all_w[begin : begin + _MINIBATCH],
+                    all_w[begin : begin + minibatch_size],
                     randomize_noise=False,
                     output_transform=_TO_UINT8,
                 )
@@ -229,6 +280,35 @@ def class_labels(Gs: Network, classes: Sequence[int]) -> np.ndarray:
         if not 0 <= number < size:
             raise UserError(f"class {number}: the network has classes 0 to {size - 1}")
     return np.eye(size, dtype=np.float32)[list(classes)]
+
+
+def _make_folder(result_dir: str, desc: str, outdir: str | None) -> str:
+    """A new run directory in `result_dir`, or `outdir` itself."""
+    if outdir is None:
+        return make_run_dir(result_dir, desc)
+    try:
+        os.makedirs(outdir, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot make --outdir={outdir}: {error.strerror}") from error
+    return outdir
+
+
+def _read_dlatents(path: str, shape: Sequence[int]) -> np.ndarray:
+    """The array `dlatents` or `w` of a file, float32 [N, num_layers, dlatent_size]."""
+    try:
+        with open_regular(path) as file:
+            arrays = dict(read_arrays(file))
+    except (OSError, ValueError, UserError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"cannot read --dlatents={path}: {reason}") from error
+    dlatents = arrays.get("dlatents", arrays.get("w"))
+    if dlatents is None or dlatents.dtype.kind != "f" or list(dlatents.shape[1:]) != list(shape):
+        found = "nothing" if dlatents is None else f"{dlatents.dtype} {list(dlatents.shape)}"
+        raise UserError(
+            f"--dlatents={path}: expected an array dlatents of floats [N, {shape[0]}, {shape[1]}], "
+            f"as the network's synthesis takes them, got {found}"
+        )
+    return dlatents.astype(np.float32)
 
 
 def _file_name(Gs: Network, number: int) -> str:

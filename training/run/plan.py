@@ -15,6 +15,7 @@ from training.config.options import TrainingOptions
 from training.config.schedule import DEFAULT_GROUP, schedule_notes, tick_kimg, training_schedule
 from training.run.data import complete_options, open_dataset
 from training.run.reports import kimg_text
+from training.snapshots.build_functions import find_for_options
 
 # Of what one plain convolution reaches, so much does a step (tests/benchmarks/train_step.py).
 _EFFICIENCY = 0.8
@@ -30,7 +31,8 @@ def describe(options: TrainingOptions) -> str:
     dataset.close()
     options = complete_options(options, dataset)
     with tflib.graph_session():
-        G, D = Network("G", **options.G_args), Network("D", **options.D_args)
+        G = Network("G", **find_for_options(options.G_args, "G_args"))
+        D = Network("D", **find_for_options(options.D_args, "D_args"))
         parameters = [_count(net) for net in (G, D)]
         flops = _flops(options, G, D)
     speed, device = _convolution_speed()

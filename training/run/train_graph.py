@@ -21,7 +21,8 @@ from training.config.schedule import Schedule, training_schedule
 from training.dataset import TFRecordDataset
 from training.loss import PathLengthMean, find_loss
 from training.losses.context import LossContext, LossResult
-from training.random_streams import stream, uniform
+from training.random_streams import stream
+from training.run.reals import fade_and_upscale, mirror_half
 
 
 class TrainGraph:
@@ -209,9 +210,7 @@ class TrainGraph:
         rows = slice(replica * count, (replica + 1) * count)
         images = tflib.convert_images_from_uint8(self._inputs.reals[rows])
         if self._options.mirror_augment:
-            draw = uniform([tf.shape(images)[0], 1, 1, 1], stream(seed, "mirror"))
-            mask = tf.broadcast_to(draw < 0.5, tf.shape(images))
-            images = tf.where(mask, images, tf.reverse(images, [3]))
+            images = mirror_half(images, stream(seed, "mirror"))
         if self._is_growing:
             images = fade_and_upscale(images, self._inputs.lod)
         images.set_shape([None, *self._inputs.shape])
@@ -300,33 +299,6 @@ class _Trainee:
         if self._lazy is None or not self._lazy.has_gradients:
             return update, None
         return update, self._lazy.apply_updates()
-
-
-def fade_and_upscale(images: tf.Tensor, lod: tf.Tensor) -> tf.Tensor:
-    """Images of a level as progressive growing shows them to the discriminator.
-
-    Blends them with what the next coarser level holds, by the fraction of `lod` (PGGAN, figure 2),
-    and repeats pixels up to full resolution.
-
-    Args:
-        images: [N, C, H, W] of the level floor(lod).
-        lod: scalar level of detail.
-    """
-    shape = tf.shape(images)
-    n, c, h, w = (shape[i] for i in range(4))
-    level = tf.floor(lod)
-
-    def blended():
-        boxes = tf.reshape(images, [n, c, h // 2, 2, w // 2, 2])
-        coarse = tf.reduce_mean(boxes, axis=[3, 5], keepdims=True)
-        coarse = tf.reshape(tf.tile(coarse, [1, 1, 1, 2, 1, 2]), shape)
-        return tflib.lerp(images, coarse, lod - level)
-
-    # The coarsest level is never blended, and may have sides that are odd.
-    images = tf.cond(lod > level, blended, lambda: images)
-    factor = tf.cast(tf.round(2.0**level), tf.int32)
-    images = tf.tile(images[:, :, :, tf.newaxis, :, tf.newaxis], [1, 1, 1, factor, 1, factor])
-    return tf.reshape(images, [n, c, h * factor, w * factor])
 
 
 def _run_rounds(op: tf.Operation, feeds: list[dict[tf.Tensor, Any]]) -> None:

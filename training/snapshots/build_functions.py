@@ -4,6 +4,8 @@ Several official modules have build functions of the same names: `G_mapping` is 
 snapshot does not say which module it means; the official code runs the source that is embedded in
 the file. We never do, so the module is inferred from what a snapshot says as data.
 
+Networks of the user's own are beside the tables, see `dnnlib.own_code`.
+
 The public functions up to `find_component` are `dnnlib.tflib.build_tables.BuildTables`, through
 which `Network` asks.
 """
@@ -14,6 +16,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from dnnlib import own_code
 from dnnlib.tflib import static_kwargs
 from dnnlib.tflib.network_state import SavedState, module_source
 from dnnlib.util import EasyDict, UserError, one_line
@@ -106,21 +109,27 @@ def find_for_snapshot(state: SavedState) -> tuple[Callable, str]:
         UserError: no module has such a function, or the module has no such keyword argument.
     """
     module = _infer_module(state)
+    own = own_code.networks.find(f"{module}.{state.build_func_name}")
+    if own is not None:
+        _check_own(own, state.static_kwargs, f"network {state.name} in snapshot")
+        return own, module
     return _checked(module, state), module
 
 
-def find_component(module: str, state: SavedState) -> Callable:
-    """Build function of a component whose whole belongs to `module`.
+def find_component(module: str, state: SavedState) -> tuple[Callable, str]:
+    """Build function of a component whose whole belongs to `module`, and its own module.
 
     Raises:
         UserError: the module does not have it.
     """
+    if module not in BUILD_MODULES:  # The user's own networks have components of any module.
+        return find_for_snapshot(state)
     if state.build_func_name not in BUILD_MODULES[module]:
         raise UserError(
             f"network {state.name} in snapshot names the build function {state.build_func_name!r}, "
             f"which {module}, where the whole comes from, does not have"
         )
-    return _checked(module, state)
+    return _checked(module, state), module
 
 
 def _checked(module: str, state: SavedState) -> Callable:
@@ -138,6 +147,13 @@ def _checked(module: str, state: SavedState) -> Callable:
     return function
 
 
+def _check_own(function: Callable, kwargs: Mapping[str, Any], owner: str) -> None:
+    """Keyword arguments of the user's own function: it says itself what values may be."""
+    name = f"{owner}: {function.__module__}.{function.__name__}()"
+    known = own_code.accepted(function, kwargs).keys() - _NOT_STATIC - {"name", "func_name"}
+    static_kwargs.reject_unknown(name, kwargs, known)
+
+
 def _check_kwargs(functions: Iterable[Callable], kwargs: Mapping[str, Any], owner: str) -> None:
     static_kwargs.check(functions, kwargs, owner, RANGES, _NOT_STATIC)
 
@@ -145,14 +161,21 @@ def _check_kwargs(functions: Iterable[Callable], kwargs: Mapping[str, Any], owne
 def _infer_module(state: SavedState) -> str:
     name = state.build_func_name
     fitting = [module for module, table in BUILD_MODULES.items() if name in table]
+    own = [module for module, table in own_code.networks.by_module().items() if name in table]
+    match = _ONE_LINE.fullmatch(state.build_module_src)
+    if match and match[1] in own:
+        return match[1]
+    if not fitting and len(own) == 1:  # The official code embeds all of a module, not its name.
+        return own[0]
     if not fitting:
         known = sorted({f for table in BUILD_MODULES.values() for f in table})
         raise UserError(
             f"network {state.name} in snapshot names the build function {name!r}; "
-            f"known are {', '.join(known)} (for a file that you trust, --allow-pickled-code runs "
-            "the code that it brings)"
+            f"known are {', '.join(known)} (one of your own: name it with --{name[:1]}-func, see "
+            "docs/own-code.md; for a file that you trust, --allow-pickled-code, or "
+            "allow_pickled_code=True in Python, runs the code that it brings)"
         )
-    if match := _ONE_LINE.fullmatch(state.build_module_src):
+    if match:
         if match[1] not in fitting:
             raise UserError(
                 f"network {state.name} in snapshot names the build function {match[1]}.{name}; "
@@ -213,6 +236,10 @@ def find_for_options(args: Mapping[str, Any], name: str) -> dict[str, Any]:
     """
     kwargs = dict(args)
     wanted = kwargs.pop("func_name", None)
+    own = own_code.networks.find(wanted)
+    if own is not None and own.__name__.startswith(name[:2]):
+        _check_own(own, kwargs, name)
+        return {"func_name": own, **kwargs}
     is_known = is_generator if name == "G_args" else lambda function: function.startswith("D_")
     known = {
         f"{module}.{function}": (table, function)
@@ -223,7 +250,8 @@ def find_for_options(args: Mapping[str, Any], name: str) -> dict[str, Any]:
     if not isinstance(wanted, str) or wanted not in known:
         shown = one_line(repr(wanted), 100)
         raise UserError(
-            f"{name}.func_name is {shown}, which is no network; known are {', '.join(known)}"
+            f"{name}.func_name is {shown}, which is no network; known are {', '.join(known)}; one "
+            f"of your own has to be named with --{name[0]}-func each time"
         )
     table, function = known[wanted]
     _check_kwargs(table.values(), kwargs, f"{name}: {wanted}()")

@@ -21,7 +21,7 @@ from dnnlib.util import one_line
 from training.datasets.building.contact_sheet import COLUMNS, ROWS, ContactSheet
 from training.datasets.format.dataset_files import DatasetFiles
 from training.datasets.format.examples import parse_image
-from training.datasets.format.find_dataset import find_dataset
+from training.datasets.format.find_dataset import choose_level, find_dataset
 from training.datasets.format.label_file import read_labels
 from training.datasets.format.level_files import LevelReader
 from training.datasets.format.levels import finest_log2, level_count
@@ -60,21 +60,30 @@ def display(tfrecord_dir: str, output: str | None = None) -> None:
     print(f"no screen to show them on: the first {len(sheet.pictures)} images are in {path}")
 
 
-def extract(tfrecord_dir: str, output_dir: str) -> None:
+def extract(tfrecord_dir: str, output_dir: str, resolution: int | None = None) -> None:
     """Writes every image as img00000000.png, img00000001.png, ... and the labels.
 
     Labels go to dataset.json, {"labels": [[file name, label], ...], "label_names": [...]}: the
     number of the class, or the row of numbers where labels are not one-hot.
 
+    Args:
+        tfrecord_dir: the dataset.
+        output_dir: folder to make.
+        resolution: of the level; None: the finest.
+
     Raises:
-        UserError: No dataset, or it is damaged, or `output_dir` exists or cannot be written.
+        UserError: No dataset, or it is damaged or has no such level, or `output_dir` exists or
+            cannot be written.
     """
     dataset = find_dataset(tfrecord_dir)
-    count = _count(dataset, dataset.finest)
+    level = choose_level(dataset, resolution)
+    if level not in dataset.levels:
+        raise UserError(f"{tfrecord_dir} holds the finest level only: leave out --resolution")
+    count = _count(dataset, level)
     labels = read_labels(dataset, count=count)
     with staged_directory(output_dir) as folder:
         save = functools.partial(_save_png, folder)
-        with closing(map_in_threads(save, enumerate(read_images(dataset)))) as results:
+        with closing(map_in_threads(save, enumerate(read_images(dataset, level)))) as results:
             files = list(tqdm(results, total=count, unit="img", disable=None))
         if labels is not None:
             values = labels.argmax(axis=1) if is_one_hot(labels) else labels

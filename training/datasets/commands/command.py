@@ -105,6 +105,15 @@ class Command:
         _add(parser, self.arguments)
         parser.set_defaults(run=self.run, **self.defaults)
 
+    def __call__(self, **given: Any) -> None:
+        """Does what a command line would; what is not given has the default that it has there."""
+        parser = argparse.ArgumentParser()
+        _add(parser, self.arguments)
+        parser.set_defaults(**self.defaults)
+        names = [action.dest for action in parser._actions if action.dest != "help"]
+        values = {name: parser.get_default(name) for name in (*names, *self.defaults)}
+        self.run(argparse.Namespace(**{**values, **given}))
+
     def run(self, args: argparse.Namespace) -> None:
         """Does what a command line says, here or on Beam's workers."""
         values = {name: value for name, value in vars(args).items() if name != "run"}

@@ -21,6 +21,7 @@ _FILES = "folder to make for the files"
     "--tfrecord_dir=datasets/faces --output_dir=faces-unpacked",
     folder_option("--tfrecord_dir", "the dataset"),
     folder_option("--output_dir", _FILES),
+    option("--resolution", "of a coarser level (default: the finest)", cli.integer(1), "N"),
 )
 def unpack(**given) -> None:
     """Write all images as PNG files, from which pack makes datasets."""

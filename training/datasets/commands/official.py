@@ -9,6 +9,7 @@ from training.datasets.commands.command import (
     Importer,
     boolean,
     command,
+    folder_option,
     official_seed,
     option,
     path,
@@ -142,7 +143,19 @@ def create_from_hdf5(**given) -> Importer:
     return partial(hdf5.create_from_hdf5, **given)
 
 
-@command("faces.h5 datasets/faces", path("hdf5_filename", "the file to make"), DATASET)
+_NEW_HDF5 = path("hdf5_filename", "the file to make")
+_COMPRESS = option(
+    "--compress",
+    "store images compressed (default: 0)",
+    cli.boolean,
+    "BOOL",
+    nargs="?",
+    const=True,
+    default=False,
+)
+
+
+@command("faces.h5 datasets/faces", _NEW_HDF5, DATASET, _COMPRESS)
 def convert_to_hdf5(**given) -> None:
     """Write a dataset to an HDF5 file, and its labels to NAME-labels.npy beside it."""
     from training.datasets.sources import hdf5
@@ -150,7 +163,34 @@ def convert_to_hdf5(**given) -> None:
     hdf5.convert_to_hdf5(**given)
 
 
+@command(
+    "faces.h5 photos/faces",
+    _NEW_HDF5,
+    path("image_dir", "folder or archive of pictures, all of the same size"),
+    _COMPRESS,
+)
+def hdf5_from_images(**given) -> None:
+    """Write pictures to an HDF5 file as progressive growing of GANs used it."""
+    from training.datasets.sources import hdf5
+
+    hdf5.hdf5_from_images(**given)
+
+
+@command(
+    "--brecahad_dir=downloads/brecahad/images --output_dir=brecahad-crops --cropsize=512",
+    folder_option("--brecahad_dir", "folder of the micrographs"),
+    folder_option("--output_dir", "folder to make for the crops"),
+    option("--cropsize", "width and height (default: 256)", cli.integer(2), "N", default=256),
+)
+def extract_brecahad_crops(**given) -> None:
+    """Write crops of BreCaHAD's micrographs as PNG files."""
+    from training.datasets.sources import brecahad
+
+    brecahad.extract_brecahad_crops(**given)
+
+
 COMMANDS = (
     *(create_mnist, create_mnistrgb, create_cifar10, create_cifar100, create_svhn),
     *(create_lsun, create_lsun_wide, create_celeba, create_from_hdf5, convert_to_hdf5),
+    *(hdf5_from_images, extract_brecahad_crops),
 )

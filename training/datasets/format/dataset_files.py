@@ -16,6 +16,8 @@ import os
 import re
 from dataclasses import dataclass
 
+# Appended to the folder of a dataset, the folder of its pictures for validation.
+VALIDATION = "-validation"
 LEVEL_FILE = re.compile(r"(?s)(.*?)-r(0[2-9]|[1-9]\d)(?:-(\d{5})-of-(\d{5}))?\.tfrecords")
 
 

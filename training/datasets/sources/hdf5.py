@@ -1,4 +1,5 @@
-"""HDF5 files of the progressive growing of GANs (`create_from_hdf5`, `convert_to_hdf5`).
+"""HDF5 files of the progressive growing of GANs (`create_from_hdf5`, `convert_to_hdf5`,
+`hdf5_from_images`).
 
 A dataset is one file, and a second one where there are labels:
 
@@ -26,10 +27,12 @@ from training.datasets.building.output import Output
 from training.datasets.format.find_dataset import find_dataset
 from training.datasets.format.label_file import read_labels
 from training.datasets.format.level_files import LevelReader
-from training.datasets.format.levels import image_levels
+from training.datasets.format.levels import image_levels, level_count
 from training.datasets.format.matrices import map_matrix
-from training.datasets.items import Item, Source
-from training.datasets.photos.decode import Unreadable
+from training.datasets.items import Item, ItemList, Source
+from training.datasets.photos.decode import Fit, Unreadable
+from training.datasets.photos.reader import PictureReader
+from training.datasets.sources.images import images_source
 
 CHUNK_BYTES = 1 << 17  # of images that are stored and read together
 
@@ -50,8 +53,13 @@ def create_from_hdf5(output: Output, hdf5_filename: str) -> None:
         build(hdf5(file, hdf5_filename), output)
 
 
-def convert_to_hdf5(hdf5_filename: str, tfrecord_dir: str) -> None:
+def convert_to_hdf5(hdf5_filename: str, tfrecord_dir: str, compress: bool = False) -> None:
     """Writes a dataset with all levels and its labels to a new HDF5 file.
+
+    Args:
+        hdf5_filename: the file to make.
+        tfrecord_dir: the dataset.
+        compress: whether images are stored compressed.
 
     Raises:
         UserError: no dataset, or it is damaged, or the files exist or cannot be written, or the
@@ -69,7 +77,7 @@ def convert_to_hdf5(hdf5_filename: str, tfrecord_dir: str) -> None:
         with atomic_write(hdf5_filename, "w+b") as target:
             with h5py.File(target, "w") as file:
                 images = tqdm(read_images(dataset), total=count, unit="img", disable=None)
-                _write_levels(file, images, count)
+                _write_levels(file, images, count, compress)
             if labels is not None:
                 with atomic_write(labels_path) as labels_file:
                     np.save(labels_file, labels)
@@ -77,6 +85,57 @@ def convert_to_hdf5(hdf5_filename: str, tfrecord_dir: str) -> None:
         reason = error.strerror or one_line(error)
         raise UserError(f"cannot write {os.path.abspath(hdf5_filename)}: {reason}") from error
     print(f"{hdf5_filename}: {count} images{'' if labels is None else f', labels: {labels_path}'}")
+
+
+def hdf5_from_images(hdf5_filename: str, image_dir: str, compress: bool = False) -> None:
+    """Writes the pictures of a folder, of one size, with all levels to a new HDF5 file.
+
+    Args:
+        hdf5_filename: the file to make.
+        image_dir: folder or archive of pictures, which come in the order of their names.
+        compress: whether images are stored compressed.
+
+    Raises:
+        UserError: no pictures, a picture is unreadable or of another size, or the file exists or
+            cannot be written, or the package h5py is missing.
+    """
+    h5py = _h5py()
+    check_free(hdf5_filename)
+    source = images_source(image_dir, "none")
+    items = ItemList(source.items)
+    with PictureReader() as reader:
+        images = _pictures(source, items, reader)
+        try:
+            with (
+                atomic_write(hdf5_filename, "w+b") as target,
+                h5py.File(target, "w") as file,
+            ):
+                bar = tqdm(images, total=len(items), unit="img", disable=None)
+                _write_levels(file, bar, len(items), compress)
+        except OSError as error:
+            reason = error.strerror or one_line(error)
+            raise UserError(f"cannot write {os.path.abspath(hdf5_filename)}: {reason}") from error
+    print(f"{hdf5_filename}: {len(items)} images")
+
+
+def _pictures(source: Source, items: ItemList, reader: PictureReader) -> Iterator[np.ndarray]:
+    """Pixels of the pictures, which all have the size of the first, uint8 [3, height, width]."""
+    fit = None
+    for number in range(len(items)):
+        item = items[number]
+        try:
+            data = source.read(item)
+            if fit is None:
+                width, height = reader.size(data)
+                if level_count(height, width) is None:
+                    raise Unreadable(
+                        f"it is {width}x{height}: expected a power of two, or a small grid "
+                        "doubled several times"
+                    )
+                fit = Fit(height, width, exact=True)
+            yield reader.fit(data, fit).pixels
+        except Unreadable as error:
+            raise UserError(f"{item.name}: {error}") from error
 
 
 def hdf5(file: Any, path: str) -> Source:
@@ -157,7 +216,9 @@ def _labels(path: str, count: int) -> np.ndarray | None:
     return labels
 
 
-def _write_levels(file: Any, images: Iterator[np.ndarray], count: int) -> None:
+def _write_levels(
+    file: Any, images: Iterator[np.ndarray], count: int, compress: bool = False
+) -> None:
     targets: list[Any] = []
     for number, image in enumerate(images):
         levels = image_levels(image)
@@ -169,6 +230,7 @@ def _write_levels(file: Any, images: Iterator[np.ndarray], count: int) -> None:
                     (count, *level.shape),
                     np.uint8,
                     chunks=(chunk, *level.shape),
+                    compression="gzip" if compress else None,
                 )
             )
         for target, level in zip(targets, levels, strict=True):

@@ -15,12 +15,12 @@ from dnnlib import UserError
 from dnnlib.files import check_free
 from training.datasets.building.build import build
 from training.datasets.building.output import Output
+from training.datasets.format.dataset_files import VALIDATION
 from training.datasets.items import Item, ItemList, Source
 from training.datasets.photos.decode import Fit, Unreadable, open_image
 from training.datasets.photos.reader import PictureReader
 from training.datasets.sources.images import images_source
 
-VALIDATION = "-validation"  # appended to the name of the dataset
 _MIRRORED = "//mirrored"  # at the end of a picture's name; no path of a picture has two slashes
 
 
