@@ -8,7 +8,13 @@ setup(
     python_requires=">=3.10,<3.14",
     packages=find_packages(include=["dnnlib*", "metrics*", "tf_ops*", "training*"]),
     package_data={"tf_ops": ["kernels/*"]},  # Built on first use.
-    py_modules=["dataset_tool", "run_generator", "run_metrics", "run_training"],
+    py_modules=[
+        "dataset_tool",
+        "pretrained_networks",
+        "run_generator",
+        "run_metrics",
+        "run_training",
+    ],
     install_requires=[
         "tensorflow>=2.18,<2.22",
         "charset-normalizer>=3",

@@ -64,6 +64,7 @@ def fetch(
     sha256: str | None = None,
     allow_http: bool = False,
     backoff: Backoff = _BACKOFF,
+    verbose: bool = True,
 ) -> str:
     """The file of an URL, downloaded unless it is in the cache already.
 
@@ -80,6 +81,7 @@ def fetch(
         sha256: what the file must have, in hexadecimal.
         allow_http: allow URLs whose answers could be forged on the way.
         backoff: how often and when what failed is tried again.
+        verbose: say on stderr what is downloaded, with a progress bar.
 
     Returns:
         Path in the cache.
@@ -98,7 +100,7 @@ def fetch(
             with locked_file(entry.lock, math.inf, _say_that_it_waits):
                 known = _checksum_if_whole(entry)  # Another process may have been faster.
                 if known is None:
-                    known = _download(url, entry, sha256, backoff)
+                    known = _download(url, entry, sha256, backoff, verbose)
     except OSError as error:
         folder = os.path.dirname(entry.path)
         raise UserError(f"cannot write in the cache {folder}: {error.strerror or error}") from error
@@ -159,12 +161,17 @@ def _checksum_if_whole(entry: _Entry) -> str | None:
         return None
 
 
-def _download(url: str, entry: _Entry, expected: str | None, backoff: Backoff) -> str:
+def _download(
+    url: str, entry: _Entry, expected: str | None, backoff: Backoff, verbose: bool
+) -> str:
     """Fills an entry and returns the file's SHA-256."""
     _remove_partial(entry)
-    print(f"Downloading {show(url)}", file=sys.stderr)
+    if verbose:
+        print(f"Downloading {show(url)}", file=sys.stderr)
+    # None: the bar is shown where stderr is a screen.
+    no_bar = None if verbose else True
     try:
-        digest, size, has_end = backoff.repeat(lambda: _receive(url, entry.path), _wait)
+        digest, size, has_end = backoff.repeat(lambda: _receive(url, entry.path, no_bar), _wait)
     except (Refused, Passing) as error:
         raise UserError(f"cannot download {show(url)}: {error}") from error
     if has_end or (expected is not None and digest == expected.lower()):
@@ -194,7 +201,7 @@ def _wait(error: Passing, pause: float) -> None:
     time.sleep(pause)
 
 
-def _receive(url: str, path: str) -> tuple[str, int, bool]:
+def _receive(url: str, path: str, no_bar: bool | None = None) -> tuple[str, int, bool]:
     """Writes what the server sends. Returns its SHA-256, its size, and whether its end is known."""
     digest, size, total = hashlib.sha256(), 0, None
     hosts = frozenset([(urlsplit(url).hostname or "").rstrip(".")])
@@ -205,7 +212,7 @@ def _receive(url: str, path: str) -> tuple[str, int, bool]:
             web.open(url, lambda other: _check_redirect(url, other)) as body,
         ):
             total = body.length
-            bar = tqdm(total=total, unit="B", unit_scale=True, unit_divisor=1024, disable=None)
+            bar = tqdm(total=total, unit="B", unit_scale=True, unit_divisor=1024, disable=no_bar)
             with bar:
                 for chunk in body.chunks:
                     file.write(chunk)

@@ -78,7 +78,7 @@ def log_output(path: str) -> Iterator[None]:
     (DESIGN D8); the file is given up with one warning.
     """
     stdout = sys.stdout
-    tee = _Tee(stdout, path)
+    tee = Tee(stdout, path)
     sys.stdout = tee
     try:
         yield
@@ -93,14 +93,24 @@ def log_output(path: str) -> Iterator[None]:
         tee.close()
 
 
-class _Tee(SafeStream):
-    """A text stream that writes to another one and to a file."""
+class Tee(SafeStream):
+    """A text stream that writes to another one and to a file.
 
-    def __init__(self, screen: TextIO | None, path: str):
+    Args:
+        screen: the other stream, or None.
+        path: of the file, which is appended to; None for no file.
+        is_new: the file begins anew.
+    """
+
+    def __init__(self, screen: TextIO | None, path: str | None, is_new: bool = False):
         super().__init__(screen)
         self._path = path
+        self._file: int | None = None
+        if path is None:
+            return
         # Unbuffered: nothing is left to be written when a run is killed or a disk is full.
-        self._file: int | None = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | (os.O_TRUNC if is_new else 0)
+        self._file = os.open(path, flags, 0o666)
         size = os.fstat(self._file).st_size
         if size and read_at(self._file, 1, size - 1) != b"\n":
             self.log("\n")  # What was written last was cut off.

@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from dnnlib.lazy_names import lazy_names
+
 # What controls a terminal, hides, changes the order of what is shown, or cannot be encoded: C0 and
 # C1 controls, marks of direction, invisible characters, line separators, surrogates. Joiners (200c,
 # 200d) are part of words and emoji.
@@ -81,3 +83,33 @@ def did_you_mean(text: str, known: Iterable[str]) -> str:
             names.setdefault(name.lower(), name)
     close = difflib.get_close_matches(text.lower(), names, n=1)
     return f"did you mean {names[close[0]]}? " if close else ""
+
+
+# Official names for people's own scripts, which need more to be imported.
+__getattr__ = lazy_names(
+    __name__,
+    dict.fromkeys(
+        (
+            "Logger",
+            "ask_yes_no",
+            "call_func_by_name",
+            "construct_class_by_name",
+            "copy_files_and_create_dirs",
+            "get_dtype_and_ctype",
+            "get_module_dir_by_obj_name",
+            "get_module_from_obj_name",
+            "get_obj_by_name",
+            "get_obj_from_module",
+            "get_top_level_function_name",
+            "is_pickleable",
+            "is_top_level_function",
+            "is_url",
+            "list_dir_recursively_with_ignore",
+            "make_cache_dir_path",
+            "open_url",
+            "set_cache_dir",
+            "tuple_product",
+        ),
+        "dnnlib.official_util",
+    ),
+)

@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # longest that fits.
 ROOMS = (
     "dnnlib",
+    "dnnlib.submission",
     "dnnlib.tflib",
     "tf_ops",
     "dnnlib.tflib.ops",
@@ -40,6 +41,7 @@ ROOMS = (
     "training.pictures",
     "training.run",
     "training.training_loop",
+    "training.misc",
     "metrics.feature_networks",
     "metrics",
     "scripts",

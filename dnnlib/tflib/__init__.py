@@ -14,12 +14,16 @@ from dnnlib.tflib import autosummary, network, optimizer, tfutil  # noqa: E402
 from dnnlib.tflib.network import Network  # noqa: E402
 from dnnlib.tflib.optimizer import Optimizer  # noqa: E402
 from dnnlib.tflib.tfutil import (  # noqa: E402
+    TfExpression,
+    TfExpressionEx,
     absolute_name_scope,
     absolute_variable_scope,
     assert_tf_initialized,
     convert_images_from_uint8,
     convert_images_to_uint8,
     create_session,
+    create_var_with_large_initial_value,
+    erfinv,
     exp2,
     flatten,
     graph_session,
@@ -37,6 +41,8 @@ from dnnlib.tflib.tfutil import (  # noqa: E402
 __all__ = [
     "Network",
     "Optimizer",
+    "TfExpression",
+    "TfExpressionEx",
     "absolute_name_scope",
     "absolute_variable_scope",
     "assert_tf_initialized",
@@ -44,6 +50,8 @@ __all__ = [
     "convert_images_from_uint8",
     "convert_images_to_uint8",
     "create_session",
+    "create_var_with_large_initial_value",
+    "erfinv",
     "exp2",
     "flatten",
     "graph_session",

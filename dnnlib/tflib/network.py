@@ -25,9 +25,12 @@ from dnnlib.tflib import (
 )
 from dnnlib.tflib.build_tables import build_tables, find_by_name
 from dnnlib.tflib.network_graph import NetworkGraph, is_within
+from dnnlib.tflib.network_state import import_handler
 from dnnlib.tflib.network_variables import NetworkVariables
 from dnnlib.tflib.pickled_code import run_pickled_code
 from dnnlib.util import EasyDict, UserError
+
+__all__ = ["Network", "import_handler"]
 
 # Set when the graph of a network is built; a network read from a snapshot builds at first use.
 _GRAPH_ATTRIBUTES = frozenset(field.name for field in dataclasses.fields(NetworkGraph))
@@ -191,6 +194,11 @@ class Network(NetworkVariables):
         return outputs[0]
 
     @property
+    def device(self) -> str:
+        """The device that the variables were put on by name; empty: TensorFlow chooses."""
+        return next((var.device for var in self.vars.values()), "")
+
+    @property
     def build_func_name(self) -> str:
         return self._build_func.__name__
 
@@ -209,10 +217,31 @@ class Network(NetworkVariables):
 
         It is made in the default session of this thread, or in that of this network.
         """
-        kwargs = {**self.static_kwargs, **new_static_kwargs}
-        with self.as_default() if tf.get_default_session() is None else nullcontext():
-            net = Network(name or self.name, self._build_func, **kwargs)
+        net = self._derive(self._build_func, name, new_static_kwargs)
         net._build_source = self._build_source
+        return net
+
+    def convert(
+        self, new_func_name: str | Callable, new_name: str | None = None, **new_static_kwargs: Any
+    ) -> Network:
+        """A network of its own with another build function, and the values of this one.
+
+        It is made where `clone` would make it. Variables that only one of the two has, by their
+        local names, are left alone.
+
+        Args:
+            new_func_name: `module.function` of the user's own code, or the function itself.
+            new_name: None for the same name.
+            new_static_kwargs: override those of this network, which the function must take.
+        """
+        return self._derive(new_func_name, new_name, new_static_kwargs)
+
+    def _derive(
+        self, function: str | Callable, name: str | None, new_kwargs: Mapping[str, Any]
+    ) -> Network:
+        kwargs = {**self.static_kwargs, **new_kwargs}
+        with self.as_default() if tf.get_default_session() is None else nullcontext():
+            net = Network(name or self.name, function, **kwargs)
         net.metadata = dict(self.metadata)
         net.copy_vars_from(self)
         return net
@@ -352,7 +381,7 @@ class Network(NetworkVariables):
         if vars(self):
             raise UserError(f"network {self.name} in snapshot has two states")
         tables = build_tables()
-        saved = network_state.parse_state(state, Network)
+        saved = network_state.parse_state(network_state.handle(state), Network)
         saved.static_kwargs = tables.meaningful_kwargs(saved)
         self._set_description(saved.name, saved.static_kwargs)
         self.origin, self.metadata = saved, saved.metadata

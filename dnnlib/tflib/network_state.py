@@ -8,7 +8,7 @@ and 3 may lack `components`. Everything but the components is plain data.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sized
+from collections.abc import Callable, Iterable, Mapping, Sized
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -29,6 +29,10 @@ _MAX_DEPTH = 8
 _MAX_METADATA = 1 << 18  # The same in metadata: names of many classes.
 _MAX_SOURCE = 1 << 20  # Characters.
 _MAX_INT = 1 << 20
+
+# What `import_handler` registers. A registry by nature: the user's own code fills it before any
+# network is read, and nothing that is read names what is in it.
+_IMPORT_HANDLERS: list[Callable[[dict], dict]] = []
 
 _TF_NAME = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]{0,199}")
 _FUNCTION_NAME = re.compile(r"[\w.]{1,200}")
@@ -57,6 +61,30 @@ class SavedState:
     shapes: dict[str, Any] = field(default_factory=dict)  # Those of SHAPE_FIELDS that are known.
     metadata: dict[str, Any] = field(default_factory=dict)  # What official readers ignore.
     num_networks: int = 1  # This one and all components.
+
+
+def import_handler(handler_func: Callable[[dict], dict]) -> Callable[[dict], dict]:
+    """Registers a function that changes states of networks before they are read; a decorator.
+
+    Args:
+        handler_func: takes the state of a network in the official layout, plain values and arrays,
+            and returns it, changed or not. It is called for format versions 2 to 5, those that are
+            known here, and for no others. The source that a state holds is not run, whatever a
+            handler makes of it, unless pickled code was allowed.
+
+    Returns:
+        The function.
+    """
+    _IMPORT_HANDLERS.append(handler_func)
+    return handler_func
+
+
+def handle(state: Any) -> Any:
+    """A state as the registered handlers leave it."""
+    if isinstance(state, Mapping) and state.get("version") in VERSIONS:
+        for handler in _IMPORT_HANDLERS:
+            state = handler(dict(state))
+    return state
 
 
 def parse_state(state: Any, network_class: type) -> SavedState:

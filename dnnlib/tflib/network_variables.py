@@ -104,6 +104,21 @@ class NetworkVariables:
                     ops.append(var.assign(tf.where(tf.is_finite(moved), moved, var)))
             return tf.group(*ops)
 
+    def setup_weight_histograms(self, title: str | None = None) -> None:
+        """Adds a `tf.summary.histogram` of each trainable variable, for `save_summaries`.
+
+        Args:
+            title: what their tags begin with; None: the name of the network.
+        """
+        with (
+            tfutil.BUILDING,
+            self.as_default(),
+            tf.name_scope(None),
+            tf.control_dependencies(None),
+        ):
+            for name, var in self.trainables.items():
+                tf.summary.histogram(f"{title or self.name}/{name}", var)
+
 
 def _copy_values(
     source_net: NetworkVariables,

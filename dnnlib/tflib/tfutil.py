@@ -15,6 +15,10 @@ import tensorflow.compat.v1 as tf
 
 from dnnlib.util import UserError, one_line
 
+# Official names of types, for the annotations of people's own networks.
+TfExpression = tf.Tensor | tf.Variable | tf.Operation
+TfExpressionEx = TfExpression | int | float | np.ndarray
+
 # Official names of the settings that `init_tf` and `create_session` understand.
 DEFAULT_CONFIG: Mapping[str, Any] = {
     "rnd.np_random_seed": None,  # None leaves NumPy's global generator alone, an int seeds it.
@@ -24,6 +28,8 @@ DEFAULT_CONFIG: Mapping[str, Any] = {
 }
 # Held while ops are added to a graph, which TensorFlow does not allow two threads at once.
 BUILDING = threading.RLock()
+# Variables of a graph that nobody but the code that made them knows of, see `initialize_later`.
+_LATER = "initialize_later"
 
 
 def init_tf(config_dict: Mapping[str, Any] | None = None) -> None:
@@ -136,10 +142,30 @@ def assert_tf_initialized() -> None:
     assert_not_forked()
 
 
-def run(fetches: Any, feed_dict: Mapping | None = None) -> Any:
-    """Runs `fetches` in the default session."""
+def run(fetches: Any, feed_dict: Mapping | None = None, **kwargs: Any) -> Any:
+    """Runs `fetches` in the default session.
+
+    Args:
+        fetches: what `Session.run` takes.
+        feed_dict: {placeholder: value}.
+        kwargs: of `Session.run`: options, run_metadata.
+    """
     assert_tf_initialized()
-    return tf.get_default_session().run(fetches, feed_dict)
+    later = tf.get_default_graph().get_collection_ref(_LATER)
+    if later:
+        waiting = list(later)
+        later.clear()
+        init_uninitialized_vars(waiting)
+    return tf.get_default_session().run(fetches, feed_dict, **kwargs)
+
+
+def initialize_later(variables: Iterable[tf.Variable]) -> None:
+    """Has `run` and `init_uninitialized_vars` initialize variables that hold no value by then.
+
+    For variables that code of ours makes for itself, statistics and moments, of which the official
+    code asks nobody to think. To do it at once would run a graph that is still being built.
+    """
+    tf.get_default_graph().get_collection_ref(_LATER).extend(variables)
 
 
 def is_tf_expression(x: Any) -> bool:
@@ -171,6 +197,12 @@ def exp2(x: tf.Tensor) -> tf.Tensor:
         return tf.exp(x * np.float32(np.log(2.0)))
 
 
+def erfinv(y: tf.Tensor) -> tf.Tensor:
+    """Inverse of the error function, elementwise; y in (-1, 1)."""
+    with tf.name_scope("Erfinv"):
+        return tf.math.erfinv(y)
+
+
 def lerp(a: Any, b: Any, t: Any) -> Any:
     """a + (b - a)·t"""
     with tf.name_scope("Lerp"):
@@ -198,7 +230,9 @@ def absolute_variable_scope(scope: str, **kwargs: Any) -> tf.variable_scope:
 def init_uninitialized_vars(target_vars: Iterable[tf.Variable] | None = None) -> None:
     """Runs the initializers of those variables that hold no value yet. Adds no ops to the graph."""
     if target_vars is None:
-        target_vars = tf.global_variables()
+        later = tf.get_default_graph().get_collection_ref(_LATER)
+        target_vars = list(dict.fromkeys([*tf.global_variables(), *later]))
+        later.clear()
     target_vars = list(target_vars)
     is_set = are_initialized(target_vars)
     run([v.initializer for v, done in zip(target_vars, is_set, strict=True) if not done])
@@ -228,6 +262,22 @@ def set_vars(var_to_value_dict: Mapping[tf.Variable, Any]) -> None:
         ops.append(var.initializer)
         feed_dict[var.initializer.inputs[1]] = value
     run(ops, feed_dict)
+
+
+def create_var_with_large_initial_value(
+    initial_value: np.ndarray, *args: Any, **kwargs: Any
+) -> tf.Variable:
+    """A variable that holds an array, which does not become a constant of the graph.
+
+    Args:
+        initial_value: the array.
+        args, kwargs: for `tf.Variable`. A graph has room for 2 GiB in all.
+    """
+    assert_tf_initialized()
+    value = np.asarray(initial_value)
+    var = tf.Variable(tf.zeros(value.shape, value.dtype), *args, **kwargs)
+    set_vars({var: value})
+    return var
 
 
 def convert_images_from_uint8(

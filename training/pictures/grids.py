@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+import tensorflow.compat.v1 as tf
 from PIL import Image
 
+from dnnlib import UserError
 from dnnlib.tflib import Network, tfutil
 from training.dataset import TFRecordDataset
-from training.datasets.photos.arrays import save_png, to_picture
+from training.datasets.photos.arrays import save_picture, to_picture
 from training.random_streams import generator
 
 # Pixels of a grid by the official names of its sizes.
@@ -23,13 +25,13 @@ _PREVIEW_SIDE = 1024
 
 
 def adjust_dynamic_range(
-    data: np.ndarray, drange_in: tuple[float, float], drange_out: tuple[float, float]
-) -> np.ndarray:
-    """Maps drange_in linearly to drange_out, float32."""
+    data: np.ndarray | tf.Tensor, drange_in: Sequence[float], drange_out: Sequence[float]
+) -> np.ndarray | tf.Tensor:
+    """Maps drange_in linearly to drange_out, float32; an array or a tensor."""
+    is_tensor = tfutil.is_tf_expression(data)
+    data = tf.cast(data, tf.float32) if is_tensor else np.asarray(data, np.float32)
     scale = (drange_out[1] - drange_out[0]) / (drange_in[1] - drange_in[0])
-    return np.asarray(data, np.float32) * np.float32(scale) + np.float32(
-        drange_out[0] - drange_in[0] * scale
-    )
+    return data * np.float32(scale) + np.float32(drange_out[0] - drange_in[0] * scale)
 
 
 def create_image_grid(images: np.ndarray, grid_size: tuple[int, int] | None = None) -> np.ndarray:
@@ -64,23 +66,35 @@ def save_image_grid(
     drange: tuple[float, float] = (0, 1),
     grid_size: tuple[int, int] | None = None,
 ) -> None:
-    """Writes `create_image_grid` of the images as a PNG, atomically."""
-    save_png(convert_to_pil_image(create_image_grid(images, grid_size), drange), filename)
+    """Writes `create_image_grid` of the images atomically: a PNG, or what the suffix says."""
+    save_picture(convert_to_pil_image(create_image_grid(images, grid_size), drange), filename)
 
 
 def setup_snapshot_image_grid(
-    training_set: TFRecordDataset, size: str = "1080p", max_images: int | None = None
+    training_set: TFRecordDataset,
+    size: str = "1080p",
+    max_images: int | None = None,
+    layout: str | None = None,
 ) -> tuple[tuple[int, int], np.ndarray, np.ndarray]:
     """Chooses real images and labels for the grids of a run.
 
     Args:
-        training_set: where reals come from. With one-hot labels each row holds one class.
+        training_set: where reals come from.
         size: a name in `GRID_SIZES`.
         max_images: fewer images where making that many fakes would take long; None for no limit.
+        layout: a name in `LAYOUTS`; None: each row holds one class where there are labels.
 
     Returns:
         ((gw, gh), reals uint8 [gw·gh, C, H, W], labels float32 [gw·gh, label_size]).
+
+    Raises:
+        UserError: there is no such size or layout.
     """
+    if size not in GRID_SIZES or layout not in (None, *LAYOUTS):
+        raise UserError(
+            f"a grid of size {size!r} and layout {layout!r}: sizes are {', '.join(GRID_SIZES)}, "
+            f"layouts {', '.join(LAYOUTS)}"
+        )
     width, height = GRID_SIZES[size]
     grid_w = int(np.clip(width // training_set.shape[2], 3, 32))
     grid_h = int(np.clip(height // training_set.shape[1], 2, 32))
@@ -91,7 +105,8 @@ def setup_snapshot_image_grid(
             grid_h -= 1
     order = training_set.image_index(np.arange(training_set.num_images))
     if training_set.label_size:
-        chosen = order[_row_per_class(training_set.labels[order], grid_w, grid_h)]
+        place = LAYOUTS[layout or "row_per_class"]
+        chosen = order[place(training_set.labels[order], grid_w, grid_h)]
     else:
         chosen = np.resize(order, grid_w * grid_h)
     return (grid_w, grid_h), training_set.read_images(chosen), training_set.labels[chosen]
@@ -166,3 +181,22 @@ def _row_per_class(labels: np.ndarray, grid_w: int, grid_h: int) -> list[int]:
         first = row // len(pools) * grid_w
         order += [int(pool[(first + i) % len(pool)]) for i in range(grid_w)]
     return order
+
+
+def _in_order(labels: np.ndarray, grid_w: int, grid_h: int) -> list[int]:
+    """Indices into `labels` as they come, which is a random order already."""
+    return np.resize(np.arange(len(labels)), grid_w * grid_h).tolist()
+
+
+def _col_per_class(labels: np.ndarray, grid_w: int, grid_h: int) -> list[int]:
+    """The same, column by column."""
+    columns = _row_per_class(labels, grid_h, grid_w)
+    return np.reshape(columns, [grid_w, grid_h]).T.ravel().tolist()
+
+
+# How images with labels are placed, by official names: indices into the labels.
+LAYOUTS: Mapping[str, Callable[[np.ndarray, int, int], list[int]]] = {
+    "random": _in_order,
+    "row_per_class": _row_per_class,
+    "col_per_class": _col_per_class,
+}

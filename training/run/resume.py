@@ -92,7 +92,7 @@ def resumed_options(run_dir: str, given: TrainingOptions | None) -> TrainingOpti
     Raises:
         UserError: the options cannot be read, or what is given is another run.
     """
-    options = _read_options(os.path.join(run_dir, OPTIONS_FILE))
+    options = read_options(run_dir)
     if given is None:
         return options
     # How the run started is over.
@@ -140,7 +140,13 @@ def find_data(options: TrainingOptions, data_dir: str | None) -> None:
     options.dataset_args["tfrecord_dir"] = moved
 
 
-def _read_options(path: str) -> TrainingOptions:
+def read_options(run_dir: str) -> TrainingOptions:
+    """The options in a run directory.
+
+    Raises:
+        UserError: they cannot be read, or are not sound.
+    """
+    path = os.path.join(run_dir, OPTIONS_FILE)
     try:
         options = schema.read_json(path, TrainingOptions)
         options.check_arguments()

@@ -149,8 +149,8 @@ def _infer_module(state: SavedState) -> str:
         known = sorted({f for table in BUILD_MODULES.values() for f in table})
         raise UserError(
             f"network {state.name} in snapshot names the build function {name!r}; "
-            f"known are {', '.join(known)} (for a file that you trust, --allow-pickled-code runs "
-            "the code that it brings)"
+            f"known are {', '.join(known)} (for a file that you trust, --allow-pickled-code, or "
+            "allow_pickled_code=True in Python, runs the code that it brings)"
         )
     if match := _ONE_LINE.fullmatch(state.build_module_src):
         if match[1] not in fitting:

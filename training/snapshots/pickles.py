@@ -22,6 +22,7 @@ from training.snapshots.roles import ALONE, Networks, by_role, find_networks
 
 _MAX_NETWORKS = 256  # Components included.
 _MAX_BYTES = 1 << 32  # Ten times the largest official file.
+_PLAIN = (bool, int, float, str, bytes, bytearray, np.generic)
 _CLASSES = {("dnnlib.tflib.network", "Network"): Network, ("dnnlib.util", "EasyDict"): EasyDict}
 
 
@@ -89,16 +90,46 @@ def read(path: str) -> bytes:
         raise UserError(f"cannot read snapshot {shown}: {error.strerror}{hint}") from error
 
 
+def load_value(path: str, allow_pickled_code: bool = False) -> Any:
+    """What a pickle of data holds: networks as `load` reads them, or arrays and plain values.
+
+    Args:
+        path: as of `load`.
+        allow_pickled_code: as of `load`.
+
+    Raises:
+        UserError: as `load`; or the file holds other objects.
+    """
+    shown = urls.show_source(path)
+    value = _read(read(path), shown, allow_pickled_code)
+    networks = find_networks(value)
+    if networks is not None:
+        return networks
+    try:
+        return _plain(value)
+    except UserError as error:
+        raise UserError(f"{shown} {error}") from error
+    except RecursionError as error:
+        raise UserError(f"{shown} holds containers within containers without end") from error
+
+
 def loads(content: bytes, path: str, allow_pickled_code: bool = False) -> Networks:
     """Like `load`, for the content of a file; `path` is what messages call it."""
+    result = _read(content, path, allow_pickled_code)
+    networks = find_networks(result)
+    if networks is None:
+        raise UserError(f"{path} is a pickle but not a snapshot: it holds {_describe(result)}")
+    return networks
+
+
+def _read(content: bytes, path: str, allow_pickled_code: bool) -> Any:
     if other := describe_other(content):
         raise UserError(f"{path} {other}")
     states = _States(len(content), path if allow_pickled_code else None)
     try:
         if content.startswith(b"PK"):
-            result = npz_weights.loads(content)
-        else:
-            result = restricted_pickle.loads(content, _CLASSES, states.set_state)
+            return npz_weights.loads(content)
+        return restricted_pickle.loads(content, _CLASSES, states.set_state)
     except UserError as error:
         raise UserError(f"snapshot {path}: {error}") from error
     except MemoryError as error:
@@ -107,10 +138,6 @@ def loads(content: bytes, path: str, allow_pickled_code: bool = False) -> Networ
         raise UserError(
             f"{path} is not a snapshot, or a broken one: {one_line(error) or 'it ends early'}"
         ) from error
-    networks = find_networks(result)
-    if networks is None:
-        raise UserError(f"{path} is a pickle but not a snapshot: it holds {_describe(result)}")
-    return networks
 
 
 def load_generator(path: str, allow_pickled_code: bool = False) -> Network:
@@ -204,6 +231,20 @@ class _Pickler(pickle._Pickler):
 
 # NumPy's array constructor, by whatever name this NumPy has for it.
 _RECONSTRUCT = np.zeros(0).__reduce__()[0]
+
+
+def _plain(value: Any) -> Any:
+    """Plain values, arrays and whole networks, as they are without the marks of the reader."""
+    if isinstance(value, np.ndarray):
+        return np.asarray(value)
+    if isinstance(value, (list, tuple)):
+        return type(value)(_plain(v) for v in value)
+    if isinstance(value, dict):
+        return type(value)({key: _plain(v) for key, v in value.items()})
+    is_network = isinstance(value, Network) and bool(vars(value))
+    if is_network or value is None or isinstance(value, _PLAIN):
+        return value
+    raise UserError(f"holds a {type(value).__name__.strip('_')}, which is no number, text or array")
 
 
 def _describe(value: Any) -> str:

@@ -67,6 +67,13 @@ def names() -> Mapping[str, str]:
     return result
 
 
+def gdrive_names() -> Mapping[str, str]:
+    """{`gdrive:` name of the official scripts: URL}."""
+    root = BASE + "stylegan2/"
+    found = [url for url in names().values() if url.startswith(root)]
+    return {_GDRIVE + url.removeprefix(root): url for url in found}
+
+
 def url_of(spec: str) -> str | None:
     """The URL that a short name, a `gdrive:` name or an URL stands for; None for a path.
 
@@ -80,8 +87,8 @@ def url_of(spec: str) -> str | None:
         return spec
     published = names()
     if spec.startswith(_GDRIVE):
-        url = f"{BASE}stylegan2/{spec.removeprefix(_GDRIVE)}"
-        if url not in published.values():
+        url = gdrive_names().get(spec)
+        if url is None:
             raise UserError(f"{spec} is not a published network{suggestion(spec)}")
         return url
     for root, folders in _FOLDERS.items():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 from PIL import Image
 
@@ -22,8 +24,18 @@ def to_pixels(picture: Image.Image) -> np.ndarray:
 
 def save_png(picture: Image.Image, filename: str) -> None:
     """Writes a PNG file atomically; a UserError says why it cannot."""
+    _save(picture, filename, "PNG")
+
+
+def save_picture(picture: Image.Image, filename: str) -> None:
+    """As `save_png`, in the format that the suffix names where Pillow writes it, else as PNG."""
+    kind = Image.registered_extensions().get(os.path.splitext(filename)[1].lower())
+    _save(picture, filename, kind if kind in Image.SAVE else "PNG")
+
+
+def _save(picture: Image.Image, filename: str, kind: str) -> None:
     try:
         with atomic_write(filename) as file:
-            picture.save(file, format="PNG")
+            picture.save(file, format=kind)
     except OSError as error:
         raise UserError(f"cannot write {filename}: {error.strerror or error}") from error
