@@ -11,6 +11,7 @@ import ast
 import importlib
 import importlib.util
 import inspect
+import re
 import sys
 from pathlib import Path
 
@@ -31,13 +32,24 @@ SCRIPTS = {
     "train": "run_training.py",
 }
 # Parameters that differ, and why. `Class.method` or function: reason.
-PARAMETERS: dict[str, str] = {}
+PARAMETERS = {
+    "dnnlib.tflib.network.Network.__init__": "`name` and `func_name` have to be given, as there "
+    "(None is refused)",
+    "metrics.metric_base.MetricGroup.__init__": "the first parameter is `metrics`: names, or "
+    "constructor arguments with `func_name` as there",
+    "training.dataset.TFRecordDataset.__init__": "`max_label_size` is 'full', since labels are not "
+    "left out unasked; `validation_set()` takes the place of `_is_validation`",
+    "training.dataset.load_dataset": "`class_name` is that of the class, the only one there is",
+    "training.training_loop.training_loop": "takes one `TrainingOptions`, checked as a whole; "
+    "`run_training.run` and `run_training.run_training` have the official parameters",
+}
 HEAD = """\
 # The official Python interface
 
-What scripts for NVlabs/stylegan2 ("2") and NVlabs/stylegan2-ada ("ADA") import, and whether it is here, with the same
-parameters and defaults. How to run such scripts: [official scripts](official-scripts.md); commands:
-[official names](official-names.md). This page is written by `python tests/test_official_api.py`.
+What scripts for NVlabs/stylegan2 ("2") and NVlabs/stylegan2-ada ("ADA") import, and whether it
+is here, with the same parameters and defaults. How to run such scripts:
+[official scripts](official-scripts.md); commands: [official names](official-names.md). This page
+is written by `python tests/test_official_api.py`.
 
 """
 
@@ -70,13 +82,20 @@ def functions_of(name, line):
 
 def parameters_of(text):
     """{name: default} of a list of parameters; what is cut off, or not a literal, has `...`."""
-    if "…" in text:
-        text = text[: text.rindex(",", 0, text.index("…"))]
+    while "…" in text or not is_signature(text):  # Cut off where the list was too long.
+        text = text.rpartition(",")[0]
     arguments = ast.parse(f"def f({text}): pass").body[0].args
     names = [a.arg for a in (*arguments.args, *arguments.kwonlyargs)]
     defaults = [inspect.Parameter.empty] * (len(arguments.args) - len(arguments.defaults))
     defaults += [*map(literal, arguments.defaults), *map(literal, arguments.kw_defaults)]
     return dict(zip(names, defaults, strict=True))
+
+
+def is_signature(text):
+    try:
+        return bool(ast.parse(f"def f({text}): pass"))
+    except SyntaxError:
+        return False
 
 
 def literal(node):
@@ -94,7 +113,7 @@ def find(module, path):
         return error
     for part in path.split(".")[1:]:
         if part not in ("", "__init__") and not hasattr(found, part):
-            if f"self.{part}" in inspect.getsource(found):  # Set by the constructor.
+            if re.search(rf"\b{part}\b", inspect.getdoc(found)):  # Set by the constructor.
                 return None
         found = getattr(found, part)
     return found
@@ -131,7 +150,7 @@ def check(module):
     problems, absent = [], {}
     if module in SCRIPTS:
         assert importlib.util.find_spec(module) is None
-        return [], {name: f"use {SCRIPTS[module]}" for name in OFFICIAL[module]}
+        return [], dict.fromkeys(OFFICIAL[module], f"use {SCRIPTS[module]}")
     for name, lines in OFFICIAL[module].items():
         lists: dict[str, list[str]] = {name: []}
         for line in lines.values():
@@ -167,9 +186,9 @@ def test_what_is_missing_is_found(monkeypatch):
     assert check("dnnlib.util")[0] == ["dnnlib.util.format_time: digits is missing"]
     monkeypatch.setitem(OFFICIAL, "dnnlib.util", {"no_such": {"": "no_such(x)"}})
     assert len(check("dnnlib.util")[0]) == 1
-    method = {"": "class EasyDict: __getattr__(name=1); nothing()"}
+    method = {"": "class EasyDict: __getattr__(name, other=1)"}
     monkeypatch.setitem(OFFICIAL, "dnnlib.util", {"EasyDict": method})
-    assert len(check("dnnlib.util")[0]) == 1
+    assert check("dnnlib.util")[0] == ["dnnlib.util.EasyDict.__getattr__: other is missing"]
 
 
 def page():
@@ -180,14 +199,14 @@ def page():
         here = [f"`{name}`" for name in sorted(names) if name not in absent]
         gone = [f"`{name}`: {reason}" for name, reason in sorted(absent.items())]
         if len(gone) > 1 and len(set(absent.values())) == 1:
-            gone = [f"{', '.join(f'`{name}`' for name in absent)}: {[*absent.values()][0]}"]
+            gone = [f"{', '.join(f'`{name}`' for name in absent)}: {next(iter(absent.values()))}"]
         num_names += len(names)
         num_absent += len(absent)
         rows.append(f"| `{module}` | {whose} | {', '.join(here)} | {'; '.join(gone)} |\n")
     differing = "".join(f"- `{name}`: {reason}\n" for name, reason in PARAMETERS.items())
     return (
-        f"{HEAD}{num_names - num_absent} of {num_names} names are here; the others say why not when "
-        "they are used.\n\n| module | of | here | left out |\n|---|---|---|---|\n"
+        f"{HEAD}{num_names - num_absent} of {num_names} names are here; the others say why not "
+        "when they are used.\n\n| module | of | here | left out |\n|---|---|---|---|\n"
         f"{''.join(rows)}" + (f"\nOther parameters:\n\n{differing}" if differing else "")
     )
 

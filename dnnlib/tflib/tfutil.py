@@ -57,16 +57,16 @@ def init_tf(config_dict: Mapping[str, Any] | None = None) -> None:
     for key, value in config.items():
         if key.startswith("env."):
             os.environ[key[len("env.") :]] = str(value)
-    session = create_session(config)
-    # Entered and never left; the session keeps the context, which would leave when collected.
-    context = session.as_default()
-    context.enforce_nesting = False
-    context.__enter__()
-    session.default_context = context
+    create_session(config, force_as_default=True)
 
 
-def create_session(config_dict: Mapping[str, Any] | None = None) -> tf.Session:
-    """A new session on the default graph; `a.b` keys of `config_dict` set `ConfigProto` fields."""
+def create_session(
+    config_dict: Mapping[str, Any] | None = None, force_as_default: bool = False
+) -> tf.Session:
+    """A new session on the default graph; `a.b` keys of `config_dict` set `ConfigProto` fields.
+
+    With `force_as_default` it is the default session of this thread from now on.
+    """
     assert_not_forked()
     proto = tf.ConfigProto()
     for key, value in {**DEFAULT_CONFIG, **(config_dict or {})}.items():
@@ -77,7 +77,14 @@ def create_session(config_dict: Mapping[str, Any] | None = None) -> tf.Session:
         for field in fields[:-1]:
             target = getattr(target, field)
         setattr(target, fields[-1], value)
-    return tf.Session(config=proto)
+    session = tf.Session(config=proto)
+    if force_as_default:
+        # Entered and never left; the session keeps the context, which would leave when collected.
+        context = session.as_default()
+        context.enforce_nesting = False
+        context.__enter__()
+        session.default_context = context
+    return session
 
 
 @contextmanager

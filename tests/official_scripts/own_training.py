@@ -35,9 +35,18 @@ def D_tiny(images_in, labels_in, num_channels=3, resolution=8, label_size=0, fma
         return apply_bias_act(dense_layer(x, max(label_size, 1)))
 
 
-def G_tiny(latents_in, labels_in, num_channels=3, resolution=8, fmaps=8, latent_size=16, **_kwargs):
+def G_tiny(
+    latents_in,
+    labels_in,
+    num_channels=3,
+    resolution=8,
+    label_size=0,
+    fmaps=8,
+    latent_size=16,
+    **_kwargs,
+):
     latents_in.set_shape([None, latent_size])
-    del labels_in
+    labels_in.set_shape([None, label_size])
     with tf.variable_scope("Dense"):
         x = apply_bias_act(dense_layer(latents_in, fmaps * 16), act="lrelu")
     x = tf.reshape(x, [-1, fmaps, 4, 4])
@@ -46,10 +55,11 @@ def G_tiny(latents_in, labels_in, num_channels=3, resolution=8, fmaps=8, latent_
             x, latents_in, fmaps, kernel=3, up=True, resample_kernel=[1, 3, 3, 1]
         )
         x = apply_bias_act(x, act="lrelu")
-    w = get_weight([1, 1, fmaps, num_channels])
-    return tf.nn.conv2d(
-        x, tf.cast(w, x.dtype), strides=[1, 1, 1, 1], padding="SAME", data_format="NCHW"
-    )
+    with tf.variable_scope("ToRGB"):
+        y = modulated_conv2d_layer(x, latents_in, num_channels, kernel=1, demodulate=False)
+    with tf.variable_scope("Tint"):
+        tint = tf.matmul(latents_in, get_weight([latent_size, num_channels]))
+    return apply_bias_act(y) + tint[:, :, tf.newaxis, tf.newaxis]
 
 
 def train(submit_config, data_dir, num_steps):
