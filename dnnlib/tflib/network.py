@@ -47,10 +47,13 @@ class Network(NetworkVariables):
     Attributes:
         vars: {local name: variable}, those of components included.
         own_vars: without those of components.
+        var_global_to_local: {name in the graph: local name}.
         trainables: the trainable ones among `vars`.
         components: {name: Network}, created by the build function.
         input_shapes, output_shapes: lists of shapes, the batch dimension None.
         input_shape, output_shape: the first of them.
+        input_names, output_names: names; num_inputs, num_outputs: how many there are.
+        input_templates, output_templates: tensors of the graph that the network was built with.
         metadata: plain values that snapshots keep with the network, like `label_names`.
         origin: what the snapshot said that this network was read from, without the values; None
             for a network that was made here.

@@ -1,6 +1,7 @@
 """Resampling: the compiled twin, Pillow in its place, and the definition give the same bytes."""
 
 import numpy as np
+import PIL
 import pytest
 from PIL import Image
 
@@ -49,6 +50,14 @@ def test_pixels_that_pillow_does_not_lend_are_copied(native, monkeypatch):
     monkeypatch.setattr(Image.Image, "__arrow_c_array__", _no_arrow, raising=False)
     for case, result in zip(random_cases(), expected, strict=False):
         np.testing.assert_array_equal(resize.resize(*case), result)
+
+
+def test_older_versions_of_pillow_are_not_asked_to_lend(native, monkeypatch):
+    """Pillow 11.2 to 12.3 crash after some hundreds of pictures."""
+    monkeypatch.setattr(PIL, "__version__", "12.3.0")
+    monkeypatch.setattr(Image.Image, "__arrow_c_array__", lambda _: 1 / 0, raising=False)
+    for case in list(random_cases())[:4]:
+        resize.resize(*case)
 
 
 def _no_arrow(image):

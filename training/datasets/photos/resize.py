@@ -14,10 +14,11 @@ import ctypes
 import functools
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import numpy as np
+import PIL
 from PIL import Image
 
 from dnnlib import UserError
@@ -26,6 +27,7 @@ from training.datasets.photos.arrays import to_pixels
 
 _SUPPORT = 3.0  # of Lanczos' filter, in pixels of the coarser grid
 _PRECISION = 22  # bits after the point of a weight
+_LENDS_PIXELS = 13  # version of Pillow: those before it, from 11.2 on, crash after many pictures
 _MAX_PIXELS = 25_000_000  # the twin makes a copy, which larger pictures have no memory for
 
 
@@ -64,9 +66,11 @@ def _pixels_of(image: Image.Image) -> Iterator[tuple[int, int]]:
 
     Pillow lends them through Arrow's C interface; where it does not, they are copied.
     """
-    try:
-        capsules = image.__arrow_c_array__()
-    except (AttributeError, ValueError):  # an older Pillow, or rows that do not follow another
+    capsules = None
+    if int(PIL.__version__.split(".")[0]) >= _LENDS_PIXELS:
+        with suppress(ValueError):  # Rows that do not follow one another.
+            capsules = image.__arrow_c_array__()
+    if capsules is None:
         copy = np.frombuffer(image.tobytes(), np.uint8)
         yield copy.ctypes.data, len(image.getbands())
         return
