@@ -36,7 +36,7 @@ def atomic_write(path: str, mode: str = "wb") -> Iterator[IO]:
     process left of the same name is removed. Text is UTF-8.
     """
     folder, name = os.path.split(os.path.abspath(path))
-    _remove_abandoned(folder, name)
+    remove_abandoned(folder, name)
     handle, temporary = tempfile.mkstemp(prefix=_prefix(name), suffix=_SUFFIX, dir=folder)
     lock = None
     try:
@@ -74,7 +74,7 @@ def staged_directory(path: str, mode: int = 0o777) -> Iterator[str]:
     is_new_parent = not os.path.isdir(parent)
     try:
         os.makedirs(parent, exist_ok=True)
-        _remove_abandoned(parent, name)
+        remove_abandoned(parent, name)
         staging, lock = _make_locked(parent, name)
     except OSError as error:
         raise UserError(f"cannot write in {parent}: {error.strerror or error}") from error
@@ -157,9 +157,11 @@ def _prefix(name: str) -> str:
     return f".{name}."
 
 
-def _remove_abandoned(parent: str, name: str) -> None:
-    """Removes what processes that were killed left of `name`; their locks died with them."""
-    prefix = _prefix(name)
+def remove_abandoned(parent: str, name: str | None = None) -> None:
+    """Removes what processes that were killed left of `name` in a folder, or of everything there;
+    their locks died with them.
+    """
+    prefix = "." if name is None else _prefix(name)
     for entry in list(os.scandir(parent)):
         if not (entry.name.startswith(prefix) and entry.name.endswith(_SUFFIX)):
             continue

@@ -10,6 +10,7 @@ from contextlib import closing, nullcontext
 from functools import partial
 
 from dnnlib import UserError, tflib
+from dnnlib.files import remove_abandoned
 from dnnlib.output import tqdm
 from dnnlib.run_dir import LOG, locked, log_output, make_run_dir
 from dnnlib.system import peak_memory_gb
@@ -107,6 +108,7 @@ def resume(options: TrainingOptions, run_dir: str, metrics: Metrics | None = Non
             or the run is over.
     """
     with locked(run_dir), log_output(os.path.join(run_dir, LOG)):
+        remove_abandoned(run_dir)  # Killed at a moment that this session does not come to again.
         state = newest_state(run_dir)
         counters = state.counters
         if _is_over(options, counters, counters.seconds) and os.path.exists(
