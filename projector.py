@@ -193,12 +193,7 @@ def project(
 def main() -> None:
     parser = cli.ArgumentParser(description=__doc__, epilog=_EXAMPLE)
     add = parser.add_argument
-    add(
-        "--network",
-        type=cli.checked(pretrained.existing),
-        required=True,
-        help="snapshot: a .pkl file, its https URL, or the name of a published network",
-    )
+    pretrained.add_network_option(add)
     add("--target", type=cli.existing_path, required=True, help="picture to project")
     add("--outdir", type=cli.path, required=True, help="folder to write to")
     cli.add_save_video(add)

@@ -76,13 +76,7 @@ def _parse_args(words: Sequence[str] | None = None) -> argparse.Namespace:
             description=text,
             epilog=f"example:\n  {parser.prog} {name} --network=network-final.pkl {example}",
         )
-        sub.add_argument(
-            "--network",
-            type=cli.checked(pretrained.existing),
-            required=True,
-            help="snapshot: a .pkl file, its https URL, the name of a published network, "
-            "or an .npz of weights",
-        )
+        pretrained.add_network_option(sub.add_argument)
         sub.add_argument(
             "--allow-pickled-code",
             action="store_true",

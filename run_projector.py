@@ -109,12 +109,7 @@ def _parse_args() -> argparse.Namespace:
             description=text,
             epilog=f"example:\n  {parser.prog} {name} --network=network-final.pkl {example}",
         )
-        sub.add_argument(
-            "--network",
-            type=cli.checked(pretrained.existing),
-            required=True,
-            help="snapshot: a .pkl file, its https URL, or the name of a published network",
-        )
+        pretrained.add_network_option(sub.add_argument)
         return sub
 
     sub = command("project", "Projects photos of any size.", "--target=photo.jpg --outdir=out")

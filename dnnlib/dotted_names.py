@@ -30,9 +30,8 @@ def get_module_from_obj_name(obj_name: str) -> tuple[ModuleType, str]:
     """
     first, *rest = obj_name.split(".")
     parts = [*_SHORT.get(first, first).split("."), *rest]
-    for count in range(
-        len(parts) if all(parts) else 0, 0, -1
-    ):  # The longest name that is one of a module.
+    # The longest name that is one of a module; `a..b` is none.
+    for count in range(len(parts) if all(parts) else 0, 0, -1):
         module_name, attribute = ".".join(parts[:count]), ".".join(parts[count:])
         try:
             module = importlib.import_module(module_name)

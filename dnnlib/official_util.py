@@ -1,4 +1,6 @@
-"""The official names of `dnnlib.util` that this project itself does without."""
+"""The official names of `dnnlib.util` that this project itself does without; more of them are in
+`dotted_names`.
+"""
 
 from __future__ import annotations
 
@@ -18,42 +20,10 @@ from urllib.request import url2pathname
 import numpy as np
 
 from dnnlib import downloads, urls
-from dnnlib.dotted_names import (
-    call_func_by_name,
-    construct_class_by_name,
-    get_module_dir_by_obj_name,
-    get_module_from_obj_name,
-    get_obj_by_name,
-    get_obj_from_module,
-    get_top_level_function_name,
-    is_top_level_function,
-)
 from dnnlib.files import open_regular
 from dnnlib.retries import Backoff
 from dnnlib.run_dir import Tee
 from dnnlib.util import UserError
-
-__all__ = [
-    "Logger",
-    "ask_yes_no",
-    "call_func_by_name",
-    "construct_class_by_name",
-    "copy_files_and_create_dirs",
-    "get_dtype_and_ctype",
-    "get_module_dir_by_obj_name",
-    "get_module_from_obj_name",
-    "get_obj_by_name",
-    "get_obj_from_module",
-    "get_top_level_function_name",
-    "is_pickleable",
-    "is_top_level_function",
-    "is_url",
-    "list_dir_recursively_with_ignore",
-    "make_cache_dir_path",
-    "open_url",
-    "set_cache_dir",
-    "tuple_product",
-]
 
 
 class Logger(Tee):

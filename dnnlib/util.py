@@ -88,28 +88,35 @@ def did_you_mean(text: str, known: Iterable[str]) -> str:
 # Official names for people's own scripts, which need more to be imported.
 __getattr__ = lazy_names(
     __name__,
-    dict.fromkeys(
-        (
-            "Logger",
-            "ask_yes_no",
-            "call_func_by_name",
-            "construct_class_by_name",
-            "copy_files_and_create_dirs",
-            "get_dtype_and_ctype",
-            "get_module_dir_by_obj_name",
-            "get_module_from_obj_name",
-            "get_obj_by_name",
-            "get_obj_from_module",
-            "get_top_level_function_name",
-            "is_pickleable",
-            "is_top_level_function",
-            "is_url",
-            "list_dir_recursively_with_ignore",
-            "make_cache_dir_path",
-            "open_url",
-            "set_cache_dir",
-            "tuple_product",
+    {
+        **dict.fromkeys(
+            (
+                "call_func_by_name",
+                "construct_class_by_name",
+                "get_module_dir_by_obj_name",
+                "get_module_from_obj_name",
+                "get_obj_by_name",
+                "get_obj_from_module",
+                "get_top_level_function_name",
+                "is_top_level_function",
+            ),
+            "dnnlib.dotted_names",
         ),
-        "dnnlib.official_util",
-    ),
+        **dict.fromkeys(
+            (
+                "Logger",
+                "ask_yes_no",
+                "copy_files_and_create_dirs",
+                "get_dtype_and_ctype",
+                "is_pickleable",
+                "is_url",
+                "list_dir_recursively_with_ignore",
+                "make_cache_dir_path",
+                "open_url",
+                "set_cache_dir",
+                "tuple_product",
+            ),
+            "dnnlib.official_util",
+        ),
+    },
 )

@@ -56,17 +56,6 @@ def find(op_name: str, impl: str, dtype: tf.DType) -> ModuleType | None:
     return None
 
 
-def official(impl: str) -> str:
-    """`impl` of the official functions, which know `cuda` and `ref`, for `find`.
-
-    Raises:
-        UserError: another one.
-    """
-    if impl not in ("cuda", "ref"):
-        raise UserError(f"impl={impl!r}: use 'cuda', for what is fastest here, or 'ref'")
-    return impl
-
-
 @functools.cache
 def _load() -> tuple[ModuleType | None, str | None]:
     """The library, or why there is none."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import difflib
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from dnnlib import UserError, downloads, urls
+from dnnlib import UserError, cli, downloads, urls
 
 BASE = "https://nvlabs-fi-cdn.nvidia.com/"
 STYLEGAN2 = "stylegan2/networks/"
@@ -135,6 +135,17 @@ def existing(spec: str) -> str:
         hint = "" if os.path.sep in spec else suggestion(spec)
         raise UserError(f"cannot read snapshot {spec}: No such file or directory{hint}")
     return spec
+
+
+def add_network_option(add: Callable) -> None:
+    """Adds --network, with the method `add_argument` of a parser or a group."""
+    add(
+        "--network",
+        type=cli.checked(existing),
+        required=True,
+        help="snapshot: a .pkl file, its https URL, the name of a published network, "
+        "or an .npz of weights",
+    )
 
 
 def suggestion(spec: str) -> str:
