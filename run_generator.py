@@ -192,7 +192,8 @@ def _with_command(
 ) -> Sequence[str]:
     """Arguments with the command that options without one mean: StyleGAN2-ADA has a script each."""
     names = {arg.partition("=")[0] for arg in args if arg.startswith("--")}
-    if names and not commands.keys() & set(args):
+    # A first word that is no option is a command, if a mistyped one.
+    if names and args[0].startswith("-") and not commands.keys() & set(args):
         for command in ("generate-images", "style-mixing-example"):
             if names - {"--help"} and names <= set(commands[command]._option_string_actions):
                 return [command, *args]

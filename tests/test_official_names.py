@@ -146,6 +146,7 @@ def test_defaults_of_generate_py_and_style_mixing_py():
     ("words", "message"),
     [
         ("", "one of the arguments --seeds --dlatents/--projected-w is required"),
+        ("generate-imges --seeds=1", r"did you mean generate-images\?"),
         ("--grid=2x2", "COMMAND is missing: use generate-images"),
         ("--seeds=1 --outdir=a --result-dir=b", "argument --result-dir: not allowed with argument"),
         ("--seeds=1 --noise-mode=loud", "invalid choice: 'loud' .use seed, const, random, none"),
