@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from dnnlib import UserError, cli, output, own_code
+from training.pictures import options
 from training.snapshots import pretrained
 
 if TYPE_CHECKING:
@@ -52,70 +53,24 @@ def _grid_size(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-def _seeds(text: str) -> list[int]:
-    seeds = cli.int_list(text)
-    if max(seeds) >= 2**32:
-        raise argparse.ArgumentTypeError(f"seed {max(seeds)}: expected 0 to {2**32 - 1}")
-    return seeds
-
-
 # Pictures that the official examples mix.
 _ROW_SEEDS, _COL_SEEDS = [85, 100, 75, 458, 1500], [55, 821, 1789, 293]
 
 
 def _parse_args(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser = cli.ArgumentParser(description=__doc__, epilog=_EXAMPLES)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands = options.NetworkCommands(parser)
 
-    def command(
-        name: str, text: str, example: str, makes_pictures: bool = True
-    ) -> argparse.ArgumentParser:
-        sub = commands.add_parser(
-            name,
-            help=text,
-            description=text,
-            epilog=f"example:\n  {parser.prog} {name} --network=network-final.pkl {example}",
-        )
-        pretrained.add_network_option(sub.add_argument)
-        sub.add_argument(
-            "--allow-pickled-code",
-            action="store_true",
-            help="run Python code from the snapshot if its network is not known here; "
-            "only for files that you trust as you trust a program",
-        )
-        own_code.add_network_options(sub.add_argument)
-        if makes_pictures:
-            is_mixing = name.startswith("style-mixing")
-            sub.add_argument(
-                "--truncation-psi",
-                "--trunc",
-                type=cli.number(),
-                help="0: the mean product, 1: full variety (default: 0.5"
-                f"{'; with --outdir, 1' if is_mixing else ''})",
-            )
+    def command(name: str, text: str, example: str, psi: str | None = "0.5"):
+        sub = commands.add(name, text, example)
+        options.add_code_options(sub)
+        if psi is not None:
+            options.add_truncation(sub, psi)
         return sub
-
-    def add_folders(sub: argparse.ArgumentParser) -> None:
-        group = sub.add_mutually_exclusive_group()
-        cli.add_result_dir(group.add_argument, "root of the run directories (default: results)")
-        group.add_argument(
-            "--outdir",
-            type=cli.path,
-            metavar="DIR",
-            help="folder to write to itself, as the scripts of StyleGAN2-ADA have it",
-        )
-
-    def add_class(sub: argparse.ArgumentParser, text: str) -> None:
-        sub.add_argument(
-            "--class",
-            dest="classes",
-            metavar="CLASS",
-            help="of a conditional network, by name or number, like hat, hat,shoes or 0-2" + text,
-        )
 
     sub = command("generate-images", "Writes one PNG for each seed.", "--seeds=1-10")
     group = sub.add_mutually_exclusive_group(required=True)
-    group.add_argument("--seeds", type=_seeds, help="like 1,2,5-8")
+    group.add_argument("--seeds", type=options.seed_list, help="like 1,2,5-8")
     group.add_argument(
         "--dlatents",
         "--projected-w",
@@ -123,7 +78,7 @@ def _parse_args(words: Sequence[str] | None = None) -> argparse.Namespace:
         metavar="FILE.npz",
         help="pictures of these w, as a projector has found them, in the place of seeds",
     )
-    add_class(sub, "; several make a picture of each seed and class "
+    options.add_class(sub, "; several make a picture of each seed and class "
               "(default: seed modulo the number of classes)")  # fmt: skip
     sub.add_argument(
         "--noise-mode",
@@ -132,18 +87,19 @@ def _parse_args(words: Sequence[str] | None = None) -> argparse.Namespace:
         help="noise inputs: drawn from the seed, as they are in the snapshot, other ones each "
         "time, or none (default: seed)",
     )
-    add_folders(sub)
+    options.add_folders(sub)
 
     sub = command(
         "style-mixing-example",
         "Mixes styles of pairs of seeds.",
         "--row-seeds=1-4 --col-seeds=5-8",
+        psi="0.5; with --outdir, 1",
     )
     for name, short, seeds in (("row", "rows", _ROW_SEEDS), ("col", "cols", _COL_SEEDS)):
         sub.add_argument(
             f"--{name}-seeds",
             f"--{short}",
-            type=_seeds,
+            type=options.seed_list,
             default=seeds,
             help=f"like 1,2,5-8 (default: {','.join(map(str, seeds))})",
         )
@@ -153,24 +109,29 @@ def _parse_args(words: Sequence[str] | None = None) -> argparse.Namespace:
         type=cli.int_list,
         help="layers that take the column's style (default: 0-6)",
     )
-    add_folders(sub)
-    add_class(sub, "; several are given to the seeds in turn, those of the rows first "
+    options.add_folders(sub)
+    options.add_class(sub, "; several are given to the seeds in turn, those of the rows first "
               "(default: seed modulo the number of classes)")  # fmt: skip
 
     sub = command("generate-grid", "Writes one PNG of many pictures.", "--grid=8x4 --out=grid.png")
     sub.add_argument("--grid", type=_grid_size, default=(8, 4), help="COLUMNSxROWS (default: 8x4)")
-    sub.add_argument("--seeds", type=_seeds, default=[0], help="one a picture; if there are "
-                     "fewer, counting continues from the last (default: from 0)")  # fmt: skip
+    sub.add_argument(
+        "--seeds",
+        type=options.seed_list,
+        default=[0],
+        help="one a picture; if there are fewer, counting continues from the last "
+        "(default: from 0)",
+    )
     sub.add_argument(
         "--out", type=cli.path, default="grid.png", help="PNG to write (default: grid.png)"
     )
 
-    add_class(sub, ": those of the rows, in turn (default: all)")
+    options.add_class(sub, ": those of the rows, in turn (default: all)")
 
-    command("info", "Shows what is in a snapshot.", "", makes_pictures=False)
+    command("info", "Shows what is in a snapshot.", "", psi=None)
 
-    sub = command("convert", "Writes a snapshot in another layout.", "--out=new.pkl --format=5",
-                  makes_pictures=False)  # fmt: skip
+    example = "--out=new.pkl --format=5"
+    sub = command("convert", "Writes a snapshot in another layout.", example, psi=None)
     sub.add_argument("--out", type=cli.path, required=True, help=".pkl or .npz file to write")
     sub.add_argument(
         "--format",
@@ -179,7 +140,7 @@ def _parse_args(words: Sequence[str] | None = None) -> argparse.Namespace:
         help="4: like StyleGAN2's code, 5: like ADA's, npz: weights only, with a JSON beside it",
     )
     words = sys.argv[1:] if words is None else words
-    args = parser.parse_args(_with_command(words, commands.choices))
+    args = parser.parse_args(_with_command(words, commands.parsers))
     if getattr(args, "truncation_psi", 0) is None:
         # The scripts of StyleGAN2-ADA, whose name for the folder this is, have other defaults.
         is_ada = getattr(args, "outdir", None) is not None
@@ -269,10 +230,10 @@ def style_mixing_example(
     from training.pictures import generation
 
     folder, size = (None, outdir) if isinstance(outdir, int) else (outdir, minibatch_size)
-    options = {"outdir": _folder(folder), "minibatch_size": size}
+    where = {"outdir": _folder(folder), "minibatch_size": size}
     args = (row_seeds, col_seeds, truncation_psi, col_styles, _RESULT_DIR)
     return _with_generator(
-        network_pkl, lambda Gs: generation.style_mixing_example(Gs, *args, **options)
+        network_pkl, lambda Gs: generation.style_mixing_example(Gs, *args, **where)
     )
 
 

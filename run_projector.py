@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dnnlib import UserError, cli
 from metrics.feature_networks.sources import FeatureSources, add_feature_net_option
 from training.latents.options import DISTANCES, NOISE_MODES, SPACES, ProjectionOptions
-from training.snapshots import pretrained
+from training.pictures.options import NetworkCommands, add_class
 
 _EXAMPLES = """examples:
   # A photo of any size: out/target.png, proj.png, dlatents.npz, and a video of the steps:
@@ -100,17 +100,7 @@ def _setup(network_pkl: str, args: argparse.Namespace | None = None):
 
 def _parse_args() -> argparse.Namespace:
     parser = cli.ArgumentParser(description=__doc__, epilog=_EXAMPLES)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-
-    def command(name: str, text: str, example: str) -> argparse.ArgumentParser:
-        sub = commands.add_parser(
-            name,
-            help=text,
-            description=text,
-            epilog=f"example:\n  {parser.prog} {name} --network=network-final.pkl {example}",
-        )
-        pretrained.add_network_option(sub.add_argument)
-        return sub
+    command = NetworkCommands(parser).add
 
     sub = command("project", "Projects photos of any size.", "--target=photo.jpg --outdir=out")
     sub.add_argument(
@@ -187,12 +177,10 @@ def _add_common_options(sub: argparse.ArgumentParser) -> None:
         "none",
         choices=NOISE_MODES,
     )
-    add(
-        "--class",
-        dest="classes",
-        metavar="CLASS",
-        help="of a conditional network, by name or number; several are given to the targets in "
-        "turn (default: that of the target where it is known, else all in equal parts)",
+    add_class(
+        sub,
+        "; several are given to the targets in turn (default: that of the target where it is "
+        "known, else all in equal parts)",
     )
     add("--batch", type=cli.integer(1, 256), help="targets at once (default: by their size)")
     add_option("seed", "of the random numbers", type=cli.integer(0, 2**31 - 1))
