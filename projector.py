@@ -37,8 +37,8 @@ class Projector:
     `seed`; those of `space`, `wplus_penalty` and `noise_mode` before `set_network`.
 
     Args:
-        vgg16_pkl: LPIPS: an `.npz` of `metrics.feature_networks.lpips`. A `.pkl` brings code, which
-            is not run.
+        vgg16_pkl: LPIPS: an `.npz` or `.pth` of `metrics.feature_networks.lpips`; None: what is in
+            the cache. A `.pkl` brings code, which is not run.
         num_steps, initial_learning_rate, initial_noise_factor: the attributes.
         verbose: show a progress bar in `run`.
 
@@ -77,8 +77,8 @@ class Projector:
         """
         distance = self.distance
         if distance is None:
-            is_npz = (self.vgg16_pkl or "").endswith(".npz")
-            sources = FeatureSources({"lpips": self.vgg16_pkl} if is_npz else {})
+            is_data = (self.vgg16_pkl or "").endswith((".npz", ".pth"))
+            sources = FeatureSources({"lpips": self.vgg16_pkl} if is_data else {})
             distance = projection_distance.choose("auto", Gs, None, sources)
         self._Gs = Gs
         self._projection = Projection(Gs, distance, minibatch_size, self._options())

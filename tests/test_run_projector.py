@@ -247,7 +247,10 @@ def test_bad_input_is_one_line(workplace, run_script):
         ("project classes --target=photos --class=shoos", "did you mean 'shoes'"),
         ("project-generated-images D", "which is not a generator"),
         ("project-generated-images gray --distance=discriminator", "holds no discriminator"),
-        ("project-generated-images gray --distance=lpips", "no feature network lpips: give"),
+        (
+            "project-generated-images gray --distance=lpips --feature-net=lpips=gray.pkl",
+            "--allow-pickled-code",
+        ),
         ("project-real-images gray --dataset=data/shop", r"has images of \[3, 16, 16\]"),
     ],
 )
