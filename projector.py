@@ -34,7 +34,8 @@ class Projector:
     Attributes of the names of `ProjectionOptions` say how to project, and can be set at any time:
     `num_steps`, `dlatent_avg_samples`, `initial_learning_rate`, `initial_noise_factor`,
     `lr_rampdown_length`, `lr_rampup_length`, `noise_ramp_length`, `regularize_noise_weight`, and
-    `seed`; those of `space`, `wplus_penalty` and `noise_mode` before `set_network`.
+    `seed`; those of `space`, `wplus_noise_weight`, `wplus_penalty` and `noise_mode` before
+    `set_network`.
 
     Args:
         vgg16_pkl: LPIPS: an `.npz` or `.pth` of `metrics.feature_networks.lpips`; None: what is in

@@ -25,8 +25,10 @@ class ProjectionOptions:
         lr_rampdown_length: part at the end in which the learning rate falls to 0, as a cosine.
         lr_rampup_length: part at the beginning in which it rises from 0, as a line.
         noise_ramp_length: part in which the noise on w falls to 0, as a parabola.
-        regularize_noise_weight: of the regularization of noise maps.
+        regularize_noise_weight: of the regularization of noise maps, in W.
         space: "w": one w for all layers; "w+": one for each.
+        wplus_noise_weight: of that regularization in W+. With the one of W, the maps never follow
+            the slope of a distance, and the noise of a picture stays out of reach.
         wplus_penalty: in W+, weight of the mean over layers of |w - mean|² in squared deviations.
         noise_mode: "optimize": noise maps follow the slope too; "const": those of the network;
             "random": other ones in every step; "none": without noise.
@@ -45,6 +47,7 @@ class ProjectionOptions:
     noise_ramp_length: float = 0.75
     regularize_noise_weight: float = 1e5
     space: str = "w"
+    wplus_noise_weight: float = 100
     wplus_penalty: float = 0.05
     noise_mode: str = "optimize"
     seed: int = 303
@@ -56,6 +59,11 @@ class ProjectionOptions:
         for name in ("num_steps", "dlatent_avg_samples"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} {getattr(self, name)}: expected at least 1")
+
+    @property
+    def noise_weight(self) -> float:
+        """Weight of the regularization of noise maps."""
+        return self.wplus_noise_weight if self.space == "w+" else self.regularize_noise_weight
 
     def learning_rate(self, step: int) -> float:
         """That of a step, counted from 0."""
