@@ -6,6 +6,7 @@ of the activation.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,7 +16,7 @@ from dnnlib import UserError
 from tf_ops import layout
 from tf_ops.upfirdn_2d import filter_2d, setup_filter, upsample_conv_2d
 from training.architecture import growing
-from training.architecture.calls import Call, GrowingCall
+from training.architecture.calls import Call, GeneratorCall, GrowingCall
 from training.architecture.discriminator import block_output
 from training.architecture.layers import (
     Resampling,
@@ -53,10 +54,21 @@ GAINS = {"relu": float(np.sqrt(2)), "lrelu": float(np.sqrt(2))}
 AUTO_FUSED_RESOLUTION = 128
 
 
+def without_cutoff(call: GeneratorCall) -> GeneratorCall:
+    """A cutoff of None means no truncation in StyleGAN; in StyleGAN2 it means all layers."""
+    psi = None if call.truncation_cutoff is None else call.truncation_psi
+    psi_val = None if call.truncation_cutoff_val is None else call.truncation_psi_val
+    return dataclasses.replace(call, truncation_psi=psi, truncation_psi_val=psi_val)
+
+
 def map_latents(
     latents_in: tf.Tensor, labels_in: tf.Tensor, spec: StyleganMappingSpec
 ) -> tf.Tensor:
-    """Mapping network f: z → w, [N, (layers,) dlatent_size] (section 2)."""
+    """Mapping network f: z → w (section 2).
+
+    Returns:
+        dlatents [N, dlatent_size], or [N, dlatent_broadcast, dlatent_size].
+    """
     gain, lrmul = _gain(spec.mapping_nonlinearity), spec.mapping_lrmul
     weight = Weight(gain, spec.use_wscale, lrmul)
     x = concatenated(latents_in, labels_in, spec)
@@ -141,7 +153,16 @@ def synthesize_stylegan(
 def score_stylegan(
     images_in: tf.Tensor, labels_in: tf.Tensor, spec: StyleganDiscriminatorSpec, call: Call
 ) -> tf.Tensor:
-    """Discriminator of StyleGAN and Progressive GAN (PGGAN, table 2), one output a class."""
+    """Discriminator of StyleGAN and Progressive GAN (PGGAN, table 2), one output a class.
+
+    Args:
+        images_in: [N, num_channels, H, W] in [-1, 1], pixels repeated where the level of detail in
+            the variable `lod` is not 0.
+        labels_in: [N, label_size].
+
+    Returns:
+        scores [N, 1], logits of being real.
+    """
     # How downsampling is computed, not what: one way is used always.
     is_fused(spec.fused_scale, spec.resolution)
     structure = growing.select_structure(spec.structure, call.is_template_graph)

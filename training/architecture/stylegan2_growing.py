@@ -79,7 +79,16 @@ def synthesize_growing(
 def score_growing(
     images_in: tf.Tensor, labels_in: tf.Tensor, spec: RevisedDiscriminatorSpec, call: Call
 ) -> tf.Tensor:
-    """Discriminator that grows, with one output a class."""
+    """Discriminator that grows, with labels by projection onto one output a class.
+
+    Args:
+        images_in: [N, num_channels, H, W] in [-1, 1], pixels repeated where the level of detail in
+            the variable `lod` is not 0.
+        labels_in: [N, label_size].
+
+    Returns:
+        scores [N, 1], logits of being real.
+    """
     structure = growing.select_structure(spec.structure, call.is_template_graph)
     log2, nf = spec.log2, spec.fmaps
     images_in.set_shape([None, spec.num_channels, *spec.size(log2)])
