@@ -13,13 +13,14 @@ or something with its methods `apply`, `get_strength_var` and `report_stat`; Non
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
 from typing import Any
 
 import tensorflow.compat.v1 as tf
 
-from dnnlib import EasyDict, UserError
+from dnnlib import EasyDict, UserError, keywords
+from dnnlib.keywords import keyword
 from dnnlib.tflib import Network
 from dnnlib.tflib.autosummary import autosummary
 from training.augmentation.pipeline import augment
@@ -32,145 +33,158 @@ from training.random_streams import fresh_seed
 Losses = tuple[tf.Tensor, tf.Tensor, tf.Tensor | None, tf.Tensor | None]
 
 
-def stylegan2(
-    G: Network,
-    D: Network,
-    aug: Any,
-    fake_labels: tf.Tensor,
-    real_images: tf.Tensor,
-    real_labels: tf.Tensor,
-    r1_gamma: float = 10,
-    pl_minibatch_shrink: int = 2,
-    pl_decay: float = 0.01,
-    pl_weight: float = 2,
-    *,
-    seed: tf.Tensor | None = None,
-) -> Losses:
-    """Non-saturating logistic loss with R1 and path length regularization (StyleGAN2).
+@dataclass(frozen=True)
+class AdaArguments:
+    """What every loss of the ADA repository gets."""
 
-    Args:
-        G, D, aug: see above.
-        fake_labels: [N, label_size], of the fakes.
-        real_images: [N, C, H, W] in [-1, 1].
-        real_labels: [N, label_size].
-        r1_gamma: weight of R1 (Mescheder et al. 2018, equation 9).
-        pl_minibatch_shrink: path lengths are of so many times fewer fakes.
-        pl_decay: of the running mean of path lengths, which moves whenever G_reg is evaluated.
-        pl_weight: of the penalty of path lengths; 0 for none.
-        seed: [2] int32, fixes all random numbers; None: others at every run.
-    """
-    context = _context(G, D, aug, fake_labels, real_images, real_labels, seed)
-    lengths = path_length.PathLengthOptions(pl_minibatch_shrink, pl_decay, pl_weight)
-    _, scores = score_fakes(context, lengths)
-    of_G = LossResult(
-        logistic.logistic_ns(scores), path_length.weighted_path_lengths(context, lengths)
+    G: Network = keyword("the generator")
+    D: Network = keyword("the discriminator")
+    aug: Any = keyword("what D sees images through, see the module; None for nothing")
+    fake_labels: tf.Tensor = keyword("[N, label_size], of the fakes")
+    real_images: tf.Tensor = keyword("[N, C, H, W] in [-1, 1]")
+    real_labels: tf.Tensor = keyword("[N, label_size]")
+    seed: tf.Tensor | None = keyword(
+        "[2] int32, fixes all random numbers; None: others at every run",
+        default=None,
+        kw_only=True,
     )
-    of_D = logistic.D_logistic_r1(context, logistic.GradientPenaltyOptions(r1_gamma))
-    return _told(aug, of_G, of_D)
 
-
-def cmethods(
-    G: Network,
-    D: Network,
-    aug: Any,
-    fake_labels: tf.Tensor,
-    real_images: tf.Tensor,
-    real_labels: tf.Tensor,
-    r1_gamma: float = 10,
-    r2_gamma: float = 0,
-    pl_minibatch_shrink: int = 2,
-    pl_decay: float = 0.01,
-    pl_weight: float = 2,
-    bcr_real_weight: float = 0,
-    bcr_fake_weight: float = 0,
-    bcr_augment: Mapping[str, Any] | None = None,
-    zcr_gen_weight: float = 0,
-    zcr_dis_weight: float = 0,
-    zcr_noise_std: float = 0.1,
-    auxrot_alpha: float = 0,
-    auxrot_beta: float = 0,
-    *,
-    seed: tf.Tensor | None = None,
-) -> Losses:
-    """`stylegan2` with the terms of comparison methods (ADA, appendix on comparison methods).
-
-    Args:
-        G, D, aug, fake_labels, real_images, real_labels, seed: as in `stylegan2`.
-        r1_gamma, r2_gamma: weights of R1 and R2; 0 for none.
-        pl_minibatch_shrink, pl_decay, pl_weight: as in `stylegan2`.
-        bcr_real_weight, bcr_fake_weight: see `consistency.D_bcr`.
-        bcr_augment: keywords of `training.augment.augment_pipeline` that transform the images
-            there; None for shifts by whole pixels.
-        zcr_gen_weight, zcr_dis_weight, zcr_noise_std: see `consistency.G_zcr` and `D_zcr`.
-        auxrot_alpha, auxrot_beta: see `rotations`; D has a `score_max` of 5 then.
-
-    Raises:
-        UserError: `bcr_augment` is something else.
-    """
-    context = _context(G, D, aug, fake_labels, real_images, real_labels, seed)
-    lengths = path_length.PathLengthOptions(pl_minibatch_shrink, pl_decay, pl_weight)
-    zcr = {"zcr_noise_std": zcr_noise_std}
-
-    fakes, fake_scores = score_fakes(context, lengths)
-    G_loss = logistic.logistic_ns(fake_scores)
-    if auxrot_alpha:
-        term = rotations.rotation_loss(context.D, fakes.images, fakes.labels)
-        G_loss += autosummary("Loss/G/auxrot", term) * auxrot_alpha
-    if zcr_gen_weight:
-        options = consistency.GZcrOptions(zcr_gen_weight=zcr_gen_weight, **zcr)
-        G_loss -= consistency.image_distances(context, fakes, options)
-    of_G = LossResult(G_loss, path_length.weighted_path_lengths(context, lengths))
-
-    scores = score_both(context, LossOptions())
-    D_loss = logistic.logistic(scores)
-    if auxrot_beta:
-        term = rotations.rotation_loss(context.D, context.reals, context.labels)
-        D_loss += autosummary("Loss/D/auxrot", term) * auxrot_beta
-    if bcr_real_weight or bcr_fake_weight:
-        options = consistency.BcrOptions(
-            bcr_real_weight=bcr_real_weight, bcr_fake_weight=bcr_fake_weight
+    def context(self) -> LossContext:
+        count = self.fake_labels.shape[0].value
+        return LossContext(
+            G=self.G,
+            D=_SeenThrough(self.D, self.aug),
+            training_set=_GivenLabels(self.fake_labels),
+            minibatch_size=tf.shape(self.fake_labels)[0] if count is None else count,
+            seed=fresh_seed() if self.seed is None else self.seed,
+            reals=self.real_images,
+            labels=self.real_labels,
         )
-        transform = None if bcr_augment is None else _transform(bcr_augment)
-        D_loss += consistency.balanced_consistency(context, scores, options, transform)
-    if zcr_dis_weight:
-        options = consistency.DZcrOptions(zcr_dis_weight=zcr_dis_weight, **zcr)
-        D_loss += consistency.score_distances(context, scores, options)
+
+
+@dataclass(frozen=True)
+class ComparisonOptions:
+    """Weights and parameters of `cmethods`."""
+
+    r1_gamma: float = keyword("weight of R1 (Mescheder et al. 2018, equation 9)", default=10)
+    r2_gamma: float = keyword("weight of R2", default=0)
+    pl_minibatch_shrink: int = keyword("path lengths are of so many times fewer fakes", default=2)
+    pl_decay: float = keyword(
+        "of the running mean of path lengths, which moves whenever G_reg is evaluated", default=0.01
+    )
+    pl_weight: float = keyword("of the penalty of path lengths; 0 for none", default=2)
+    bcr_real_weight: float = keyword("see `consistency.D_bcr`", default=0)
+    bcr_fake_weight: float = keyword("see `consistency.D_bcr`", default=0)
+    bcr_augment: Mapping[str, Any] | None = keyword(
+        "keywords of `training.augment.augment_pipeline` that transform the images of "
+        "consistency; None for shifts by whole pixels",
+        default=None,
+    )
+    zcr_gen_weight: float = keyword("see `consistency.G_zcr`", default=0)
+    zcr_dis_weight: float = keyword("see `consistency.D_zcr`", default=0)
+    zcr_noise_std: float = keyword("deviation of z' from z in both", default=0.1)
+    auxrot_alpha: float = keyword("see `rotations`; D has a `score_max` of 5 then", default=0)
+    auxrot_beta: float = keyword("see `rotations`; D has a `score_max` of 5 then", default=0)
+
+
+def _logistic(context: LossContext, options: ComparisonOptions) -> tuple[LossResult, LossResult]:
+    return _logistic_of_G(context, options), _logistic_of_D(context, options)
+
+
+def _logistic_of_G(context: LossContext, options: ComparisonOptions) -> LossResult:
+    lengths = path_length.PathLengthOptions(
+        options.pl_minibatch_shrink, options.pl_decay, options.pl_weight
+    )
+    fakes, scores = score_fakes(context, lengths)
+    loss = logistic.logistic_ns(scores)
+    if options.auxrot_alpha:
+        term = rotations.rotation_loss(context.D, fakes.images, fakes.labels)
+        loss += autosummary("Loss/G/auxrot", term) * options.auxrot_alpha
+    if options.zcr_gen_weight:
+        zcr = consistency.GZcrOptions(
+            zcr_gen_weight=options.zcr_gen_weight, zcr_noise_std=options.zcr_noise_std
+        )
+        loss -= consistency.image_distances(context, fakes, zcr)
+    return LossResult(loss, path_length.weighted_path_lengths(context, lengths))
+
+
+def _logistic_of_D(context: LossContext, options: ComparisonOptions) -> LossResult:
+    scores = score_both(context, LossOptions())
+    loss = logistic.logistic(scores)
+    if options.auxrot_beta:
+        term = rotations.rotation_loss(context.D, context.reals, context.labels)
+        loss += autosummary("Loss/D/auxrot", term) * options.auxrot_beta
+    if options.bcr_real_weight or options.bcr_fake_weight:
+        bcr = consistency.BcrOptions(
+            bcr_real_weight=options.bcr_real_weight, bcr_fake_weight=options.bcr_fake_weight
+        )
+        transform = None if options.bcr_augment is None else _transform(options.bcr_augment)
+        loss += consistency.balanced_consistency(context, scores, bcr, transform)
+    if options.zcr_dis_weight:
+        zcr = consistency.DZcrOptions(
+            zcr_dis_weight=options.zcr_dis_weight, zcr_noise_std=options.zcr_noise_std
+        )
+        loss += consistency.score_distances(context, scores, zcr)
     penalties = []
-    if r1_gamma:
-        options = logistic.GradientPenaltyOptions(r1_gamma)
-        penalties.append(logistic.r1_regularizer(context, scores, options))
-    if r2_gamma:
-        options = logistic.GradientPenaltyOptions(r2_gamma)
-        penalties.append(logistic.r2_regularizer(scores, options))
-    of_D = scores.result(D_loss, tf.add_n(penalties) if penalties else None)
-    return _told(aug, of_G, of_D)
+    if options.r1_gamma:
+        gamma = logistic.GradientPenaltyOptions(options.r1_gamma)
+        penalties.append(logistic.r1_regularizer(context, scores, gamma))
+    if options.r2_gamma:
+        gamma = logistic.GradientPenaltyOptions(options.r2_gamma)
+        penalties.append(logistic.r2_regularizer(scores, gamma))
+    return scores.result(loss, tf.add_n(penalties) if penalties else None)
 
 
-def wgangp(
-    G: Network,
-    D: Network,
-    aug: Any,
-    fake_labels: tf.Tensor,
-    real_images: tf.Tensor,
-    real_labels: tf.Tensor,
-    wgan_epsilon: float = 0.001,
-    wgan_lambda: float = 10,
-    wgan_target: float = 1,
-    *,
-    seed: tf.Tensor | None = None,
-) -> Losses:
-    """Wasserstein loss with gradient penalty, which is D_reg (Gulrajani et al. 2017).
-
-    Args:
-        G, D, aug, fake_labels, real_images, real_labels, seed: as in `stylegan2`.
-        wgan_epsilon: weight of the drift term (PGGAN, appendix A.1).
-        wgan_lambda: weight of the gradient penalty.
-        wgan_target: norm of the gradient that costs nothing.
-    """
-    context = _context(G, D, aug, fake_labels, real_images, real_labels, seed)
+def _wasserstein(
+    context: LossContext, options: wasserstein.WganGpOptions
+) -> tuple[LossResult, LossResult]:
     of_G = wasserstein.G_wgan(context, LossOptions())
-    options = wasserstein.WganGpOptions(wgan_epsilon, wgan_lambda, wgan_target)
-    return _told(aug, of_G, wasserstein.D_wgan_gp(context, options))
+    return of_G, wasserstein.D_wgan_gp(context, options)
+
+
+def _official(
+    name: str, about: str, loss: Callable, options: type, names: str
+) -> Callable[..., Losses]:
+    """A loss as user code calls it, with some options by their names."""
+    of_all = [field.name for field in fields(AdaArguments)]
+    shown = [
+        *keywords.arguments(AdaArguments, of_all[:-1]),
+        *keywords.arguments(options, names.split()),
+        *keywords.arguments(AdaArguments, of_all[-1:]),
+    ]
+
+    def call(given: dict[str, Any]) -> Losses:
+        args = AdaArguments(**{n: given.pop(n) for n in of_all if n in given})
+        return _told(args.aug, *loss(args.context(), options(**given)))
+
+    doc = f"{about}\n\nArgs:\n    {{fields}}\n\nReturns:\n    (G_loss, D_loss, G_reg, D_reg)."
+    return keywords.face(__name__, name, doc, shown, call)
+
+
+_PATH_LENGTHS = "pl_minibatch_shrink pl_decay pl_weight"
+
+stylegan2 = _official(
+    "stylegan2",
+    "Non-saturating logistic loss with R1 and path length regularization (StyleGAN2).",
+    _logistic,
+    ComparisonOptions,
+    f"r1_gamma {_PATH_LENGTHS}",
+)
+cmethods = _official(
+    "cmethods",
+    "`stylegan2` with the terms of comparison methods (ADA, appendix on comparison methods).",
+    _logistic,
+    ComparisonOptions,
+    f"r1_gamma r2_gamma {_PATH_LENGTHS} bcr_real_weight bcr_fake_weight bcr_augment "
+    "zcr_gen_weight zcr_dis_weight zcr_noise_std auxrot_alpha auxrot_beta",
+)
+wgangp = _official(
+    "wgangp",
+    "Wasserstein loss with gradient penalty, which is D_reg (Gulrajani et al. 2017).",
+    _wasserstein,
+    wasserstein.WganGpOptions,
+    "wgan_epsilon wgan_lambda wgan_target",
+)
 
 
 def eval_G(
@@ -272,27 +286,6 @@ class _SeenThrough:
     ) -> tf.Tensor:
         found = eval_D(self.D, self.aug, images, labels, return_aux=score_size - 1)
         return found.scores if found.aux is None else tf.concat([found.scores, found.aux], axis=1)
-
-
-def _context(
-    G: Network,
-    D: Network,
-    aug: Any,
-    fake_labels: tf.Tensor,
-    real_images: tf.Tensor,
-    real_labels: tf.Tensor,
-    seed: tf.Tensor | None,
-) -> LossContext:
-    count = fake_labels.shape[0].value
-    return LossContext(
-        G=G,
-        D=_SeenThrough(D, aug),
-        training_set=_GivenLabels(fake_labels),
-        minibatch_size=tf.shape(fake_labels)[0] if count is None else count,
-        seed=fresh_seed() if seed is None else seed,
-        reals=real_images,
-        labels=real_labels,
-    )
 
 
 def _told(aug: Any, of_G: LossResult, of_D: LossResult) -> Losses:
