@@ -61,7 +61,6 @@ minibatch_stddev_layer = _official.layer(
     normalization.minibatch_stddev_layer,
     "x group_size num_new_features",
     group_size=None,
-    num_new_features=1,
 )
 apply_spectral_norm = _official.layer(
     "apply_spectral_norm", official_layers.apply_spectral_norm, "w state_var iterations eps"

@@ -81,6 +81,4 @@ minibatch_stddev_layer = _official.layer(
     "minibatch_stddev_layer",
     normalization.minibatch_stddev_layer,
     "x group_size num_new_features",
-    group_size=4,
-    num_new_features=1,
 )

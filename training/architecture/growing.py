@@ -18,6 +18,8 @@ import tensorflow.compat.v1 as tf
 
 from dnnlib import UserError, tflib
 from tf_ops import layout
+from training.architecture.layers import to_images
+from training.architecture.specs import ImagesSpec
 
 STRUCTURES = ("auto", "fixed", "linear", "recursive")
 
@@ -88,6 +90,15 @@ def grow_images(
         return tf.cond(lod < level, next_level, this) if level else this()
 
     return images_from(x, 2)
+
+
+def images_out(
+    x: tf.Tensor, spec: ImagesSpec, lod: tf.Tensor, structure: str, block: Stage, torgb: Stage
+) -> tf.Tensor:
+    """What `grow_images` makes, [N, C, H, W] as the output of a network."""
+    images = to_images(grow_images(x, spec.log2, lod, structure, block, torgb))
+    images.set_shape([None, spec.num_channels, *spec.size(spec.log2)])
+    return tf.identity(images, name="images_out")
 
 
 def shrink_images(

@@ -26,7 +26,6 @@ from training.architecture.layers import (
     conv2d_layer,
     dense_layer,
     get_weight,
-    to_images,
     to_internal,
 )
 from training.architecture.mapping import broadcast, concatenated
@@ -145,20 +144,13 @@ def synthesize_stylegan(
         x = first_layer()
         with tf.variable_scope("Conv"):
             x = finish_layer(conv2d_layer(x, nf(1), 3, weight), 1)
-    images = to_images(growing.grow_images(x, log2, lod, structure, block, torgb))
-    images.set_shape([None, spec.num_channels, *spec.size(log2)])
-    return tf.identity(images, name="images_out")
+    return growing.images_out(x, spec, lod, structure, block, torgb)
 
 
 def score_stylegan(
     images_in: tf.Tensor, labels_in: tf.Tensor, spec: StyleganDiscriminatorSpec, call: Call
 ) -> tf.Tensor:
     """Discriminator of StyleGAN and Progressive GAN (PGGAN, table 2), one output a class.
-
-    Args:
-        images_in: [N, num_channels, H, W] in [-1, 1], pixels repeated where the level of detail in
-            the variable `lod` is not 0.
-        labels_in: [N, label_size].
 
     Returns:
         scores [N, 1], logits of being real.

@@ -15,7 +15,6 @@ from training.architecture.layers import (
     apply_bias_act,
     conv2d_layer,
     dense_layer,
-    to_images,
     to_internal,
 )
 from training.architecture.normalization import minibatch_stddev_layer
@@ -71,20 +70,13 @@ def synthesize_growing(
             x = tf.tile(x, [tf.shape(dlatents_in)[0], 1, 1, 1])
         with tf.variable_scope("Conv"):
             x = layer(x, 0, nf(1))
-    images = to_images(growing.grow_images(x, log2, lod, structure, block, torgb))
-    images.set_shape([None, spec.num_channels, *spec.size(log2)])
-    return tf.identity(images, name="images_out")
+    return growing.images_out(x, spec, lod, structure, block, torgb)
 
 
 def score_growing(
     images_in: tf.Tensor, labels_in: tf.Tensor, spec: RevisedDiscriminatorSpec, call: Call
 ) -> tf.Tensor:
     """Discriminator that grows, with labels by projection onto one output a class.
-
-    Args:
-        images_in: [N, num_channels, H, W] in [-1, 1], pixels repeated where the level of detail in
-            the variable `lod` is not 0.
-        labels_in: [N, label_size].
 
     Returns:
         scores [N, 1], logits of being real.
