@@ -106,13 +106,8 @@ def conv2d_downscale2d(
 ) -> tf.Tensor:
     """`conv2d`, then `downscale2d`: [N, C, H, W] to [N, fmaps, H/2, W/2].
 
-    Args:
-        x: [N, C, H, W].
-        fmaps, kernel, kwargs: see `conv2d`.
-        fused_scale: makes no difference to the numbers.
-
-    Raises:
-        UserError: unknown `fused_scale`.
+    Arguments are those of `upscale2d_conv2d`; here `fused_scale` makes no difference to the
+    numbers.
     """
     stylegan.is_fused(fused_scale, min(x.shape[2:].as_list()))
     weight, halving = _weight(**kwargs), layers.Resampling(up=False)

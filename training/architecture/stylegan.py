@@ -160,9 +160,7 @@ def score_stylegan(
     structure = growing.select_structure(spec.structure, call.is_template_graph)
     gain, log2, nf = _gain(spec.nonlinearity), spec.log2, spec.fmaps
     weight, output_weight = Weight(gain, spec.use_wscale), Weight(use_wscale=spec.use_wscale)
-    images_in.set_shape([None, spec.num_channels, *spec.size(log2)])
-    labels_in.set_shape([None, spec.label_size])
-    lod = growing.level_of_detail()
+    lod = growing.level_of_detail_of(images_in, labels_in, spec)
 
     def activate(x):
         return apply_bias_act(x, spec.nonlinearity, gain=1.0)

@@ -83,9 +83,7 @@ def score_growing(
     """
     structure = growing.select_structure(spec.structure, call.is_template_graph)
     log2, nf = spec.log2, spec.fmaps
-    images_in.set_shape([None, spec.num_channels, *spec.size(log2)])
-    labels_in.set_shape([None, spec.label_size])
-    lod = growing.level_of_detail()
+    lod = growing.level_of_detail_of(images_in, labels_in, spec)
     downsampling = Resampling(up=False, kernel=spec.resample_kernel)
 
     def conv(x, fmaps, kernel, resampling=None):
