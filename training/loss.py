@@ -20,7 +20,7 @@ import tensorflow.compat.v1 as tf
 
 from dnnlib import UserError, keywords, own_code, schema
 from training.losses import consistency, logistic, own, path_length, rotations, wasserstein
-from training.losses.ada import (
+from training.losses.official_ada import (
     cmethods,
     eval_D,
     eval_G,
