@@ -20,6 +20,8 @@ import tensorflow.compat.v1 as tf
 
 from dnnlib import UserError, keywords, own_code, schema
 from training.losses import consistency, logistic, own, path_length, rotations, wasserstein
+from training.losses.context import LossContext, LossResult
+from training.losses.logistic import r1_penalty
 from training.losses.official_ada import (
     cmethods,
     eval_D,
@@ -29,8 +31,6 @@ from training.losses.official_ada import (
     stylegan2,
     wgangp,
 )
-from training.losses.context import LossContext, LossResult
-from training.losses.logistic import r1_penalty
 from training.losses.path_length import path_lengths
 from training.losses.path_length_mean import PathLengthMean
 from training.random_streams import fresh_seed
