@@ -15,7 +15,7 @@ import tensorflow.compat.v1 as tf
 from dnnlib import EasyDict, UserError
 from metrics.neighborhoods import squared_distances, squared_norms
 
-# Added to distances that are divided by.
+# Added to squared distances that are divided by.
 _EPSILON = 1e-5
 
 
@@ -102,13 +102,14 @@ class ManifoldEstimator:
 
         Returns:
             int32 [m, number of k], 1 for those within; then, of what was asked for, float32 [m],
-            the square of the realism score for the first k (section 5), and int32 [m], numbers of
-            reference features.
+            the realism score for the first k (equation 3), and int32 [m], numbers of reference
+            features.
         """
         inside, realism, neighbors = [], [], []
         for _, distances in self._distances(eval_features):
             inside.append([(distances <= radii).any(axis=1) for radii in self.D.T])
-            realism.append((self.D[:, 0] / (distances + _EPSILON)).max(axis=1))
+            # Deviation: the official code leaves the ratio squared.
+            realism.append(np.sqrt((self.D[:, 0] / (distances + _EPSILON)).max(axis=1)))
             neighbors.append(distances.argmin(axis=1))
         found = [np.concatenate(inside, axis=1).T.astype(np.int32)]
         if return_realism:

@@ -137,11 +137,19 @@ def existing(spec: str) -> str:
     return spec
 
 
+def _existing_file(spec: str) -> str:
+    """As `existing`, of no folder."""
+    found = existing(spec)
+    if os.path.isdir(found):
+        raise UserError(f"cannot read snapshot {found}: it is a folder; name a .pkl file in it")
+    return found
+
+
 def add_network_option(add: Callable) -> None:
     """Adds --network, with the method `add_argument` of a parser or a group."""
     add(
         "--network",
-        type=cli.checked(existing),
+        type=cli.checked(_existing_file),
         required=True,
         help="snapshot: a .pkl file, its https URL, the name of a published network, "
         "or an .npz of weights",
