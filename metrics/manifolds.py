@@ -102,14 +102,13 @@ class ManifoldEstimator:
 
         Returns:
             int32 [m, number of k], 1 for those within; then, of what was asked for, float32 [m],
-            the realism score for the first k (equation 3), and int32 [m], numbers of reference
-            features.
+            the square of the realism score for the first k (equation 3), as in the official code,
+            and int32 [m], numbers of reference features.
         """
         inside, realism, neighbors = [], [], []
         for _, distances in self._distances(eval_features):
             inside.append([(distances <= radii).any(axis=1) for radii in self.D.T])
-            # Deviation: the official code leaves the ratio squared.
-            realism.append(np.sqrt((self.D[:, 0] / (distances + _EPSILON)).max(axis=1)))
+            realism.append((self.D[:, 0] / (distances + _EPSILON)).max(axis=1))
             neighbors.append(distances.argmin(axis=1))
         found = [np.concatenate(inside, axis=1).T.astype(np.int32)]
         if return_realism:

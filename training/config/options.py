@@ -82,7 +82,7 @@ class TrainingOptions:
     seed: _Natural = 1000
 
     def to_json(self) -> dict[str, Any]:
-        """Plain dictionary of all options; of an URL without user, password and query."""
+        """Plain dictionary of all options; of a URL without user, password and query."""
         values = dataclasses.asdict(self)
         if self.resume_pkl is not None:  # A run that is resumed does not need it any more.
             values["resume_pkl"] = urls.show_source(self.resume_pkl)

@@ -75,7 +75,7 @@ def gdrive_names() -> Mapping[str, str]:
 
 
 def url_of(spec: str) -> str | None:
-    """The URL that a short name, a `gdrive:` name or an URL stands for; None for a path.
+    """The URL that a short name, a `gdrive:` name or a URL stands for; None for a path.
 
     Besides short names, with `.pkl` or without: `gdrive:networks/FILE` as in the official scripts,
     and paths of `.pkl` files below the official folders, like `stylegan2/networks/FILE`.
