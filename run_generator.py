@@ -4,15 +4,12 @@
 from __future__ import annotations
 
 import argparse
-import os
-import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from dnnlib import UserError, cli, output, own_code
-from training.pictures import options
-from training.snapshots import pretrained
+from dnnlib import cli, output, own_code
+from training.pictures import options, walk_options
 
 if TYPE_CHECKING:
     from dnnlib.tflib import Network
@@ -44,15 +41,6 @@ _EXAMPLES = """examples:
 """
 
 
-def _grid_size(text: str) -> tuple[int, int]:
-    match = re.fullmatch(r"(\d{1,4})x(\d{1,4})", text)
-    if not match or not 0 < int(match[1]) * int(match[2]) <= 10000:
-        raise argparse.ArgumentTypeError(
-            f"expected COLUMNSxROWS of at most 10000 pictures, like 8x4, got {text!r}"
-        )
-    return int(match[1]), int(match[2])
-
-
 # Pictures that the official examples mix.
 _ROW_SEEDS, _COL_SEEDS = [85, 100, 75, 458, 1500], [55, 821, 1789, 293]
 
@@ -78,6 +66,7 @@ def _parse_args(words: Sequence[str] | None = None) -> argparse.Namespace:
         metavar="FILE.npz",
         help="pictures of these w, as a projector has found them, in the place of seeds",
     )
+    options.add_centers(sub)
     options.add_class(sub, "; several make a picture of each seed and class "
               "(default: seed modulo the number of classes)")  # fmt: skip
     sub.add_argument(
@@ -114,7 +103,9 @@ def _parse_args(words: Sequence[str] | None = None) -> argparse.Namespace:
               "(default: seed modulo the number of classes)")  # fmt: skip
 
     sub = command("generate-grid", "Writes one PNG of many pictures.", "--grid=8x4 --out=grid.png")
-    sub.add_argument("--grid", type=_grid_size, default=(8, 4), help="COLUMNSxROWS (default: 8x4)")
+    sub.add_argument(
+        "--grid", type=options.grid_size, default=(8, 4), help="COLUMNSxROWS (default: 8x4)"
+    )
     sub.add_argument(
         "--seeds",
         type=options.seed_list,
@@ -126,7 +117,12 @@ def _parse_args(words: Sequence[str] | None = None) -> argparse.Namespace:
         "--out", type=cli.path, default="grid.png", help="PNG to write (default: grid.png)"
     )
 
+    options.add_centers(sub)
     options.add_class(sub, ": those of the rows, in turn (default: all)")
+
+    text = "Writes a video of pictures that change and end where they began."
+    sub = command("generate-video", text, "--seeds=1-4 --out=video.gif", psi=None)
+    walk_options.add_video_options(sub)
 
     command("info", "Shows what is in a snapshot.", "", psi=None)
 
@@ -139,6 +135,14 @@ def _parse_args(words: Sequence[str] | None = None) -> argparse.Namespace:
         required=True,
         help="4: like StyleGAN2's code, 5: like ADA's, npz: weights only, with a JSON beside it",
     )
+
+    text = "Joins the coarse layers of one network and the fine layers of another."
+    sub = commands.add(
+        "blend", text, "low.pkl high.pkl --resolution=32 --out=new.pkl", ("LOW", "HIGH")
+    )
+    options.add_code_options(sub)
+    options.add_blend_options(sub)
+
     words = sys.argv[1:] if words is None else words
     args = parser.parse_args(_with_command(words, commands.parsers))
     if getattr(args, "truncation_psi", 0) is None:
@@ -254,44 +258,19 @@ def _with_generator(network_pkl: str, make: Callable[[Network], str]) -> str:
         return make(pickles.load_generator(network_pkl))
 
 
-def _check_files(args: argparse.Namespace) -> None:
-    """Says at once what can be said about paths without TensorFlow, which takes seconds to load.
-
-    Raises:
-        UserError: there is no such snapshot; there is no folder to write to.
-    """
-    network = args.network
-    if pretrained.url_of(network) is None and not os.path.isfile(network):
-        if os.path.isdir(network):
-            raise UserError(
-                f"cannot read snapshot {network}: it is a folder; name a .pkl file in it"
-            )
-        try:
-            os.stat(network)  # A pipe, for instance, is refused where it is read.
-        except OSError as error:
-            hint = "" if os.path.sep in network else pretrained.suggestion(network)
-            raise UserError(f"cannot read snapshot {network}: {error.strerror}{hint}") from error
-    if out := getattr(args, "out", None):
-        folder = os.path.dirname(os.path.abspath(out))
-        if not os.path.isdir(folder) or os.path.isdir(out):
-            reason = "it is a folder" if os.path.isdir(out) else f"there is no folder {folder}"
-            raise UserError(f"cannot write {out}: {reason}")
-    for option, folder in (("--result-dir", "result_dir"), ("--outdir", "outdir")):
-        path = getattr(args, folder, None)
-        if path and os.path.exists(path) and not os.path.isdir(path):
-            raise UserError(f"{option}={path}: it is a file, expected a folder")
-
-
 def main() -> None:
     args = _parse_args()
-    _check_files(args)
+    options.check_files(args)
+    centers_wanted = options.centers_of(args)
+    walk = walk_options.walk_of(args) if args.command == "generate-video" else None
     # TensorFlow takes seconds to load, and has to wait for what can be checked without it.
     from dnnlib import tflib
-    from training.pictures import generation
-    from training.snapshots import conversion, description, pickles
+    from training.latents.truncation import find_centers
+    from training.pictures import generation, walk_videos
+    from training.snapshots import blend, conversion, description, pickles
     from training.snapshots.class_names import describe_places, find_classes
 
-    network, trusted = args.network, args.allow_pickled_code
+    network, trusted = getattr(args, "network", None), args.allow_pickled_code
     own_code.load_networks(args)
     with tflib.graph_session():
         if args.command == "info":
@@ -302,11 +281,25 @@ def main() -> None:
             conversion.convert(network, args.out, args.format, trusted)
             print(f"Wrote {args.out}")
             return
+        if args.command == "blend":
+            at = (args.resolution, args.width)
+            print(blend.blend_files(args.low, args.high, args.out, *at, trusted), end="")
+            return
         Gs = pickles.load_generator(network, trusted)
         psi = args.truncation_psi
         classes = [] if args.classes is None else find_classes(Gs, args.classes)
+        if args.command == "generate-video":
+            centers = find_centers(Gs, centers_wanted, network)
+            walk_videos.generate_video(
+                Gs, walk, centers, args.out, classes, args.direction, args.fps
+            )
+            print(f"Wrote {args.out}\n{walk_videos.describe_classes(Gs, walk, classes)}", end="")
+            return
         if args.command == "generate-grid":
-            rows = generation.generate_grid(Gs, args.grid, args.seeds, psi, args.out, classes)
+            centers = find_centers(Gs, centers_wanted, network)
+            rows = generation.generate_grid(
+                Gs, args.grid, args.seeds, psi, args.out, classes, centers
+            )
             print(f"Wrote {args.out}")
             print(describe_places(Gs, rows, "row", range(1, len(rows) + 1)), end="")
             return
@@ -321,6 +314,7 @@ def main() -> None:
             return
         else:
             seeds = args.seeds
+            where |= {"centers": find_centers(Gs, centers_wanted, network)}
             out_dir = generation.generate_images(
                 Gs, seeds, psi, classes=classes, noise_mode=args.noise_mode, **where
             )
