@@ -29,6 +29,9 @@ _EXAMPLES = """examples:
   # 32 pictures in one PNG, a row for each class of a conditional network:
   python run_generator.py generate-grid --network=network-final.pkl --grid=8x4 --out=grid.png
 
+  # A video that loops through the pictures of four seeds (GIF, WebP, animated PNG, MP4):
+  python run_generator.py generate-video --network=network-final.pkl --seeds=1-4 --out=video.gif
+
   # One of NVIDIA's published networks, by its name; any https URL works too:
   python run_generator.py generate-images --network=stylegan2-car-config-f --seeds=1-4
 

@@ -57,7 +57,8 @@ def eased(keys: np.ndarray) -> Path:
 
     def at(times: np.ndarray) -> np.ndarray:
         first, second, t = _between(np.asarray(keys), times)
-        return first + (second - first) * (0.5 - 0.5 * np.cos(np.pi * t))
+        share = 0.5 - 0.5 * np.cos(np.pi * t)
+        return (1 - share) * first + share * second  # Exact at both ends.
 
     return at
 
@@ -132,6 +133,9 @@ def make_walk(
             keyframes.
         centers: what truncation draws w to; between keyframes it moves as labels do.
         direction: [num_layers, dlatent_size], for the kind "direction".
+
+    Raises:
+        UserError: a walk through noise of a network without.
     """
     seeds, psi = options.keyframe_seeds, options.truncation_psi
     states = {seed: np.random.RandomState(seed) for seed in dict.fromkeys(seeds.ravel())}
@@ -172,6 +176,8 @@ def make_walk(
 
         # The first frame has the noise of the seed, as pictures of seeds do.
         rnd, maps = states[seeds[0, 0]], noise_variables(Gs.components.synthesis)
+        if not maps:
+            raise UserError("--walk=noise: the network has no noise inputs")
         shapes = {name: tflib.shape_to_list(v.shape) for name, v in maps.items()}
         first, second = ({n: rnd.randn(*s) for n, s in shapes.items()} for _ in range(2))
         noise = {name: circle(first[name], second[name]) for name in shapes}

@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Iterator
 from typing import IO, Protocol
 
-from PIL import GifImagePlugin, Image
+from PIL import Image
 
 _WEBP_QUALITY = 90
 
@@ -37,14 +37,25 @@ class Gif:
     """
 
     def __init__(self, file: IO[bytes], size: tuple[int, int], milliseconds: float):
-        self._file, self._duration = file, round(milliseconds / 10) * 10
+        self._file, self._hundredths = file, round(milliseconds / 10)
         # No colors in common; then the extension that repeats, 0 for without end.
         file.write(b"GIF89a" + struct.pack("<HHBBB", *size, 0x70, 0, 0))
         file.write(b"\x21\xff\x0bNETSCAPE2.0\x03\x01" + struct.pack("<HB", 0, 0))
 
     def add(self, frame: Image.Image) -> None:
-        options = {"duration": self._duration, "include_color_table": True}
-        self._file.write(b"".join(GifImagePlugin.getdata(frame.quantize(256), **options)))
+        still = _encoded(frame.quantize(256), "GIF", interlace=0)
+        size_of_palette = still[10] & 7
+        place = 13 + (6 << size_of_palette)
+        palette = still[13:place]
+        while still[place] == 0x21:  # An extension, of blocks that say their length.
+            place += 2
+            while still[place]:
+                place += 1 + still[place]
+            place += 1
+        # How long it is shown, and that it stays until the next; then it with colors of its own.
+        control = b"\x21\xf9\x04" + struct.pack("<BHBB", 1 << 2, self._hundredths, 0, 0)
+        descriptor = still[place : place + 9] + bytes([0x80 | size_of_palette])
+        self._file.write(control + descriptor + palette + still[place + 10 : -1])
 
     def finish(self) -> None:
         self._file.write(b";")

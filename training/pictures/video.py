@@ -21,6 +21,7 @@ FRAMES_PER_SECOND = 60
 _THINNED_FRAMES = 100
 _THINNED_SIDE = 256
 _BITRATE = "16M"
+_LONGEST_SIDE = 16383  # Of WebP, and about that of H.264.
 _MP4 = ".mp4"
 _WRITERS: Mapping[str, type[animations.Writer]] = {
     ".gif": animations.Gif,
@@ -175,7 +176,16 @@ class Thinned:
 
 
 def open_film(path: str, size: tuple[int, int], speed: float | None = None) -> Film:
-    """A film of frames (width, height) in the format that its suffix says, see `check_film`."""
+    """A film of frames (width, height) in the format that its suffix says, see `check_film`.
+
+    Raises:
+        UserError: the frames are too large, or the file cannot be written.
+    """
+    if max(size) > _LONGEST_SIDE:
+        raise UserError(
+            f"{path}: frames of {size[0]}x{size[1]} are too large, expected at most "
+            f"{_LONGEST_SIDE} pixels a side: use a smaller --grid"
+        )
     speed = speed or _USUAL_SPEED.get(_suffix(path), _OTHER_SPEED)
     return (Mp4 if _suffix(path) == _MP4 else Animation)(path, size, speed)
 

@@ -113,6 +113,8 @@ def _labels(Gs: Network, options: WalkOptions, classes: Sequence[Class]) -> np.n
     seeds = options.keyframe_seeds
     if options.kind == "class":
         classes = classes or range(count_classes(Gs))
+        if not classes:
+            raise UserError("--walk=class: the network has no classes")
         if len(classes) < 2 or any(isinstance(entry, Mix) for entry in classes):
             raise UserError("--walk=class goes through two classes or more: name them by --class")
         return np.repeat(class_labels(Gs, classes)[:, np.newaxis], seeds.shape[1], axis=1)

@@ -153,6 +153,7 @@ def _differences(
     for key in sorted({*low.static_kwargs, *high.static_kwargs} - _NEUTRAL):
         # One that names a default is like one that does not.
         pair = [n.static_kwargs.get(key, usual.get(key, _UNKNOWN)) for n in (low, high)]
+        pair = [list(value) if isinstance(value, tuple) else value for value in pair]
         if _UNKNOWN not in pair and pair[0] != pair[1]:
             found.append(f"{key} {pair[0]}, not {pair[1]}")
     for name in [*values, *(n for n in others if n not in values)]:
