@@ -99,7 +99,7 @@ def test_frames_are_not_kept_in_memory(tmp_path, suffix):
     import tracemalloc
 
     frame, peaks = np.zeros([64, 64, 3], np.uint8), []
-    for count in (20, 200):
+    for count in (10, 100):
         film = video.open_film(str(tmp_path / f"film.{suffix}"), (64, 64))
         tracemalloc.start()
         for i in range(count):
@@ -149,7 +149,6 @@ def test_labels_and_truncation_of_pictures(generate, folder):
 
     hat, shoes, half = (picture(f"--class={c}") for c in ("hat", "shoes", "hat:2,shoes:2"))
     assert not np.array_equal(hat, half) and not np.array_equal(shoes, half)
-    np.testing.assert_array_equal(picture("--class=hat:3"), hat)
     with tflib.graph_session():
         Gs = pickles.load_generator(str(folder / "classes.pkl"))
         z = np.random.RandomState(1).randn(1, 8)
