@@ -64,6 +64,8 @@ def test_arcs_are_spherical():
     np.testing.assert_allclose(place[1], [0, 3 * np.cos(third), 3 * np.sin(third)], atol=1e-12)
     np.testing.assert_allclose(place[2], [0, 0, 3], atol=1e-12)
     np.testing.assert_allclose(np.linalg.norm(path(TIMES), axis=1), 3)
+    sharp = walks.arcs(np.array([[1, 0], [0.5, np.sqrt(0.75)]]))(np.array([1 / 4]))
+    np.testing.assert_allclose(sharp, [[np.cos(third), np.sin(third)]], atol=1e-12)
     assert np.isfinite(walks.arcs(np.array([[1.0, 0], [-1, 0], [0, 0]]))(TIMES)).all()
 
 
