@@ -211,7 +211,7 @@ def test_videos(workplace, setup, tmp_path, monkeypatch, capsys, has_mp4):
 
 def test_a_film_of_many_frames_is_thinned_out(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
-    film = video.open_video(str(tmp_path / "film"), (64, 32), 250)
+    film = video.open_video(str(tmp_path / "film"), (600, 300), 250)
     for i in range(250):
         frame = np.zeros([300, 600, 3], np.uint8)
         frame[:, 2 * i : 2 * i + 20] = 255  # Else frames that look the same would become one.
