@@ -225,6 +225,7 @@ def test_ctrl_c_keeps_the_pictures_so_far(networks, tmp_path):
         process.kill()
     assert process.returncode == 130, stderr
     pictures = list((tmp_path / "00000-generate-images").iterdir())
-    assert f"{len(pictures)} of 100000 pictures are in {tmp_path}" in stderr
+    [count] = re.findall(rf"(\d+) of 100000 pictures are in {tmp_path}", stderr)
+    assert len(pictures) - int(count) in (0, 1)  # The signal may come before one is counted.
     for picture in pictures:
         Image.open(picture).load()
