@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import re
 import sys
@@ -11,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from dnnlib import UserError, cli, output, own_code
-from training.pictures import options
+from training.pictures import control_options, options
 from training.snapshots import pretrained
 
 if TYPE_CHECKING:
@@ -139,9 +140,11 @@ def _parse_args(words: Sequence[str] | None = None) -> argparse.Namespace:
         required=True,
         help="4: like StyleGAN2's code, 5: like ADA's, npz: weights only, with a JSON beside it",
     )
+
+    control_options.add_commands(command)
     words = sys.argv[1:] if words is None else words
     args = parser.parse_args(_with_command(words, commands.parsers))
-    if getattr(args, "truncation_psi", 0) is None:
+    if getattr(args, "truncation_psi", 0) is None and args.command not in control_options.COMMANDS:
         # The scripts of StyleGAN2-ADA, whose name for the folder this is, have other defaults.
         is_ada = getattr(args, "outdir", None) is not None
         args.truncation_psi = 1.0 if is_ada and args.command == "style-mixing-example" else 0.5
@@ -282,8 +285,50 @@ def _check_files(args: argparse.Namespace) -> None:
             raise UserError(f"{option}={path}: it is a file, expected a folder")
 
 
+def _control(args: argparse.Namespace) -> None:
+    """The commands about attributes."""
+    from metrics.picture_scores import classifier_measure
+    from training.pictures import control, edits
+    from training.pictures.sessions import Request, load_subject
+
+    subject = load_subject(args.network, args.allow_pickled_code)
+    classifier = None
+    if args.classifier is not None:
+        classifier = functools.partial(classifier_measure, args.classifier)
+    seeds = args.seeds if getattr(args, "samples", None) is None else range(args.samples)
+    psi = args.truncation_psi
+    if psi is None and args.command != "edit":
+        psi = 1.0
+    scores = getattr(args, "scores", None)
+    request = Request(seeds, scores, args.classes, psi, args.photos, classifier)
+    if args.command == "attributes":
+        control.measure_attributes(subject, request, args.out)
+    elif args.command == "edit":
+        change = edits.Edit(args.steps, args.directions, args.layers, args.frames)
+        edits.edit(subject, request, change, args.dlatents, args.out)
+    elif args.method == control_options.STYLE_SPACE:
+        control.rank_styles(
+            subject, request, args.out, attributes=args.attributes, count=args.count
+        )
+    else:
+        control.find_directions(
+            subject,
+            request,
+            args.out,
+            method=args.method,
+            attributes=args.attributes,
+            keep=args.keep,
+            ranges=args.layers,
+            count=args.count,
+        )
+    print(f"Wrote {args.out}")
+
+
 def main() -> None:
     args = _parse_args()
+    is_control = args.command in control_options.COMMANDS
+    if is_control:
+        control_options.check(args)
     _check_files(args)
     # TensorFlow takes seconds to load, and has to wait for what can be checked without it.
     from dnnlib import tflib
@@ -294,6 +339,9 @@ def main() -> None:
     network, trusted = args.network, args.allow_pickled_code
     own_code.load_networks(args)
     with tflib.graph_session():
+        if is_control:
+            _control(args)
+            return
         if args.command == "info":
             output.printing_is_the_work()
             print(description.describe(network, trusted))

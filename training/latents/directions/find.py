@@ -1,0 +1,341 @@
+"""Finds directions by each method, and measures what they do on pictures they were not found with.
+
+A direction is a step of +1, [num_layers, dlatent_size], to add to w of every layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from training.latents.attributes.measured import of_other_groups
+from training.latents.directions.boundary import find_boundary
+from training.latents.directions.combine import Combination
+from training.latents.directions.effects import ROUNDS, Effect, Ground, calibrated, shortfalls
+from training.latents.directions.files import DirectionInfo
+from training.latents.directions.ganspace import principal_components
+from training.latents.directions.ridge import RidgeFit, fit_ridge
+from training.latents.directions.sefa import sefa
+from training.latents.directions.style_layers import StyleLayer
+
+# Held-out R² below which an attribute counts as not predictable.
+LEAST_R2 = 0.1
+_LEAST_SAMPLES = 50
+_ROUNDS = 2  # Of corrections.
+_LONGEST = 4.0  # A corrected step may be that many times as long as the first one.
+_LABELS = 3  # Attributes that the name of an unsupervised direction tells of.
+_LEAST_LABEL = 0.2
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """Samples that directions are found from.
+
+    Attributes:
+        w: [N, D], of all layers.
+        classes: [N], 0 for networks without.
+        names: of the attributes.
+        values: [N, A], NaN where a sample has none.
+    """
+
+    w: np.ndarray
+    classes: np.ndarray
+    names: tuple[str, ...]
+    values: np.ndarray
+
+    def of(self, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(w, values, classes) of the samples that have the attribute."""
+        values = self.values[:, self.names.index(name)]
+        known = np.isfinite(values)
+        return self.w[known], values[known], self.classes[known]
+
+
+@dataclass
+class Found:
+    """Directions by name, and attributes that have none, with the reason."""
+
+    arrays: dict[str, np.ndarray] = field(default_factory=dict)
+    infos: dict[str, DirectionInfo] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Search:
+    """What to find directions with.
+
+    Attributes:
+        sampled: what they are found from.
+        ground: other samples, on which candidates are tried and steps scaled.
+        check: samples again others, on which the result is measured.
+        ranges: layers of each range.
+        keep: attributes to leave alone; None: those of `of_other_groups`.
+        across: attributes that differ between classes, like the probability of one: of these,
+            classes are not centered.
+    """
+
+    sampled: Sampled
+    ground: Ground
+    check: Ground
+    ranges: Sequence[Sequence[int]]
+    keep: Sequence[str] | None = None
+    across: frozenset[str] = frozenset()
+
+    def kept(self, name: str) -> list[str]:
+        """Attributes that a direction for an attribute should leave alone."""
+        keep = of_other_groups(name) if self.keep is None else self.keep
+        return [other for other in keep if other != name]
+
+    def all_of(self, names: Sequence[str]) -> list[str]:
+        """Attributes and those that their directions should leave alone, as far as samples have
+        them.
+        """
+        every = dict.fromkeys([*names, *(kept for name in names for kept in self.kept(name))])
+        return [name for name in every if name in self.sampled.names]
+
+    @property
+    def layers(self) -> list[int]:
+        """All layers of the ranges."""
+        return sorted({layer for layers in self.ranges for layer in layers})
+
+    def step(self, vector: np.ndarray, layers: Sequence[int]) -> np.ndarray:
+        """A vector [D] in some layers, [num_layers, D]."""
+        step = np.zeros(self.ground.dlatents.shape[1:])
+        step[list(layers)] = vector
+        return step
+
+    def fits(self, names: Sequence[str]) -> tuple[dict[str, RidgeFit], dict[str, str]]:
+        """Regressions of attributes that can be predicted, and why others cannot."""
+        fits, refused = {}, {}
+        for name in names:
+            w, values, classes = self.sampled.of(name)
+            if len(values) < _LEAST_SAMPLES:
+                refused[name] = f"only {len(values)} samples have it, {_LEAST_SAMPLES} are needed"
+            elif np.std(values) < 1e-9 * max(1.0, float(np.abs(values).max())):
+                refused[name] = "it is the same in all samples"
+            else:
+                fit = fit_ridge(w, values, None if name in self.across else classes)
+                if fit.r2 < LEAST_R2:
+                    refused[name] = (
+                        f"it cannot be predicted from w: held-out R² {fit.r2:.2f}, at least "
+                        f"{LEAST_R2:g} is needed; more samples may help"
+                    )
+                else:
+                    fits[name] = fit
+        return fits, refused
+
+    def checked(self, name: str, step: np.ndarray) -> tuple[Effect, list[str]]:
+        """The effect of a direction for an attribute, and what it lacks."""
+        effect = self.check.effect(step, name)
+        return effect, shortfalls(effect, name, self.kept(name))
+
+
+def find(
+    search: Search,
+    method: str,
+    names: Sequence[str],
+    count: int,
+    styles: Sequence[StyleLayer],
+    found: Found,
+) -> None:
+    """Finds directions by a method of `files.METHODS`, one after the other, into `found`.
+
+    Args:
+        search: with what.
+        method: its name.
+        names: attributes, for methods that are for these.
+        count: how many, for the others.
+        styles: of the network, for SeFa.
+        found: gets what is found.
+    """
+    if method == "ridge":
+        ridge_directions(search, names, found)
+    elif method == "boundary":
+        boundary_directions(search, names, found)
+    else:
+        unsupervised_directions(search, method, count, styles, found)
+
+
+def pictures_needed(
+    method: str, attributes: int, candidates: int, ranges: int, count: int
+) -> tuple[int, int]:
+    """How often at most the pictures of (`ground`, `check`) are made, to show progress.
+
+    Args:
+        method: see `find`.
+        attributes: how many directions are for attributes.
+        candidates: attributes whose candidates are tried, those to keep included.
+        ranges: of layers.
+        count: directions of the other methods.
+    """
+    if method == "ridge":
+        return candidates * ranges + attributes * (_ROUNDS + 1), attributes
+    return (attributes * ROUNDS, attributes) if method == "boundary" else (0, count)
+
+
+def ridge_directions(search: Search, names: Sequence[str], found: Found) -> None:
+    """Directions for attributes, from ridge regression.
+
+    For each attribute and range of layers there is a candidate, the slope of the regression in
+    these layers, as long as a predicted standard deviation. What candidates do is measured on
+    pictures. A direction is the `Combination` of the candidates of its own attribute and of those
+    to keep that moves its own by one standard deviation and these by none, corrected by what it
+    was measured to do.
+
+    Attributes that are only known of given samples cannot be measured on others: their direction
+    is the slope, orthogonal to the slopes of those to keep.
+    """
+    fits, refused = search.fits(search.all_of(names))
+    found.refused |= {name: reason for name, reason in refused.items() if name in names}
+    measured = [name for name in fits if name in search.ground.names]
+    candidates, effects = _candidates(search, fits, measured)
+    for name in (name for name in names if name in fits):
+        kept = [other for other in search.kept(name) if other in measured]
+        if name in measured:
+            step = _combined(search, candidates, effects, [name, *kept])
+        else:
+            others = [fits[other].slope for other in search.kept(name) if other in fits]
+            slope = orthogonal(fits[name].slope, others)
+            length = float(slope @ fits[name].slope)
+            step = search.step(slope * fits[name].sigma / max(length, 1e-12), search.layers)
+        effect, lacking = search.checked(name, step)
+        _add(found, name, step, kept, effect, lacking, fits[name].sigma, r2=fits[name].r2)
+
+
+def boundary_directions(search: Search, names: Sequence[str], found: Found) -> None:
+    """Directions for attributes, InterFaceGAN's: normals of boundaries, orthogonal to those of the
+    attributes to keep, as long as a standard deviation of what was measured.
+    """
+    normals = {}
+    for name in search.all_of(names):
+        w, values, _ = search.sampled.of(name)
+        if len(values) < _LEAST_SAMPLES or np.std(values) < 1e-12:
+            if name in names:
+                found.refused[name] = f"only {len(values)} samples have it, or all have the same"
+        else:
+            normals[name] = (*find_boundary(w, values), float(np.std(values)), float(w.std()))
+    for name in (name for name in names if name in normals):
+        normal, accuracy, sigma, length = normals[name]
+        kept = [other for other in search.kept(name) if other in normals]
+        normal = orthogonal(normal, [normals[other][0] for other in kept])
+        step = search.step(normal * length * np.sqrt(len(normal)) / 4, search.layers)
+        if name in search.ground.names:
+            step = calibrated(search.ground, step, name, len(search.ground.dlatents))
+        effect, lacking = search.checked(name, step)
+        _add(found, name, step, kept, effect, lacking, sigma, accuracy=accuracy)
+
+
+def unsupervised_directions(
+    search: Search, method: str, count: int, styles: Sequence[StyleLayer], found: Found
+) -> None:
+    """SeFa's or GANSpace's directions, `sefa-0`, `ganspace-0`, …, with what they do as measured.
+
+    A step of +1 is a standard deviation of w along the direction.
+
+    Args:
+        search: with what.
+        method: "sefa" or "ganspace".
+        count: how many.
+        styles: of the network, for SeFa.
+        found: gets what is found.
+    """
+    w = search.sampled.w
+    if method == "sefa":
+        chosen = [style.matrix for style in styles if style.layer in search.layers]
+        vectors = sefa(chosen, min(count, w.shape[1]))
+        vectors = vectors * (w @ vectors.T).std(axis=0)[:, np.newaxis]
+    else:
+        vectors = principal_components(w, min(count, *w.shape))
+    for number, vector in enumerate(vectors):
+        step = search.step(vector, search.layers)
+        effect = search.check.effect(step)
+        unit = f"one standard deviation of w along it; {describe(effect)}"
+        name = f"{method}-{number}"
+        found.arrays[name] = step.astype(np.float32)
+        found.infos[name] = DirectionInfo(
+            unit=unit,
+            layers=search.layers,
+            effect=_rounded(effect),
+            pictures=effect.pictures,
+        )
+
+
+def orthogonal(vector: np.ndarray, others: Sequence[np.ndarray]) -> np.ndarray:
+    """A vector [D] without its part in the span of others."""
+    if not others:
+        return vector
+    basis, _ = np.linalg.qr(np.stack(others, axis=1))
+    return vector - basis @ (basis.T @ vector)
+
+
+def describe(effect: Effect) -> str:
+    """The attributes that move most, like `lightness +0.8, area -0.3`."""
+    order = sorted(effect.moved, key=lambda name: -abs(effect.moved[name]))
+    large = [name for name in order if abs(effect.moved[name]) >= _LEAST_LABEL][:_LABELS]
+    return ", ".join(f"{n} {effect.moved[n]:+.1f}" for n in large) or "no attribute moves much"
+
+
+def _candidates(search: Search, fits: dict[str, RidgeFit], names: Sequence[str]):
+    """Steps by (attribute, number of the range), and their effects, [N, A] each."""
+    candidates, effects = {}, {}
+    ground = search.ground
+    for name in names:
+        fit = fits[name]
+        vector = fit.slope * fit.sigma / float(fit.slope @ fit.slope)
+        for number, layers in enumerate(search.ranges):
+            step = search.step(vector, layers)
+            after = ground.measure(ground.dlatents + step.astype(np.float32))
+            candidates[name, number] = step
+            effects[name, number] = (after - ground.values) / ground.sigmas
+    return candidates, effects
+
+
+def _combined(search: Search, candidates: dict, effects: dict, names: Sequence[str]) -> np.ndarray:
+    """The step that moves the first attribute by 1 and the others by 0."""
+    ground = search.ground
+    columns = [ground.names.index(name) for name in names]
+    chosen = [key for key in candidates if key[0] in names]
+    steps = np.stack([candidates[key] for key in chosen])
+    combination = Combination(np.stack([effects[key][:, columns] for key in chosen], axis=1))
+    best, first = None, combination.factors
+    x = first
+    for _ in range(_ROUNDS + 1):
+        step = np.tensordot(x, steps, axes=1)
+        effect = ground.effect(step, names[0])
+        moved = np.array([effect.moved.get(name, 0.0) for name in names])
+        off = float(np.linalg.norm(moved - np.eye(len(names))[0]))
+        if best is None or off < best[0]:
+            best = (off, step)
+        x = combination.corrected(x, moved)
+        longest = _LONGEST * float(np.linalg.norm(first))
+        x = x * min(1.0, longest / max(float(np.linalg.norm(x)), 1e-12))
+    return best[1]
+
+
+def _add(
+    found: Found,
+    name: str,
+    step: np.ndarray,
+    kept: Sequence[str],
+    effect: Effect,
+    lacking: Sequence[str],
+    sigma: float,
+    **more: float,
+) -> None:
+    found.arrays[name] = step.astype(np.float32)
+    found.infos[name] = DirectionInfo(
+        unit=f"one standard deviation of {name}, {sigma:.4g}",
+        layers=np.flatnonzero(np.abs(step).max(axis=1)).tolist(),
+        keep=list(kept),
+        sigma=sigma,
+        effect=_rounded(effect),
+        right=effect.right,
+        pictures=effect.pictures,
+        shortfalls=list(lacking),
+        **{key: round(value, 4) for key, value in more.items() if np.isfinite(value)},
+    )
+
+
+def _rounded(effect: Effect) -> dict[str, float]:
+    return {name: round(moved, 4) for name, moved in effect.moved.items()}
