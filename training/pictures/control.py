@@ -28,7 +28,7 @@ from training.pictures.samples import Studio
 from training.pictures.sessions import Request, Session, Subject, bar
 
 # Samples that candidates are tried on, and samples that the result is measured on.
-_TRIED_ON, _CHECKED_ON = 120, 200
+_TRIED_ON, _CHECKED_ON = 150, 200
 _FEW_CLEAN = 0.5
 
 

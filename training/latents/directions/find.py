@@ -16,15 +16,17 @@ from training.latents.directions.combine import Combination
 from training.latents.directions.effects import ROUNDS, Effect, Ground, calibrated, shortfalls
 from training.latents.directions.files import DirectionInfo
 from training.latents.directions.ganspace import principal_components
-from training.latents.directions.ridge import RidgeFit, fit_ridge
+from training.latents.directions.ridge import RidgeFit, centered, fit_ridge
 from training.latents.directions.sefa import sefa
 from training.latents.directions.style_layers import StyleLayer
 
 # Held-out R² below which an attribute counts as not predictable.
 LEAST_R2 = 0.1
 _LEAST_SAMPLES = 50
-_ROUNDS = 2  # Of corrections.
+_ROUNDS = 1  # Of corrections.
+_COMPONENTS = 8  # Principal components among the candidates.
 _LONGEST = 4.0  # A corrected step may be that many times as long as the first one.
+_FAR_OFF = 0.4  # Share that moves the wrong way, and distance from the target, of a failure.
 _LABELS = 3  # Attributes that the name of an unsupervised direction tells of.
 _LEAST_LABEL = 0.2
 
@@ -170,7 +172,8 @@ def pictures_needed(
         count: directions of the other methods.
     """
     if method == "ridge":
-        return candidates * ranges + attributes * (_ROUNDS + 1), attributes
+        tried = (candidates + _COMPONENTS) * ranges + attributes * (_ROUNDS + 1)
+        return tried, attributes
     return (attributes * ROUNDS, attributes) if method == "boundary" else (0, count)
 
 
@@ -178,10 +181,10 @@ def ridge_directions(search: Search, names: Sequence[str], found: Found) -> None
     """Directions for attributes, from ridge regression.
 
     For each attribute and range of layers there is a candidate, the slope of the regression in
-    these layers, as long as a predicted standard deviation. What candidates do is measured on
-    pictures. A direction is the `Combination` of the candidates of its own attribute and of those
-    to keep that moves its own by one standard deviation and these by none, corrected by what it
-    was measured to do.
+    these layers, as long as a predicted standard deviation; so there is for the first 8 principal
+    components of w. What candidates do is measured on pictures. A direction is the `Combination`
+    of these components and of the candidates of its own attribute and of those to keep that moves
+    its own by one standard deviation and these by none, corrected by what it was measured to do.
 
     Attributes that are only known of given samples cannot be measured on others: their direction
     is the slope, orthogonal to the slopes of those to keep.
@@ -277,13 +280,16 @@ def describe(effect: Effect) -> str:
 
 
 def _candidates(search: Search, fits: dict[str, RidgeFit], names: Sequence[str]):
-    """Steps by (attribute, number of the range), and their effects, [N, A] each."""
+    """Steps by (attribute or "", number), and their effects, [N, A] each."""
     candidates, effects = {}, {}
-    ground = search.ground
-    for name in names:
-        fit = fits[name]
-        vector = fit.slope * fit.sigma / float(fit.slope @ fit.slope)
-        for number, layers in enumerate(search.ranges):
+    ground, sampled = search.ground, search.sampled
+    vectors = [(n, fits[n].slope * fits[n].sigma / (fits[n].slope @ fits[n].slope)) for n in names]
+    w = centered(sampled.w, sampled.classes)
+    components = principal_components(w, min(_COMPONENTS, *w.shape)) if names else []
+    vectors += [("", component) for component in components]
+    for name, vector in vectors:
+        first = len(candidates)
+        for number, layers in enumerate(search.ranges, first):
             step = search.step(vector, layers)
             after = ground.measure(ground.dlatents + step.astype(np.float32))
             candidates[name, number] = step
@@ -292,25 +298,34 @@ def _candidates(search: Search, fits: dict[str, RidgeFit], names: Sequence[str])
 
 
 def _combined(search: Search, candidates: dict, effects: dict, names: Sequence[str]) -> np.ndarray:
-    """The step that moves the first attribute by 1 and the others by 0."""
-    ground = search.ground
+    """The step that moves the first attribute by 1 and the others by 0.
+
+    Where effects do not add up, so that this fails, it is the slope of the attribute itself, scaled
+    to what it was measured to do, if that is better.
+    """
+    ground, own = search.ground, names[0]
     columns = [ground.names.index(name) for name in names]
-    chosen = [key for key in candidates if key[0] in names]
+    chosen = [key for key in candidates if key[0] in ("", *names)]
     steps = np.stack([candidates[key] for key in chosen])
     combination = Combination(np.stack([effects[key][:, columns] for key in chosen], axis=1))
-    best, first = None, combination.factors
-    x = first
-    for _ in range(_ROUNDS + 1):
-        step = np.tensordot(x, steps, axes=1)
-        effect = ground.effect(step, names[0])
+    tried: list[tuple[float, np.ndarray]] = []
+
+    def attempt(step: np.ndarray) -> np.ndarray:
+        """What a step moves, [A]; notes how far that is from what it should."""
+        effect = ground.effect(step, own)
         moved = np.array([effect.moved.get(name, 0.0) for name in names])
-        off = float(np.linalg.norm(moved - np.eye(len(names))[0]))
-        if best is None or off < best[0]:
-            best = (off, step)
-        x = combination.corrected(x, moved)
-        longest = _LONGEST * float(np.linalg.norm(first))
-        x = x * min(1.0, longest / max(float(np.linalg.norm(x)), 1e-12))
-    return best[1]
+        wrong = 1 - (effect.right or 0.0)
+        tried.append((wrong + float(np.linalg.norm(moved - np.eye(len(names))[0])), step))
+        return moved
+
+    x = first = combination.factors
+    for _ in range(_ROUNDS + 1):
+        x = x * min(1.0, _LONGEST * float(np.linalg.norm(first) / max(np.linalg.norm(x), 1e-12)))
+        x = combination.corrected(x, attempt(np.tensordot(x, steps, axes=1)))
+    if min(off for off, _ in tried) > _FAR_OFF:
+        slope = sum(candidates[key] for key in candidates if key[0] == own)
+        attempt(calibrated(ground, slope, own, len(ground.dlatents)))
+    return min(tried, key=lambda pair: pair[0])[1]
 
 
 def _add(

@@ -41,19 +41,21 @@ def fit_ridge(x: np.ndarray, y: np.ndarray, classes: np.ndarray | None = None) -
     """
     classes = np.zeros(len(x), int) if classes is None else classes
     held_out = np.arange(len(x)) % HELD_OUT == HELD_OUT - 1
-    centered = [_centered(values, classes, ~held_out) for values in (x, y)]
-    strength = _strength(*(values[~held_out] for values in centered))
-    slope = _solve(*(values[~held_out] for values in centered), strength)
-    left = centered[1][held_out]
-    error = left - centered[0][held_out] @ slope
+    from_mean = [centered(values, classes, ~held_out) for values in (x, y)]
+    strength = _strength(*(values[~held_out] for values in from_mean))
+    slope = _solve(*(values[~held_out] for values in from_mean), strength)
+    left = from_mean[1][held_out]
+    error = left - from_mean[0][held_out] @ slope
     r2 = 1 - np.sum(error**2) / max(np.sum(left**2), 1e-300)
-    everywhere = np.ones(len(x), bool)
-    slope = _solve(*(_centered(values, classes, everywhere) for values in (x, y)), strength)
+    slope = _solve(*(centered(values, classes) for values in (x, y)), strength)
     return RidgeFit(slope, float(r2), float(np.std(y)))
 
 
-def _centered(values: np.ndarray, classes: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Values minus the mean over the known ones of the same class."""
+def centered(
+    values: np.ndarray, classes: np.ndarray, known: np.ndarray | None = None
+) -> np.ndarray:
+    """Values [N, …] minus the mean over the known ones of the same class; None: over all."""
+    known = np.ones(len(values), bool) if known is None else known
     result = np.asarray(values, np.float64).copy()
     for number in np.unique(classes):
         of_class = classes == number
