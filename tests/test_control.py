@@ -177,7 +177,7 @@ def test_what_the_user_brings(workplace, generator):
     _, _, err = good(generator("attributes", "--network=net.pkl", *args))
     rows = table(workplace / "own.csv")
     for row in rows[:5]:
-        assert float(row["dark"]) + float(row["light"]) == pytest.approx(1, abs=1e-4)
+        assert float(row["photos-dark"]) + float(row["photos-light"]) == pytest.approx(1, abs=1e-4)
         assert 0 <= float(row["classifier-0"]) <= 255
     assert re.search(r"--photos=photos: \d+% of held-out pictures are told right among 2", err)
     with tflib.graph_session():

@@ -82,7 +82,7 @@ def read_scores(path: str) -> Scores:
 
 
 def photo_measure(Gs: Network, D: Network | None, folder: str) -> Measure:
-    """How much a picture looks like labeled photos: a probability for each label.
+    """How much a picture looks like labeled photos: a probability for each label, `photos-LABEL`.
 
     A logistic regression of the labels on the features of the snapshot's discriminator, for photos
     cropped and resized to its size. How often it is right is said on stderr.
@@ -104,7 +104,7 @@ def photo_measure(Gs: Network, D: Network | None, folder: str) -> Measure:
             f"{option}: the discriminator does not tell the labels apart: "
             f"{_quality(classifier, labels)}"
         )
-    return classifier_measure(pooled, classifier, labels)
+    return classifier_measure(pooled, classifier, _prefixed("photos", labels))
 
 
 def class_measure(studio: Studio, D: Network | None, samples: Samples) -> Measure:
@@ -132,11 +132,15 @@ def class_measure(studio: Studio, D: Network | None, samples: Samples) -> Measur
 
 def class_attributes(Gs: Network) -> tuple[str, ...]:
     """Names of the probabilities of classes; none for a network without classes."""
-    names = label_names(Gs) or range(count_classes(Gs))
-    plain = [re.sub(r"[\s,=]+", "-", str(name)) for name in names]
+    return _prefixed("class", label_names(Gs) or range(count_classes(Gs)))
+
+
+def _prefixed(kind: str, labels: Sequence[object]) -> tuple[str, ...]:
+    """Names of attributes for labels, each another one, without what parts names in options."""
+    plain = [re.sub(r"[\s,=]+", "-", str(label)) for label in labels]
     # Names that become the same get their number.
     return tuple(
-        f"class-{name}" if plain.count(name) == 1 else f"class-{name}-{number}"
+        f"{kind}-{name}" if plain.count(name) == 1 else f"{kind}-{name}-{number}"
         for number, name in enumerate(plain)
     )
 

@@ -49,17 +49,20 @@ def measure_attributes(subject: Subject, request: Request, out: str) -> None:
             session.add_classes()
         except UserError as error:
             print(f"NOTE: no {error}", file=sys.stderr)
-    names, values = session.measured()
     samples = session.samples
-    try:
-        with atomic_write(out, "w") as file:
-            writer = csv.writer(file)
-            writer.writerow(["seed", "class", *names])
-            for seed, number, row in zip(samples.seeds, samples.classes, values, strict=True):
-                cells = ["" if np.isnan(v) else f"{v:.6g}" for v in row]
-                writer.writerow([seed, number, *cells])
-    except OSError as error:
-        raise UserError(f"cannot write {out}: {error.strerror}") from error
+
+    def write(names: Sequence[str], values: np.ndarray) -> None:
+        rows = [["seed", "class", *names]]
+        for seed, number, row in zip(samples.seeds, samples.classes, values, strict=False):
+            rows.append([seed, number, *("" if np.isnan(v) else f"{v:.6g}" for v in row)])
+        _write_table(out, rows)
+
+    def write_part(names: Sequence[str], values: np.ndarray) -> None:
+        write(names, values)
+        print(f"{len(values)} of {len(samples.seeds)} samples are in {out}", file=sys.stderr)
+
+    names, values = session.measured(write_part)
+    write(names, values)
     print(f"{'attribute':24}{'mean':>11}{'deviation':>11}{'least':>11}{'most':>11}")
     for name, column in zip(names, values.T, strict=True):
         column = column[np.isfinite(column)]
@@ -122,6 +125,7 @@ def find_directions(
         search = Search(sampled, tried, checked, layers, kept, across)
         try:
             find(search, method, names, count, styles, found)
+            progress.total = progress.n  # What was refused was not tried.
         except KeyboardInterrupt:
             if found.arrays:
                 _save(subject, request, out, method, search, found, sigmas)
@@ -160,16 +164,19 @@ def rank_styles(
         for rank, found in enumerate(rank_channels(layers, w, scores, count), 1):
             theta = f"{found.theta:.4g}"
             rows.append([name, rank, found.name, found.layer, found.channel, theta, found.sign])
-    try:
-        with atomic_write(out, "w") as file:
-            writer = csv.writer(file)
-            writer.writerow(["attribute", "rank", "style", "layer", "channel", "theta", "sign"])
-            writer.writerows(rows)
-    except OSError as error:
-        raise UserError(f"cannot write {out}: {error.strerror}") from error
+    titles = ["attribute", "rank", "style", "layer", "channel", "theta", "sign"]
+    _write_table(out, [titles, *rows])
     for name, rank, style, _, channel, theta, _ in rows:
         if rank == 1:
             print(f"{name}: channel {channel} of {style}, θ = {theta}")
+
+
+def _write_table(path: str, rows: Sequence[Sequence]) -> None:
+    try:
+        with atomic_write(path, "w") as file:
+            csv.writer(file, lineterminator="\n").writerows(rows)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}") from error
 
 
 def _chosen(session: Session, attributes: str | None, keep: str | None):

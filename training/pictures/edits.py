@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -76,18 +77,20 @@ def edit(
     parts = np.linspace(0, 1, change.frames, dtype=np.float32)
     rows: list[list[np.ndarray]] = []
     values: list[np.ndarray] = []
-    with bar(len(dlatents) * change.frames, "Editing") as progress:
-        for w in dlatents:
-            images = studio.images(w + parts[:, np.newaxis, np.newaxis] * step)
-            rows.append(list(images))
-            values.append(measure.function(images))
-            progress.update(len(images))
+    try:
+        with bar(len(dlatents) * change.frames, "Editing") as progress:
+            for w in dlatents:
+                images = studio.images(w + parts[:, np.newaxis, np.newaxis] * step)
+                values.append(measure.function(images))
+                rows.append(list(images))
+                progress.update(len(images))
+    except KeyboardInterrupt:
+        if rows:
+            _save(rows, values, parts, change, measure, out)
+            print(f"{len(rows)} of {len(dlatents)} strips are in {out}", file=sys.stderr)
+        raise
+    _save(rows, values, parts, change, measure, out)
     shown = [name for name in change.steps if name in measure.names]
-    texts = [
-        [_texts(change.steps, part, measure, row) for part, row in zip(parts, of_row, strict=True)]
-        for of_row in values
-    ]
-    save_png(draw_strips(rows, texts), out)
     _print(names, shown, measure, np.stack(values), directions.info.sigmas)
 
 
@@ -134,6 +137,21 @@ def draw_strips(
                 below = top + height * factor + number * _LINE
                 pen.text((left, below), line, fill="black", font=font)
     return sheet
+
+
+def _save(
+    rows: Sequence[Sequence[np.ndarray]],
+    values: Sequence[np.ndarray],
+    parts: np.ndarray,
+    change: Edit,
+    measure: Measure,
+    out: str,
+) -> None:
+    texts = [
+        [_texts(change.steps, part, measure, row) for part, row in zip(parts, of_row, strict=True)]
+        for of_row in values[: len(rows)]
+    ]
+    save_png(draw_strips(rows, texts), out)
 
 
 def _texts(steps: Mapping[str, float], part: float, measure: Measure, row: np.ndarray) -> list[str]:

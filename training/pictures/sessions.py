@@ -111,27 +111,42 @@ class Session:
             classes = class_measure(studio, self.subject.D, self.samples)
         self.measure = combined([self.measure, classes])
 
-    def measured(self) -> tuple[tuple[str, ...], np.ndarray]:
+    def measured(
+        self, on_interrupt: Callable[[tuple[str, ...], np.ndarray], None] | None = None
+    ) -> tuple[tuple[str, ...], np.ndarray]:
         """(names, values [N, A]) of the samples.
 
         What the table of scores has is not measured again.
+
+        Args:
+            on_interrupt: at Ctrl-C, gets what there is of the first samples.
         """
         names, known = self.measure.names, self.scores
         values = np.full([len(self.samples.seeds), len(names)], np.nan)
         if known is not None and set(names) <= set(known.names):
             return known.names, known.values
-        with bar(len(values), "Measuring samples") as progress:
-            step = self.studio.minibatch
-            for begin in range(0, len(values), step):
-                dlatents = self.samples.dlatents[begin : begin + step]
-                values[begin : begin + step] = self.studio.measure(dlatents, self.measure)
-                progress.update(len(dlatents))
-        if known is None:
-            return names, values
         # A score of the same name counts: it may come from pictures that were made otherwise.
-        fresh = [i for i, name in enumerate(names) if name not in known.names]
-        names = (*known.names, *(names[i] for i in fresh))
-        return names, np.hstack([known.values, values[:, fresh]])
+        fresh = [i for i, name in enumerate(names) if known is None or name not in known.names]
+        names = (*(known.names if known else ()), *(names[i] for i in fresh))
+
+        def together(count: int) -> np.ndarray:
+            scores = [known.values[:count]] if known else []
+            return np.hstack([*scores, values[:count, fresh]])
+
+        done = 0
+        try:
+            with bar(len(values), "Measuring samples") as progress:
+                while done < len(values):
+                    dlatents = self.samples.dlatents[done : done + self.studio.minibatch]
+                    part = self.studio.measure(dlatents, self.measure)
+                    values[done : done + len(part)] = part
+                    done += len(part)
+                    progress.update(len(part))
+        except KeyboardInterrupt:
+            if on_interrupt is not None:
+                on_interrupt(names, together(done))
+            raise
+        return names, together(done)
 
 
 def own_measures(subject: Subject, request: Request) -> list[Measure]:

@@ -7,7 +7,7 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
@@ -175,13 +175,6 @@ def find_direction(directions: Directions, path: str, name: str) -> np.ndarray:
         names = ", ".join(directions.arrays)
         raise UserError(f"--set: no direction {one_line(name, 60)!r} in {path}: {hint}use {names}")
     return directions.arrays[name]
-
-
-def check_layers(layers: Sequence[int], num_layers: int) -> None:
-    """Raises a UserError if the network lacks one of the layers."""
-    outside = [layer for layer in layers if not 0 <= layer < num_layers]
-    if outside:
-        raise UserError(f"--layers: layer {outside[0]}, the network has 0 to {num_layers - 1}")
 
 
 def _read_info(path: str) -> DirectionsInfo:
