@@ -61,12 +61,7 @@ def _parse_args(words: Sequence[str] | None = None) -> argparse.Namespace:
     )
     add("--data-dir", type=cli.path, default="", help="root of the datasets")
     add("--dataset", type=cli.path, help="name of the dataset (default: that of the run)")
-    add(
-        "--metricdata",
-        type=cli.path,
-        metavar="PATH",
-        help="path of the dataset, in the place of both, as in calc_metrics.py of StyleGAN2-ADA",
-    )
+    cli.add_dataset_path(add, "--metricdata", "calc_metrics.py")
     add(
         "--mirror-augment",
         "--mirror",

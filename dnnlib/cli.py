@@ -196,6 +196,12 @@ def words(**options: object) -> list[str]:
     ]
 
 
+def add_dataset_path(add: Callable, name: str, script: str) -> None:
+    """Adds what a script of StyleGAN2-ADA has in the place of --data-dir and --dataset."""
+    text = f"path of the dataset, in the place of both, as in {script} of StyleGAN2-ADA"
+    add(name, type=path, metavar="PATH", help=text)
+
+
 def add_num_gpus(add: Callable) -> None:
     """Adds --num-gpus, with the method `add_argument` of a parser or a group."""
     add("--num-gpus", "--gpus", type=integer(1), default=1, help="number of GPUs (default: 1)")

@@ -14,7 +14,7 @@ import dataclasses
 import inspect
 import textwrap
 import typing
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 F = TypeVar("F", bound=Callable)
@@ -26,28 +26,64 @@ def keyword(doc: str, *, default: Any = dataclasses.MISSING, kw_only: bool = Fal
     return dataclasses.field(default=default, kw_only=kw_only, metadata={"doc": doc})
 
 
-def parameters(spec: type) -> list[inspect.Parameter]:
-    """The parameters of a spec's constructor, annotated with plain types: no bounds."""
-    hints = typing.get_type_hints(spec)
-    found = inspect.signature(spec).parameters.values()
-    return [parameter.replace(annotation=hints[parameter.name]) for parameter in found]
+@dataclasses.dataclass(frozen=True)
+class Argument:
+    """A parameter of a function, and what it means."""
+
+    parameter: inspect.Parameter
+    doc: str
 
 
-def document(spec: type, names: Iterable[str] | None = None) -> str:
-    """What fields of a spec mean, as lines for the section "Args" of a docstring without margin.
+def arguments(spec: type, names: Iterable[str] | None = None, **changes: Any) -> list[Argument]:
+    """Fields of a spec as arguments of a function, annotated with plain types: no bounds.
 
     Args:
         spec: a dataclass whose fields `keyword` made.
         names: of the fields; None: all, in the order of the constructor.
+        changes: attributes that the parameters get, see `inspect.Parameter.replace`.
     """
     docs = {field.name: field.metadata["doc"] for field in dataclasses.fields(spec)}
-    names = inspect.signature(spec).parameters if names is None else names
+    hints, known = typing.get_type_hints(spec), inspect.signature(spec).parameters
+    return [
+        Argument(known[name].replace(annotation=hints[name], **changes), docs[name])
+        for name in (known if names is None else names)
+    ]
+
+
+def document(of: Iterable[Argument]) -> str:
+    """What arguments mean, as lines for the section "Args" of a docstring without margin."""
     first, others = " " * 4, " " * 8
-    entries = (f"{name}: {docs[name]}." for name in names)
+    entries = (f"{argument.parameter.name}: {argument.doc}." for argument in of)
     return "\n".join(
         textwrap.fill(entry, _WIDTH, initial_indent=first, subsequent_indent=others)
         for entry in entries
     )
+
+
+def face(
+    module: str,
+    name: str,
+    doc: str | None,
+    of: Sequence[Argument],
+    call: Callable[[dict[str, Any]], Any],
+) -> Callable[..., Any]:
+    """A function of arguments, which `call` gets by name where they were given.
+
+    Args:
+        module, name: of the function.
+        doc: its docstring, with `{fields}` in the section "Args"; None with `python -OO`.
+        of: its arguments in order.
+        call: what it does.
+    """
+    signature = inspect.Signature([argument.parameter for argument in of])
+
+    def function(*args: Any, **kwargs: Any) -> Any:
+        return call(signature.bind(*args, **kwargs).arguments)
+
+    function.__name__ = function.__qualname__ = name
+    function.__module__, function.__signature__ = module, signature
+    function.__doc__ = doc and doc.replace("    {fields}", document(of))
+    return function
 
 
 def spread(spec: type) -> Callable[[F], F]:
@@ -60,10 +96,11 @@ def spread(spec: type) -> Callable[[F], F]:
     def decorate(function: F) -> F:
         signature = inspect.signature(function)
         own = list(signature.parameters.values())[:-1]
-        fields = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters(spec)]
-        function.__signature__ = signature.replace(parameters=[*own, *fields])
+        fields = arguments(spec, kind=inspect.Parameter.KEYWORD_ONLY)
+        parameters = [*own, *(field.parameter for field in fields)]
+        function.__signature__ = signature.replace(parameters=parameters)
         if doc := inspect.getdoc(function):  # Not with `python -OO`.
-            function.__doc__ = doc.replace("    {fields}", document(spec))
+            function.__doc__ = doc.replace("    {fields}", document(fields))
         return function
 
     return decorate

@@ -59,7 +59,6 @@ class IS(MetricBase):
         name: as reported.
         num_images: images to generate.
         num_splits: parts that are scored on their own.
-        minibatch_per_gpu: official keyword without effect: images at once follow their size.
         forced: see `MetricBase`.
     """
 
@@ -68,7 +67,6 @@ class IS(MetricBase):
         name: str,
         num_images: int,
         num_splits: int,
-        minibatch_per_gpu: int | None = None,
         **forced: Any,
     ):
         super().__init__(name, **forced)

@@ -82,7 +82,6 @@ class LS(MetricBase):
         num_keep: see `separability`.
         num_attributes: classifiers that are needed.
         attrib_indices: official keyword in place of it: the numbers of the classifiers.
-        minibatch_per_gpu: official keyword without effect: images at once follow their size.
         forced: see `MetricBase`.
     """
 
@@ -94,7 +93,6 @@ class LS(MetricBase):
         num_attributes: int = 0,
         *,
         attrib_indices: Sequence[int] | None = None,
-        minibatch_per_gpu: int | None = None,
         **forced: Any,
     ):
         super().__init__(name, **forced)

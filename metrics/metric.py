@@ -39,6 +39,7 @@ class MetricBase(OfficialHelpers):
         name: official name, as in `metric_defaults`, or one's own.
         force_dataset_args: arguments of the dataset that replace those of a run.
         force_G_kwargs: keyword arguments of the generator that replace those of a run.
+        minibatch_per_gpu: official keyword without effect: images at once follow their size.
 
     Attributes:
         name: what results are reported under.
@@ -50,6 +51,7 @@ class MetricBase(OfficialHelpers):
         name: str,
         force_dataset_args: Mapping[str, Any] | None = None,
         force_G_kwargs: Mapping[str, Any] | None = None,
+        minibatch_per_gpu: int | None = None,
     ):
         self.name = name
         self.report: MetricReport | None = None
@@ -124,9 +126,9 @@ class MetricBase(OfficialHelpers):
             data_dir,
             dataset_args,
             mirror_augment,
-            num_gpus,
-            Gs_kwargs or G_kwargs,
-            sources,
+            num_gpus=num_gpus,
+            Gs_kwargs=Gs_kwargs or G_kwargs,
+            sources=sources,
         )
         self.use_features(options.sources)
         seed = secrets.randbits(31) if seed is None else seed
@@ -239,7 +241,6 @@ class RealsAgainstFakes(MetricBase):
         max_reals: real images to use at most; None for all.
         mirror: whether to mirror half of the reals; None: as the network was trained.
         num_images: official keyword of StyleGAN2, in place of `num_fakes` and `max_reals`.
-        minibatch_per_gpu: official keyword without effect: images at once follow their size.
         use_cached_real_stats: False: what is cached of the reals is computed anew.
         forced: see `MetricBase`.
     """
@@ -257,7 +258,6 @@ class RealsAgainstFakes(MetricBase):
         mirror: bool | None = None,
         *,
         num_images: int | None = None,
-        minibatch_per_gpu: int | None = None,
         use_cached_real_stats: bool = True,
         **forced: Any,
     ):

@@ -18,7 +18,6 @@ from dnnlib.schema import read_json_object
 from dnnlib.tflib import Network, tfutil
 from dnnlib.util import one_line
 from metrics.evaluation import Evaluation, MetricOptions
-from metrics.feature_networks import FeatureSources
 from training.dataset import TFRecordDataset
 from training.random_streams import generator
 
@@ -38,14 +37,13 @@ def options_of_call(
     data_dir: str | None = None,
     dataset_args: Mapping[str, Any] | None = None,
     mirror_augment: bool | None = None,
-    num_gpus: int = 1,
-    Gs_kwargs: Mapping[str, Any] | None = None,
-    sources: FeatureSources | None = None,
+    **others: Any,
 ) -> MetricOptions:
     """The options that the official arguments of a metric's `run` mean.
 
-    What is None is as `training_options.json` in `run_dir` or beside the network says. Without a
-    dataset, metrics can be measured that need none.
+    What is None is as `training_options.json` in `run_dir` or beside the network says, or for
+    `others`, further fields of the options, as their defaults. Without a dataset, metrics can be
+    measured that need none.
     """
     trained: dict[str, Any] = {}
     for folder in (run_dir, None if urls.is_url(network_pkl) else os.path.dirname(network_pkl)):
@@ -60,9 +58,8 @@ def options_of_call(
     in_dataset = args.pop("mirror_augment", None)
     if mirror_augment is None:
         mirror_augment = trained.get("mirror_augment", False) if in_dataset is None else in_dataset
-    others = {"sources": sources, "Gs_kwargs": Gs_kwargs}
     others = {name: value for name, value in others.items() if value is not None}
-    return MetricOptions(args, bool(mirror_augment), num_gpus, **others)
+    return MetricOptions(args, bool(mirror_augment), **others)
 
 
 @contextmanager

@@ -79,7 +79,6 @@ class PPL(MetricBase):
         sampling: "full": anywhere between the two; "end": at the first.
         crop: see `prepare_images`.
         Gs_overrides: keyword arguments of the generator's parts.
-        minibatch_per_gpu: official keyword without effect: images at once follow their size.
         forced: see `MetricBase`.
     """
 
@@ -93,7 +92,6 @@ class PPL(MetricBase):
         crop: bool,
         *,
         Gs_overrides: Mapping[str, Any] | None = None,
-        minibatch_per_gpu: int | None = None,
         **forced: Any,
     ):
         super().__init__(name, **forced)

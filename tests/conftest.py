@@ -8,6 +8,7 @@ The fixtures are few on purpose:
     golden_dir  path of tests/golden
     golden      function: name of a file in tests/golden -> its arrays, and `meta` parsed
     run_script  function: runs a script of the repository as a user does
+    cache       a cache folder of the test's own
     tool        function: runs dataset_tool.py in this process
 """
 
@@ -98,6 +99,20 @@ def run_script() -> Callable[..., subprocess.CompletedProcess]:
         )
 
     return run
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache folder for the test and what it starts, where only compiled operations are shared."""
+    from dnnlib import downloads
+
+    compiled = Path(downloads.cache_folder(), "tf_ops")
+    compiled.mkdir(parents=True, exist_ok=True)
+    folder = tmp_path / "cache"
+    folder.mkdir()
+    (folder / "tf_ops").symlink_to(compiled)
+    monkeypatch.setenv("DNNLIB_CACHE_DIR", str(folder))
+    return folder
 
 
 @pytest.fixture

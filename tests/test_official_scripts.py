@@ -43,9 +43,8 @@ def snapshot(tmp_path_factory):
 
 
 @pytest.fixture(params=["compat.v1", "runner"])
-def run_official(request, tmp_path, run_script, monkeypatch):
+def run_official(request, tmp_path, run_script, cache):
     """Runs a script of tests/official_scripts in an empty folder, in one of the two ways."""
-    monkeypatch.setenv("DNNLIB_CACHE_DIR", str(tmp_path / "cache"))
 
     def run(name, *args):
         script = tmp_path / name

@@ -68,11 +68,11 @@ def photos(tmp_path):
     return tmp_path
 
 
-def test_without_unix(photos):
+def test_without_unix(photos, cache):
     result = subprocess.run(
         [sys.executable, str(ROOT / "tests/other_system.py"), str(ROOT), str(photos), *COMMANDS],
         cwd=photos,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "DNNLIB_CACHE_DIR": str(photos / "cache")},
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         timeout=500,

@@ -20,7 +20,9 @@ import tensorflow.compat.v1 as tf
 
 from dnnlib import UserError, keywords, own_code, schema
 from training.losses import consistency, logistic, own, path_length, rotations, wasserstein
-from training.losses.ada import (
+from training.losses.context import LossContext, LossResult
+from training.losses.logistic import r1_penalty
+from training.losses.official_ada import (
     cmethods,
     eval_D,
     eval_G,
@@ -29,8 +31,6 @@ from training.losses.ada import (
     stylegan2,
     wgangp,
 )
-from training.losses.context import LossContext, LossResult
-from training.losses.logistic import r1_penalty
 from training.losses.path_length import path_lengths
 from training.losses.path_length_mean import PathLengthMean
 from training.random_streams import fresh_seed
@@ -59,6 +59,17 @@ __all__ = [
     "wgangp",
 ]
 
+_OPT = keywords.Argument(
+    inspect.Parameter("opt", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=Any),
+    "official keyword without effect: an Optimizer scales losses by itself",
+)
+_ARGS_AND_RETURNS = """
+
+Args:
+    {fields}
+
+Returns:
+    (loss, regularizer), [N] each; None for no regularization."""
 Loss = Callable[[LossContext, Any], LossResult]
 # What `func_name` in G_loss_args and D_loss_args may be. Runs store these names, so that they stay
 # the same wherever the functions are.
@@ -118,38 +129,31 @@ def _options_class(loss: Loss) -> type:
 def _official(loss: Loss) -> Callable[..., tuple[tf.Tensor, tf.Tensor | None]]:
     """A loss as user code calls it: with the fields of context and options as keywords."""
     options = _options_class(loss)
-    names = ["G", "D", "training_set", "minibatch_size"]
+    names = ["training_set", "minibatch_size"]
     if loss.__name__.startswith("D_"):
         names += ["reals", "labels"]
-    extra = ["seed", "pl_mean"] if issubclass(options, path_length.PathLengthOptions) else ["seed"]
-    fields = inspect.signature(LossContext).parameters
-    empty, keyword_only = inspect.Parameter.empty, inspect.Parameter.KEYWORD_ONLY
-    of_context = [fields[name].replace(default=empty) for name in names]
-    of_context.insert(2, inspect.Parameter("opt", fields["G"].kind, annotation=Any))
-    ours = [fields[name].replace(default=None, kind=keyword_only) for name in extra]
-    signature = inspect.Signature([*of_context, *keywords.parameters(options), *ours])
+    has_lengths = issubclass(options, path_length.PathLengthOptions)
+    extra = ["seed", "pl_mean"] if has_lengths else ["seed"]
+    required = {"default": inspect.Parameter.empty}
+    optional = {"default": None, "kind": inspect.Parameter.KEYWORD_ONLY}
+    shown = [
+        *keywords.arguments(LossContext, ["G", "D"], **required),
+        _OPT,
+        *keywords.arguments(LossContext, names, **required),
+        *keywords.arguments(options),
+        *keywords.arguments(LossContext, extra, **optional),
+    ]
 
-    def official(*args: Any, **kwargs: Any) -> tuple[tf.Tensor, tf.Tensor | None]:
-        given = signature.bind(*args, **kwargs).arguments
+    def call(given: dict[str, Any]) -> tuple[tf.Tensor, tf.Tensor | None]:
         del given["opt"]
-        context = {name: given.pop(name) for name in (*names, *extra) if name in given}
+        context = {n: given.pop(n) for n in ("G", "D", *names, *extra) if n in given}
         if context.get("seed") is None:
             context["seed"] = fresh_seed()
         result = loss(LossContext(**context), options(**given))
         return result.loss, result.regularizer
 
-    described = (
-        f"{keywords.document(LossContext, names[:2])}\n"
-        "    opt: official keyword without effect: an Optimizer scales losses by itself.\n"
-        f"{keywords.document(LossContext, names[2:])}\n{keywords.document(options)}\n"
-        f"{keywords.document(LossContext, extra)}\n        A seed of None: others at every run."
-    )
-    returns = "Returns:\n    (loss, regularizer), [N] each; None for no regularization."
-    about = inspect.getdoc(loss) or ""  # None with `python -OO`.
-    official.__doc__ = f"{about}\n\nArgs:\n{described}\n\n{returns}"
-    official.__name__ = official.__qualname__ = loss.__name__
-    official.__signature__ = signature
-    return official
+    about = inspect.getdoc(loss)  # None with `python -OO`.
+    return keywords.face(__name__, loss.__name__, about and about + _ARGS_AND_RETURNS, shown, call)
 
 
 G_logistic = _official(logistic.G_logistic)

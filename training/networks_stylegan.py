@@ -6,104 +6,37 @@ Configuration A of StyleGAN2. Faces as in `networks_stylegan2`, over bodies in
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow.compat.v1 as tf
 
 from tf_ops.fused_bias_act import fused_bias_act
-from training.architecture import growing, layers, normalization, stylegan, styles
-from training.architecture.calls import Call, GeneratorCall, GrowingCall
-from training.architecture.faces import build_function
-from training.architecture.generator import map_and_synthesize
+from training.architecture import growing, layers, normalization, official_layers, stylegan, styles
+from training.architecture.faces import OfficialModule
+from training.architecture.generator import generator
 from training.architecture.layers import Weight, to_images, to_internal
-from training.architecture.specs import (
-    GeneratorSpec,
-    StyleganDiscriminatorSpec,
-    StyleganMappingSpec,
-    StyleganSynthesisSpec,
-)
-from training.architecture.stylegan import map_latents, score_stylegan, synthesize_stylegan
 
+_official = OfficialModule(__name__)
 # What a snapshot or a keyword argument may name.
-BUILD_FUNCTIONS: dict[str, Callable] = {}
+BUILD_FUNCTIONS = _official.build_functions
 
-
-@build_function(
-    BUILD_FUNCTIONS,
-    GeneratorSpec,
-    GeneratorCall,
+G_style = _official.build_function(
+    "G_style",
+    generator(BUILD_FUNCTIONS, with_lod=True, prepare=stylegan.without_cutoff),
     without="mapping_func synthesis_func",
     truncation_psi=0.7,
     truncation_cutoff=8,
 )
-def G_style(
-    latents_in: tf.Tensor,
-    labels_in: tf.Tensor,
-    spec: GeneratorSpec,
-    call: GeneratorCall,
-    **kwargs: Any,
-) -> tf.Tensor | tuple[tf.Tensor, tf.Tensor]:
-    """Generator: mapping network, then synthesis network (figure 1b).
-
-    A cutoff of None means no truncation here, unlike in StyleGAN2, where it means all layers.
-
-    Returns:
-        images [N, num_channels, H, W], about [-1, 1]; with `return_dlatents` also
-        dlatents [N, num_layers, dlatent_size].
-    """
-    if call.truncation_cutoff is None:
-        call = dataclasses.replace(call, truncation_psi=None)
-    if call.truncation_cutoff_val is None:
-        call = dataclasses.replace(call, truncation_psi_val=None)
-    table = BUILD_FUNCTIONS
-    return map_and_synthesize(latents_in, labels_in, spec, call, kwargs, table, with_lod=True)
-
-
-@build_function(BUILD_FUNCTIONS, StyleganMappingSpec, without="label_fmaps")
-def G_mapping(
-    latents_in: tf.Tensor, labels_in: tf.Tensor, spec: StyleganMappingSpec, **_kwargs: Any
-) -> tf.Tensor:
-    """Mapping network f: z → w (section 2).
-
-    Returns:
-        dlatents [N, dlatent_size], or [N, dlatent_broadcast, dlatent_size].
-    """
-    return map_latents(latents_in, labels_in, spec)
-
-
-@build_function(BUILD_FUNCTIONS, StyleganSynthesisSpec, GrowingCall, without="fmap_min is_training")
-def G_synthesis(
-    dlatents_in: tf.Tensor, spec: StyleganSynthesisSpec, call: GrowingCall, **_kwargs: Any
-) -> tf.Tensor:
-    """Synthesis network g of adaptive instance normalization (section 2, figure 1b).
-
-    Args:
-        dlatents_in: w for every layer [N, num_layers, dlatent_size]; one only without styles.
-
-    Returns:
-        images [N, num_channels, H, W] at the level of detail that the variable `lod` holds.
-    """
-    return synthesize_stylegan(dlatents_in, spec, call)
-
-
-@build_function(BUILD_FUNCTIONS, StyleganDiscriminatorSpec, Call, without="fmap_min random_seed")
-def D_basic(
-    images_in: tf.Tensor, labels_in: tf.Tensor, spec: StyleganDiscriminatorSpec, call: Call
-) -> tf.Tensor:
-    """Discriminator of StyleGAN and Progressive GAN (PGGAN, table 2), one output a class.
-
-    Args:
-        images_in: [N, num_channels, H, W] in [-1, 1], pixels repeated where the level of detail in
-            the variable `lod` is not 0.
-        labels_in: [N, label_size].
-
-    Returns:
-        scores [N, 1], logits of being real.
-    """
-    return score_stylegan(images_in, labels_in, spec, call)
-
+G_mapping = _official.build_function(
+    "G_mapping", stylegan.map_latents, without="label_fmaps", is_part=True
+)
+G_synthesis = _official.build_function(
+    "G_synthesis", stylegan.synthesize_stylegan, without="fmap_min is_training", is_part=True
+)
+D_basic = _official.build_function(
+    "D_basic", stylegan.score_stylegan, without="fmap_min random_seed"
+)
 
 # Layers, for networks of one's own. They take and return activations [N, C, H, W] or vectors [N, C]
 # float32, and create their variables in the current variable scope: `weight` and `bias`.
@@ -121,31 +54,15 @@ def blur2d(x: tf.Tensor, f: Sequence = (1, 2, 1), normalize: bool = True) -> tf.
     return to_images(stylegan.blur(to_internal(x), f, normalize))
 
 
-def upscale2d(x: tf.Tensor, factor: int = 2) -> tf.Tensor:
-    """Repeats every pixel of [N, C, H, W] factor×factor times."""
-    return to_images(growing.repeat_pixels(to_internal(x), factor))
-
-
-def downscale2d(x: tf.Tensor, factor: int = 2) -> tf.Tensor:
-    """Averages boxes of factor×factor pixels of [N, C, H, W]."""
-    return to_images(growing.average_pixels(to_internal(x), factor))
-
-
-def get_weight(
-    shape: Sequence[int],
-    gain: float = stylegan.GAINS["lrelu"],
-    use_wscale: bool = False,
-    lrmul: float = 1,
-) -> tf.Tensor:
-    """Weight with a standard deviation of gain / sqrt(fan-in).
-
-    Args:
-        shape: [.., in, out] for dense layers, [kh, kw, in, out] for convolutions.
-        gain: He gain; its default, √2, goes with leaky ReLU.
-        use_wscale: keep the variable at unit variance and scale it when used (PGGAN, section 4.1).
-        lrmul: learning-rate multiplier: the variable is 1/lrmul as large and scaled by lrmul.
-    """
-    return layers.get_weight(shape, Weight(gain, use_wscale, lrmul))
+upscale2d = _official.layer("upscale2d", growing.repeat_pixels, "x factor", factor=2)
+downscale2d = _official.layer("downscale2d", growing.average_pixels, "x factor", factor=2)
+get_weight = _official.layer(
+    "get_weight",
+    official_layers.get_weight,
+    "shape gain use_wscale lrmul",
+    gain=stylegan.GAINS["lrelu"],
+    use_wscale=False,
+)
 
 
 def dense(x: tf.Tensor, fmaps: int, **kwargs: Any) -> tf.Tensor:
@@ -189,13 +106,8 @@ def conv2d_downscale2d(
 ) -> tf.Tensor:
     """`conv2d`, then `downscale2d`: [N, C, H, W] to [N, fmaps, H/2, W/2].
 
-    Args:
-        x: [N, C, H, W].
-        fmaps, kernel, kwargs: see `conv2d`.
-        fused_scale: makes no difference to the numbers.
-
-    Raises:
-        UserError: unknown `fused_scale`.
+    Arguments are those of `upscale2d_conv2d`; here `fused_scale` makes no difference to the
+    numbers.
     """
     stylegan.is_fused(fused_scale, min(x.shape[2:].as_list()))
     weight, halving = _weight(**kwargs), layers.Resampling(up=False)
@@ -251,21 +163,11 @@ def apply_noise(
         return to_images(styles.noise_layer(x, styles.noise_image(x, noise_var, randomize, None)))
 
 
-def minibatch_stddev_layer(
-    x: tf.Tensor, group_size: int = 4, num_new_features: int = 1
-) -> tf.Tensor:
-    """Appends the standard deviation within groups of samples as features (PGGAN, section 3).
-
-    Args:
-        x: [N, C, H, W]; N is at most `group_size`, or a multiple of it.
-        group_size: samples in a group.
-        num_new_features: features added, each the mean over its share of the channels.
-
-    Returns:
-        [N, C + num_new_features, H, W].
-    """
-    x = normalization.minibatch_stddev_layer(to_internal(x), group_size, num_new_features)
-    return to_images(x)
+minibatch_stddev_layer = _official.layer(
+    "minibatch_stddev_layer",
+    normalization.minibatch_stddev_layer,
+    "x group_size num_new_features",
+)
 
 
 def _weight(

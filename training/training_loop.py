@@ -38,11 +38,11 @@ from training.run.data import (
     complete_options,
     describe_data,
     open_dataset,
+    process_reals,
 )
 from training.run.file_names import FINAL, OPTIONS_FILE
 from training.run.interrupts import Interrupts
 from training.run.official_loop import refusing_official_keywords, setup_snapshot_image_grid
-from training.run.reals import process_reals
 from training.run.reports import kimg_text, measured_metrics, what_next
 from training.run.saving import Metrics, Networks, RunOutput
 from training.run.state import Counters, State, newest_state

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import pytest
 
-from dnnlib.keywords import document, keyword, parameters, spread
+from dnnlib.keywords import arguments, document, face, keyword, spread
 from dnnlib.schema import Range
 
 
@@ -52,12 +52,26 @@ def test_documentation_stands_among_the_arguments():
     assert all(len(line) <= 96 for line in lines)
     assert lines[lines.index("    seed: of noise.") + 1].startswith("    width: deviation of the G")
     assert lines[-5:-3] == ["    passes: how often.", "    mode: how borders are extended."]
-    assert document(Blur, ["passes"]) == "    passes: how often."
+    assert document(arguments(Blur, ["passes"])) == "    passes: how often."
+
+
+def test_a_function_of_arguments_of_more_than_one_spec():
+    of = [*arguments(Blur, ["passes"], default=3), *arguments(Blur, ["mode"])]
+    called = face("somewhere", "called", "Calls.\n\nArgs:\n    {fields}", of, lambda given: given)
+    assert called() == {} and called(4, mode="edge") == {"passes": 4, "mode": "edge"}
+    assert str(inspect.signature(called)) == "(passes: int = 3, *, mode: str | None = None)"
+    assert called.__doc__.splitlines()[3:] == [
+        "    passes: how often.",
+        "    mode: how borders are extended.",
+    ]
+    assert (called.__module__, called.__name__) == ("somewhere", "called")
+    with pytest.raises(TypeError, match="width"):
+        called(width=1)
 
 
 def test_specs_cannot_be_changed_and_compare_by_value():
     spec = Blur(1.0)
     assert spec == Blur(1.0, 2)
-    assert [p.name for p in parameters(Blur)] == ["width", "passes", "mode"]
+    assert [a.parameter.name for a in arguments(Blur)] == ["width", "passes", "mode"]
     with pytest.raises(dataclasses.FrozenInstanceError):
         spec.width = 2.0

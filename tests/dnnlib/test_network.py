@@ -339,15 +339,10 @@ def test_values_may_be_tensors(net):
 
 
 @pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("training.networks_stylegan2.G_mian", "'training.networks_stylegan2.G_mian'"),
-        ("training.no_such_module.G_main", "no_such_module"),
-        ("G_main", "no build function 'G_main'"),
-    ],
+    "name", ["training.networks_stylegan2.G_mian", "training.no_such_module.G_main", "G_main"]
 )
-def test_unknown_build_functions(session, name, message):
-    with pytest.raises(UserError, match=message):
+def test_unknown_build_functions(session, name):
+    with pytest.raises(UserError, match=f"no build function '{name}': "):
         Network("G", name)
 
 

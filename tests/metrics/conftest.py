@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import standins
-
-from dnnlib import downloads
 
 
 @pytest.fixture(scope="session")
@@ -44,12 +41,5 @@ def workplace(tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    """A cache folder of its own for every test; only what was compiled is shared."""
-    compiled = Path(downloads.cache_folder(), "tf_ops")
-    compiled.mkdir(parents=True, exist_ok=True)
-    folder = tmp_path / "cache"
-    folder.mkdir()
-    (folder / "tf_ops").symlink_to(compiled)
-    monkeypatch.setenv("DNNLIB_CACHE_DIR", str(folder))
-    return folder
+def own_cache(cache):
+    """Every test of metrics has a cache folder of its own."""

@@ -30,7 +30,7 @@ def test_snapshots_are_measured_while_training(tmp_path, run_script):
             f"--feature-net=inception={inception}",
         ],
         # pr50k3 needs VGG16, which is not to be had.
-        env={"DNNLIB_CACHE_DIR": str(tmp_path / "cache"), "HTTPS_PROXY": "http://127.0.0.1:9"},
+        env={"HTTPS_PROXY": "http://127.0.0.1:9"},
     )
     assert done.returncode == 0, done.stderr
     [run_dir] = (tmp_path / "results").iterdir()

@@ -10,12 +10,14 @@ from dataclasses import FrozenInstanceError, dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
 
+import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from dnnlib import UserError
+from dnnlib import UserError, tflib
+from tf_ops import layout
 from training import networks, networks_stylegan, networks_stylegan2
-from training.architecture.faces import build_function
+from training.architecture.faces import OfficialModule
 from training.architecture.specs import AdaDiscriminatorSpec, SynthesisSpec
 
 TRAINING = Path(__file__).resolve().parents[2] / "training"
@@ -171,10 +173,7 @@ class Tall(Shape):
 
 
 def make_table() -> dict[str, Callable]:
-    table = {}
-
-    @build_function(table, Tall, without="name", width=5)
-    def D_draw(image: str, spec: Tall) -> Tall:
+    def draw(image: str, spec: Tall) -> Tall:
         """Draws.
 
         Args:
@@ -185,8 +184,7 @@ def make_table() -> dict[str, Callable]:
         """
         return spec
 
-    @build_function(table, Shape)
-    def G_main(latents: str, spec: Shape, **kwargs: Any) -> tuple:
+    def whole(latents: str, spec: Shape, **kwargs: Any) -> tuple:
         """Whole.
 
         Args:
@@ -194,25 +192,31 @@ def make_table() -> dict[str, Callable]:
         """
         return spec, kwargs
 
-    @build_function(table, Tall)
-    def G_mapping(latents: str, spec: Tall, **kwargs: Any) -> tuple:
+    def part(latents: str, spec: Tall) -> Tall:
         """Part.
 
         Args:
             latents: z.
         """
-        return spec, kwargs
+        return spec
 
-    return table
+    module = OfficialModule("somewhere")
+    module.build_function("D_draw", draw, without="name", width=5)
+    module.build_function("G_main", whole)
+    module.build_function("G_mapping", part, is_part=True)
+    with pytest.raises(ValueError, match="no spec has a field depth, weight"):
+        module.build_function("D_other", draw, without="name depth", weight=3)
+    return module.build_functions
 
 
 def test_keyword_arguments_become_specs():
     draw = make_table()["D_draw"]
     assert draw(0) == Tall(width=5, height=9.5, name="box")
     assert draw(0, height=1) == draw(0, 5, 1) == draw(image=0, height=1) == Tall(5, 1, "box")
-    assert str(inspect.signature(draw)).startswith(
-        "(image: str, width: int = 5, height: float = 9.5)"
+    assert str(inspect.signature(draw)) == (
+        f"(image: str, width: int = 5, height: float = 9.5) -> {__name__}.Tall"
     )
+    assert (draw.__module__, draw.__name__) == ("somewhere", "D_draw")
     assert inspect.getdoc(draw) == (
         "Draws.\n\nArgs:\n    image: on what.\n    width: in pixels,\n        of the screen.\n"
         "    height: more than usual.\n\nReturns:\n    what was asked for."
@@ -223,8 +227,32 @@ def test_keyword_arguments_become_specs():
         draw(0, name="x", color="red")
     with pytest.raises(FrozenInstanceError):
         draw(0).width = 3
-    with pytest.raises(ValueError, match="no spec has a field depth, weight"):
-        build_function({}, Shape, without="name depth", weight=3)
+
+
+def test_a_layer_chooses_and_orders_parameters(session, monkeypatch):
+    monkeypatch.setattr(layout, "internal_format", lambda: layout.NHWC)
+
+    def paint(x: tf.Tensor, times: int, spec: Shape, shade: float = 1) -> tf.Tensor:
+        """Paints.
+
+        Args:
+            x: activations.
+            times, shade: how often, and
+                how dark.
+        """
+        assert x.shape.as_list() == [2, 4, 5, 3]
+        return x * times * spec.width * shade
+
+    module = OfficialModule("somewhere")
+    layer = module.layer("layer", paint, "x times width", width=5)
+    x = np.arange(120, dtype=np.float32).reshape(2, 3, 4, 5)
+    np.testing.assert_array_equal(tflib.run(layer(x, 7, 2)), x * 14)
+    np.testing.assert_array_equal(tflib.run(layer(x, times=2)), x * 10)
+    assert list(inspect.signature(layer).parameters) == ["x", "times", "width"]
+    assert "times, shade: how often, and\n        how dark.\n    width: in pix" in layer.__doc__
+    assert "name" not in layer.__doc__ and module.build_functions == {}
+    with pytest.raises(ValueError, match="paint has no color, depth"):
+        module.layer("layer", paint, "x color", depth=3)
 
 
 def test_parts_of_a_generator_are_given_the_keyword_arguments_of_the_others():
@@ -235,7 +263,7 @@ def test_parts_of_a_generator_are_given_the_keyword_arguments_of_the_others():
     table["G_synthesis_other"] = lambda w, shade="dark", **_kwargs: None
     given = {"color": "blue", "shade": "light"}
     assert whole(0, width=1, **given) == (Shape(width=1), given)
-    assert part(0, **given) == (Tall(), given)
+    assert part(0, **given) == Tall()
     for function, name in ((whole, "kwargs"), (part, "_kwargs"), (whole, "w"), (part, "spec")):
         with pytest.raises(UserError, match=rf"{function.__name__}\(\) has no .* '{name}'"):
             function(0, **{name: 1})
@@ -277,15 +305,19 @@ def defaults(tree):
             for field in node.body:
                 if isinstance(field, ast.AnnAssign) and field.value is not None:
                     yield field.target.id, field.value
-        elif isinstance(node, ast.Call) and getattr(node.func, "id", "") == "build_function":
-            yield from ((k.arg, k.value) for k in node.keywords if k.arg != "without")
+        elif isinstance(node, ast.Call) and getattr(node.func, "attr", "") in (
+            "build_function",
+            "layer",
+        ):
+            options = ("without", "is_part")
+            yield from ((k.arg, k.value) for k in node.keywords if k.arg not in options)
 
 
 def test_defaults_are_found():
     code = (
         "def f(a, b=1, *, c, d=2): pass\n"
         "class S:\n    e: int = 3\n    g: int\n"
-        "@build_function(T, S, without='e', h=4)\ndef F(x): pass\n"
+        "M.build_function('F', body, without='e', h=4)\n"
     )
     assert [name for name, _ in defaults(ast.parse(code))] == ["b", "d", "e", "h"]
 
@@ -297,8 +329,10 @@ def test_no_default_of_a_network_stands_in_more_than_two_places():
         name = path.relative_to(TRAINING).as_posix()
         is_network = name.startswith(("networks", "architecture/"))
         tree = ast.parse(path.read_text(encoding="utf-8"))
-        if name.startswith("networks"):  # Layers there have the defaults of their own signatures.
-            tree.body = [node for node in tree.body if getattr(node, "decorator_list", None)]
+        if name.startswith("networks"):  # Layers have the defaults of their own signatures.
+            tree.body = [n for n in tree.body if "build_function" in ast.dump(n)]
+        elif name.endswith("official_layers.py"):
+            continue
         for keyword, value in defaults(tree):
             if is_network or getattr(value, "value", value) is not None:
                 places[keyword].append(f"{name}:{value.lineno}")

@@ -19,14 +19,7 @@ COUNT, LATENTS, CLASSES, IMAGE = 4, 3, 2, (3, 8, 8)
 PIXELS = int(np.prod(IMAGE))
 
 
-def linear_G(
-    latents_in,
-    labels_in,
-    is_training=False,
-    return_dlatents=False,
-    random_seed=None,
-    dlatent_avg_beta=0.995,
-):
+def linear_G(latents_in, labels_in, is_training=False, return_dlatents=False, **_kwargs):
     """images = A·w + B·label, with w = z."""
     latents_in.set_shape([None, LATENTS])
     labels_in.set_shape([None, CLASSES])

@@ -21,8 +21,7 @@ from training.datasets.building.build import Output, build
 from training.datasets.items import Item, ItemList, Source
 from training.loss import path_lengths
 from training.pictures import generation
-from training.run.data import complete_options
-from training.run.reals import fade_and_upscale
+from training.run.data import complete_options, fade_and_upscale
 from training.run.train_graph import TrainGraph
 from training.snapshots import conversion, description, pickles
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
-
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 from golden_checks import assert_close
+from official_signatures import check_signatures, public_functions
 
 from dnnlib import UserError, tflib
 from training import networks as ada
@@ -65,22 +64,12 @@ SIGNATURES = {
 }
 
 
-def signature_of(function):
-    """As text, without types."""
-    signature, empty = inspect.signature(function), inspect.Parameter.empty
-    parameters = [p.replace(annotation=empty) for p in signature.parameters.values()]
-    return function.__name__ + str(inspect.Signature(parameters))
-
-
 @pytest.mark.parametrize("module", SIGNATURES, ids=lambda module: module.__name__)
 def test_official_signatures(module):
-    expected = " ".join(SIGNATURES[module].split()).replace(") ", ")\n").splitlines()
-    functions = [getattr(module, text.partition("(")[0]) for text in expected]
-    assert [signature_of(function) for function in functions] == expected
-    assert all(function.__module__ == module.__name__ for function in functions)
-    public = {n for n, f in vars(module).items() if inspect.isfunction(f) and n[0] != "_"}
-    own = {n for n in public if getattr(module, n).__module__ == module.__name__}
-    assert own == {f.__name__ for f in functions} | set(module.BUILD_FUNCTIONS)
+    names = check_signatures(module, SIGNATURES[module])
+    assert all(getattr(module, name).__module__ == module.__name__ for name in names)
+    own = {n for n, f in public_functions(module).items() if f.__module__ == module.__name__}
+    assert own == names | set(module.BUILD_FUNCTIONS)
 
 
 # `test_own_networks.py` compares them with the official numbers; here is what is not used there.

@@ -9,7 +9,7 @@ import tensorflow.compat.v1 as tf
 from dnnlib import UserError, tflib
 from training.config.presets import PRESETS, preset
 from training.config.schedule import ScheduleOptions, check_schedule, is_new_lod, training_schedule
-from training.run.reals import fade_and_upscale
+from training.run.data import fade_and_upscale
 
 
 def at(kimg, config="config-d", log2=6, gpus=1):

@@ -12,7 +12,7 @@ import tensorflow.compat.v1 as tf
 from dnnlib import UserError
 from tf_ops import layout
 from tf_ops.upfirdn_2d import downsample_2d
-from training.architecture.calls import DiscriminatorCall
+from training.architecture.calls import Call, DiscriminatorCall
 from training.architecture.dropout import GaussianDropout
 from training.architecture.layers import (
     Resampling,
@@ -32,9 +32,13 @@ from training.architecture.spectral_norm import spectral_normalize
 
 
 def score_by_class(
-    images_in: tf.Tensor, labels_in: tf.Tensor, spec: DiscriminatorSpec
+    images_in: tf.Tensor, labels_in: tf.Tensor, spec: DiscriminatorSpec, _call: Call
 ) -> tf.Tensor:
-    """Body of the discriminator of StyleGAN2, which has one output a class."""
+    """Discriminator of StyleGAN2 (figure 7), with labels by projection onto one output a class.
+
+    Returns:
+        scores [N, 1], logits of being real.
+    """
     labels_in.set_shape([None, spec.label_size])
     if spec.mbstd_group_size <= 1:
         spec = dataclasses.replace(spec, mbstd_num_features=0)
@@ -54,11 +58,14 @@ def class_scores(features: tf.Tensor, labels_in: tf.Tensor) -> tf.Tensor:
 def score_by_projection(
     images_in: tf.Tensor, labels_in: tf.Tensor, spec: AdaDiscriminatorSpec, call: DiscriminatorCall
 ) -> tf.Tensor:
-    """Body of the discriminator of ADA, with what its comparison methods add.
+    """Discriminator of ADA, with what its comparison methods add.
 
     With labels, the score is ⟨f(x), m(c)⟩ / sqrt(mapping_fmaps), f being the output layer and m a
     mapping network of the discriminator's own: the embedded label, scaled to a mean square of one,
     then `mapping_layers` fully connected layers (Miyato and Koyama 2018, equation 3).
+
+    Returns:
+        scores [N, score_size], the first of them logits of being real.
 
     Raises:
         UserError: more scores than there are.

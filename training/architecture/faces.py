@@ -1,16 +1,18 @@
-"""How official build functions, with dozens of keyword arguments, come from bodies with specs."""
+"""How official functions, with dozens of keyword arguments, come from bodies with specs."""
 
 from __future__ import annotations
 
-import functools
 import inspect
 import re
 import typing
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import fields
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import fields, is_dataclass
 from typing import Any
 
+import tensorflow.compat.v1 as tf
+
 from dnnlib.tflib.static_kwargs import reject_unknown
+from training.architecture.layers import to_images, to_internal
 
 # What official inputs are, unless a docstring says it itself.
 _INPUTS = {
@@ -21,81 +23,174 @@ _INPUTS = {
 }
 
 
-def build_function(
-    table: dict[str, Callable], *specs: type, without: str = "", **defaults: Any
-) -> Callable[[Callable], Callable]:
-    """Makes a build function of `dnnlib.tflib.Network`, and adds it to a table under its name.
+class OfficialModule:
+    """Makes the functions of an official module, of bodies that modules may share.
 
-    The decorated function takes the network's inputs and one instance of each spec. The build
-    function takes the inputs and a keyword argument for every field of the specs, and that is what
-    `inspect`, `help` and `typing.get_type_hints` see.
-
-    A function with `**kwargs` is part of a generator. Official generators hand all their keyword
-    arguments to both components, so each part is given those of the others as `kwargs`.
+    A body takes arguments of its own, and specs: frozen dataclasses in which every field has a
+    default. The official function takes a keyword argument for every field instead, and that is
+    what `inspect`, `help` and `typing.get_type_hints` see.
 
     Args:
-        table: build functions of the same module by name.
-        specs: frozen dataclasses in which every field has a default.
-        without: names of fields, apart by spaces, that are no keyword arguments here.
-        defaults: of keyword arguments, where they are not those of the specs.
+        name: of the module.
 
-    Raises:
-        ValueError: no spec has a field that `without` or `defaults` names.
+    Attributes:
+        build_functions: those made so far, by name.
     """
-    names = [[f.name for f in fields(s) if f.name not in without.split()] for s in specs]
-    if unknown := {*without.split(), *defaults} - {f.name for s in specs for f in fields(s)}:
-        raise ValueError(f"no spec has a field {', '.join(sorted(unknown))}")
 
-    def decorate(function: Callable) -> Callable:
-        signature = _signature(function, specs, names, defaults)
-        parameters = signature.parameters.values()
-        inputs = [p.name for p in parameters if p.default is p.empty and p.kind != p.VAR_KEYWORD]
-        others = next((p.name for p in parameters if p.kind == p.VAR_KEYWORD), None)
+    def __init__(self, name: str):
+        self._module = name
+        self.build_functions: dict[str, Callable] = {}
 
-        @functools.wraps(function)
+    def build_function(
+        self, name: str, body: Callable, without: str = "", is_part: bool = False, **defaults: Any
+    ) -> Callable:
+        """Makes a build function of `dnnlib.tflib.Network`.
+
+        Official generators hand all their keyword arguments to both components: a body with
+        `**kwargs` is given those that are of a component, and a component ignores those of the
+        others.
+
+        Args:
+            name: of the build function.
+            body: the network. Its own arguments are the network's inputs.
+            without: names of fields, apart by spaces, that are no keyword arguments here.
+            is_part: it is a component of a generator.
+            defaults: of keyword arguments, where they are not those of the specs.
+
+        Raises:
+            ValueError: no spec has a field that `without` or `defaults` names.
+        """
+        of_body = _Body(body)
+        if unknown := {*without.split(), *defaults} - of_body.fields.keys():
+            raise ValueError(f"no spec has a field {', '.join(sorted(unknown))}")
+        fields_here = [n for n in of_body.fields if n not in without.split()]
+        parameters = of_body.choose([*of_body.own, *fields_here], defaults)
+        known, table = {p.name for p in parameters}, self.build_functions
+        others = [of_body.var_keyword] if of_body.var_keyword else []
+        if is_part:
+            others = [inspect.Parameter("_kwargs", inspect.Parameter.VAR_KEYWORD, annotation=Any)]
+
+        def check(kwargs: dict[str, Any]) -> None:
+            more = _keywords_of_other_parts(table, name) if others else ()
+            reject_unknown(f"{name}()", kwargs, known.union(*more))
+
+        def call(values: dict[str, Any]) -> Any:
+            if is_part:
+                values = {n: v for n, v in values.items() if n in known}
+            return of_body(values)
+
+        table[name] = self._finish(name, of_body, parameters + others, call, check)
+        return table[name]
+
+    def layer(self, name: str, body: Callable, parameters: str, **defaults: Any) -> Callable:
+        """Makes a layer for people's own networks.
+
+        An argument `x`, of activations, and the result are [N, C, H, W] or [N, C], in whatever
+        layout the body has them.
+
+        Args:
+            name: of the layer.
+            body: what computes it.
+            parameters: those that there are here, in their official order, apart by spaces.
+            defaults: where they are not those of the body and of its specs.
+
+        Raises:
+            ValueError: the body has no such parameter.
+        """
+        of_body = _Body(body)
+
+        def call(values: dict[str, Any]) -> tf.Tensor:
+            if "x" not in values:
+                return of_body(values)
+            x = to_internal(tf.convert_to_tensor(values["x"]))
+            return to_images(of_body({**values, "x": x}))
+
+        chosen = of_body.choose(parameters.split(), defaults)
+        return self._finish(name, of_body, chosen, call)
+
+    def _finish(
+        self,
+        name: str,
+        of_body: _Body,
+        parameters: list[inspect.Parameter],
+        call: Callable[[dict[str, Any]], Any],
+        check: Callable[[dict[str, Any]], None] = lambda kwargs: None,
+    ) -> Callable:
+        """A function of these parameters, which `call` gets by name once `check` is content."""
+        signature = inspect.Signature(parameters, return_annotation=of_body.hints["return"])
+
         def face(*args: Any, **kwargs: Any) -> Any:
-            known = set(signature.parameters)
-            if others:
-                known = known.union(*_keywords_of_other_parts(table, function.__name__)) - {others}
-            reject_unknown(f"{function.__name__}()", kwargs, known)
+            check(kwargs)
             bound = signature.bind(*args, **kwargs)
             bound.apply_defaults()
-            values = bound.arguments
-            made = [s(**{n: values[n] for n in own}) for s, own in zip(specs, names, strict=True)]
-            return function(*(values[n] for n in inputs), *made, **values.get(others, {}))
+            return call(bound.arguments)
 
-        face.__signature__ = signature
+        face.__name__ = face.__qualname__ = name
+        face.__module__, face.__signature__ = self._module, signature
         face.__annotations__ = {p.name: p.annotation for p in parameters}
         face.__annotations__["return"] = signature.return_annotation
-        keywords = {n for own in names for n in own}
-        face.__doc__ = _documented(inspect.getdoc(function), inputs, specs, keywords)
-        table[function.__name__] = face
+        names = {p.name for p in parameters}
+        inputs = [n for n in of_body.own if n in names]
+        keywords = names & of_body.fields.keys()
+        face.__doc__ = _documented(
+            inspect.getdoc(of_body.function), inputs, of_body.specs, keywords
+        )
         return face
 
-    return decorate
+
+class _Body:
+    """A function of specs, seen as one of their fields.
+
+    Attributes:
+        function: itself.
+        hints: its types by name.
+        own: its own parameters by name, and `fields` those of all specs.
+        specs: the dataclasses, each with the name of its parameter.
+        var_keyword: its `**kwargs`, or None.
+    """
+
+    def __init__(self, function: Callable):
+        self.function, self.hints = function, typing.get_type_hints(function)
+        self.own, self.fields = dict[str, inspect.Parameter](), dict[str, inspect.Parameter]()
+        self.specs: dict[type, str] = {}
+        self.var_keyword = None
+        for parameter in inspect.signature(function).parameters.values():
+            hint = self.hints[parameter.name]
+            if parameter.kind == parameter.VAR_KEYWORD:
+                self.var_keyword = parameter.replace(annotation=hint)
+            elif is_dataclass(hint):
+                self.specs[hint] = parameter.name
+                self.fields |= _fields_as_parameters(hint)
+            else:
+                self.own[parameter.name] = parameter.replace(annotation=hint)
+
+    def choose(self, names: Iterable[str], defaults: Mapping[str, Any]) -> list[inspect.Parameter]:
+        """Parameters of its own and of specs by their names, with other defaults.
+
+        Raises:
+            ValueError: it has none of that name.
+        """
+        known = {**self.own, **self.fields}
+        if unknown := {*names, *defaults} - known.keys():
+            raise ValueError(f"{self.function.__name__} has no {', '.join(sorted(unknown))}")
+        return [known[n].replace(default=defaults.get(n, known[n].default)) for n in names]
+
+    def __call__(self, values: Mapping[str, Any]) -> Any:
+        """What it returns for its own parameters and fields of specs, where they are given."""
+        given = {n: values[n] for n in self.own if n in values}
+        for spec, name in self.specs.items():
+            own = (field.name for field in fields(spec))
+            given[name] = spec(**{n: values[n] for n in own if n in values})
+        more = values.get(self.var_keyword.name, {}) if self.var_keyword else {}
+        return self.function(**given, **more)
 
 
-def _signature(
-    function: Callable, specs: tuple[type, ...], names: list[list[str]], defaults: Mapping[str, Any]
-) -> inspect.Signature:
-    """Inputs of the function, fields of its specs, and its own `**kwargs` where it has them."""
-    own = inspect.signature(function)
-    hints = typing.get_type_hints(function)
-    given = [p.replace(annotation=hints[p.name]) for p in own.parameters.values()]
-    others = [p for p in given if p.kind == p.VAR_KEYWORD]
-    parameters = given[: len(given) - len(others) - len(specs)]
-    for spec, wanted in zip(specs, names, strict=True):
-        kinds = typing.get_type_hints(spec)
-        for field in fields(spec):
-            if field.name in wanted:
-                default = defaults.get(field.name, field.default)
-                kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
-                parameters.append(
-                    inspect.Parameter(
-                        field.name, kind, default=default, annotation=kinds[field.name]
-                    )
-                )
-    return inspect.Signature(parameters + others, return_annotation=hints["return"])
+def _fields_as_parameters(spec: type) -> dict[str, inspect.Parameter]:
+    hints, kind = typing.get_type_hints(spec), inspect.Parameter.POSITIONAL_OR_KEYWORD
+    return {
+        f.name: inspect.Parameter(f.name, kind, default=f.default, annotation=hints[f.name])
+        for f in fields(spec)
+    }
 
 
 def _keywords_of_other_parts(table: Mapping[str, Callable], name: str) -> Iterator[set[str]]:
@@ -111,7 +206,7 @@ def _part(name: str) -> str:
 
 
 def _documented(
-    doc: str | None, inputs: list[str], specs: tuple[type, ...], keywords: set[str]
+    doc: str | None, inputs: list[str], specs: Iterable[type], keywords: set[str]
 ) -> str | None:
     """A docstring, its section `Args` made of the inputs and of what the specs say of keywords."""
     if doc is None:  # Python was started with -OO.
@@ -124,19 +219,26 @@ def _documented(
     for name, text in entries.items():
         if name in keywords:
             texts.setdefault(text, []).append(name)
-    lines = "".join(f"\n    {', '.join(of)}: {text}" for text, of in texts.items())
     head, args, tail = doc.partition("\n\nArgs:\n")
     if args:
-        about_inputs, gap, rest = tail.partition("\n\n")
+        section, gap, rest = tail.partition("\n\n")
+        about = [e for e in _entries(section) if set(e[0]) & set(inputs)]
     else:
         head, gap, rest = doc.partition("\n\nReturns:\n")
         gap, rest = gap and "\n\n", gap.lstrip() + rest
-        about_inputs = "\n".join(f"    {name}: {_INPUTS[name]}" for name in inputs)
-    return f"{head}\n\nArgs:\n{about_inputs}{lines}{gap}{rest}"
+        about = [([name], _INPUTS[name]) for name in inputs if name in _INPUTS]
+    about += [(of, text) for text, of in texts.items()]
+    lines = "".join(f"\n    {', '.join(of)}: {text}" for of, text in about)
+    return f"{head}\n\nArgs:{lines}{gap}{rest}"
 
 
 def _attribute_entries(cls: type) -> dict[str, str]:
     """{name: text} of the section `Attributes` of a class's own docstring."""
     _, _, section = inspect.cleandoc(cls.__dict__.get("__doc__") or "").partition("Attributes:\n")
-    entries = re.findall(r"^    (\w[\w, ]*): (.*(?:\n {5,}.*)*)", section, re.MULTILINE)
-    return {name: text for names, text in entries for name in names.split(", ")}
+    return {name: text for names, text in _entries(section) for name in names}
+
+
+def _entries(section: str) -> list[tuple[list[str], str]]:
+    """(names, text) of every entry of a section."""
+    found = re.findall(r"^    (\w[\w, ]*): (.*(?:\n {5,}.*)*)", section, re.MULTILINE)
+    return [(names.split(", "), text) for names, text in found]

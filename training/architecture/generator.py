@@ -14,34 +14,51 @@ from training.architecture.calls import GeneratorCall
 from training.architecture.specs import GeneratorSpec
 
 
-def map_and_synthesize(
-    latents_in: tf.Tensor,
-    labels_in: tf.Tensor,
-    spec: GeneratorSpec,
-    call: GeneratorCall,
-    kwargs: Mapping[str, Any],
+def generator(
     build_functions: Mapping[str, Callable],
     with_lod: bool,
-) -> tf.Tensor | tuple[tf.Tensor, tf.Tensor]:
-    """Body of every generator: the mapping network, then the synthesis network.
+    prepare: Callable[[GeneratorCall], GeneratorCall] = lambda call: call,
+) -> Callable:
+    """The body of the generator of a module.
 
     Args:
-        latents_in: z [N, latent_size], standard normal.
-        labels_in: [N, label_size].
-        spec: of which networks it consists.
-        call: what is wanted of it this time.
-        kwargs: keyword arguments for both components.
-        build_functions: build functions of components by name: no other code is reached.
+        build_functions: those of its components by name: no other code is reached.
         with_lod: the generator has a variable `lod`, the level of detail of progressive growing
             (Progressive GAN, section 3): 0 for full resolution, 1 for half of it, …
-
-    Returns:
-        images [N, C, H, W]; with `return_dlatents` also dlatents [N, num_layers, dlatent_size].
-
-    Raises:
-        UserError: a build function or a keyword argument is not known.
+        prepare: what truncation options mean in that module, as they mean in StyleGAN2.
     """
-    components = _with_components(spec, kwargs, build_functions)
+
+    def generate(
+        latents_in: tf.Tensor,
+        labels_in: tf.Tensor,
+        spec: GeneratorSpec,
+        call: GeneratorCall,
+        **kwargs: Any,
+    ) -> tf.Tensor | tuple[tf.Tensor, tf.Tensor]:
+        """Generator: mapping network, then synthesis network.
+
+        Returns:
+            images [N, num_channels, H, W], about [-1, 1]; with `return_dlatents` also
+            dlatents [N, num_layers, dlatent_size].
+
+        Raises:
+            UserError: a build function or a keyword argument is not known.
+        """
+        components = _with_components(spec, kwargs, build_functions)
+        return _generate(latents_in, labels_in, components, prepare(call), kwargs, with_lod)
+
+    return generate
+
+
+def _generate(
+    latents_in: tf.Tensor,
+    labels_in: tf.Tensor,
+    components: EasyDict,
+    call: GeneratorCall,
+    kwargs: Mapping[str, Any],
+    with_lod: bool,
+) -> tf.Tensor | tuple[tf.Tensor, tf.Tensor]:
+    """z → w → images, with `kwargs` for both components."""
     mapping, synthesis = components.mapping, components.synthesis
     lod = _state_variable("lod", []) if with_lod else None
     dlatent_avg = _state_variable("dlatent_avg", [synthesis.input_shape[2]])

@@ -18,6 +18,12 @@ import tensorflow.compat.v1 as tf
 
 from dnnlib import UserError, tflib
 from tf_ops import layout
+from training.architecture.layers import to_images
+from training.architecture.specs import (
+    ImagesSpec,
+    RevisedDiscriminatorSpec,
+    StyleganDiscriminatorSpec,
+)
 
 STRUCTURES = ("auto", "fixed", "linear", "recursive")
 
@@ -29,6 +35,17 @@ def level_of_detail() -> tf.Tensor:
     """Value of the variable `lod` of the network that is being built."""
     lod = tf.get_variable("lod", shape=[], initializer=tf.initializers.zeros(), trainable=False)
     return tf.identity(lod)  # Read here, once: later reads would not stay behind `pass_on_lod`.
+
+
+def level_of_detail_of(
+    images_in: tf.Tensor,
+    labels_in: tf.Tensor,
+    spec: RevisedDiscriminatorSpec | StyleganDiscriminatorSpec,
+) -> tf.Tensor:
+    """`level_of_detail` of a discriminator, whose inputs get their shapes."""
+    images_in.set_shape([None, spec.num_channels, *spec.size(spec.log2)])
+    labels_in.set_shape([None, spec.label_size])
+    return level_of_detail()
 
 
 def select_structure(structure: str, clean_graph: bool) -> str:
@@ -88,6 +105,15 @@ def grow_images(
         return tf.cond(lod < level, next_level, this) if level else this()
 
     return images_from(x, 2)
+
+
+def images_out(
+    x: tf.Tensor, spec: ImagesSpec, lod: tf.Tensor, structure: str, block: Stage, torgb: Stage
+) -> tf.Tensor:
+    """What `grow_images` makes, [N, C, H, W] as the output of a network."""
+    images = to_images(grow_images(x, spec.log2, lod, structure, block, torgb))
+    images.set_shape([None, spec.num_channels, *spec.size(spec.log2)])
+    return tf.identity(images, name="images_out")
 
 
 def shrink_images(

@@ -148,17 +148,6 @@ def resampled_conv(
     return layout.conv2d(x, w, padding="VALID" if padding else "SAME", data_format=data_format)
 
 
-def resampling_of(up: bool, down: bool, kernel: Sequence[float] | None = None) -> Resampling | None:
-    """From the keyword arguments of official layers; None for neither.
-
-    Raises:
-        UserError: both.
-    """
-    if up and down:
-        raise UserError("up=True and down=True: a layer changes the size one way, use one of them")
-    return Resampling(up, kernel) if up or down else None
-
-
 def apply_bias_act(
     x: tf.Tensor,
     act: str = "linear",

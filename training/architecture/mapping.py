@@ -12,7 +12,11 @@ from training.architecture.specs import ConcatMappingSpec, MappingSpec
 def map_with_concatenated_labels(
     latents_in: tf.Tensor, labels_in: tf.Tensor, spec: ConcatMappingSpec
 ) -> tf.Tensor:
-    """Mapping network of StyleGAN2: [z, embedded label] → w, [N, (layers,) dlatent_size]."""
+    """Mapping network f: z → w (StyleGAN, section 2).
+
+    Returns:
+        dlatents [N, dlatent_size], or [N, dlatent_broadcast, dlatent_size].
+    """
     x = concatenated(latents_in, labels_in, spec)
     return _mapped(x, spec.mapping_fmaps, spec)
 
@@ -20,7 +24,13 @@ def map_with_concatenated_labels(
 def map_with_embedded_labels(
     latents_in: tf.Tensor, labels_in: tf.Tensor, spec: MappingSpec
 ) -> tf.Tensor:
-    """Mapping network of ADA, which scales z and the embedded label each by itself."""
+    """Mapping network f: [z, embedded label] → w (StyleGAN, section 2; ADA, appendix D).
+
+    z and the embedded label are scaled each by itself.
+
+    Returns:
+        dlatents [N, dlatent_size], or [N, dlatent_broadcast, dlatent_size].
+    """
     latents_in.set_shape([None, spec.latent_size])
     labels_in.set_shape([None, spec.label_size])
     parts = [latents_in]

@@ -21,7 +21,7 @@ def instance_norm(x: tf.Tensor, eps: float = 1e-8) -> tf.Tensor:
 
 
 def minibatch_stddev_layer(
-    x: tf.Tensor, group_size: int | None, num_new_features: int
+    x: tf.Tensor, group_size: int | None = 4, num_new_features: int = 1
 ) -> tf.Tensor:
     """Appends the standard deviation within groups of samples as features (PGGAN, section 3).
 

@@ -6,6 +6,7 @@ of the activation.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,7 +16,7 @@ from dnnlib import UserError
 from tf_ops import layout
 from tf_ops.upfirdn_2d import filter_2d, setup_filter, upsample_conv_2d
 from training.architecture import growing
-from training.architecture.calls import Call, GrowingCall
+from training.architecture.calls import Call, GeneratorCall, GrowingCall
 from training.architecture.discriminator import block_output
 from training.architecture.layers import (
     Resampling,
@@ -25,7 +26,6 @@ from training.architecture.layers import (
     conv2d_layer,
     dense_layer,
     get_weight,
-    to_images,
     to_internal,
 )
 from training.architecture.mapping import broadcast, concatenated
@@ -53,10 +53,21 @@ GAINS = {"relu": float(np.sqrt(2)), "lrelu": float(np.sqrt(2))}
 AUTO_FUSED_RESOLUTION = 128
 
 
+def without_cutoff(call: GeneratorCall) -> GeneratorCall:
+    """A cutoff of None means no truncation in StyleGAN; in StyleGAN2 it means all layers."""
+    psi = None if call.truncation_cutoff is None else call.truncation_psi
+    psi_val = None if call.truncation_cutoff_val is None else call.truncation_psi_val
+    return dataclasses.replace(call, truncation_psi=psi, truncation_psi_val=psi_val)
+
+
 def map_latents(
     latents_in: tf.Tensor, labels_in: tf.Tensor, spec: StyleganMappingSpec
 ) -> tf.Tensor:
-    """Mapping network f: z → w, [N, (layers,) dlatent_size] (section 2)."""
+    """Mapping network f: z → w (section 2).
+
+    Returns:
+        dlatents [N, dlatent_size], or [N, dlatent_broadcast, dlatent_size].
+    """
     gain, lrmul = _gain(spec.mapping_nonlinearity), spec.mapping_lrmul
     weight = Weight(gain, spec.use_wscale, lrmul)
     x = concatenated(latents_in, labels_in, spec)
@@ -133,23 +144,23 @@ def synthesize_stylegan(
         x = first_layer()
         with tf.variable_scope("Conv"):
             x = finish_layer(conv2d_layer(x, nf(1), 3, weight), 1)
-    images = to_images(growing.grow_images(x, log2, lod, structure, block, torgb))
-    images.set_shape([None, spec.num_channels, *spec.size(log2)])
-    return tf.identity(images, name="images_out")
+    return growing.images_out(x, spec, lod, structure, block, torgb)
 
 
 def score_stylegan(
     images_in: tf.Tensor, labels_in: tf.Tensor, spec: StyleganDiscriminatorSpec, call: Call
 ) -> tf.Tensor:
-    """Discriminator of StyleGAN and Progressive GAN (PGGAN, table 2), one output a class."""
+    """Discriminator of StyleGAN and Progressive GAN (PGGAN, table 2), one output a class.
+
+    Returns:
+        scores [N, 1], logits of being real.
+    """
     # How downsampling is computed, not what: one way is used always.
     is_fused(spec.fused_scale, spec.resolution)
     structure = growing.select_structure(spec.structure, call.is_template_graph)
     gain, log2, nf = _gain(spec.nonlinearity), spec.log2, spec.fmaps
     weight, output_weight = Weight(gain, spec.use_wscale), Weight(use_wscale=spec.use_wscale)
-    images_in.set_shape([None, spec.num_channels, *spec.size(log2)])
-    labels_in.set_shape([None, spec.label_size])
-    lod = growing.level_of_detail()
+    lod = growing.level_of_detail_of(images_in, labels_in, spec)
 
     def activate(x):
         return apply_bias_act(x, spec.nonlinearity, gain=1.0)

@@ -15,7 +15,6 @@ from training.architecture.layers import (
     apply_bias_act,
     conv2d_layer,
     dense_layer,
-    to_images,
     to_internal,
 )
 from training.architecture.normalization import minibatch_stddev_layer
@@ -71,20 +70,20 @@ def synthesize_growing(
             x = tf.tile(x, [tf.shape(dlatents_in)[0], 1, 1, 1])
         with tf.variable_scope("Conv"):
             x = layer(x, 0, nf(1))
-    images = to_images(growing.grow_images(x, log2, lod, structure, block, torgb))
-    images.set_shape([None, spec.num_channels, *spec.size(log2)])
-    return tf.identity(images, name="images_out")
+    return growing.images_out(x, spec, lod, structure, block, torgb)
 
 
 def score_growing(
     images_in: tf.Tensor, labels_in: tf.Tensor, spec: RevisedDiscriminatorSpec, call: Call
 ) -> tf.Tensor:
-    """Discriminator that grows, with one output a class."""
+    """Discriminator that grows, with labels by projection onto one output a class.
+
+    Returns:
+        scores [N, 1], logits of being real.
+    """
     structure = growing.select_structure(spec.structure, call.is_template_graph)
     log2, nf = spec.log2, spec.fmaps
-    images_in.set_shape([None, spec.num_channels, *spec.size(log2)])
-    labels_in.set_shape([None, spec.label_size])
-    lod = growing.level_of_detail()
+    lod = growing.level_of_detail_of(images_in, labels_in, spec)
     downsampling = Resampling(up=False, kernel=spec.resample_kernel)
 
     def conv(x, fmaps, kernel, resampling=None):

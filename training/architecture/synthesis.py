@@ -22,7 +22,7 @@ from training.random_streams import stream
 
 
 def synthesize(dlatents_in: tf.Tensor, spec: SynthesisSpec, call: Call) -> tf.Tensor:
-    """Body of the synthesis networks of StyleGAN2 and ADA: w → images.
+    """Synthesis network (StyleGAN2, figures 2c and 7).
 
     Args:
         dlatents_in: w for every layer [N, num_layers, dlatent_size].

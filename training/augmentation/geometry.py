@@ -58,13 +58,7 @@ def geometric_transforms(draws: Draws, spec: AugmentSpec, size: tuple[int, int])
     appendix B, has a = 1/2. With a = 1, all rotations come before the anisotropic scaling, so that
     its axes lie anywhere in the picture; with 0, all come after it.
 
-    Args:
-        draws: random numbers.
-        spec: multipliers and parameters.
-        size: height and width of the images.
-
-    Returns:
-        Matrices [N, 3, 3] float64; none for a multiplier of 0.
+    Arguments and result are as those of `blit_transforms`.
     """
     transforms = []
     if spec.scale > 0:

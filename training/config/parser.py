@@ -42,12 +42,7 @@ def _add_basics(add: Callable) -> None:
     cli.add_result_dir(add, "root of the run directories (default: results)", "--outdir")
     add("--data-dir", type=cli.path, help="root of the datasets")
     add("--dataset", type=cli.path, help="name of the dataset: a folder in --data-dir")
-    add(
-        "--data",
-        type=cli.path,
-        metavar="PATH",
-        help="path of the dataset, in the place of both, as train.py of StyleGAN2-ADA has it",
-    )
+    cli.add_dataset_path(add, "--data", "train.py")
     add(
         "--config",
         "--cfg",

@@ -35,7 +35,7 @@ class LossContext:
     D: Discriminator = keyword("the discriminator, maybe behind augmentation")
     training_set: TFRecordDataset = keyword("the dataset whose labels fakes get")
     minibatch_size: int | tf.Tensor = keyword("number of fakes")
-    seed: tf.Tensor = keyword("[2] int32, fixes all random numbers")
+    seed: tf.Tensor = keyword("[2] int32, fixes all random numbers; None: others at every run")
     reals: tf.Tensor | None = keyword("[N, C, H, W] in [-1, 1]; D's losses need them", default=None)
     labels: tf.Tensor | None = keyword("[N, label_size], those of the reals", default=None)
     pl_mean: PathLengthMean | None = keyword(

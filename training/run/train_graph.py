@@ -22,7 +22,7 @@ from training.dataset import TFRecordDataset
 from training.loss import PathLengthMean, find_loss
 from training.losses.context import LossContext, LossResult
 from training.random_streams import stream
-from training.run.reals import fade_and_upscale, mirror_half
+from training.run.data import fade_and_upscale, mirror_half
 
 
 class TrainGraph:
