@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import argparse
-import functools
 import os
 import re
 import sys
@@ -12,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from dnnlib import UserError, cli, output, own_code
-from training.pictures import control_options, options
+from training.pictures import control_commands, options
 from training.snapshots import pretrained
 
 if TYPE_CHECKING:
@@ -32,6 +31,10 @@ _EXAMPLES = """examples:
 
   # 32 pictures in one PNG, a row for each class of a conditional network:
   python run_generator.py generate-grid --network=network-final.pkl --grid=8x4 --out=grid.png
+
+  # Directions that change attributes, and pictures changed by them (docs/control.md):
+  python run_generator.py directions --network=network-final.pkl --attributes=lightness,area
+  python run_generator.py edit --network=network-final.pkl --seeds=1-4 --set="lightness=+2"
 
   # One of NVIDIA's published networks, by its name; any https URL works too:
   python run_generator.py generate-images --network=stylegan2-car-config-f --seeds=1-4
@@ -141,10 +144,10 @@ def _parse_args(words: Sequence[str] | None = None) -> argparse.Namespace:
         help="4: like StyleGAN2's code, 5: like ADA's, npz: weights only, with a JSON beside it",
     )
 
-    control_options.add_commands(command)
+    control_commands.add_commands(command)
     words = sys.argv[1:] if words is None else words
     args = parser.parse_args(_with_command(words, commands.parsers))
-    if getattr(args, "truncation_psi", 0) is None and args.command not in control_options.COMMANDS:
+    if getattr(args, "truncation_psi", 0) is None and args.command not in control_commands.COMMANDS:
         # The scripts of StyleGAN2-ADA, whose name for the folder this is, have other defaults.
         is_ada = getattr(args, "outdir", None) is not None
         args.truncation_psi = 1.0 if is_ada and args.command == "style-mixing-example" else 0.5
@@ -285,50 +288,11 @@ def _check_files(args: argparse.Namespace) -> None:
             raise UserError(f"{option}={path}: it is a file, expected a folder")
 
 
-def _control(args: argparse.Namespace) -> None:
-    """The commands about attributes."""
-    from metrics.picture_scores import classifier_measure
-    from training.pictures import control, edits
-    from training.pictures.sessions import Request, load_subject
-
-    subject = load_subject(args.network, args.allow_pickled_code)
-    classifier = None
-    if args.classifier is not None:
-        classifier = functools.partial(classifier_measure, args.classifier)
-    seeds = args.seeds if getattr(args, "samples", None) is None else range(args.samples)
-    psi = args.truncation_psi
-    if psi is None and args.command != "edit":
-        psi = 1.0
-    scores = getattr(args, "scores", None)
-    request = Request(seeds, scores, args.classes, psi, args.photos, classifier)
-    if args.command == "attributes":
-        control.measure_attributes(subject, request, args.out)
-    elif args.command == "edit":
-        change = edits.Edit(args.steps, args.directions, args.layers, args.frames)
-        edits.edit(subject, request, change, args.dlatents, args.out)
-    elif args.method == control_options.STYLE_SPACE:
-        control.rank_styles(
-            subject, request, args.out, attributes=args.attributes, count=args.count
-        )
-    else:
-        control.find_directions(
-            subject,
-            request,
-            args.out,
-            method=args.method,
-            attributes=args.attributes,
-            keep=args.keep,
-            ranges=args.layers,
-            count=args.count,
-        )
-    print(f"Wrote {args.out}")
-
-
 def main() -> None:
     args = _parse_args()
-    is_control = args.command in control_options.COMMANDS
+    is_control = args.command in control_commands.COMMANDS
     if is_control:
-        control_options.check(args)
+        control_commands.check(args)
     _check_files(args)
     # TensorFlow takes seconds to load, and has to wait for what can be checked without it.
     from dnnlib import tflib
@@ -340,7 +304,9 @@ def main() -> None:
     own_code.load_networks(args)
     with tflib.graph_session():
         if is_control:
-            _control(args)
+            from metrics.picture_scores import classifier_measure
+
+            control_commands.run(args, classifier_measure)
             return
         if args.command == "info":
             output.printing_is_the_work()

@@ -16,6 +16,7 @@ from training.latents.directions.combine import Combination
 from training.latents.directions.effects import Effect, Ground, calibrated, shortfalls
 from training.latents.directions.ganspace import principal_components
 from training.latents.directions.ridge import fit_ridge
+from training.latents.directions.search import Found, Sampled, Search
 from training.latents.directions.sefa import sefa
 from training.latents.directions.style_layers import StyleLayer, style_layers
 from training.latents.directions.style_space import rank_channels
@@ -48,15 +49,15 @@ def search_of(**given):
     def ground(part):
         return Ground(np.float32(dlatents[part]), values[part], NAMES, sigmas, attributes_of)
 
-    sampled = find.Sampled(w[:400], np.zeros(400, int), (*NAMES, "luck"),
+    sampled = Sampled(w[:400], np.zeros(400, int), (*NAMES, "luck"),
                            np.hstack([values, extra])[:400])  # fmt: skip
     ranges = layers.find_ranges(None, NUM_LAYERS)
     options = {"ranges": ranges, "keep": NAMES} | given
-    return find.Search(sampled, ground(slice(400, 480)), ground(slice(480, 600)), **options)
+    return Search(sampled, ground(slice(400, 480)), ground(slice(480, 600)), **options)
 
 
 def found_by(search, method, names=NAMES, **given):
-    found = find.Found()
+    found = Found()
     find.find(search, method, names, given.get("count", 3), given.get("styles", ()), found)
     return found
 

@@ -90,7 +90,7 @@ class DiscriminatorDistance:
             )
         axis = layout.channel_axis(layout.internal_format())
         pairs = tf.concat([images, targets], axis=0) * (1 / 127.5) - 1
-        features = block_activations(self._D, pairs)
+        features = self._features(pairs)
         total = 0.0
         for x in features:
             energy = tf.reduce_sum(tf.square(x), axis=axis, keepdims=True)
@@ -98,6 +98,10 @@ class DiscriminatorDistance:
             squared = tf.reduce_sum(tf.square(first - second), axis=axis)  # [N, h, w]
             total += tf.reduce_mean(squared, axis=[1, 2]) * (1 / len(features))
         return total
+
+    def _features(self, images: tf.Tensor) -> list[tf.Tensor]:
+        """Activations after every block, in the layout of activations."""
+        return block_activations(self._D, images)
 
 
 def block_activations(D: Network, images: tf.Tensor) -> list[tf.Tensor]:

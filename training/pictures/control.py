@@ -19,8 +19,9 @@ from training.latents.attributes.measured import (
 )
 from training.latents.directions import files
 from training.latents.directions.effects import Ground
-from training.latents.directions.find import Found, Sampled, Search, find, pictures_needed
+from training.latents.directions.find import find, pictures_needed
 from training.latents.directions.layers import find_ranges
+from training.latents.directions.search import Found, Sampled, Search
 from training.latents.directions.style_layers import style_layers
 from training.latents.directions.style_space import rank_channels
 from training.pictures.attribute_sources import class_attributes

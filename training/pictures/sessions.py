@@ -47,7 +47,7 @@ class Request:
         seeds: of the samples; None: from 0 on.
         scores: table of scores by seed, or None.
         classes: of a conditional network, given to the seeds in turn; "" for those of the seeds.
-        truncation_psi: see `G_main`.
+        truncation_psi: see `G_main`; None: that of directions.
         photos: folder of labeled photos, or None.
         classifier: makes a measure for images of a shape, or None.
     """
@@ -55,7 +55,7 @@ class Request:
     seeds: Sequence[int] | None = None
     scores: str | None = None
     classes: str | None = None
-    truncation_psi: float = 1.0
+    truncation_psi: float | None = 1.0
     photos: str | None = None
     classifier: Callable[[list[int]], Measure] | None = None
 

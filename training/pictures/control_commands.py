@@ -1,10 +1,12 @@
-"""The commands of run_generator.py about attributes: options, and what can be checked without
-TensorFlow.
+"""The commands of run_generator.py about attributes: options, checks, and what they call.
+
+TensorFlow is loaded by `run` only.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 from collections.abc import Callable
 from typing import Any
@@ -172,6 +174,46 @@ def check(args: argparse.Namespace) -> None:
             raise UserError(f"--out={args.out}: expected a name that ends with {wanted}")
     if args.photos is not None and not os.path.isdir(args.photos):
         raise UserError(f"--photos={args.photos}: expected a folder with a folder for each label")
+
+
+def run(args: argparse.Namespace, make_classifier: Callable) -> None:
+    """Runs one of the commands, in the session that is the default.
+
+    Args:
+        args: checked.
+        make_classifier: makes a measure of the file of --classifier, for images of a shape.
+    """
+    from training.pictures import control, edits
+    from training.pictures.sessions import Request, load_subject
+
+    subject = load_subject(args.network, args.allow_pickled_code)
+    given = vars(args)
+    classifier = args.classifier and functools.partial(make_classifier, args.classifier)
+    seeds = args.seeds if given.get("samples") is None else range(args.samples)
+    psi = args.truncation_psi
+    psi = 1.0 if psi is None and args.command != "edit" else psi
+    request = Request(seeds, given.get("scores"), args.classes, psi, args.photos, classifier)
+    if args.command == "attributes":
+        control.measure_attributes(subject, request, args.out)
+    elif args.command == "edit":
+        change = edits.Edit(args.steps, args.directions, args.layers, args.frames)
+        edits.edit(subject, request, change, args.dlatents, args.out)
+    elif args.method == STYLE_SPACE:
+        control.rank_styles(
+            subject, request, args.out, attributes=args.attributes, count=args.count
+        )
+    else:
+        control.find_directions(
+            subject,
+            request,
+            args.out,
+            method=args.method,
+            attributes=args.attributes,
+            keep=args.keep,
+            ranges=args.layers,
+            count=args.count,
+        )
+    print(f"Wrote {args.out}")
 
 
 def _check_directions(args: argparse.Namespace) -> None:
