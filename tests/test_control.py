@@ -13,11 +13,13 @@ import tensorflow.compat.v1 as tf
 from PIL import Image
 
 import run_generator
-from dnnlib import cli, tflib
+from dnnlib import UserError, cli, tflib
 from dnnlib.tflib import Network
+from metrics.picture_scores import classifier_measure
 from training.latents.attributes import measured
 from training.latents.directions import files
-from training.pictures import control
+from training.pictures import control, sessions
+from training.pictures.samples import Studio
 from training.snapshots import class_names, pickles
 
 BUILD = "training.networks_stylegan2."
@@ -193,6 +195,43 @@ def test_what_the_user_brings(workplace, generator):
     assert info["r2"] > 0.9 and info["shortfalls"] == ["its effect cannot be measured"]
     step = files.load("liked.npz").arrays["liked"][0]
     assert step @ np.arange(8) == pytest.approx(np.std(np.array(w) @ np.arange(8)), rel=0.05)
+
+
+def test_an_onnx_network(workplace):
+    """Means of the channels, by onnxruntime itself."""
+    pytest.importorskip("onnxruntime")
+    shapes = (
+        b"Z\x1e\n\x01x\x12\x19\n\x17\x08\x01\x12\x13\n\x03\x12\x01N\n\x02\x08\x03\n\x03\x12\x01H"
+    )
+    shapes += b"\n\x03\x12\x01Wb\t\n\x01y\x12\x04\n\x02\x08\x01"
+    graph = b'\x08\x08:I\n\x19\n\x01x\x12\x01y"\x11GlobalAveragePool\x12\x01g' + shapes
+    path = workplace / "means.onnx"
+    path.write_bytes(graph + b"B\x04\n\x00\x10\r")
+    images = np.random.default_rng(0).integers(0, 256, [5, 3, 16, 16], dtype=np.uint8)
+    found = classifier_measure(str(path), [3, 16, 16])
+    assert found.names == ("classifier-0", "classifier-1", "classifier-2")
+    np.testing.assert_allclose(found.function(images), images.mean(axis=(2, 3)), rtol=1e-5)
+    path.write_bytes(b"x")
+    with pytest.raises(UserError, match="cannot be read as a model of one input"):
+        classifier_measure(str(path), [3, 16, 16])
+
+
+def test_ctrl_c_keeps_what_was_measured(workplace, monkeypatch, capsys):
+    measure, calls = Studio.measure, []
+
+    def interrupted(self, dlatents, what):
+        calls.append(len(dlatents))
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return measure(self, dlatents, what)
+
+    monkeypatch.setattr(Studio, "measure", interrupted)
+    out = workplace / "part.csv"
+    with tflib.graph_session(), pytest.raises(KeyboardInterrupt):
+        subject = sessions.load_subject(str(workplace / "net.pkl"))
+        control.measure_attributes(subject, sessions.Request(range(100)), str(out))
+    assert [row["seed"] for row in table(out)] == [str(seed) for seed in range(calls[0])]
+    assert f"{calls[0]} of 100 samples are in {out}" in capsys.readouterr().err
 
 
 def test_classes_of_the_network(workplace, generator):
