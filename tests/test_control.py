@@ -18,7 +18,7 @@ from dnnlib.tflib import Network
 from metrics.picture_scores import classifier_measure
 from training.latents.attributes import measured
 from training.latents.directions import files
-from training.pictures import control, sessions
+from training.pictures import control, edits, sessions
 from training.pictures.samples import Studio
 from training.snapshots import class_names, pickles
 
@@ -56,13 +56,14 @@ def workplace(tmp_path_factory):
         G = Network("G", BUILD + "G_main", **SHAPE, **STYLE)
         make_products(G)
         D = Network("D", BUILD + "D_stylegan2", **SHAPE)
-        pickles.save((G, D, G.clone("Gs")), str(folder / "net.pkl"))
-        pickles.save(G.clone("Gs"), str(folder / "alone.pkl"))
-        labeled = Network("G", BUILD + "G_main", label_size=3, **SHAPE, **STYLE)
+        pickles.save((G, D, G), str(folder / "net.pkl"))
+        pickles.save(G, str(folder / "alone.pkl"))
+        small = SHAPE | {"resolution": 8}
+        labeled = Network("G", BUILD + "G_main", label_size=3, **small, **STYLE)
         make_products(labeled)
         class_names.set_label_names(labeled, ["hat", "shirt", "red shoes"])
-        D = Network("D", BUILD + "D_stylegan2", label_size=3, **SHAPE)
-        pickles.save((labeled, D, labeled.clone("Gs")), str(folder / "labeled.pkl"))
+        D = Network("D", BUILD + "D_stylegan2", label_size=3, **small)
+        pickles.save((labeled, D, labeled), str(folder / "labeled.pkl"))
     with tf.Graph().as_default() as graph:
         images = tf.placeholder(tf.float32, [None, 16, 16, 3], name="images")
         tf.reduce_mean(images, axis=[1, 2], name="means")
@@ -74,6 +75,13 @@ def workplace(tmp_path_factory):
             pixels = np.clip(rng.normal(color, 20, [20, 18, 3]), 0, 255).astype(np.uint8)
             Image.fromarray(pixels).save(folder / "photos" / label / f"{i}.png")
     return folder
+
+
+@pytest.fixture(scope="module")
+def subjects(workplace):
+    """The snapshots, opened once."""
+    with tflib.graph_session():
+        yield {n: sessions.load_subject(str(workplace / f"{n}.pkl")) for n in ("net", "labeled")}
 
 
 @pytest.fixture
@@ -130,45 +138,46 @@ def test_attributes_directions_and_edits(workplace, generator, run_script):
     assert float(first[1]) == pytest.approx(lightness[3], rel=0.01)
 
 
-def test_edits_of_projected_pictures_and_of_some_layers(workplace, generator):
-    if not (workplace / "directions.npz").exists():
-        good(generator("directions", "--network=net.pkl", "--samples=120", "--keep=none",
-                       "--attributes=lightness", "--layers=all"))  # fmt: skip
-    with tflib.graph_session():
-        Gs = pickles.load_generator("net.pkl")
-        w = Gs.components.mapping.run(np.random.RandomState(3).randn(1, 8), None)
-    np.savez("w.npz", dlatents=np.float32(w))
-    step = ["--set=lightness=+2", "--out=w.png"]
-    edit = ["edit", "--network=net.pkl", *step]
-    _, by_seed, _ = good(generator(*edit, "--seeds=3"))
-    _, by_w, _ = good(generator(*edit, "--dlatents=w.npz"))
-    assert by_w.replace("dlatent 0", "seed 3") == by_seed
-    _, still, _ = good(generator(*edit, "--seeds=3", "--set=lightness=0"))
-    assert re.search(r"lightness (\S+) to \1\n", still)
-    every = Image.open("w.png").tobytes()
-    good(generator(*edit, "--seeds=3", "--set=lightness=0.5", "--layers=fine"))
-    fine = Image.open("w.png").tobytes()
-    good(generator(*edit, "--seeds=3", "--set=lightness=0.5"))
-    assert len({every, fine, Image.open("w.png").tobytes()}) == 3
+def test_edits_of_projected_pictures_and_of_some_layers(workplace, subjects, capsys):
+    subject = subjects["net"]
+    step = np.ones([6, 8], np.float32) / 4
+    info = files.DirectionInfo("one", list(range(6)))
+    about = files.DirectionsInfo(subject.sha256, "net.pkl", "ridge", 6, 8, 1.0, 100, 1.0,
+                                 sigmas={}, directions={"lightness": info})  # fmt: skip
+    path, out = str(workplace / "ones.npz"), str(workplace / "w.png")
+    files.save(path, files.Directions(about, {"lightness": step}))
+    w = subject.Gs.components.mapping.run(np.random.RandomState(3).randn(1, 8), None)
+    np.savez(workplace / "w.npz", dlatents=np.float32(w))
+    made, request = [], sessions.Request([3], truncation_psi=None)
+    for dlatents, ranges in ((None, None), (str(workplace / "w.npz"), None), (None, ["fine"])):
+        change = edits.Edit({"lightness": 0.5}, path, ranges, frames=2)
+        edits.edit(subject, request, change, dlatents, out)
+        printed = capsys.readouterr().out.replace("dlatent 0", "seed 3")
+        made.append((printed, Image.open(out).tobytes()))
+    assert made[0] == made[1] and made[0][1] != made[2][1]
 
 
-def test_unsupervised_directions(workplace, generator):
-    for method in ("sefa", "ganspace"):
-        args = ["--samples=60", f"--method={method}", "--count=2", f"--out={method}.npz"]
-        _, out, _ = good(generator("directions", "--network=labeled.pkl", *args, "--layers=0-2"))
-        assert f"{method}-1 " in out and "one standard deviation of w along it; " in out
-        found = files.load(str(workplace / f"{method}.npz"))
-        assert list(found.arrays) == [f"{method}-0", f"{method}-1"]
-        assert found.info.directions[f"{method}-0"].layers == [0, 1, 2]
-    _, out, _ = good(generator("edit", "--network=labeled.pkl", "--directions=sefa.npz",
-                               "--seeds=1", "--set=sefa-1=2"))  # fmt: skip
-    assert "nothing is measured of these directions" in out
+def test_unsupervised_directions(workplace, subjects, capsys, monkeypatch):
+    monkeypatch.setattr(control, "_TRIED_ON", 20)
+    monkeypatch.setattr(control, "_CHECKED_ON", 20)
+    path, subject = str(workplace / "sefa.npz"), subjects["labeled"]
+    control.find_directions(subject, sessions.Request(range(60)), path, method="sefa", count=2,
+                            ranges=["coarse"])  # fmt: skip
+    out = capsys.readouterr().out
+    assert "sefa-1 " in out and "one standard deviation of w along it; " in out
+    found = files.load(path)
+    assert list(found.arrays) == ["sefa-0", "sefa-1"]
+    assert found.info.directions["sefa-0"].layers == [0]
+    change = edits.Edit({"sefa-1": 2.0}, path)
+    edits.edit(subject, sessions.Request([1]), change, None, str(workplace / "sefa.png"))
+    assert "nothing is measured of these directions" in capsys.readouterr().out
 
 
-def test_style_space(workplace, generator):
-    good(generator("directions", "--network=net.pkl", "--samples=100", "--method=style-space",
-                   "--attributes=lightness", "--count=3"))  # fmt: skip
-    rows = table(workplace / "style-space.csv")
+def test_style_space(workplace, subjects):
+    out = str(workplace / "style-space.csv")
+    request = sessions.Request(range(100))
+    control.rank_styles(subjects["net"], request, out, attributes="lightness", count=3)
+    rows = table(out)
     assert [row["rank"] for row in rows] == ["1", "2", "3"]
     assert float(rows[0]["theta"]) >= float(rows[1]["theta"]) > 0
 
@@ -216,7 +225,7 @@ def test_an_onnx_network(workplace):
         classifier_measure(str(path), [3, 16, 16])
 
 
-def test_ctrl_c_keeps_what_was_measured(workplace, monkeypatch, capsys):
+def test_ctrl_c_keeps_what_was_measured(workplace, subjects, monkeypatch, capsys):
     measure, calls = Studio.measure, []
 
     def interrupted(self, dlatents, what):
@@ -227,26 +236,21 @@ def test_ctrl_c_keeps_what_was_measured(workplace, monkeypatch, capsys):
 
     monkeypatch.setattr(Studio, "measure", interrupted)
     out = workplace / "part.csv"
-    with tflib.graph_session(), pytest.raises(KeyboardInterrupt):
-        subject = sessions.load_subject(str(workplace / "net.pkl"))
-        control.measure_attributes(subject, sessions.Request(range(100)), str(out))
+    with pytest.raises(KeyboardInterrupt):
+        control.measure_attributes(subjects["net"], sessions.Request(range(100)), str(out))
     assert [row["seed"] for row in table(out)] == [str(seed) for seed in range(calls[0])]
     assert f"{calls[0]} of 100 samples are in {out}" in capsys.readouterr().err
 
 
-def test_classes_of_the_network(workplace, generator):
+def test_classes_of_the_network(workplace, subjects, capsys):
     """Probabilities where the features tell classes apart; else the table goes without."""
-    _, _, err = good(generator("attributes", "--network=labeled.pkl", "--samples=90",
-                               "--out=classes.csv"))  # fmt: skip
-    names = [name for name in table("classes.csv")[0] if name.startswith("class-")]
-    told = re.search(r"class probabilities: (\d+)% of held-out pictures are told right", err)
-    if "NOTE: no class probabilities" in err:
-        assert names == []
-    else:
-        assert told and names == ["class-hat", "class-shirt", "class-red-shoes"]
-    # Without a discriminator there are none, and asking for them is an error.
-    code, _, err = generator("directions", "--network=alone.pkl", "--photos=photos", "--samples=60")
-    assert code == 2 and "the snapshot holds no discriminator" in err
+    out = str(workplace / "classes.csv")
+    control.measure_attributes(subjects["labeled"], sessions.Request(range(90)), out)
+    err = capsys.readouterr().err
+    names = [name for name in table(out)[0] if name.startswith("class-")]
+    assert re.search(r"class probabilities: (\d+)% of held-out pictures are told right", err)
+    told_apart = "NOTE: no class probabilities" not in err
+    assert names == (["class-hat", "class-shirt", "class-red-shoes"] if told_apart else [])
 
 
 def test_bad_input_that_needs_no_network(workplace, generator, run_script):

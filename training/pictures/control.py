@@ -262,7 +262,8 @@ def _print_directions(found: Found, search: Search) -> None:
         cells += [(info.effect.get(other), 14, "+.2f") for other in beside]
         shown = [("-" if v is None else format(v, form)).rjust(w) for v, w, form in cells]
         line = f"{name:18}" + "".join(shown)
-        print(f"{line}  {'; '.join(info.shortfalls) or 'good' if own is not None else info.unit}")
+        verdict = "; ".join(info.shortfalls) or (info.unit if own is None else "good")
+        print(f"{line}  {verdict}")
     for name, reason in found.refused.items():
         print(f"{name:18}refused: {reason}")
 
