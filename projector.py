@@ -67,21 +67,25 @@ class Projector:
         self._Gs: Network | None = None
         self._projection: Projection | None = None
 
-    def set_network(self, Gs: Network, minibatch_size: int = 1, dtype: str = "float16") -> None:
+    def set_network(
+        self, Gs: Network, minibatch_size: int | str = 1, dtype: str = "float16"
+    ) -> None:
         """Chooses the generator.
 
         Args:
             Gs: a generator; it is not changed, unless `clone_net` is False.
-            minibatch_size: most targets at once.
+            minibatch_size: most targets at once. A text is `dtype`, the second parameter in the ADA
+                repository.
             dtype: of ADA; here all is computed in float32.
         """
+        count = 1 if isinstance(minibatch_size, str) else minibatch_size
         distance = self.distance
         if distance is None:
             is_npz = (self.vgg16_pkl or "").endswith(".npz")
             sources = FeatureSources({"lpips": self.vgg16_pkl} if is_npz else {})
             distance = projection_distance.choose("auto", Gs, None, sources)
         self._Gs = Gs
-        self._projection = Projection(Gs, distance, minibatch_size, self._options())
+        self._projection = Projection(Gs, distance, count, self._options())
 
     def run(self, target_images: np.ndarray | Sequence[np.ndarray]) -> EasyDict:
         """Projects images; returns `dlatents`, `noises` and `images`."""
@@ -195,7 +199,7 @@ def main() -> None:
     add = parser.add_argument
     pretrained.add_network_option(add)
     add("--target", type=cli.existing_path, required=True, help="picture to project")
-    add("--outdir", type=cli.path, required=True, help="folder to write to")
+    add("--outdir", type=cli.folder_to_write, required=True, help="folder to write to")
     cli.add_save_video(add)
     add(
         "--seed",

@@ -4,15 +4,12 @@
 from __future__ import annotations
 
 import argparse
-import os
 import re
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from dnnlib import UserError, cli, output, own_code
+from dnnlib import cli, output, own_code
 from training.pictures import control_commands, options
-from training.snapshots import pretrained
 
 if TYPE_CHECKING:
     from dnnlib.tflib import Network
@@ -127,7 +124,7 @@ def _parse_args(words: Sequence[str] | None = None) -> argparse.Namespace:
         "(default: from 0)",
     )
     sub.add_argument(
-        "--out", type=cli.path, default="grid.png", help="PNG to write (default: grid.png)"
+        "--out", type=options.new_file, default="grid.png", help="PNG to write (default: grid.png)"
     )
 
     options.add_class(sub, ": those of the rows, in turn (default: all)")
@@ -136,34 +133,23 @@ def _parse_args(words: Sequence[str] | None = None) -> argparse.Namespace:
 
     example = "--out=new.pkl --format=5"
     sub = command("convert", "Writes a snapshot in another layout.", example, psi=None)
-    sub.add_argument("--out", type=cli.path, required=True, help=".pkl or .npz file to write")
+    sub.add_argument(
+        "--out", type=options.new_file, required=True, help=".pkl or .npz file to write"
+    )
     sub.add_argument(
         "--format",
         choices=("4", "5", "npz"),
         required=True,
         help="4: like StyleGAN2's code, 5: like ADA's, npz: weights only, with a JSON beside it",
     )
-
     control_commands.add_commands(command)
-    words = sys.argv[1:] if words is None else words
-    args = parser.parse_args(_with_command(words, commands.parsers))
-    if getattr(args, "truncation_psi", 0) is None and args.command not in control_commands.COMMANDS:
+    args = commands.parse(words, ["generate-images", "style-mixing-example"])
+    if args.command in control_commands.COMMANDS:
+        control_commands.check(args)
+    elif getattr(args, "truncation_psi", 0) is None:
         # The scripts of StyleGAN2-ADA, whose name for the folder this is, have other defaults.
         is_ada = getattr(args, "outdir", None) is not None
         args.truncation_psi = 1.0 if is_ada and args.command == "style-mixing-example" else 0.5
-    return args
-
-
-def _with_command(
-    args: Sequence[str], commands: Mapping[str, argparse.ArgumentParser]
-) -> Sequence[str]:
-    """Arguments with the command that options without one mean: StyleGAN2-ADA has a script each."""
-    names = {arg.partition("=")[0] for arg in args if arg.startswith("--")}
-    # A first word that is no option is a command, if a mistyped one.
-    if names and args[0].startswith("-") and not commands.keys() & set(args):
-        for command in ("generate-images", "style-mixing-example"):
-            if names - {"--help"} and names <= set(commands[command]._option_string_actions):
-                return [command, *args]
     return args
 
 
@@ -192,12 +178,13 @@ def generate_images(
     Raises:
         UserError: as the script's errors.
     """
+    from dnnlib.submission import submit
     from training.pictures import generation
 
     psi = 0.5 if truncation_psi is None else truncation_psi
     classes = [] if class_idx is None else [class_idx]
 
-    outdir = _folder(outdir)
+    outdir = outdir or submit.current_run_dir()
 
     def make(Gs: Network) -> str:
         if dlatents_npz is not None:
@@ -233,22 +220,15 @@ def style_mixing_example(
     Raises:
         UserError: as the script's errors.
     """
+    from dnnlib.submission import submit
     from training.pictures import generation
 
     folder, size = (None, outdir) if isinstance(outdir, int) else (outdir, minibatch_size)
-    where = {"outdir": _folder(folder), "minibatch_size": size}
+    where = {"outdir": folder or submit.current_run_dir(), "minibatch_size": size}
     args = (row_seeds, col_seeds, truncation_psi, col_styles, _RESULT_DIR)
     return _with_generator(
         network_pkl, lambda Gs: generation.style_mixing_example(Gs, *args, **where)
     )
-
-
-def _folder(outdir: str | None) -> str | None:
-    """Where a function writes to: `outdir`, or the directory of the run that it is called in."""
-    from dnnlib.submission import submit
-
-    run = submit.submit_config
-    return run.run_dir if outdir is None and run is not None else outdir
 
 
 def _with_generator(network_pkl: str, make: Callable[[Network], str]) -> str:
@@ -260,40 +240,8 @@ def _with_generator(network_pkl: str, make: Callable[[Network], str]) -> str:
         return make(pickles.load_generator(network_pkl))
 
 
-def _check_files(args: argparse.Namespace) -> None:
-    """Says at once what can be said about paths without TensorFlow, which takes seconds to load.
-
-    Raises:
-        UserError: there is no such snapshot; there is no folder to write to.
-    """
-    network = args.network
-    if pretrained.url_of(network) is None and not os.path.isfile(network):
-        if os.path.isdir(network):
-            raise UserError(
-                f"cannot read snapshot {network}: it is a folder; name a .pkl file in it"
-            )
-        try:
-            os.stat(network)  # A pipe, for instance, is refused where it is read.
-        except OSError as error:
-            hint = "" if os.path.sep in network else pretrained.suggestion(network)
-            raise UserError(f"cannot read snapshot {network}: {error.strerror}{hint}") from error
-    if out := getattr(args, "out", None):
-        folder = os.path.dirname(os.path.abspath(out))
-        if not os.path.isdir(folder) or os.path.isdir(out):
-            reason = "it is a folder" if os.path.isdir(out) else f"there is no folder {folder}"
-            raise UserError(f"cannot write {out}: {reason}")
-    for option, folder in (("--result-dir", "result_dir"), ("--outdir", "outdir")):
-        path = getattr(args, folder, None)
-        if path and os.path.exists(path) and not os.path.isdir(path):
-            raise UserError(f"{option}={path}: it is a file, expected a folder")
-
-
 def main() -> None:
     args = _parse_args()
-    is_control = args.command in control_commands.COMMANDS
-    if is_control:
-        control_commands.check(args)
-    _check_files(args)
     # TensorFlow takes seconds to load, and has to wait for what can be checked without it.
     from dnnlib import tflib
     from training.pictures import generation
@@ -303,7 +251,7 @@ def main() -> None:
     network, trusted = args.network, args.allow_pickled_code
     own_code.load_networks(args)
     with tflib.graph_session():
-        if is_control:
+        if args.command in control_commands.COMMANDS:
             from metrics.picture_scores import classifier_measure
 
             control_commands.run(args, classifier_measure)

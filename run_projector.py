@@ -7,10 +7,10 @@ import argparse
 import os
 from collections.abc import Sequence
 
-from dnnlib import UserError, cli
+from dnnlib import cli
 from metrics.feature_networks.sources import FeatureSources, add_feature_net_option
 from training.latents.options import DISTANCES, NOISE_MODES, SPACES, ProjectionOptions
-from training.pictures.options import NetworkCommands, add_class
+from training.pictures.options import NetworkCommands, add_class, seed_list
 
 _EXAMPLES = """examples:
   # A photo of any size: out/target.png, proj.png, dlatents.npz, and a video of the steps:
@@ -54,13 +54,19 @@ def project_generated_images(
     seeds: Sequence[int],
     num_snapshots: int,
     truncation_psi: float,
-    result_dir: str = "results",
+    result_dir: str | None = None,
 ) -> str:
-    """`project-generated-images` with all else by default; returns the run directory."""
+    """`project-generated-images` with all else by default; returns the folder.
+
+    That is a new run directory in `result_dir`; None: the directory of the run that
+    `dnnlib.submit_run` is in, or else a new one in `results`.
+    """
     from training.pictures import projections
 
     setup = _setup(network_pkl)
-    return projections.project_seeds(setup, seeds, truncation_psi, num_snapshots, result_dir)
+    return projections.project_seeds(
+        setup, seeds, truncation_psi, num_snapshots, **_where(result_dir)
+    )
 
 
 def project_real_images(
@@ -69,14 +75,23 @@ def project_real_images(
     data_dir: str,
     num_images: int,
     num_snapshots: int,
-    result_dir: str = "results",
+    result_dir: str | None = None,
 ) -> str:
-    """`project-real-images` with all else by default; returns the run directory."""
+    """`project-real-images` with all else by default; `result_dir` as above."""
     from training.pictures import projections
 
     folder = os.path.join(data_dir, dataset_name)
     setup = _setup(network_pkl)
-    return projections.project_dataset(setup, folder, num_images, num_snapshots, result_dir)
+    return projections.project_dataset(
+        setup, folder, num_images, num_snapshots, **_where(result_dir)
+    )
+
+
+def _where(result_dir: str | None) -> dict[str, str | None]:
+    from dnnlib.submission import submit
+
+    outdir = submit.current_run_dir() if result_dir is None else None
+    return {"result_dir": result_dir or "results", "outdir": outdir}
 
 
 def _setup(network_pkl: str, args: argparse.Namespace | None = None):
@@ -98,9 +113,10 @@ def _setup(network_pkl: str, args: argparse.Namespace | None = None):
     return Setup(Gs, distance, options, args.batch, classes)
 
 
-def _parse_args() -> argparse.Namespace:
+def _parse_args(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser = cli.ArgumentParser(description=__doc__, epilog=_EXAMPLES)
-    command = NetworkCommands(parser).add
+    commands = NetworkCommands(parser)
+    command = commands.add
 
     sub = command("project", "Projects photos of any size.", "--target=photo.jpg --outdir=out")
     sub.add_argument(
@@ -113,7 +129,7 @@ def _parse_args() -> argparse.Namespace:
     )
     sub.add_argument(
         "--outdir",
-        type=cli.path,
+        type=cli.folder_to_write,
         required=True,
         help="folder to write to; several targets have a folder each in it",
     )
@@ -122,7 +138,7 @@ def _parse_args() -> argparse.Namespace:
 
     sub = command("project-generated-images", "Projects what the network makes of seeds.",
                   "--seeds=0,1,5")  # fmt: skip
-    sub.add_argument("--seeds", type=cli.int_list, default=[0, 1, 2], help="like 1,2,5-8 "
+    sub.add_argument("--seeds", type=seed_list, default=[0, 1, 2], help="like 1,2,5-8 "
                      "(default: 0-2)")  # fmt: skip
     sub.add_argument("--truncation-psi", "--trunc", type=cli.number(), default=1.0,
                      help="see run_generator.py (default: 1.0)")  # fmt: skip
@@ -134,7 +150,7 @@ def _parse_args() -> argparse.Namespace:
     sub.add_argument("--dataset", type=cli.path, required=True, help="name of the dataset")
     sub.add_argument("--num-images", type=cli.integer(1), default=3, help="how many (default: 3)")
     _add_run_options(sub)
-    args = parser.parse_args()
+    args = commands.parse(words, ["project"])
     own = [role for role, _ in args.feature_net if role == "own"]
     if own:
         parser.error("--feature-net: expected lpips=FILE or vgg16=FILE")
@@ -194,18 +210,8 @@ def _add_common_options(sub: argparse.ArgumentParser) -> None:
     )
 
 
-def _check_files(args: argparse.Namespace) -> None:
-    """Says at once what can be said about paths without TensorFlow, which takes seconds to load."""
-    for option in ("result_dir", "outdir"):
-        path = getattr(args, option, None)
-        if path and os.path.exists(path) and not os.path.isdir(path):
-            name = option.replace("_", "-")
-            raise UserError(f"--{name}={path}: it is a file, expected a folder")
-
-
 def main() -> None:
     args = _parse_args()
-    _check_files(args)
     folder = None
     if args.command == "project-real-images":
         from training.config.command_line import dataset_folder

@@ -172,8 +172,8 @@ def run(
     """
     given = {"dataset": dataset, "data_dir": data_dir, "result_dir": result_dir}
     given |= {"config": config_id, "num_gpus": num_gpus, "total_kimg": total_kimg}
-    given |= {"gamma": gamma, "mirror_augment": mirror_augment, "metrics": metrics or None}
-    return _train(_parse_args(cli.words(**given)))
+    given |= {"gamma": gamma, "mirror_augment": mirror_augment, "metrics": metrics}
+    return _train(_parse_args(_words(**given)))
 
 
 def setup_training_options(**hyperparam_options: Any) -> tuple[str, TrainingOptions]:
@@ -192,9 +192,9 @@ def setup_training_options(**hyperparam_options: Any) -> tuple[str, TrainingOpti
     """
     from training.config.command_line import options_from_args
 
-    args = _parse_args(cli.words(**hyperparam_options))
+    args = _parse_args(_words(**hyperparam_options))
     _load_own_code(args)
-    return _description(args), options_from_args(args)
+    return _description(args), options_from_args(args).with_attributes()
 
 
 def run_training(
@@ -214,8 +214,13 @@ def run_training(
     Raises:
         UserError: as the script's errors.
     """
-    words = cli.words(outdir=outdir, seed=seed, **hyperparam_options)
+    words = _words(outdir=outdir, seed=seed, **hyperparam_options)
     return _train(_parse_args([*words, *(["--dry-run"] if dry_run else [])]))
+
+
+def _words(metrics: Sequence[str] | None = None, **options: Any) -> list[str]:
+    """A command line of options; of metrics, there may be none."""
+    return cli.words(metrics=metrics or None, **options)
 
 
 def _train(args: argparse.Namespace) -> str | None:

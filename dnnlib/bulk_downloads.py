@@ -44,7 +44,7 @@ class DownloadOptions:
 
 
 def file_of(url: str) -> str:
-    """Where the file of an URL is in the folder, with `/` after the folder's first level.
+    """Where the file of a URL is in the folder, with `/` after the folder's first level.
 
     The first two digits of the name are a folder, since large folders are slow.
     """

@@ -180,7 +180,7 @@ def add_result_dir(
         text: help text.
         aliases: other names of the option.
     """
-    add("--result-dir", *aliases, type=path, default="results", help=text)
+    add("--result-dir", *aliases, type=folder_to_write, default="results", help=text)
 
 
 def words(**options: object) -> list[str]:
@@ -235,6 +235,14 @@ def checked(parse: Callable[[str], T]) -> Callable[[str], T]:
 def path(text: str) -> str:
     """A path; `~` stands for the home folder, which a shell expands only at the start of a word."""
     return os.path.expanduser(text)
+
+
+def folder_to_write(text: str) -> str:
+    """As `path`, of a folder, which need not be there yet."""
+    found = path(text)
+    if os.path.exists(found) and not os.path.isdir(found):
+        raise argparse.ArgumentTypeError(f"{found} is a file, expected a folder")
+    return found
 
 
 def existing_path(text: str) -> str:

@@ -32,7 +32,7 @@ _MAX_RECORD = 1 << 16
 
 @dataclass(frozen=True)
 class _Entry:
-    """Where the download of an URL lies."""
+    """Where the download of a URL lies."""
 
     path: str
 
@@ -53,7 +53,7 @@ def cache_folder() -> str:
 
 
 def cached(url: str, cache_dir: str | None = None) -> str | None:
-    """The file of an URL that was downloaded before, or None. Its content is not checked."""
+    """The file of a URL that was downloaded before, or None. Its content is not checked."""
     entry = _entry(url, cache_dir)
     return entry.path if os.path.isfile(entry.path) and os.path.isfile(entry.record) else None
 
@@ -66,7 +66,7 @@ def fetch(
     backoff: Backoff = _BACKOFF,
     verbose: bool = True,
 ) -> str:
-    """The file of an URL, downloaded unless it is in the cache already.
+    """The file of a URL, downloaded unless it is in the cache already.
 
     A file in the cache is used if it has the SHA-256 that was recorded when it was downloaded, and
     downloaded again if not. Processes that want the same file wait for the one that downloads it.

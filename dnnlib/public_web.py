@@ -5,7 +5,7 @@ on this machine. So each host is resolved here, its addresses are checked, and t
 to an address that was checked: no later answer of the DNS can change it. Redirects are followed one
 by one under the same rules.
 
-Other rules hold for an URL that the user gives, see `allowed_hosts` and `check`.
+Other rules hold for a URL that the user gives, see `allowed_hosts` and `check`.
 
 With a proxy in the environment (`HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`), the proxy resolves names
 and connects. Then only URLs that name an address or localhost can be refused here, and what else
@@ -96,7 +96,7 @@ class PublicWeb:
         self._stop.set()
 
     def get(self, url: str) -> tuple[bytes, bool]:
-        """What an URL gives.
+        """What a URL gives.
 
         Returns:
             The content, and whether the server has said where it ends.
@@ -113,7 +113,7 @@ class PublicWeb:
 
     @contextmanager
     def open(self, url: str, check: Callable[[str], None] | None = None) -> Iterator[Body]:
-        """The answer to an URL, to be read inside the `with` block.
+        """The answer to a URL, to be read inside the `with` block.
 
         Args:
             check: called with every URL that a redirect leads to, before it is asked for.

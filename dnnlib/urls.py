@@ -12,7 +12,7 @@ _SECRET = re.compile(r"[?#;]|%(25)*(3f|23|3b|40)", re.IGNORECASE)
 
 
 def is_url(text: str) -> bool:
-    """Whether a text is an URL and not a path."""
+    """Whether a text is a URL and not a path."""
     return re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", text) is not None
 
 
@@ -26,11 +26,11 @@ def show(url: str) -> str:
         parts = urlsplit(url)
         parts.port  # noqa: B018 (raises where a password with a slash in it is taken for a port)
     except ValueError as error:
-        raise UserError("an URL is not valid") from error
+        raise UserError("a URL is not valid") from error
     host = re.split("@|%40", parts.netloc, flags=re.IGNORECASE)[-1]
     return one_line(f"{parts.scheme}://{host}{_SECRET.split(parts.path, maxsplit=1)[0]}")
 
 
 def show_source(text: str) -> str:
-    """A path as it is, an URL as `show` gives it."""
+    """A path as it is, a URL as `show` gives it."""
     return show(text) if is_url(text) else text

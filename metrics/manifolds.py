@@ -15,7 +15,7 @@ import tensorflow.compat.v1 as tf
 from dnnlib import EasyDict, UserError
 from metrics.neighborhoods import squared_distances, squared_norms
 
-# Added to distances that are divided by.
+# Added to squared distances that are divided by.
 _EPSILON = 1e-5
 
 
@@ -102,8 +102,8 @@ class ManifoldEstimator:
 
         Returns:
             int32 [m, number of k], 1 for those within; then, of what was asked for, float32 [m],
-            the square of the realism score for the first k (section 5), and int32 [m], numbers of
-            reference features.
+            the square of the realism score for the first k (equation 3), as in the official code,
+            and int32 [m], numbers of reference features.
         """
         inside, realism, neighbors = [], [], []
         for _, distances in self._distances(eval_features):

@@ -7,14 +7,16 @@ there are fakes, mirrored as the training was. A smaller number in a name is a q
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from dnnlib import EasyDict
 
 
-def _table(*rows: tuple[str, str, dict[str, Any]]) -> Mapping[str, EasyDict]:
-    return {name: EasyDict(name=name, func_name=f"metrics.{func}", **kw) for name, func, kw in rows}
+def _table(*rows: tuple[str, str, dict[str, Any]]) -> EasyDict:
+    table = EasyDict()
+    for name, function, kwargs in rows:
+        table[name] = EasyDict(name=name, func_name=f"metrics.{function}", **kwargs)
+    return table
 
 
 _FID = "frechet_inception_distance.FID"
@@ -32,7 +34,7 @@ def _ppl(space: str, sampling: str, crop: bool = True) -> dict[str, Any]:
 
 
 # `crop` cuts out the faces of FFHQ and CelebA-HQ; `ppl2_wend` is for all other pictures.
-metric_defaults: Mapping[str, EasyDict] = _table(
+metric_defaults = _table(
     ("fid50k", _FID, {"num_fakes": 50_000, "max_reals": 50_000}),
     ("fid50k_full", _FID, {"num_fakes": 50_000, **_ALL}),
     ("fid5k_full", _FID, {"num_fakes": 5_000, **_ALL}),

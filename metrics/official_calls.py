@@ -65,8 +65,7 @@ def options_of_call(
 @contextmanager
 def metric_session(seed: int, tf_config: Mapping[str, Any] | None = None) -> Iterator[None]:
     """A graph and session of its own, where `/gpu:0` is the CPU if there is no GPU."""
-    config = {"allow_soft_placement": not tfutil.gpu_devices(), **(tf_config or {})}
-    with tf.Graph().as_default(), tflib.create_session(config):
+    with tf.Graph().as_default(), tflib.create_session(tf_config):
         tfutil.seed_graph(seed)
         yield
 

@@ -16,6 +16,7 @@ from PIL import Image
 import dataset_tool
 import run_generator
 import run_metrics
+import run_projector
 import run_training
 from dnnlib import UserError, tflib
 from dnnlib.tflib import Network
@@ -61,6 +62,10 @@ def generating(*words):
     return vars(run_generator._parse_args([*words, "--network=network-final.pkl"]))
 
 
+def projecting(*words):
+    return vars(run_projector._parse_args([*words, "--network=network-final.pkl"]))
+
+
 def measuring(*words):
     return vars(run_metrics._parse_args([*words, "--network=network-final.pkl"]))
 
@@ -89,11 +94,13 @@ def test_data_is_the_whole_path_and_has_the_defaults_of_train_py():
     assert (ada["dataset"], ada["data_dir"]) == ("datasets/mine", None)
     assert (ada["config"], training("--dataset=mine")["config"]) == ("auto", "config-f")
     assert training("--data=datasets/mine", "--cfg=cifar")["config"] == "cifar"
-    desc, options = run_training.setup_training_options(data="datasets/mine", mirror=True, gpus=1)
+    desc, options = run_training.setup_training_options(
+        data="datasets/mine", mirror=True, gpus=1, metrics=[]
+    )
     assert desc == "stylegan2-mine-1gpu-auto"
     assert isinstance(options, TrainingOptions)
     assert (options.mirror_augment, options.augment_args.mode) == (True, "ada")
-    assert options.G_args["func_name"] == "training.networks.G_main"
+    assert options.G_args.func_name == "training.networks.G_main"
     assert options.augment_args.preset == "bgc" and options.network_snapshot_ticks == 50
 
 
@@ -130,6 +137,17 @@ def test_a_run_without_data_says_all_ways_to_name_it(monkeypatch):
 )
 def test_names_of_generate_py_and_style_mixing_py(official, ours):
     assert generating(*official.split()) == generating(*ours.split())
+
+
+def test_names_of_projector_py(capsys):
+    official = ["--target=photos/0.png", "--outdir=out", "--save-video=false", "--seed=3"]
+    assert projecting(*official) == projecting("project", *official)
+    default = projecting(*official[:2])
+    assert (default["save_video"], default["seed"], default["num_steps"]) == (True, 303, 1000)
+    for words in (["--seeds=1"], ["--outdir=out", "--seeds=1"], []):  # Not of projector.py.
+        with pytest.raises(SystemExit):
+            projecting(*words)
+    assert "COMMAND is missing: use project, project-gen" in capsys.readouterr().err
 
 
 def test_defaults_of_generate_py_and_style_mixing_py():
@@ -178,7 +196,7 @@ def test_commands_in_the_tables_are_understood(command, monkeypatch, workplace):
         monkeypatch.setattr("sys.argv", [script, *words])
         assert dataset_tool.parse_arguments().run
     else:
-        parsers = (run_training, run_generator, run_metrics)
+        parsers = (run_training, run_generator, run_metrics, run_projector)
         {f"{m.__name__}.py": m for m in parsers}[script]._parse_args(words)
 
 
@@ -206,6 +224,28 @@ def test_pictures_of_a_submitted_run_are_in_its_directory():
     given = {"network_pkl": "network-final.pkl", "seeds": [3], "truncation_psi": 0.7}
     config = dnnlib.submit_run(config, "run_generator.generate_images", **given)
     assert (Path(config.run_dir) / "seed0003.png").exists()
+
+
+def test_projections_of_a_submitted_run_are_in_its_directory(monkeypatch, tmp_path):
+    import dnnlib
+    from training.pictures import projections
+
+    places = []
+    monkeypatch.setattr(run_projector, "_setup", lambda network_pkl: None)
+    for name in ("project_seeds", "project_dataset"):
+        monkeypatch.setattr(projections, name, lambda *args, **where: places.append(where))
+    run_projector.project_generated_images("network-final.pkl", [1], 2, 1.0)
+    run_projector.project_real_images("network-final.pkl", "mine", "datasets", 1, 2, "there")
+    assert places == [
+        {"result_dir": "results", "outdir": None},
+        {"result_dir": "there", "outdir": None},
+    ]
+    config = dnnlib.SubmitConfig()
+    config.run_dir_root = str(tmp_path)
+    given = {"network_pkl": "network-final.pkl", "dataset_name": "mine", "data_dir": "datasets"}
+    given |= {"num_images": 1, "num_snapshots": 2}
+    config = dnnlib.submit_run(config, "run_projector.project_real_images", **given)
+    assert places[-1]["outdir"] == config.run_dir
 
 
 def test_the_example_of_the_page_runs(workplace, tmp_path, monkeypatch):

@@ -92,7 +92,7 @@ def test_as_stylegan2_uses_it(Gs):
 
 
 def test_as_ada_uses_it(Gs):
-    proj = make_projector(Gs, dtype="float16")
+    proj = make_projector(Gs, minibatch_size="float16")  # Its second parameter is dtype.
     proj.start([targets()[0]])
     dist, loss = proj.step()
     assert dist.shape == (1,) and loss > dist[0] and proj.cur_step == 1

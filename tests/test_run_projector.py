@@ -228,8 +228,13 @@ def test_bad_input_is_one_line(workplace, run_script):
     for args, message in [
         (["project", "--network=none.pkl", target, "--outdir=x"], "cannot read snapshot none.pkl"),
         (["project", network, "--target=none.png", "--outdir=x"], "no file or folder none.png"),
-        (["project", network, target, "--outdir=gray.pkl"], "--outdir=gray.pkl: it is a file"),
+        (
+            ["project", network, target, "--outdir=gray.pkl"],
+            "--outdir: gray.pkl is a file, expected a folder",
+        ),
         (["project", network, target, "--outdir=x", "--space=z"], "invalid choice: 'z'"),
+        (["project", "--network=photos", target, "--outdir=x"], "it is a folder; name a .pkl"),
+        ([made, network, "--seeds=4294967296"], "seed 4294967296: expected 0 to"),
         ([made, network, "--num-steps=0"], "--num-steps: expected a whole number of at least 1"),
         ([made, network, "--feature-net=x.pb"], "there is no file x.pb"),
         ([real, network, "--dataset=none", "--data-dir=data"], "there is no folder data/none"),

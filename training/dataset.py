@@ -327,7 +327,7 @@ class TFRecordDataset(ConfiguredReading):
 
 
 def load_dataset(
-    class_name: str = "training.dataset.TFRecordDataset",
+    class_name: str | None = None,
     data_dir: str | None = None,
     verbose: bool = False,
     *,
@@ -338,14 +338,16 @@ def load_dataset(
     """Opens a dataset as the official functions of this name do.
 
     Args:
-        class_name: kept for compatibility; there is one class.
+        class_name: of the one class there is; or `path`, the first parameter in the ADA repository.
         data_dir: folder that a relative `tfrecord_dir` is in.
         verbose: print what was opened.
         path: the folder, as the ADA repository calls it.
         seed: of the order of images; None for 0.
         kwargs: for `TFRecordDataset`.
     """
-    if class_name not in ("training.dataset.TFRecordDataset", "dataset.TFRecordDataset"):
+    if class_name is not None and path is None and os.path.isdir(class_name):
+        path, class_name = class_name, None
+    if class_name not in (None, "training.dataset.TFRecordDataset", "dataset.TFRecordDataset"):
         raise UserError(f"no dataset class {class_name!r}")
     if path is not None:
         kwargs["tfrecord_dir"] = path

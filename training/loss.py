@@ -126,8 +126,15 @@ def _options_class(loss: Loss) -> type:
     return typing.get_type_hints(loss)["options"]
 
 
-def _official(loss: Loss) -> Callable[..., tuple[tf.Tensor, tf.Tensor | None]]:
-    """A loss as user code calls it: with the fields of context and options as keywords."""
+def _official(
+    loss: Loss, order: str | None = None
+) -> Callable[..., tuple[tf.Tensor, tf.Tensor | None]]:
+    """A loss as user code calls it: with the fields of context and options as keywords.
+
+    Args:
+        loss: of ours.
+        order: names of the options; None: as they are declared.
+    """
     options = _options_class(loss)
     names = ["training_set", "minibatch_size"]
     if loss.__name__.startswith("D_"):
@@ -140,7 +147,7 @@ def _official(loss: Loss) -> Callable[..., tuple[tf.Tensor, tf.Tensor | None]]:
         *keywords.arguments(LossContext, ["G", "D"], **required),
         _OPT,
         *keywords.arguments(LossContext, names, **required),
-        *keywords.arguments(options),
+        *keywords.arguments(options, order and order.split()),
         *keywords.arguments(LossContext, extra, **optional),
     ]
 
@@ -164,4 +171,6 @@ D_logistic = _official(logistic.D_logistic)
 D_logistic_r1 = _official(logistic.D_logistic_r1)
 D_logistic_r2 = _official(logistic.D_logistic_r2)
 D_wgan = _official(wasserstein.D_wgan)
-D_wgan_gp = _official(wasserstein.D_wgan_gp)
+D_wgan_gp = _official(
+    wasserstein.D_wgan_gp, "wgan_lambda wgan_epsilon wgan_target dlatent_avg_beta"
+)

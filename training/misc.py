@@ -73,7 +73,7 @@ def parse_config_for_previous_run(run_dir: str) -> EasyDict:
     Raises:
         UserError: the run directory holds no `training_options.json`, or none that can be read.
     """
-    return EasyDict(resume.read_options(run_dir).to_json())
+    return EasyDict(resume.read_options(run_dir).with_attributes().to_json())
 
 
 def setup_snapshot_image_grid(

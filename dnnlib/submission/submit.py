@@ -159,8 +159,13 @@ def _run(config: SubmitConfig, function: Callable) -> SubmitConfig:
 
 def make_run_dir_path(*paths: str) -> str:
     """A path in the directory of the run that is under way, or in the current one without a run."""
+    return os.path.join(current_run_dir() or os.getcwd(), *paths)
+
+
+def current_run_dir() -> str | None:
+    """The directory of the run that is under way; None without a run."""
     config = _current_config()
-    return os.path.join((config and config.run_dir) or os.getcwd(), *paths)
+    return None if config is None else config.run_dir
 
 
 def get_path_from_template(path_template: str, path_type: PathType = PathType.AUTO) -> str:

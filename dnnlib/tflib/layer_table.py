@@ -10,7 +10,7 @@ import tensorflow.compat.v1 as tf
 
 from dnnlib.tflib import tfutil
 
-Layer = tuple[str, tf.Tensor | None, list[tf.Variable]]
+Layer = tuple[str, tf.Tensor, list[tf.Variable]]
 
 
 class LayeredNetwork(Protocol):
@@ -26,25 +26,29 @@ class LayeredNetwork(Protocol):
 
 
 def list_layers(network: LayeredNetwork) -> list[Layer]:
-    """(layer name, output of its last op, trainable variables), in the order of creation."""
-    layers: dict[str, tuple[tf.Tensor | None, list[tf.Variable]]] = {}
+    """(layer name, output of its last op, trainable variables), in the order of creation.
+
+    Variables without a layer, like `dlatent_avg`, are layers of their own, with their values.
+    """
+    layers: dict[str, tuple[tf.Tensor, list[tf.Variable]]] = {}
     for component in network.components.values():
         for name, output, variables in list_layers(component):
             layers[f"{component.name}/{name}"] = (output, variables)
     variables_of: dict[str, list[tf.Variable]] = {}
     for name, var in network.own_vars.items():
-        variables_of.setdefault(name.rpartition("/")[0], []).append(var)
+        variables_of.setdefault(name.rpartition("/")[0] or name, []).append(var)
     operations = network.list_ops()
     for name, variables in variables_of.items():
-        inside = f"{network.scope}/{name}/" if name else None
-        outputs = [
-            op.outputs[0]
-            for op in operations
-            if inside and op.name.startswith(inside) and op.outputs
-            if op.outputs[0].dtype.is_floating and op.type not in ("ReadVariableOp", "VarHandleOp")
-        ]
-        trainable = [v for v in variables if v.trainable]
-        layers[name or "variables"] = (outputs[-1] if outputs else None, trainable)
+        outputs = [_value(variables[0])]
+        if name not in network.own_vars:
+            outputs += [
+                op.outputs[0]
+                for op in operations
+                if op.name.startswith(f"{network.scope}/{name}/") and op.outputs
+                if op.outputs[0].dtype.is_floating
+                if op.type not in ("ReadVariableOp", "VarHandleOp")
+            ]
+        layers[name] = (outputs[-1], [v for v in variables if v.trainable])
     return [(name, *rest) for name, rest in layers.items()]
 
 
@@ -61,8 +65,7 @@ def format_layers(
         total += params
         weights = [v for v in variables if v.op.name.endswith(("/weight", "/const"))]
         shape = str(tfutil.shape_to_list(weights[0].shape)) if weights else "-"
-        known = output is not None and output.shape.ndims is not None
-        out_shape = _show_shape(output.shape) if known else "-"
+        out_shape = "-" if output.shape.ndims is None else _show_shape(output.shape)
         rows.append((name, str(params) if params else "-", out_shape, shape))
     rows += [("---",) * 4, ("Total", str(total), _show_shape(network.output_shape), "")]
     widths = [max(len(row[i]) for row in rows) for i in range(4)]
@@ -75,6 +78,11 @@ def format_layers(
 def count_parameters(variables: Iterable[tf.Variable]) -> int:
     """How many numbers variables hold."""
     return sum(int(np.prod(tfutil.shape_to_list(v.shape))) for v in variables)
+
+
+def _value(variable: tf.Variable) -> tf.Tensor:
+    """The value of a variable, of the op that every resource variable brings."""
+    return variable.graph.get_tensor_by_name(f"{variable.op.name}/Read/ReadVariableOp:0")
 
 
 def _show_shape(shape: Iterable) -> str:

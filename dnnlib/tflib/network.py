@@ -163,7 +163,7 @@ class Network(NetworkVariables):
             dynamic_kwargs: override the static keyword arguments.
 
         Raises:
-            ValueError: another number of inputs, or an input of another graph.
+            ValueError: another number of inputs, or an input of another graph or shape.
         """
         return self.get_output_with({}, *in_expr, return_as_list=return_as_list, **dynamic_kwargs)
 
@@ -199,10 +199,15 @@ class Network(NetworkVariables):
         ):
             known = next(expr for expr in in_expr if expr is not None)
             inputs = []
-            for expr, shape in zip(in_expr, self.input_shapes, strict=True):
+            for name, expr, shape in zip(self.input_names, in_expr, self.input_shapes, strict=True):
                 if expr is None:
                     expr = tf.zeros([tf.shape(known)[0], *shape[1:]])
                 expr = tf.cast(expr, tf.float32)
+                if not expr.shape.is_compatible_with([None, *shape[1:]]):
+                    raise ValueError(
+                        f"{name} of network {self.name} has shape {expr.shape}, expected "
+                        f"{[None, *shape[1:]]}"
+                    )
                 expr.set_shape([None, *shape[1:]])
                 inputs.append(expr)
             kwargs = {**self.static_kwargs, **dynamic_kwargs}

@@ -65,10 +65,11 @@ def create_session(
 ) -> tf.Session:
     """A new session on the default graph; `a.b` keys of `config_dict` set `ConfigProto` fields.
 
-    With `force_as_default` it is the default session of this thread from now on.
+    With `force_as_default` it is the default session of this thread from now on. Without a GPU,
+    ops of scripts that name one are computed on the CPU.
     """
     assert_not_forked()
-    proto = tf.ConfigProto()
+    proto = tf.ConfigProto(allow_soft_placement=not gpu_devices())
     for key, value in {**DEFAULT_CONFIG, **(config_dict or {})}.items():
         fields = key.split(".")
         if fields[0] in ("rnd", "env"):

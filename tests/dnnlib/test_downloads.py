@@ -441,7 +441,7 @@ def test_what_is_an_url():
 
 
 def test_a_password_with_a_slash_is_not_taken_for_a_path():
-    with pytest.raises(UserError, match=r"^an URL is not valid$"):
+    with pytest.raises(UserError, match=r"^a URL is not valid$"):
         urls.show("https://user:gehe/im@host/x.pkl")
 
 

@@ -44,3 +44,16 @@ def test_mixed_precision_changes_no_row(monkeypatch, function):
     assert tables(name, tf.bfloat16) == (exact, True)
     monkeypatch.setattr(layout, "has_float16", lambda: True)
     assert tables(name, tf.float16) == (exact, True)
+
+
+def test_every_layer_has_an_output(session):
+    net = Network("G", "training.networks_stylegan2.G_main", **SHAPE, **STYLE)
+    layers = {name: (output, variables) for name, output, variables in net.list_layers()}
+    assert all(tf.is_tensor(output) for output, _ in layers.values())
+    output, variables = layers["G_mapping/Dense0"]
+    assert output.shape.as_list() == [None, 8] and len(variables) == 2
+    # Variables without a layer have one each.
+    net.set_var("dlatent_avg", range(8))
+    mean, variables = layers["dlatent_avg"]
+    assert tflib.run(mean).tolist() == list(range(8)) and not variables
+    assert layers["G_synthesis/noise1"][0].shape.as_list() == [1, 1, 8, 8]

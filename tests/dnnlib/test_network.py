@@ -133,6 +133,8 @@ def test_wrong_inputs_are_errors(net):
         net.run(np.zeros((2, 5)), np.zeros((2, 3)))
     with pytest.raises(ValueError):
         net.get_output_for(tf.zeros([2, 2]))
+    with pytest.raises(ValueError, match=r"y_in of network Net has shape \(2, 4\), .*\[None, 3\]"):
+        net.get_output_for(tf.zeros([2, 2]), tf.zeros([2, 4]))
 
 
 def count_ops():

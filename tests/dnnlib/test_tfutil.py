@@ -154,6 +154,18 @@ def test_session_options():
         session.close()
 
 
+def test_without_a_gpu_its_name_means_the_cpu(monkeypatch):
+    for gpus in ([], ["/gpu:0"]):
+        monkeypatch.setattr(tflib.tfutil, "gpu_devices", lambda found=gpus: found)
+        with tf.Graph().as_default(), tflib.create_session() as session:
+            assert session._config.allow_soft_placement == (not gpus)
+            with tf.device("/gpu:0"):
+                var = tf.Variable(tf.ones([2]))
+            if not gpus:
+                tflib.init_uninitialized_vars()
+                assert tflib.run(var + 1).tolist() == [2, 2]
+
+
 INIT_TF = """
 import os, numpy as np, tensorflow.compat.v1 as tf
 from dnnlib import tflib

@@ -49,7 +49,8 @@ def test_manifolds_hold_what_lies_near_enough():
     found, realism, nearest = manifold.evaluate(FAKES, return_realism=True, return_neighbors=True)
     np.testing.assert_array_equal(found, inside)
     assert found.dtype == np.int32 and 0 < inside.sum() < inside.size
-    np.testing.assert_allclose(realism, (radii[:, 0] / to_reals).max(axis=1), rtol=1e-3)
+    ratios = radii[:, 0] / to_reals
+    np.testing.assert_allclose(realism, ratios.max(axis=1), rtol=1e-3)
     np.testing.assert_array_equal(nearest, to_reals.argmin(axis=1))
     np.testing.assert_array_equal(manifold.evaluate(FAKES, return_neighbors=True)[1], nearest)
     few = ManifoldEstimator(Exact(), REALS, nhood_sizes=[3], clamp_to_percentile=50)

@@ -13,7 +13,7 @@ import standins
 import tensorflow.compat.v1 as tf
 
 from dnnlib import UserError, tflib
-from metrics import metric_base, metric_defaults
+from metrics import metric_base
 from metrics.evaluation import Evaluation, MetricOptions, Replicas
 from metrics.feature_networks import FeatureNetwork, FeatureSources
 from metrics.frechet_inception_distance import FID
@@ -21,6 +21,7 @@ from metrics.inception_score import IS
 from metrics.kernel_inception_distance import KID
 from metrics.linear_separability import LS
 from metrics.metric_base import MetricGroup
+from metrics.metric_defaults import metric_defaults
 from metrics.perceptual_path_length import PPL
 from metrics.precision_recall import PR
 from metrics.reals import choose_reals

@@ -12,12 +12,13 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from dnnlib import UserError, tflib
-from metrics import metric_base, metric_defaults
+from metrics import metric_base
 from metrics.evaluation import MetricOptions
 from metrics.frechet_inception_distance import FID
 from metrics.inception_score import IS
 from metrics.linear_separability import LS
 from metrics.metric_base import DummyMetric, MetricBase, MetricGroup
+from metrics.metric_defaults import metric_defaults
 from metrics.perceptual_path_length import PPL
 from metrics.precision_recall import PR
 from metrics.reals import RealImages
@@ -142,6 +143,9 @@ def test_groups_of_metrics_as_the_official_scripts_make_them(workplace, tmp_path
     mirrored = workplace.images[known][..., ::-1]
     assert all((a == b).all() for a, b, t in zip(seen, mirrored, turned, strict=True) if t)
     assert isinstance(metric_base.create(metric_defaults["fid50k"]), FID)
+    from metrics import metric_defaults as module  # The name of the table does not hide it.
+
+    assert module.metric_defaults is metric_defaults and metric_defaults.fid50k.name == "fid50k"
     with pytest.raises(TypeError, match="num_gpus"):
         MetricGroup([dummy], MetricOptions(None)).run(snapshot, num_gpus=1)
 

@@ -203,7 +203,7 @@ def test_files_and_seeds_are_checked_before_tensorflow_loads(networks, run_scrip
         (["generate-images", network, "--seeds=4294967296"], "seed 4294967296: expected 0 to"),
         (
             ["generate-images", network, "--seeds=1", f"--result-dir={tmp_path / 'file'}"],
-            "it is a file, expected a folder",
+            "file is a file, expected a folder",
         ),
     ]:
         result = run_script(["-c", EARLY, *args])

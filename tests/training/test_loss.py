@@ -311,6 +311,7 @@ def test_D_wgan_gp_of_a_flat_discriminator_has_finite_gradients(setup):
 
 def test_D_wgan_gp(setup):
     options = {"wgan_lambda": 5.0, "wgan_epsilon": 0.1, "wgan_target": 2.0}
+    assert list(inspect.signature(loss.D_wgan_gp).parameters)[7:10] == list(options)
     reals, labels = reals_and_labels()
     tensors = tf.constant(reals), tf.constant(labels)
     value, reg = loss.D_wgan_gp(**setup.args, reals=tensors[0], labels=tensors[1], **options)

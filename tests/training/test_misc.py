@@ -169,6 +169,6 @@ def test_options_of_a_run(tmp_path):
     options.mirror_augment = True
     (tmp_path / "training_options.json").write_text(json.dumps(options.to_json()))
     config = misc.parse_config_for_previous_run(str(tmp_path))
-    assert config.dataset_args["tfrecord_dir"] == "datasets/mine" and config.mirror_augment
+    assert config.dataset_args.tfrecord_dir == "datasets/mine" and config.mirror_augment
     with pytest.raises(UserError, match="training_options"):
         misc.parse_config_for_previous_run(str(tmp_path / "none"))

@@ -90,6 +90,8 @@ def test_without_repetition_the_images_end(session, folder, images, labels):
 def test_images_are_mirrored_at_random(folder, images):
     args = {"path": folder, "shuffle": False, "mirror_augment": True}
     one, same, other = (load_dataset(**args, seed=seed) for seed in (None, 0, 1))
+    positional = load_dataset(args.pop("path"), **args)  # As in the ADA repository.
+    np.testing.assert_array_equal(positional.read_images([0]), one.read_images([0]))
     found, again, third = (d.get_minibatch_np(5 * COUNT)[0] for d in (one, same, other))
     np.testing.assert_array_equal(found, again)
     assert (found != third).any()
@@ -129,5 +131,6 @@ def test_records_are_parsed(session, images):
 def test_a_folder_is_needed(folder):
     with pytest.raises(UserError, match="tfrecord_dir= or path="):
         load_dataset(data_dir=os.path.dirname(folder))
+    load_dataset(None, os.path.dirname(folder), tfrecord_dir="shop").close()
     with pytest.raises(UserError, match="no dataset class"):
         load_dataset("mine.Dataset", tfrecord_dir=folder)

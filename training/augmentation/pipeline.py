@@ -26,7 +26,10 @@ def augment(
     """
     images = tf.convert_to_tensor(images)
     if images.shape.ndims != 4 or None in images.shape.as_list()[1:]:
-        raise UserError(f"augmentation of images of shape {images.shape}: expected [N, C, H, W]")
+        raise UserError(
+            f"augmentation of images of shape {images.shape}: expected [N, C, H, W] with known C, "
+            "H and W, which set_shape() of a tensor can tell"
+        )
     shape, dtype = images.shape, images.dtype
     if not dtype.is_floating:
         raise UserError(

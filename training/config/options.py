@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from dnnlib import UserError, schema, urls
+from dnnlib import EasyDict, UserError, schema, urls
 from dnnlib.schema import Range
 from training.augmentation.presets import AugmentOptions
 from training.config.schedule import ScheduleOptions
@@ -82,11 +82,17 @@ class TrainingOptions:
     seed: _Natural = 1000
 
     def to_json(self) -> dict[str, Any]:
-        """Plain dictionary of all options; of an URL without user, password and query."""
+        """Plain dictionary of all options; of a URL without user, password and query."""
         values = dataclasses.asdict(self)
         if self.resume_pkl is not None:  # A run that is resumed does not need it any more.
             values["resume_pkl"] = urls.show_source(self.resume_pkl)
         return values
+
+    def with_attributes(self) -> TrainingOptions:
+        """The same options for scripts, which write `G_args.func_name`."""
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        dicts = {name: EasyDict(v) for name, v in values.items() if isinstance(v, dict)}
+        return dataclasses.replace(self, **dicts)
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> TrainingOptions:

@@ -109,7 +109,7 @@ def _add_steps(add: Callable) -> None:
 
 def _add_saving(add: Callable, metrics: Sequence[str]) -> None:
     """Snapshots: what is kept, measured, resumed."""
-    add("--snap", type=cli.integer(1), help="ticks between snapshots (default: 10)")
+    add("--snap", type=cli.integer(1), help="ticks between snapshots (default: config's, 10 or 50)")
     add("--keep", type=cli.integer(1), help="states for --resume that are kept (default: 2)")
     add(
         "--resume",

@@ -5,7 +5,7 @@ fakes; None for no regularization. They are those of `logistic`, `path_length`, 
 `consistency` and `rotations`, of fakes with labels that the caller gives.
 
 # Deviation: the losses of G and D are of fakes of their own, as in a run; the official code has one
-# set of fakes for both. A keyword that is not known is an error, and not ignored.
+# set of fakes for both. A keyword that is of none of the three losses is an error, and not ignored.
 
 `G` and `D` are networks. `aug` is what D sees images through, a `training.augment.AdaptiveAugment`
 or something with its methods `apply`, `get_strength_var` and `report_stat`; None for nothing.
@@ -13,6 +13,7 @@ or something with its methods `apply`, `get_strength_var` and `report_stat`; Non
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
@@ -23,6 +24,7 @@ from dnnlib import EasyDict, UserError, keywords
 from dnnlib.keywords import keyword
 from dnnlib.tflib import Network
 from dnnlib.tflib.autosummary import autosummary
+from dnnlib.tflib.static_kwargs import reject_unknown
 from training.augmentation.pipeline import augment
 from training.augmentation.spec import AugmentSpec
 from training.losses import consistency, logistic, path_length, rotations, wasserstein
@@ -142,6 +144,13 @@ def _wasserstein(
     return of_G, wasserstein.D_wgan_gp(context, options)
 
 
+_KNOWN = {f.name for spec in (ComparisonOptions, wasserstein.WganGpOptions) for f in fields(spec)}
+_OTHERS = keywords.Argument(
+    inspect.Parameter("_kwargs", inspect.Parameter.VAR_KEYWORD, annotation=Any),
+    "those of the other two losses, without effect: training has one set of arguments for all",
+)
+
+
 def _official(
     name: str, about: str, loss: Callable, options: type, names: str
 ) -> Callable[..., Losses]:
@@ -151,9 +160,11 @@ def _official(
         *keywords.arguments(AdaArguments, of_all[:-1]),
         *keywords.arguments(options, names.split()),
         *keywords.arguments(AdaArguments, of_all[-1:]),
+        _OTHERS,
     ]
 
     def call(given: dict[str, Any]) -> Losses:
+        reject_unknown(f"{name}()", given.pop("_kwargs", {}), _KNOWN)
         args = AdaArguments(**{n: given.pop(n) for n in of_all if n in given})
         return _told(args.aug, *loss(args.context(), options(**given)))
 

@@ -35,7 +35,7 @@ def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     sub = command("attributes", "Measures color, shape and texture of samples.",
                   "--samples=500 --out=attributes.csv", psi="1")  # fmt: skip
     _add_samples(sub)
-    sub.add_argument("--out", type=cli.path, default="attributes.csv",
+    sub.add_argument("--out", type=options.new_file, default="attributes.csv",
                      help="table to write (default: attributes.csv)")  # fmt: skip
 
     sub = command("directions", "Finds directions that change attributes.",
@@ -66,7 +66,7 @@ def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     sub.add_argument("--count", type=cli.integer(1, 1000), default=_COUNT,
                      help="directions of sefa and ganspace, channels of style-space "
                      f"(default: {_COUNT})")  # fmt: skip
-    sub.add_argument("--out", type=cli.path, default=None,
+    sub.add_argument("--out", type=options.new_file, default=None,
                      help="file to write, with a .json beside it (default: directions.npz; "
                      "style-space writes a table, style-space.csv)")  # fmt: skip
 
@@ -91,7 +91,7 @@ def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     options.add_class(sub, "; several are given to the seeds in turn (default: seed modulo the "
                       "number of classes)")  # fmt: skip
     _add_sources(sub)
-    sub.add_argument("--out", type=cli.path, default="edit.png",
+    sub.add_argument("--out", type=options.new_file, default="edit.png",
                      help="PNG to write (default: edit.png)")  # fmt: skip
 
 

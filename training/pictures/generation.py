@@ -59,7 +59,7 @@ def generate_images(
     labels = class_labels(Gs, [c for _, c in pairs])
     for seed in seeds:
         random_state(seed)
-    out_dir = _make_folder(result_dir, "generate-images", outdir)
+    out_dir = make_folder(result_dir, "generate-images", outdir)
     done = 0
     try:
         for seed, number in tqdm(pairs, desc="Generating", unit="image", disable=None):
@@ -124,7 +124,7 @@ def generate_from_dlatents(
         UserError: the file is missing, damaged or does not fit, or the folder cannot be made.
     """
     dlatents = read_dlatents(dlatents_npz, Gs.components.synthesis.input_shape[1:])
-    out_dir = _make_folder(result_dir, "generate-images", outdir)
+    out_dir = make_folder(result_dir, "generate-images", outdir)
     for number, w in enumerate(tqdm(dlatents, desc="Generating", unit="image", disable=None)):
         images = Gs.components.synthesis.run(
             w[np.newaxis], randomize_noise=False, output_transform=_TO_UINT8
@@ -171,7 +171,7 @@ def style_mixing_example(
     seeds = list(dict.fromkeys([*row_seeds, *col_seeds]))
     z = np.concatenate([random_state(s).randn(1, *Gs.input_shape[1:]) for s in seeds])
     labels = class_labels(Gs, classes_of_seeds(Gs, seeds, classes))
-    out_dir = _make_folder(result_dir, "style-mixing-example", outdir)
+    out_dir = make_folder(result_dir, "style-mixing-example", outdir)
     w = Gs.components.mapping.run(z, labels)
     w_avg = Gs.get_var("dlatent_avg")
     w = dict(zip(seeds, w_avg + (w - w_avg) * truncation_psi, strict=True))
@@ -282,7 +282,7 @@ def class_labels(Gs: Network, classes: Sequence[int]) -> np.ndarray:
     return np.eye(size, dtype=np.float32)[list(classes)]
 
 
-def _make_folder(result_dir: str, desc: str, outdir: str | None) -> str:
+def make_folder(result_dir: str, desc: str, outdir: str | None) -> str:
     """A new run directory in `result_dir`, or `outdir` itself."""
     if outdir is None:
         return make_run_dir(result_dir, desc)

@@ -6,6 +6,9 @@ No TensorFlow here: a command line is checked before it loads.
 from __future__ import annotations
 
 import argparse
+import os
+import sys
+from collections.abc import Sequence
 from typing import Any
 
 from dnnlib import cli, own_code
@@ -20,13 +23,25 @@ class NetworkCommands:
     """
 
     def __init__(self, parser: argparse.ArgumentParser):
-        self._prog = parser.prog
+        self._parser = parser
         self._commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    @property
-    def parsers(self) -> dict[str, argparse.ArgumentParser]:
-        """The parsers of the commands by name."""
-        return self._commands.choices
+    def parse(self, words: Sequence[str] | None, scripts: Sequence[str]) -> argparse.Namespace:
+        """Parses a command line, also one that has options and no command.
+
+        Args:
+            words: None: of the script.
+            scripts: commands that StyleGAN2-ADA has a script each for: those that options without
+                a command may mean.
+        """
+        words = sys.argv[1:] if words is None else list(words)
+        names = {word.partition("=")[0] for word in words if word.startswith("--")}
+        parsers = self._commands.choices
+        # A first word that is no option is a command, if a mistyped one.
+        if names - {"--help"} and words[0].startswith("-") and not parsers.keys() & set(words):
+            known = [c for c in scripts if names <= set(parsers[c]._option_string_actions)]
+            words = [*known[:1], *words]
+        return self._parser.parse_args(words)
 
     def add(self, name: str, text: str, example: str) -> argparse.ArgumentParser:
         """A command with the option --network.
@@ -40,7 +55,7 @@ class NetworkCommands:
             name,
             help=text,
             description=text,
-            epilog=f"example:\n  {self._prog} {name} --network=network-final.pkl {example}",
+            epilog=f"example:\n  {self._parser.prog} {name} --network=network-final.pkl {example}",
         )
         pretrained.add_network_option(sub.add_argument)
         return sub
@@ -52,6 +67,16 @@ def seed_list(text: str) -> list[int]:
     if max(seeds) >= 2**32:
         raise argparse.ArgumentTypeError(f"seed {max(seeds)}: expected 0 to {2**32 - 1}")
     return seeds
+
+
+def new_file(text: str) -> str:
+    """The path of a file in a folder that is there; for `type=` of argparse."""
+    path = cli.path(text)
+    folder = os.path.dirname(os.path.abspath(path))
+    if not os.path.isdir(folder) or os.path.isdir(path):
+        reason = "it is a folder" if os.path.isdir(path) else f"there is no folder {folder}"
+        raise argparse.ArgumentTypeError(f"cannot write {path}: {reason}")
+    return path
 
 
 def add_code_options(sub: argparse.ArgumentParser) -> None:
@@ -92,7 +117,7 @@ def add_folders(sub: argparse.ArgumentParser) -> None:
     cli.add_result_dir(group.add_argument, "root of the run directories (default: results)")
     group.add_argument(
         "--outdir",
-        type=cli.path,
+        type=cli.folder_to_write,
         metavar="DIR",
         help="folder to write to itself, as the scripts of StyleGAN2-ADA have it",
     )

@@ -12,7 +12,6 @@ import numpy as np
 
 from dnnlib import UserError
 from dnnlib.output import tqdm
-from dnnlib.run_dir import make_run_dir
 from dnnlib.tflib import Network
 from training.dataset import TFRecordDataset
 from training.datasets.photos.decode import Fit, Unreadable
@@ -22,7 +21,12 @@ from training.latents.distances import Distance
 from training.latents.options import ProjectionOptions
 from training.latents.projection import Projection
 from training.pictures import video
-from training.pictures.generation import class_labels, classes_of_seeds, image_of_seed
+from training.pictures.generation import (
+    class_labels,
+    classes_of_seeds,
+    image_of_seed,
+    make_folder,
+)
 from training.pictures.projection_files import (
     Files,
     FinalFiles,
@@ -63,6 +67,7 @@ def project_seeds(
     truncation_psi: float,
     num_snapshots: int,
     result_dir: str,
+    outdir: str | None = None,
 ) -> str:
     """Projects generated images into a new run directory, which is returned.
 
@@ -74,10 +79,11 @@ def project_seeds(
         truncation_psi: see `G_main`.
         num_snapshots: pictures of each, besides the target.
         result_dir: root of the run directories.
+        outdir: folder to write to, in the place of a new run directory.
     """
     Gs = setup.Gs
     labels = class_labels(Gs, classes_of_seeds(Gs, seeds, setup.classes))
-    out_dir = make_run_dir(result_dir, "project-generated-images")
+    out_dir = make_folder(result_dir, "project-generated-images", outdir)
 
     def targets() -> Iterator[Target]:
         for i, seed in enumerate(seeds):
@@ -92,7 +98,12 @@ def project_seeds(
 
 
 def project_dataset(
-    setup: Setup, folder: str, num_images: int, num_snapshots: int, result_dir: str
+    setup: Setup,
+    folder: str,
+    num_images: int,
+    num_snapshots: int,
+    result_dir: str,
+    outdir: str | None = None,
 ) -> str:
     """Projects the first images of a dataset into a new run directory, which is returned.
 
@@ -102,6 +113,7 @@ def project_dataset(
         num_images: how many.
         num_snapshots: pictures of each, besides the target.
         result_dir: root of the run directories.
+        outdir: folder to write to, in the place of a new run directory.
 
     Raises:
         UserError: the images are not of the network's size.
@@ -118,7 +130,7 @@ def project_dataset(
         if dataset.label_size == count_classes(setup.Gs):
             labels = list(dataset.labels[:count])
         labels = _chosen_labels(setup, labels)
-        out_dir = make_run_dir(result_dir, "project-real-images")
+        out_dir = make_folder(result_dir, "project-real-images", outdir)
 
         def targets() -> Iterator[Target]:
             for i in range(count):

@@ -69,7 +69,7 @@ def load(path: str, allow_pickled_code: bool = False) -> Networks:
 
 
 def read(path: str) -> bytes:
-    """The content of a snapshot, which is downloaded first if `path` is an URL or a name.
+    """The content of a snapshot, which is downloaded first if `path` is a URL or a name.
 
     Raises:
         UserError: there is no such file, it is a pipe or a device, it is absurdly large, or it

@@ -75,7 +75,7 @@ def gdrive_names() -> Mapping[str, str]:
 
 
 def url_of(spec: str) -> str | None:
-    """The URL that a short name, a `gdrive:` name or an URL stands for; None for a path.
+    """The URL that a short name, a `gdrive:` name or a URL stands for; None for a path.
 
     Besides short names, with `.pkl` or without: `gdrive:networks/FILE` as in the official scripts,
     and paths of `.pkl` files below the official folders, like `stylegan2/networks/FILE`.
@@ -137,11 +137,19 @@ def existing(spec: str) -> str:
     return spec
 
 
+def _existing_file(spec: str) -> str:
+    """As `existing`, of no folder."""
+    found = existing(spec)
+    if os.path.isdir(found):
+        raise UserError(f"cannot read snapshot {found}: it is a folder; name a .pkl file in it")
+    return found
+
+
 def add_network_option(add: Callable) -> None:
     """Adds --network, with the method `add_argument` of a parser or a group."""
     add(
         "--network",
-        type=cli.checked(existing),
+        type=cli.checked(_existing_file),
         required=True,
         help="snapshot: a .pkl file, its https URL, the name of a published network, "
         "or an .npz of weights",
