@@ -7,7 +7,7 @@ import pytest
 
 from dnnlib import UserError
 from training.datasets.sources.drawn_products import draw_product
-from training.latents.attributes import classifiers, measured
+from training.latents.attributes import classifiers, measured, names
 from training.latents.attributes.color import measure_color, to_lab
 from training.latents.attributes.mask import otsu_threshold, product_mask
 from training.latents.attributes.shape import measure_shape
@@ -178,13 +178,13 @@ def test_large_pictures_are_averaged_down_and_gray_ones_have_no_hue():
 
 def test_names_and_groups():
     known = [*measured.MEASURED, "class-hat"]
-    find = measured.find_attributes
-    assert find("area,color,area", known, "--x") == ["area", *measured.GROUPS["color"]]
+    find = names.find_attributes
+    assert find("area,color,area", known, "--x") == ["area", *names.GROUPS["color"]]
     assert find("class-hat", known, "--x") == ["class-hat"]
     with pytest.raises(UserError, match="--x: no attribute 'lightnes': did you mean lightness"):
         find("lightnes", known, "--x")
-    assert measured.of_other_groups("contrast") == ["lightness", "area"]
-    assert measured.of_other_groups("class-hat") == list(measured.REPRESENTATIVES)
+    assert names.of_other_groups("contrast") == ["lightness", "area"]
+    assert names.of_other_groups("class-hat") == list(names.REPRESENTATIVES)
 
 
 def test_several_measures_are_one():

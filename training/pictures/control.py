@@ -11,12 +11,8 @@ import numpy as np
 
 from dnnlib import UserError
 from dnnlib.files import atomic_write
-from training.latents.attributes.measured import (
-    MEASURED,
-    REPRESENTATIVES,
-    Measure,
-    find_attributes,
-)
+from training.latents.attributes.measured import Measure
+from training.latents.attributes.names import MEASURED, REPRESENTATIVES, find_attributes
 from training.latents.directions import files
 from training.latents.directions.effects import Ground
 from training.latents.directions.find import find, pictures_needed

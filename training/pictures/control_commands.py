@@ -13,7 +13,7 @@ from typing import Any
 
 from dnnlib import UserError, cli
 from dnnlib.util import did_you_mean
-from training.latents.attributes.measured import GROUPS, MEASURED, REPRESENTATIVES
+from training.latents.attributes.names import GROUPS, MEASURED, REPRESENTATIVES
 from training.latents.directions.files import METHODS
 from training.latents.directions.layers import parse_ranges
 from training.pictures import options

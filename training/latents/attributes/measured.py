@@ -7,21 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dnnlib import UserError
-from dnnlib.util import did_you_mean
 from training.latents.attributes.color import measure_color, to_lab
 from training.latents.attributes.mask import product_mask
+from training.latents.attributes.names import MEASURED
 from training.latents.attributes.shape import measure_shape
 from training.latents.attributes.texture import measure_texture, without_rim
 
-GROUPS: dict[str, tuple[str, ...]] = {
-    "color": ("lightness", "saturation", "hue-red", "hue-yellow"),
-    "shape": ("area", "aspect", "center-x", "center-y", "solidity"),
-    "texture": ("edge-density", "fine-detail", "middle-detail", "coarse-detail", "contrast"),
-}
-MEASURED: tuple[str, ...] = tuple(name for names in GROUPS.values() for name in names)
-# One of each group: what a direction for an attribute of another group should leave alone.
-REPRESENTATIVES = ("lightness", "area", "edge-density")
 # Larger pictures are averaged down to this.
 MAX_SIDE = 256
 
@@ -67,30 +58,6 @@ def measure(images: np.ndarray) -> np.ndarray:
 
 
 PICTURE = Measure(MEASURED, measure)
-
-
-def of_other_groups(name: str) -> list[str]:
-    """The representatives of the groups that an attribute is not in."""
-    return [r for r in REPRESENTATIVES if not any({r, name} <= set(g) for g in GROUPS.values())]
-
-
-def find_attributes(text: str, known: Sequence[str], option: str) -> list[str]:
-    """Attributes by name or group: `lightness,shape` is lightness and all of shape.
-
-    Raises:
-        UserError: there is no such attribute; names the nearest.
-    """
-    found: list[str] = []
-    for part in (part.strip() for part in text.split(",")):
-        if part in known:
-            found.append(part)
-        elif part in GROUPS:
-            found += [name for name in GROUPS[part] if name in known]
-        else:
-            choices = [*known, *GROUPS]
-            hint = did_you_mean(part, choices)
-            raise UserError(f"{option}: no attribute {part!r}: {hint}use {', '.join(choices)}")
-    return list(dict.fromkeys(found))
 
 
 def _shrunk(image: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ import numpy as np
 # Weight of the variance of the effects on other attributes.
 _BESIDE = 0.3
 # Of the mean variance of the candidates' effects, added to each: few samples say little of them.
-_SHRINKAGE = 1.0
+_SHRINKAGE = 0.3
 _DAMPING = 0.8  # Of corrections: effects are known with an error.
 
 

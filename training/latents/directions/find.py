@@ -20,7 +20,7 @@ from training.latents.directions.sefa import sefa
 from training.latents.directions.style_layers import StyleLayer
 
 _ROUNDS = 1  # Of corrections.
-_COMPONENTS = 8  # Principal components among the candidates.
+_COMPONENTS = 16  # Principal components among the candidates.
 _LONGEST = 4.0  # A corrected step may be that many times as long as the first one.
 _FAR_OFF = 0.4  # Share that moves the wrong way, and distance from the target, of a failure.
 _LABELS = 3  # Attributes that the name of an unsupervised direction tells of.
@@ -75,7 +75,7 @@ def ridge_directions(search: Search, names: Sequence[str], found: Found) -> None
     """Directions for attributes, from ridge regression.
 
     For each attribute and range of layers there is a candidate, the slope of the regression in
-    these layers, as long as a predicted standard deviation; so there is for the first 8 principal
+    these layers, as long as a predicted standard deviation; so there is for the first 16 principal
     components of w. What candidates do is measured on pictures. A direction is the `Combination`
     of these components and of the candidates of its own attribute and of those to keep that moves
     its own by one standard deviation and these by none, corrected by what it was measured to do.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from training.latents.attributes.measured import of_other_groups
+from training.latents.attributes.names import of_other_groups
 from training.latents.directions.effects import Effect, Ground, shortfalls
 from training.latents.directions.files import DirectionInfo
 from training.latents.directions.ridge import RidgeFit, fit_ridge
