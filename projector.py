@@ -34,11 +34,12 @@ class Projector:
     Attributes of the names of `ProjectionOptions` say how to project, and can be set at any time:
     `num_steps`, `dlatent_avg_samples`, `initial_learning_rate`, `initial_noise_factor`,
     `lr_rampdown_length`, `lr_rampup_length`, `noise_ramp_length`, `regularize_noise_weight`, and
-    `seed`; those of `space`, `wplus_penalty` and `noise_mode` before `set_network`.
+    `seed`; those of `space`, `wplus_noise_weight`, `wplus_penalty` and `noise_mode` before
+    `set_network`.
 
     Args:
-        vgg16_pkl: LPIPS: an `.npz` of `metrics.feature_networks.lpips`. A `.pkl` brings code, which
-            is not run.
+        vgg16_pkl: LPIPS: an `.npz` or `.pth` of `metrics.feature_networks.lpips`; None: what is in
+            the cache. A `.pkl` brings code, which is not run.
         num_steps, initial_learning_rate, initial_noise_factor: the attributes.
         verbose: show a progress bar in `run`.
 
@@ -81,8 +82,8 @@ class Projector:
         count = 1 if isinstance(minibatch_size, str) else minibatch_size
         distance = self.distance
         if distance is None:
-            is_npz = (self.vgg16_pkl or "").endswith(".npz")
-            sources = FeatureSources({"lpips": self.vgg16_pkl} if is_npz else {})
+            is_data = (self.vgg16_pkl or "").endswith((".npz", ".pth"))
+            sources = FeatureSources({"lpips": self.vgg16_pkl} if is_data else {})
             distance = projection_distance.choose("auto", Gs, None, sources)
         self._Gs = Gs
         self._projection = Projection(Gs, distance, count, self._options())

@@ -4,12 +4,11 @@
 from __future__ import annotations
 
 import argparse
-import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from dnnlib import cli, output, own_code
-from training.pictures import control_commands, options
+from training.pictures import control_commands, options, walk_options
 
 if TYPE_CHECKING:
     from dnnlib.tflib import Network
@@ -29,6 +28,9 @@ _EXAMPLES = """examples:
   # 32 pictures in one PNG, a row for each class of a conditional network:
   python run_generator.py generate-grid --network=network-final.pkl --grid=8x4 --out=grid.png
 
+  # A video that loops through the pictures of four seeds (GIF, WebP, animated PNG, MP4):
+  python run_generator.py generate-video --network=network-final.pkl --seeds=1-4 --out=video.gif
+
   # Directions that change attributes, and pictures changed by them (docs/control.md):
   python run_generator.py directions --network=network-final.pkl --attributes=lightness,area
   python run_generator.py edit --network=network-final.pkl --seeds=1-4 --set="lightness=+2"
@@ -43,15 +45,6 @@ _EXAMPLES = """examples:
   python run_generator.py info --network=network-final.pkl
   python run_generator.py convert --network=network-final.pkl --out=new.pkl --format=5
 """
-
-
-def _grid_size(text: str) -> tuple[int, int]:
-    match = re.fullmatch(r"(\d{1,4})x(\d{1,4})", text)
-    if not match or not 0 < int(match[1]) * int(match[2]) <= 10000:
-        raise argparse.ArgumentTypeError(
-            f"expected COLUMNSxROWS of at most 10000 pictures, like 8x4, got {text!r}"
-        )
-    return int(match[1]), int(match[2])
 
 
 # Pictures that the official examples mix.
@@ -79,6 +72,7 @@ def _parse_args(words: Sequence[str] | None = None) -> argparse.Namespace:
         metavar="FILE.npz",
         help="pictures of these w, as a projector has found them, in the place of seeds",
     )
+    options.add_centers(sub)
     options.add_class(sub, "; several make a picture of each seed and class "
               "(default: seed modulo the number of classes)")  # fmt: skip
     sub.add_argument(
@@ -115,7 +109,9 @@ def _parse_args(words: Sequence[str] | None = None) -> argparse.Namespace:
               "(default: seed modulo the number of classes)")  # fmt: skip
 
     sub = command("generate-grid", "Writes one PNG of many pictures.", "--grid=8x4 --out=grid.png")
-    sub.add_argument("--grid", type=_grid_size, default=(8, 4), help="COLUMNSxROWS (default: 8x4)")
+    sub.add_argument(
+        "--grid", type=options.grid_size, default=(8, 4), help="COLUMNSxROWS (default: 8x4)"
+    )
     sub.add_argument(
         "--seeds",
         type=options.seed_list,
@@ -127,7 +123,12 @@ def _parse_args(words: Sequence[str] | None = None) -> argparse.Namespace:
         "--out", type=options.new_file, default="grid.png", help="PNG to write (default: grid.png)"
     )
 
+    options.add_centers(sub)
     options.add_class(sub, ": those of the rows, in turn (default: all)")
+
+    text = "Writes a video of pictures that change and end where they began."
+    sub = command("generate-video", text, "--seeds=1-4 --out=video.gif", psi=None)
+    walk_options.add_video_options(sub)
 
     command("info", "Shows what is in a snapshot.", "", psi=None)
 
@@ -142,6 +143,14 @@ def _parse_args(words: Sequence[str] | None = None) -> argparse.Namespace:
         required=True,
         help="4: like StyleGAN2's code, 5: like ADA's, npz: weights only, with a JSON beside it",
     )
+
+    text = "Joins the coarse layers of one network and the fine layers of another."
+    sub = commands.add(
+        "blend", text, "low.pkl high.pkl --resolution=32 --out=new.pkl", ("LOW", "HIGH")
+    )
+    options.add_code_options(sub)
+    options.add_blend_options(sub)
+
     control_commands.add_commands(command)
     args = commands.parse(words, ["generate-images", "style-mixing-example"])
     if args.command in control_commands.COMMANDS:
@@ -242,13 +251,16 @@ def _with_generator(network_pkl: str, make: Callable[[Network], str]) -> str:
 
 def main() -> None:
     args = _parse_args()
+    centers_wanted = options.centers_of(args)
+    walk = walk_options.walk_of(args) if args.command == "generate-video" else None
     # TensorFlow takes seconds to load, and has to wait for what can be checked without it.
     from dnnlib import tflib
-    from training.pictures import generation
-    from training.snapshots import conversion, description, pickles
+    from training.latents.truncation import find_centers
+    from training.pictures import generation, walk_videos
+    from training.snapshots import blend, conversion, description, pickles
     from training.snapshots.class_names import describe_places, find_classes
 
-    network, trusted = args.network, args.allow_pickled_code
+    network, trusted = getattr(args, "network", None), args.allow_pickled_code
     own_code.load_networks(args)
     with tflib.graph_session():
         if args.command in control_commands.COMMANDS:
@@ -264,11 +276,25 @@ def main() -> None:
             conversion.convert(network, args.out, args.format, trusted)
             print(f"Wrote {args.out}")
             return
+        if args.command == "blend":
+            at = (args.resolution, args.width)
+            print(blend.blend_files(args.low, args.high, args.out, *at, trusted), end="")
+            return
         Gs = pickles.load_generator(network, trusted)
         psi = args.truncation_psi
         classes = [] if args.classes is None else find_classes(Gs, args.classes)
+        if args.command == "generate-video":
+            centers = find_centers(Gs, centers_wanted, network)
+            walk_videos.generate_video(
+                Gs, walk, centers, args.out, classes, args.direction, args.fps
+            )
+            print(f"Wrote {args.out}\n{walk_videos.describe_classes(Gs, walk, classes)}", end="")
+            return
         if args.command == "generate-grid":
-            rows = generation.generate_grid(Gs, args.grid, args.seeds, psi, args.out, classes)
+            centers = find_centers(Gs, centers_wanted, network)
+            rows = generation.generate_grid(
+                Gs, args.grid, args.seeds, psi, args.out, classes, centers
+            )
             print(f"Wrote {args.out}")
             print(describe_places(Gs, rows, "row", range(1, len(rows) + 1)), end="")
             return
@@ -283,6 +309,7 @@ def main() -> None:
             return
         else:
             seeds = args.seeds
+            where |= {"centers": find_centers(Gs, centers_wanted, network)}
             out_dir = generation.generate_images(
                 Gs, seeds, psi, classes=classes, noise_mode=args.noise_mode, **where
             )

@@ -29,7 +29,7 @@ _EXAMPLES = """examples:
 """
 _DEFAULTS = ProjectionOptions()
 # Fields of `ProjectionOptions`.
-_OPTIONS = ("num_steps", "space", "wplus_penalty", "noise_mode", "seed",
+_OPTIONS = ("num_steps", "space", "wplus_noise_weight", "wplus_penalty", "noise_mode", "seed",
             "initial_learning_rate", "initial_noise_factor")  # fmt: skip
 
 
@@ -178,6 +178,11 @@ def _add_common_options(sub: argparse.ArgumentParser) -> None:
         "w: one w for all layers; w+: one for each, closer to the target, and less like other "
         "pictures of the network",
         choices=SPACES,
+    )
+    add_option(
+        "wplus_noise_weight",
+        "in w+, how strongly noise maps are kept free of the picture",
+        type=cli.number(0),
     )
     add_option("wplus_penalty", "how w+ is held near the mean; 0: not", type=cli.number(0))
     add(

@@ -8,14 +8,13 @@ work and memory are bounded by the size of the file.
 from __future__ import annotations
 
 import io
-import math
 import pickle
-import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
 
+from dnnlib.pickled_arrays import Array, ArrayReader, DType
 from dnnlib.util import UserError, one_line
 
 # The largest official snapshots take about 20,000 operations, the batch of CIFAR-100 250,000.
@@ -47,36 +46,37 @@ def loads(
         UserError: it names something else, or uses operations that no such file needs.
         Exception: it is broken; any kind.
     """
-    return _Unpickler(content, classes, set_state).load()
+    return _Unpickler(io.BytesIO(content), len(content), classes, set_state).load()
 
 
-class _Array(np.ndarray):
-    """An array whose state is still to come, and after that. `np.asarray` gives a plain one.
+def load_next(
+    file: io.BytesIO,
+    functions: Mapping[tuple[str, str], Callable | type | None],
+    persistent: Callable[[Any], Any],
+) -> Any:
+    """The object of a pickle that other things may follow; the file is left behind its end.
 
-    A second state would free the memory that views of it point to, those of a network for one.
+    Args:
+        file: at the beginning of the pickle.
+        functions: {(module, name) in the pickle: function or class of ours, called with what the
+            pickle gives; None for what is named but not called, of which a `Name` remains}.
+            Instances of the classes get a state by their `set_state`. Attributes of dicts, which
+            an OrderedDict may have, are left out.
+        persistent: called with what stands for an object outside the pickle.
+
+    Raises:
+        UserError, Exception: as `loads`.
     """
-
-    is_filled = False
-
-
-class _DType:
-    """A number format, from what NumPy pickles of it."""
-
-    def __init__(self, code: Any, *_flags: Any):
-        if not isinstance(code, str) or not re.fullmatch(r"[<>=|]?[biuf]\d{1,2}", code):
-            raise UserError(f"it has an array of {_text(code)}, where only numbers are allowed")
-        self.dtype = np.dtype(code)
-
-    def set_state(self, state: Any) -> None:
-        # (version, byte order, then fields of structures, which there are none of)
-        if not isinstance(state, tuple) or len(state) < 5 or any(state[2:5]):
-            raise UserError("it has an array of structures, where only numbers are allowed")
-        if state[1] in ("<", ">"):
-            self.dtype = self.dtype.newbyteorder(state[1])
+    size = len(file.getbuffer()) - file.tell()
+    return _Unpickler(file, size, {}, _set_own_state, functions, persistent).load()
 
 
-class _Global:
-    """Something that the pickle names: a class of ours, or a function of this module."""
+def _set_own_state(instance: Any, state: Any) -> None:
+    instance.set_state(state)
+
+
+class Name:
+    """Something that the pickle names: a class of ours, a function of ours, or a mere name."""
 
     def __init__(self, name: str, new: type | None = None, call: Callable | None = None):
         self.name, self.new, self.call = name, new, call
@@ -85,9 +85,9 @@ class _Global:
 class _Operations:
     """Table of opcodes that counts and refuses."""
 
-    def __init__(self):
+    def __init__(self, also: Iterable[str]):
         self._left = MAX_OPERATIONS
-        codes = {getattr(pickle, name)[0] for name in _OPERATIONS}
+        codes = {getattr(pickle, name)[0] for name in (*_OPERATIONS, *also)}
         self._methods = {c: m for c, m in _Unpickler.dispatch.items() if c in codes}
 
     def __getitem__(self, code: int) -> Callable:
@@ -114,26 +114,31 @@ class _Unpickler(pickle._Unpickler):
 
     dispatch: ClassVar[dict] = dict(pickle._Unpickler.dispatch)
 
-    def __init__(self, content, classes, set_state):
-        super().__init__(io.BytesIO(content), encoding="latin1")
-        self._operations = self.dispatch = _Operations()
+    def __init__(self, file, size, classes, set_state, functions=None, persistent=None):
+        super().__init__(file, encoding="latin1")
+        self._operations = self.dispatch = _Operations(["BINPERSID"] if persistent else [])
         # What may be made of the file's bytes: each of them becomes bytes, then part of an array.
-        self._bytes_left = 2 * len(content) + 1024
-        self._size = len(content)
-        self._set_state = set_state
-        self._classes = tuple(classes.values())
-        self._globals = {
-            **{key: _Global(".".join(key), new=value) for key, value in classes.items()},
-            **_functions(self),
-        }
+        self._bytes_left = 2 * size + 1024
+        self._size = size
+        self._set_state, self._persistent = set_state, persistent
+        self._called = [call for call in (functions or {}).values() if isinstance(call, type)]
+        self._classes = (*classes.values(), *self._called)
+        self._arrays = ArrayReader(self._claim)
+        named = {key: Name(".".join(key), new=value) for key, value in classes.items()}
+        for key, call in (functions or {}).items():
+            named[key] = Name(".".join(key), call=call)
+        self._globals = {**_functions(self, self._arrays), **named}
 
-    def find_class(self, module: str, name: str) -> _Global:
+    def persistent_load(self, pid: Any) -> Any:
+        return self._persistent(pid)
+
+    def find_class(self, module: str, name: str) -> Name:
         try:
             return self._globals[module, name]
         except KeyError:
+            shown = one_line(f"{module}.{name}"[:200])
             raise UserError(
-                f"it names {_text(f'{module}.{name}')}, which has no place in such a file; "
-                "nothing was executed"
+                f"it names {shown}, which has no place in such a file; nothing was executed"
             ) from None
 
     def _claim(self, size: int) -> None:
@@ -153,7 +158,7 @@ class _Unpickler(pickle._Unpickler):
 
     def load_reduce(self):
         args, func = self.stack.pop(), self.stack.pop()
-        if not isinstance(func, _Global) or not isinstance(args, tuple):
+        if not isinstance(func, Name) or not isinstance(args, tuple):
             raise UserError("it calls something that has no name")
         if func.call is None:
             if args or func.new is None:
@@ -166,7 +171,10 @@ class _Unpickler(pickle._Unpickler):
 
     def load_newobj(self):
         args, cls = self.stack.pop(), self.stack.pop()
-        if not isinstance(cls, _Global) or cls.new is None or args != ():
+        if isinstance(cls, Name) and cls.call in self._called and isinstance(args, tuple):
+            self.append(cls.call(*args))
+            return
+        if not isinstance(cls, Name) or cls.new is None or args != ():
             raise UserError("it makes an object in a way that no such file needs")
         self.append(cls.new.__new__(cls.new))
 
@@ -174,14 +182,16 @@ class _Unpickler(pickle._Unpickler):
 
     def load_build(self):
         state, instance = self.stack.pop(), self.stack[-1]
-        if isinstance(instance, _Array):
-            self._fill_array(instance, state)
-        elif isinstance(instance, _DType):
+        if isinstance(instance, Array):
+            self._arrays.fill(instance, state)
+        elif isinstance(instance, DType):
             instance.set_state(state)
+        elif self._persistent and type(instance) is dict and type(state) is dict:
+            pass
         elif type(instance) in self._classes:
             self._set_state(instance, state)
         else:
-            name = instance.name if isinstance(instance, _Global) else type(instance).__name__
+            name = instance.name if isinstance(instance, Name) else type(instance).__name__
             raise UserError(f"it changes {name}, which no such file needs")
 
     dispatch[pickle.BUILD[0]] = load_build
@@ -263,68 +273,26 @@ class _Unpickler(pickle._Unpickler):
         self._claim(len(text))
         return text.encode("latin1")
 
-    def new_array(self, cls: Any, shape: Any, _code: Any) -> _Array:
+    def new_array(self, cls: Any, shape: Any, _code: Any) -> Array:
         """NumPy's `_reconstruct`: an empty array, to be filled by its state."""
-        if not isinstance(cls, _Global) or cls.name != "numpy.ndarray" or shape != (0,):
+        if not isinstance(cls, Name) or cls.name != "numpy.ndarray" or shape != (0,):
             raise UserError("it makes an array in a way that no such file needs")
-        return np.empty(0, np.uint8).view(_Array)
-
-    def _fill_array(self, array: _Array, state: Any) -> None:
-        if array.is_filled:
-            raise UserError("it gives an array a second state, which no such file needs")
-        _version, shape, dtype, fortran, data = state
-        shape, dtype = self._check_array(shape, dtype, data)
-        data = self._native(data, dtype)
-        array.__setstate__((1, shape, dtype.newbyteorder("="), bool(fortran), data))
-        array.is_filled = True
-
-    def scalar(self, dtype: Any, data: Any) -> np.generic:
-        """NumPy's `scalar`: one number."""
-        _, number = self._check_array((), dtype, data)
-        return np.frombuffer(self._native(data, number), number.newbyteorder("="))[0]
-
-    def from_buffer(self, data: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray:
-        """NumPy's `_frombuffer`: an array of protocol 5."""
-        shape, number = self._check_array(shape, dtype, data)
-        array = np.frombuffer(self._native(data, number), number.newbyteorder("="))
-        return array.reshape(shape, order="F" if order == "F" else "C")
-
-    def _native(self, data: bytes | bytearray | str, dtype: np.dtype) -> bytes:
-        """Numbers as this machine has them, so that no reader needs a copy of its own."""
-        data = data.encode("latin1") if isinstance(data, str) else bytes(data)  # Python 2: text
-        return data if dtype.isnative else np.frombuffer(data, dtype).byteswap().tobytes()
-
-    def _check_array(self, shape: Any, dtype: Any, data: Any) -> tuple[tuple[int, ...], np.dtype]:
-        if not isinstance(dtype, _DType):
-            raise UserError(f"it has an array of {_text(dtype)}, where only numbers are allowed")
-        sound = isinstance(shape, tuple) and len(shape) <= 32
-        if not sound or not all(type(n) is int and n >= 0 for n in shape):
-            raise UserError("it has an array with an invalid shape")
-        if not isinstance(data, (bytes, bytearray, str)):
-            raise UserError("it has an array that holds no numbers but objects")
-        claimed = math.prod(shape) * dtype.dtype.itemsize
-        if claimed != len(data):
-            raise UserError(
-                f"it has an array of shape {one_line(list(shape), 80)} {dtype.dtype}, which takes "
-                f"{claimed} bytes, with {len(data)} bytes of data"
-            )
-        self._claim(claimed)
-        return shape, dtype.dtype
+        return np.empty(0, np.uint8).view(Array)
 
 
-def _functions(reader: _Unpickler) -> dict[tuple[str, str], _Global]:
+def _functions(reader: _Unpickler, arrays: ArrayReader) -> dict[tuple[str, str], Name]:
     """What a pickle may name besides classes, by all modules that it has been in."""
-    table: dict[tuple[str, str], _Global] = {}
+    table: dict[tuple[str, str], Name] = {}
 
     def add(modules: Iterable[str], name: str, call: Callable | None) -> None:
         for module in modules:
-            table[module, name] = _Global(f"{module}.{name}", call=call)
+            table[module, name] = Name(f"{module}.{name}", call=call)
 
     multiarray = ("numpy.core.multiarray", "numpy._core.multiarray")
     add(multiarray, "_reconstruct", reader.new_array)
-    add(multiarray, "scalar", reader.scalar)
-    add(("numpy.core.numeric", "numpy._core.numeric"), "_frombuffer", reader.from_buffer)
-    add(("numpy",), "dtype", _DType)
+    add(multiarray, "scalar", arrays.scalar)
+    add(("numpy.core.numeric", "numpy._core.numeric"), "_frombuffer", arrays.from_buffer)
+    add(("numpy",), "dtype", DType)
     add(("numpy",), "ndarray", None)
     add(("_codecs",), "encode", reader.encode)
     builtins = ("builtins", "__builtin__")
@@ -349,11 +317,3 @@ def _as_list(value: Any) -> list:
     if type(value) is not list:
         raise UserError(f"it appends to a {type(value).__name__}")
     return value
-
-
-def _text(value: Any) -> str:
-    """A file's value in a message: short, without characters that control a terminal."""
-    if isinstance(value, _DType):
-        return str(value.dtype)
-    text = value[:200] if isinstance(value, str) else type(value).__name__
-    return one_line(text)

@@ -43,8 +43,9 @@ def choose(kind: str, Gs: Network, D: Network | None, sources: FeatureSources) -
     """A distance for images of a generator.
 
     Args:
-        kind: one of `options.DISTANCES`; "auto": LPIPS, or else the discriminator's features, or
-            else pixels; what it is, if not LPIPS, is said in a line on stderr.
+        kind: one of `options.DISTANCES`; "auto": LPIPS if its files are given or in the cache, or
+            else the discriminator's features, or else pixels; what it is, if not LPIPS, is said in
+            a line on stderr.
         Gs: a generator.
         D: a discriminator of the same images, or None.
         sources: where LPIPS comes from.
@@ -63,15 +64,16 @@ def choose(kind: str, Gs: Network, D: Network | None, sources: FeatureSources) -
         return DiscriminatorDistance(D)
     if kind not in DISTANCES:
         raise UserError(f"--distance={kind}: use {', '.join(DISTANCES)}")
-    side = min(Gs.output_shape[2:])
+    side, reason = min(Gs.output_shape[2:]), "LPIPS is not at hand"
     try:
-        if side >= _LEAST_SIDE:
+        if side < _LEAST_SIDE:
+            reason = f"images of {side} pixels are too small for LPIPS"
+        elif kind == "lpips" or sources.is_at_hand("lpips"):
             return _Lpips(sources.get("lpips"))
-        reason = f"images of {side} pixels are too small for LPIPS"
     except FeatureNetworkMissing as error:
         if kind == "lpips":
             raise
-        reason = "LPIPS is not at hand" if "lpips" not in sources.files else str(error)
+        reason = str(error)
     if kind == "lpips":
         raise UserError(f"--distance=lpips: {reason}: use discriminator or pixels")
     usable = D is not None and min(D.input_shape[2:]) >= 8

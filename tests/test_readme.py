@@ -26,6 +26,7 @@ PAGES = ["README.md", *DOCS]
 PACKAGES = ("dnnlib", "tf_ops", "training", "metrics")
 # Of the official repositories: pages say what takes their place.
 OFFICIAL_SCRIPTS = {"train.py", "generate.py", "style_mixing.py", "calc_metrics.py", "legacy.py"}
+OFFICIAL_SCRIPTS |= {"gen_video.py"}
 
 
 def read(page: str) -> str:
@@ -114,7 +115,8 @@ def workplace(tmp_path_factory):
         style = {"latent_size": 8, "dlatent_size": 8, "mapping_fmaps": 8, "mapping_layers": 2}
         G = Network("G", build + "G_main", **shape, **style)
         D = Network("D", build + "D_stylegan2", **shape)
-        for path in (folder / "network-final.pkl", run_dir / "network-final.pkl"):
+        final = "network-final.pkl"
+        for path in (folder / final, folder / "tuned.pkl", run_dir / final):
             pickles.save((G, D, G.clone("Gs")), str(path))
         labeled = Network("Gs", build + "G_main", **shape, **style, label_size=4)
         class_names.set_label_names(labeled, ["dress", "hat", "shoes", "shirt"])

@@ -8,11 +8,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import run_generator
 import run_projector
 from dnnlib import cli, tflib
 from dnnlib.tflib import Network
@@ -66,6 +68,23 @@ def run(run_script, folder, *args):
     return result
 
 
+@pytest.fixture
+def run_here(workplace, monkeypatch, capsys):
+    """Runs run_projector.py, or another script's function, in this process and the folder."""
+
+    def run(*args, main=run_projector.main):
+        monkeypatch.setattr(sys, "argv", ["script.py", *args])
+        monkeypatch.chdir(workplace)
+        with pytest.raises(SystemExit) as ended:
+            cli.run(main)
+        captured = capsys.readouterr()
+        return SimpleNamespace(
+            returncode=ended.value.code, stdout=captured.out, stderr=captured.err
+        )
+
+    return run
+
+
 def names(folder):
     return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
 
@@ -86,26 +105,28 @@ def test_photos_and_folders(workplace, run_script):
     assert first.size == (16, 16) and first.tobytes() == second.tobytes()
 
 
-def test_generated_images_project_with_pictures_of_the_way(workplace, run_script):
+def test_generated_images_project_with_pictures_of_the_way(workplace, run_here):
     args = ["--network=gray.pkl", "--seeds=7,9", "--num-steps=4", "--num-snapshots=2"]
-    result = run(run_script, workplace, "project-generated-images", *args)
+    result = run_here("project-generated-images", *args)
+    assert not result.returncode, result.stderr
     out = workplace / "results/00000-project-generated-images"
     files = ("dlatents.npz", "step0002.png", "step0004.png", "target.png")
     assert names(out) == [f"seed000{s}-{n}" for s in (7, 9) for n in files]
     assert "distance of plain pixels" in result.stderr
     assert re.search(r"^seed0007: distance \d\.\d{4}$", result.stdout, re.MULTILINE)
-    made = run_script(["run_generator.py", "generate-images", "--network=gray.pkl", "--seeds=9",
-                       "--truncation-psi=1", "--result-dir=made"], cwd=workplace)  # fmt: skip
-    assert made.returncode == 0, made.stderr
+    made = run_here("generate-images", "--network=gray.pkl", "--seeds=9", "--truncation-psi=1",
+                    "--result-dir=made", main=run_generator.main)  # fmt: skip
+    assert not made.returncode, made.stderr
     expected = np.asarray(Image.open(workplace / "made/00000-generate-images/seed0009.png"))
     shown = np.asarray(Image.open(out / "seed0009-target.png"))
     assert shown.shape == (24, 16) and np.abs(shown.astype(int) - expected).max() <= 1
 
 
-def test_the_first_images_of_a_dataset(workplace, run_script):
+def test_the_first_images_of_a_dataset(workplace, run_here):
     args = ["--network=classes.pkl", "--data-dir=data", "--dataset=shop", "--num-images=2"]
     args += ["--num-steps=4", "--num-snapshots=1", "--result-dir=real", "--noise-mode=const"]
-    run(run_script, workplace, "project-real-images", *args, "--distance=pixels")
+    result = run_here("project-real-images", *args, "--distance=pixels")
+    assert not result.returncode, result.stderr
     out = workplace / "real/00000-project-real-images"
     files = ("dlatents.npz", "step0004.png", "target.png")
     assert names(out) == [f"image000{i}-{n}" for i in (0, 1) for n in files]
@@ -190,7 +211,7 @@ def test_videos(workplace, setup, tmp_path, monkeypatch, capsys, has_mp4):
 
 def test_a_film_of_many_frames_is_thinned_out(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
-    film = video.open_video(str(tmp_path / "film"), (64, 32), 250)
+    film = video.open_video(str(tmp_path / "film"), (600, 300), 250)
     for i in range(250):
         frame = np.zeros([300, 600, 3], np.uint8)
         frame[:, 2 * i : 2 * i + 20] = 255  # Else frames that look the same would become one.
@@ -252,20 +273,20 @@ def test_bad_input_is_one_line(workplace, run_script):
         ("project classes --target=photos --class=shoos", "did you mean 'shoes'"),
         ("project-generated-images D", "which is not a generator"),
         ("project-generated-images gray --distance=discriminator", "holds no discriminator"),
-        ("project-generated-images gray --distance=lpips", "no feature network lpips: give"),
+        (
+            "project-generated-images gray --distance=lpips --feature-net=lpips=gray.pkl",
+            "gray.pkl cannot be used as lpips: .*Shapes",
+        ),
         ("project-real-images gray --dataset=data/shop", r"has images of \[3, 16, 16\]"),
     ],
 )
-def test_bad_input_that_needs_the_network(workplace, monkeypatch, capsys, args, message):
+def test_bad_input_that_needs_the_network(run_here, args, message):
     command, network, *rest = args.split()
     given = [command, f"--network={network}.pkl", "--num-steps=1", "--distance=pixels", *rest]
     given += ["--outdir=x"] if command == "project" else []
-    monkeypatch.setattr(sys, "argv", ["run_projector.py", *given])
-    monkeypatch.chdir(workplace)
-    with pytest.raises(SystemExit) as ended:
-        cli.run(run_projector.main)
-    assert ended.value.code == 2
-    error = capsys.readouterr().err
+    result = run_here(*given)
+    assert result.returncode == 2
+    error = result.stderr
     errors = [line for line in error.splitlines() if not line.startswith("NOTE: videos")]
     assert len(errors) == 1 and re.search(message, error), error
 

@@ -115,6 +115,7 @@ _NUMPY_STREAMS = {
     "metrics": {"latents": 0, "labels": 1, "lerp": 2, "subsets": 3},
     "metric_reals": {"subset": 0, "mirror": 1},
     "drawn_products": {"picture": 0, "class": 1},
+    "truncation": {"clusters": 0},
 }
 
 

@@ -7,7 +7,9 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from dnnlib import UserError
 from dnnlib.tflib import Network
+from dnnlib.util import one_line
 from metrics.feature_networks.network import FeatureNetwork, sha256_of
 from training.snapshots import pickles
 from training.snapshots.roles import by_role
@@ -45,7 +47,12 @@ class PickledNetwork(FeatureNetwork):
         network = self._networks[graph]
         # Classifiers take labels too, which are left out.
         inputs = [*images, *[None] * (network.num_inputs - len(images))]
-        return network.get_output_for(*inputs, return_as_list=True)[0]
+        try:
+            return network.get_output_for(*inputs, return_as_list=True)[0]
+        except ValueError as error:  # Another network: a generator, say.
+            raise UserError(
+                f"{self._path} cannot be used as {self.name}: {one_line(error)}"
+            ) from error
 
     def _load(self) -> Network:
         *_, network = by_role(pickles.load(self._path, self._allowed)).values()

@@ -22,6 +22,8 @@ from metrics.feature_networks.network import (
 
 _TF = "https://download.tensorflow.org/models/image/imagenet/"
 _KERAS = "https://storage.googleapis.com/tensorflow/keras-applications/vgg16/"
+_TORCHVISION = "https://download.pytorch.org/models/"
+_LPIPS = "https://raw.githubusercontent.com/richzhang/PerceptualSimilarity/master/lpips/"
 _NVIDIA = "https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada/pretrained/metrics/"
 
 
@@ -33,17 +35,19 @@ class Role:
         what: for messages.
         url: where it is published as data; None where it is not.
         md5: published checksum of that file; None where there is none.
+        sha256: the same, or the beginning of it.
         pickle_url: NVIDIA's file, which brings code.
     """
 
     what: str
     url: str | None = None
     md5: str | None = None
+    sha256: str | None = None
     pickle_url: str | None = None
 
 
-# What `--feature-net ROLE=FILE` names. For none of these files do the publishers state a SHA-256:
-# the one that is found at the first download counts from then on (`_check_pin`).
+# What `--feature-net ROLE=FILE` names. Few of the publishers state a SHA-256: the one that is found
+# at the first download counts from then on (`_check_download`).
 ROLES: Mapping[str, Role] = {
     "inception": Role(
         "Inception of 2015-12-05: inception-2015-12-05.tgz or the .pb in it",
@@ -54,15 +58,23 @@ ROLES: Mapping[str, Role] = {
         "Inception's class probabilities as a .pkl", pickle_url=_NVIDIA + "inception_v3_softmax.pkl"
     ),
     "vgg16": Role(
-        "VGG16: vgg16_weights_tf_dim_ordering_tf_kernels.h5, or an .npz",
+        "VGG16: vgg16_weights_tf_dim_ordering_tf_kernels.h5, an .npz, or torchvision's .pth",
         url=_KERAS + "vgg16_weights_tf_dim_ordering_tf_kernels.h5",
         # Stated in keras/applications/vgg16.py.
         md5="64373286793e3c8b2b4e3219cbf3544b",
         pickle_url=_NVIDIA + "vgg16.pkl",
     ),
     "lpips": Role(
-        "LPIPS: an .npz with lin0 to lin4, see metrics/feature_networks/lpips.py",
+        "LPIPS: vgg.pth (v0.1) of its authors, or an .npz",
+        url=_LPIPS + "weights/v0.1/vgg.pth",
+        # That of the file in version 0.1.4 of the authors' package.
+        sha256="a78928a0af1e5f0fcb1f3b9e8f8c3a2a5a3de244d830ad5c1feddc79b8432868",
         pickle_url=_NVIDIA + "vgg16_zhang_perceptual.pkl",
+    ),
+    "vgg16_torchvision": Role(
+        "the VGG16 that LPIPS looks through: torchvision's vgg16-397923af.pth",
+        url=_TORCHVISION + "vgg16-397923af.pth",
+        sha256="397923af",  # It is in the name.
     ),
     "classifiers": Role("a folder of 40 classifiers, celebahq-classifier-NN-*.pkl or -NN-*.pb"),
 }
@@ -105,6 +117,16 @@ class FeatureSources:
         """Inception's class probabilities: a `.pkl` of Inception gives features only."""
         return self.get("inception_softmax" if self._is_pickle("inception") else "inception")
 
+    def is_at_hand(self, role: str) -> bool:
+        """Whether a network is given, or all its files were downloaded before."""
+        if role in self.files:
+            return True
+        parts = [role]
+        if role == "lpips" and not self._is_pickle(role):
+            parts.append(self._role_of_convolutions())
+        urls_needed = [self._url(part) for part in parts if part not in self.files]
+        return all(url is not None and downloads.cached(url) for url in urls_needed)
+
     def classifiers(self, count: int) -> list[FeatureNetwork]:
         """The classifiers of linear separability, in the order of their numbers."""
         from metrics.feature_networks.classifiers import read_classifiers
@@ -138,12 +160,12 @@ class FeatureSources:
         return path
 
     def check_given(self) -> None:
-        """Reads the files that the user gives, all but classifiers, which are many.
+        """Reads the files that the user gives, all but parts of networks and classifiers.
 
         Raises:
             UserError: one is not what it should be.
         """
-        given = [role for role in self.files if role != "classifiers"]
+        given = [role for role in self.files if role not in ("vgg16_torchvision", "classifiers")]
         for role in [*given, "own"] if self.own_file else given:
             self.get(role)
 
@@ -176,6 +198,11 @@ class FeatureSources:
         where = self.files.get(role) or self._url(role) or ""
         return where.endswith(".pkl")
 
+    def _role_of_convolutions(self) -> str:
+        """Where LPIPS has its VGG16 from, unless its own file has it."""
+        own = "vgg16_torchvision"
+        return "vgg16" if "vgg16" in self.files and own not in self.files else own
+
     def _read(self, role: str, path: str) -> FeatureNetwork:
         # Imported late: what is checked without TensorFlow should not wait for it.
         from metrics.feature_networks import inception, lpips, pickled, vgg16
@@ -186,7 +213,7 @@ class FeatureSources:
         readers: dict[str, Callable[[], FeatureNetwork]] = {
             "inception": lambda: inception.Inception(path),
             "vgg16": lambda: vgg16.Vgg16(path),
-            "lpips": lambda: lpips.Lpips(path, lambda: self.path("vgg16")),
+            "lpips": lambda: lpips.Lpips(path, lambda: self.path(self._role_of_convolutions())),
         }
         if role not in readers:
             raise UserError(f"--feature-net={role}={path}: expected a .pkl file")
@@ -226,6 +253,14 @@ def _check_download(role: str, url: str, path: str) -> None:
     """Compares a download with what it was the first time, and then with what is published."""
     pins_path = os.path.join(downloads.cache_folder(), "feature-networks.json")
     pins, sha256 = read_json_object(pins_path), sha256_of(path)
+    published = ROLES[role].sha256 if url == ROLES[role].url else None
+    if published is not None and not sha256.startswith(published):
+        raise FeatureNetworkMissing(
+            f"{path}, downloaded from {url}, has the SHA-256 {sha256}, expected {published}: "
+            "remove the file and try again"
+        )
+    if published == sha256:
+        return
     if url in pins:
         if pins[url] != sha256:
             raise FeatureNetworkMissing(
@@ -240,8 +275,8 @@ def _check_download(role: str, url: str, path: str) -> None:
             f"{published}: remove the file and try again"
         )
     print(
-        f"{role}: {url} has the SHA-256 {sha256}. Its publishers state none: from now on this one "
-        "counts",
+        f"{role}: {url} has the SHA-256 {sha256}. Its publishers do not state it: from now on "
+        "this one counts",
         file=sys.stderr,
     )
     with atomic_write(pins_path, "w") as file:

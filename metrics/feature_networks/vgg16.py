@@ -1,6 +1,7 @@
 """VGG16 (Simonyan and Zisserman 2014, arXiv:1409.1556), the network of precision and recall.
 
-Its weights come from the file that Keras publishes, which needs h5py, or from an `.npz`.
+Its weights come from the file that Keras publishes, which needs h5py, from that of torchvision, or
+from an `.npz`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import tensorflow.compat.v1 as tf
 
 from dnnlib import UserError, tflib
 from metrics.feature_networks.network import FeatureNetwork, sha256_of
-from metrics.feature_networks.weights import read_h5, read_npz
+from metrics.feature_networks.weights import is_torch, read_h5, read_npz, read_torch
 
 # Convolutions of each block; max pooling follows every block.
 BLOCKS = (2, 2, 3, 3, 3)
@@ -23,6 +24,9 @@ DENSE = ("fc1", "fc2")
 _SIDE = 224
 # Mean of ImageNet, blue, green, red: these weights come from Caffe, which has colors so.
 _MEAN_BGR = (103.939, 116.779, 123.68)
+# Mean and deviation of ImageNet, red, green, blue, of -1 to 1: for the weights of torchvision.
+_MEAN = (-0.030, -0.088, -0.188)
+_DEVIATION = (0.458, 0.448, 0.450)
 
 Weights = Mapping[str, tuple[np.ndarray, np.ndarray]]
 
@@ -34,7 +38,8 @@ class Vgg16(FeatureNetwork):
 
     Args:
         path: `vgg16_weights_tf_dim_ordering_tf_kernels.h5`, or an `.npz` with `NAME/kernel` and
-            `NAME/bias` of the layers `block1_conv1` … `block5_conv3`, `fc1`, `fc2`.
+            `NAME/bias` of the layers `block1_conv1` … `block5_conv3`, `fc1`, `fc2`, for colors as
+            that file has them; or torchvision's `vgg16-397923af.pth`, which was trained otherwise.
 
     Raises:
         UserError: the file is something else, or h5py is missing.
@@ -43,6 +48,7 @@ class Vgg16(FeatureNetwork):
     def __init__(self, path: str):
         super().__init__("vgg16", sha256_of(path))
         self._weights = read_weights(path, (*CONVOLUTIONS, *DENSE))
+        self._colors = torch_colors if is_torch(path) else caffe_colors
 
     def build(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
         """Adds the network to the graph: "features" [N, 4096]."""
@@ -50,7 +56,7 @@ class Vgg16(FeatureNetwork):
         if x.shape[1:3].as_list() != [_SIDE, _SIDE]:
             x = tf.image.resize_bilinear(x, [_SIDE, _SIDE], half_pixel_centers=True)
         variables = make_variables(self._weights)
-        x = convolutions(caffe_colors(x), variables)[-1]
+        x = convolutions(self._colors(x), variables)[-1]
         x = _max_pool(x)
         x = tf.reshape(x, [-1, int(np.prod(x.shape[1:].as_list()))])
         for name in DENSE:
@@ -82,6 +88,11 @@ def caffe_colors(x: tf.Tensor) -> tf.Tensor:
     return tf.reverse(x, axis=[3]) - np.float32(_MEAN_BGR)
 
 
+def torch_colors(x: tf.Tensor) -> tf.Tensor:
+    """[N, H, W, 3] of 0 to 255, red first, as torchvision's weights expect it."""
+    return (x * np.float32(2 / 255) - 1 - np.float32(_MEAN)) / np.float32(_DEVIATION)
+
+
 def make_variables(weights: Weights) -> dict[str, tuple[tf.Variable, tf.Variable]]:
     """Variables with those values: a graph has no room for half a gigabyte of constants."""
     result, values = {}, {}
@@ -99,7 +110,10 @@ def read_weights(path: str, layers: tuple[str, ...]) -> dict[str, tuple[np.ndarr
     Raises:
         UserError: the file cannot be read, or a layer is missing or of a wrong shape.
     """
-    arrays = _pairs(read_npz(path)) if path.endswith(".npz") else read_h5(path, layers)
+    if is_torch(path):
+        arrays = _read_torchvision(path, layers)
+    else:
+        arrays = _pairs(read_npz(path)) if path.endswith(".npz") else read_h5(path, layers)
     result, inputs = {}, 3
     for layer in layers:
         if layer not in arrays:
@@ -115,6 +129,30 @@ def read_weights(path: str, layers: tuple[str, ...]) -> dict[str, tuple[np.ndarr
             )
         result[layer] = (kernel.astype(np.float32), bias.astype(np.float32))
         inputs = len(bias)
+    return result
+
+
+def _read_torchvision(
+    path: str, layers: tuple[str, ...]
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """{layer: (kernel, bias)}: theirs are [out, in, H, W] and [out, in], and go by numbers."""
+    names, number = {"fc1": "classifier.0", "fc2": "classifier.3"}, 0
+    for block, count in enumerate(BLOCKS, start=1):
+        for i in range(1, count + 1):
+            names[f"block{block}_conv{i}"] = f"features.{number}"
+            number += 2  # ReLU counts.
+        number += 1  # So does pooling.
+    parts = [f"{names[layer]}.{part}" for layer in layers for part in ("weight", "bias")]
+    arrays, result = read_torch(path, parts), {}
+    for layer in layers:
+        kernel, bias = (arrays.get(f"{names[layer]}.{part}") for part in ("weight", "bias"))
+        if kernel is None or bias is None:
+            continue
+        if layer == "fc1" and kernel.ndim == 2 and kernel.shape[1] % 49 == 0:
+            # Pixels are the last axes of theirs, and the first of ours.
+            kernel = kernel.reshape(len(kernel), -1, 49).swapaxes(1, 2).reshape(kernel.shape)
+        axes = [2, 3, 1, 0] if kernel.ndim == 4 else None
+        result[layer] = (np.transpose(kernel, axes), bias)
     return result
 
 

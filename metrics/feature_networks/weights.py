@@ -12,6 +12,7 @@ import numpy as np
 from dnnlib import UserError
 from dnnlib.child_process import ChildProcess
 from dnnlib.files import open_regular
+from dnnlib.torch_files import read_state_dict
 from dnnlib.util import one_line
 
 # VGG16 has 138 million weights.
@@ -43,6 +44,20 @@ def read_h5(path: str, layers: Iterable[str]) -> dict[str, tuple[np.ndarray, np.
         ) from error
     pairs = _read(_h5_arrays, path, list(layers))
     return {layer: tuple(pair) for layer, pair in pairs.items()}
+
+
+def is_torch(path: str) -> bool:
+    """Whether a file is one of PyTorch, by its name."""
+    return path.endswith((".pth", ".pt"))
+
+
+def read_torch(path: str, names: Iterable[str]) -> dict[str, np.ndarray]:
+    """Tensors of a file by PyTorch, those of the names that it has.
+
+    Raises:
+        UserError: it is broken, or holds something else.
+    """
+    return _read(read_state_dict, path, list(names))
 
 
 def _read(function, path: str, *arguments):

@@ -181,8 +181,13 @@ def make_dataset(folder: Path, images: np.ndarray, labels: np.ndarray | None = N
     return str(folder)
 
 
-def vgg16_weights(rng: np.random.Generator, scale: int) -> dict[str, np.ndarray]:
-    """Random weights of a VGG16 whose layers have `scale` times fewer channels, as `.npz` keys."""
+def vgg16_weights(
+    rng: np.random.Generator, scale: int, dense: bool = True
+) -> dict[str, np.ndarray]:
+    """Random weights of a VGG16 whose layers have `scale` times fewer channels, as `.npz` keys.
+
+    Without `dense`, the fully connected layers are left out.
+    """
     widths = [64, 64, 128, 128, 256, 256, 256, *[512] * 6]
     blocks = [1, 1, 2, 2, 3, 3, 3, 4, 4, 4, 5, 5, 5]
     result, inputs, seen = {}, 3, {}
@@ -194,7 +199,7 @@ def vgg16_weights(rng: np.random.Generator, scale: int) -> dict[str, np.ndarray]
         result[f"{name}/bias"] = rng.standard_normal(width).astype(np.float32) / 10
         inputs = width
     inputs *= 49
-    for name in ("fc1", "fc2"):
+    for name in ("fc1", "fc2") if dense else ():
         kernel = rng.standard_normal([inputs, 4096 // scale]) * np.sqrt(2 / inputs)
         result[f"{name}/kernel"] = kernel.astype(np.float32)
         result[f"{name}/bias"] = rng.standard_normal(4096 // scale).astype(np.float32) / 10

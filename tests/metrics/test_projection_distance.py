@@ -10,7 +10,7 @@ import tensorflow.compat.v1 as tf
 from dnnlib import UserError, tflib
 from dnnlib.tflib import Network
 from metrics import projection_distance
-from metrics.feature_networks import FeatureNetworkMissing, FeatureSources
+from metrics.feature_networks import FeatureSources
 from training.latents.distances import DiscriminatorDistance, pixel_distance
 from training.latents.projector import project
 from training.snapshots import pickles
@@ -56,8 +56,6 @@ def test_the_first_distance_that_is_at_hand(session, lpips, capsys):
     assert found is pixel_distance and "distance of plain pixels" in said
     found, said = choose("pixels", Gs, D, given)
     assert found is pixel_distance and not said
-    with pytest.raises(FeatureNetworkMissing, match="no feature network lpips: give --feature-net"):
-        choose("lpips", Gs, D, nothing)
     with pytest.raises(UserError, match="the snapshot holds no discriminator"):
         choose("discriminator", Gs, None, nothing)
     with pytest.raises(UserError, match="--distance=ssim: use auto, lpips"):

@@ -55,7 +55,7 @@ def use(monkeypatch, role, **changes):
 def test_a_network_is_downloaded_once_and_its_checksum_is_kept(server, capsys, cache):
     network = FeatureSources().get("inception")
     err = capsys.readouterr().err
-    assert f"has the SHA-256 {network.sha256}" in err and "Its publishers state none" in err
+    assert f"has the SHA-256 {network.sha256}" in err and "Its publishers do not state it" in err
     again = FeatureSources().get("inception")
     assert again.sha256 == network.sha256 and server.requests == 1
     assert "SHA-256" not in capsys.readouterr().err
@@ -96,18 +96,19 @@ def test_without_network_the_message_says_which_file_to_give(server):
 
 
 def test_networks_that_are_not_published_as_data_are_asked_for():
-    with pytest.raises(FeatureNetworkMissing, match=r"give --feature-net=lpips=FILE \(LPIPS: an"):
-        FeatureSources().get("lpips")
+    with pytest.raises(FeatureNetworkMissing, match=r"give --feature-net=\S+=FILE \(Inception's"):
+        FeatureSources().get("inception_softmax")
     with pytest.raises(FeatureNetworkMissing, match="give --feature-net=classifiers=FILE"):
         FeatureSources().classifiers(40)
 
 
 def test_fetch_gets_all_and_reports_each(server, monkeypatch, capsys):
-    use(monkeypatch, "vgg16", url=server.url, md5=None)
+    for role in ("vgg16", "lpips", "vgg16_torchvision"):
+        use(monkeypatch, role, url=server.url, md5=None, sha256=None)
     FeatureSources().fetch()
     out = capsys.readouterr().out.splitlines()
     assert [line.split(":")[0] for line in out] == list(ROLES)
-    assert sum("SHA-256" in line for line in out) == 2
+    assert sum("SHA-256" in line for line in out) == 4
     use(monkeypatch, "vgg16", url=server.url + "x", md5="1")
     with pytest.raises(FeatureNetworkMissing, match="MD5"):
         FeatureSources().fetch()

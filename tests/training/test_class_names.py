@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import snapshot_writers as others
 
@@ -104,6 +105,53 @@ def test_classes_are_found(text, classes):
     ],
 )
 def test_classes_that_are_not_there(text, message):
+    with pytest.raises(UserError, match=message):
+        class_names.find_classes(generator(), text)
+
+
+@pytest.mark.parametrize(
+    ("text", "shares"),
+    [
+        ("shoe:3,T-shirt:1", ((3, 0.75), (0, 0.25))),
+        ("3:.5, 0: 0.5", ((3, 0.5), (0, 0.5))),
+        ('"Röcke, kurz":1,shoe:0', ((2, 1.0),)),
+        ('"Röcke, kurz:1",shoe:0', ((2, 1.0),)),
+        ("2:1,4:1,2:2", ((2, 0.75), (4, 0.25))),  # A number comes before the name "2".
+    ],
+)
+def test_mixes(text, shares):
+    G = generator()
+    (mix,) = class_names.find_classes(G, text)
+    assert mix == class_names.Mix(shares)
+    labels = class_names.class_labels(G, [mix, 1])
+    assert labels.dtype == np.float32 and labels[1].tolist() == [0, 1, 0, 0, 0, 0]
+    assert {int(i): float(labels[0, i]) for i in labels[0].nonzero()[0]} == dict(shares)
+
+
+def test_names_with_colons_are_no_mixes():
+    G = generator(names=["a:1", "a", "b", "c", "d", "e"])
+    assert class_names.find_classes(G, "a:1") == [0]
+    assert class_names.find_classes(G, "a:1,b") == [0, 2]
+    (mix,) = class_names.find_classes(G, "a:1:3,b:1")
+    assert mix.shares == ((0, 0.75), (2, 0.25))
+    assert class_names.show_class(G, mix) == "0.75 of 0 (a:1) + 0.25 of 2 (b)"
+    assert class_names.describe_places(G, [mix, mix], "seed", [1, 2]) == (
+        "  class 0.75 of 0 (a:1) + 0.25 of 2 (b): seeds 1, 2\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("shoe:1,T-shirt", "give all classes a weight"),
+        ("shoe:0,T-shirt:0", "the weights sum to 0, expected more"),
+        ("shoo:1", "got 'shoo'; did you mean 'shoe'"),
+        ("9:1", "classes 0 to 5, got '9'"),
+        ("shoe:-1", "got 'shoe:-1'"),
+        ("shoe:inf", "got 'shoe:inf'"),
+    ],
+)
+def test_mixes_that_there_are_not(text, message):
     with pytest.raises(UserError, match=message):
         class_names.find_classes(generator(), text)
 

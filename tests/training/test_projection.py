@@ -39,6 +39,26 @@ def generator(name=SG2 + "G_main", **options):
     return Gs
 
 
+@pytest.fixture(scope="module")
+def Gs():
+    """A network for all tests that need no special one; its graph is the default one."""
+    with tflib.graph_session(seed=1):
+        yield generator()
+
+
+@pytest.fixture(scope="module")
+def projection(Gs):
+    """Into W, of up to two targets."""
+    return Projection(Gs, pixel_distance, count=2, options=ProjectionOptions(**QUICK))
+
+
+@pytest.fixture
+def shared_graph(Gs):
+    """The graph of `Gs` is the default one, whatever other fixtures made of it."""
+    with Gs.as_default():
+        yield
+
+
 def pictures(count, shape=(3, 8, 8), seed=0):
     """Uint8 images that are no noise."""
     channels, height, width = shape
@@ -198,13 +218,11 @@ def test_several_targets_are_as_each_alone(session):
     assert np.abs(together.dlatents[0] - together.dlatents[1]).max() > 0.05
 
 
-def test_a_projection_repeats_exactly_in_one_graph(session):
-    Gs = generator()
+def test_a_projection_repeats_exactly_in_one_graph(Gs, projection, shared_graph):
     before = {name: Gs.get_var(name) for name in Gs.vars}
-    options = ProjectionOptions(num_steps=6, **QUICK)
-    projection = Projection(Gs, pixel_distance, count=2, options=options)
     targets = pictures(2)
-    first, noises, images = run(projection, targets)[0], projection.noises, projection.evaluate()[0]
+    first, _ = run(projection, targets, num_steps=6)
+    noises, images = projection.noises, projection.evaluate()[0]
     count = len(tf.get_default_graph().get_operations())
     only, _ = run(projection, targets[1:])  # Fewer than fit: the rest is filled up.
     assert only.shape == (1, 4, 8) and len(projection.noises[1]) == 1
@@ -219,8 +237,7 @@ def test_a_projection_repeats_exactly_in_one_graph(session):
         np.testing.assert_array_equal(Gs.get_var(name), value)
 
 
-def test_wplus_is_closer_and_its_penalty_holds_it_near_the_mean(session):
-    Gs = generator()
+def test_wplus_is_closer_and_its_penalty_holds_it_near_the_mean(Gs, shared_graph):
     targets = pictures(1)
     options = ProjectionOptions(num_steps=60, **QUICK)
     w = project(Gs, targets, distance=pixel_distance, keep_steps=True, **vars(options))
@@ -239,19 +256,36 @@ def test_wplus_is_closer_and_its_penalty_holds_it_near_the_mean(session):
     assert far[1] < 0.2 * far[0]
 
 
+def test_noise_maps_are_held_less_in_wplus(Gs, projection, shared_graph):
+    """What the loss has besides the distance, of the same maps, at the mean."""
+    targets = pictures(2)
+    options = ProjectionOptions(space="w+", **QUICK)
+    assert (options.noise_weight, ProjectionOptions().noise_weight) == (100, 1e5)
+    parts = []
+    for each in (projection, Projection(Gs, pixel_distance, count=2, options=options)):
+        each.options = dataclasses.replace(each.options, seed=5)
+        each.start(targets)
+        distances, loss = each.step()
+        parts.append(loss - distances.sum())
+    assert parts[0] == pytest.approx(1000 * parts[1], rel=1e-3)
+
+
 @pytest.mark.parametrize("mode", ["const", "random", "none"])
-def test_noise_that_is_not_optimized(session, mode):
-    Gs = generator()
+def test_noise_that_is_not_optimized(Gs, shared_graph, mode):
     variables = noise_variables(Gs.components.synthesis).values()
     own = tflib.run(list(variables))
-    options = {"num_steps": 3, "distance": pixel_distance, **QUICK}
-    found = project(Gs, pictures(2), noise_mode=mode, **options)
-    assert all(len(maps) == 2 for maps in found.noises)
-    maps = found.noises if mode != "const" else own
+    options = ProjectionOptions(num_steps=3, noise_mode=mode, **QUICK)
+    projection = Projection(Gs, pixel_distance, count=2, options=options)
+    with pytest.raises(UserError, match="there are none to optimize"):
+        projection.start(pictures(2), noise_init=[])
+    dlatents, _ = run(projection, pictures(2))
+    noises = projection.noises
+    assert all(len(maps) == 2 for maps in noises)
+    maps = noises if mode != "const" else own
     tflib.set_vars({v: m[:1] for v, m in zip(variables, maps, strict=True)})
-    images = Gs.components.synthesis.run(found.dlatents, randomize_noise=False)
-    np.testing.assert_allclose(images, found.images, atol=1e-4)
-    assert (np.abs(found.noises[2]).max() == 0) == (mode == "none")
+    images = Gs.components.synthesis.run(dlatents, randomize_noise=False)
+    np.testing.assert_allclose(images, projection.evaluate()[0], atol=1e-4)
+    assert (np.abs(noises[2]).max() == 0) == (mode == "none")
 
 
 @pytest.mark.parametrize(
@@ -314,12 +348,13 @@ def test_features_of_the_discriminator(session, name, options):
     D = Network("D", name, **{**SHAPE, "resolution": 16, **options})
     images = pictures(3, D.input_shape[1:]).astype(np.float32)
     targets = np.concatenate([images[:1], images[:1], 255 - images[2:]])
-    distance = DiscriminatorDistance(D)
+    distance, blocks = DiscriminatorDistance(D), []
+    features = distance._features
+    distance._features = lambda images: blocks.extend(features(images)) or blocks
     x = tf.constant(images)
     found, slope = tflib.run([y := distance(x, tf.constant(targets)), tf.gradients(y, x)[0]])
     assert found[0] == pytest.approx(0, abs=1e-6) and 0 < found[1] < 4 and 0 < found[2] < 4
     assert np.isfinite(slope).all() and np.abs(slope[2]).max() > 0
-    blocks = distance._features(x)
     assert len(blocks) == 2  # Of 16×16 and of 8×8.
     with pytest.raises(UserError, match="use another --distance"):
         distance(tf.zeros([1, 3, 8, 8]), tf.zeros([1, 3, 8, 8]))
@@ -328,7 +363,7 @@ def test_features_of_the_discriminator(session, name, options):
 # What does not fit
 
 
-def test_bad_input(session):
+def test_bad_input(Gs, projection, shared_graph):
     target = pictures(1)
     for options, message in [
         ({"space": "z"}, "space 'z': use w, w+"),
@@ -337,12 +372,10 @@ def test_bad_input(session):
     ]:
         with pytest.raises(UserError, match=re.escape(message)):
             ProjectionOptions(**options)
-    Gs = generator()
-    projection = Projection(Gs, pixel_distance, options=ProjectionOptions(num_steps=2, **QUICK))
     for targets, given, message in [
         (target[:, :, :4], {}, "a target of shape [3, 4, 8]: the network makes [3, 8, 8]"),
         (np.full(target.shape, np.nan), {}, "pixels that are not finite"),
-        (np.concatenate([target, target]), {}, "2 targets: expected 1 to 1"),
+        (np.concatenate([target] * 3), {}, "3 targets: expected 1 to 2"),
         (target, {"labels": [np.ones(1)]}, "a label of shape [1]: the network takes [0]"),
         (target, {"labels": []}, "0 labels for 1 targets"),
         (target, {"noise_init": [np.zeros([4, 4])]}, "1 noise maps: the network has 3"),
@@ -354,6 +387,3 @@ def test_bad_input(session):
         run(projection, target, initial_learning_rate=1e38, num_steps=9)
     with pytest.raises(TypeError):
         project(Gs, target, distance=pixel_distance, steps=3)
-    options = ProjectionOptions(noise_mode="const", **QUICK)
-    with pytest.raises(UserError, match="there are none to optimize"):
-        Projection(Gs, pixel_distance, options=options).start(target, noise_init=[])

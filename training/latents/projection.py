@@ -253,7 +253,7 @@ class Projection:
 
     def _feeds(self, step: int, rate: float = 0, strength: float = 0) -> dict[tf.Tensor, Any]:
         options = self.options
-        numbers = (rate, strength, options.regularize_noise_weight, options.wplus_penalty)
+        numbers = (rate, strength, options.noise_weight, options.wplus_penalty)
         return {self._seed: [options.seed, step], **dict(zip(self._numbers, numbers, strict=True))}
 
 

@@ -53,25 +53,35 @@ class StartingPoints:
                 raise UserError(f"a label of shape {list(label.shape)}: the network takes [{size}]")
         key = (None if label is None else label.tobytes(), samples)
         if key not in self._known:
-            self._known[key] = self._compute(label, samples, size)
+            self._known[key] = self._compute(label, samples)
         return self._known[key]
 
-    def _compute(self, label: np.ndarray | None, samples: int, size: int) -> StartingPoint:
-        latent_shape = self._Gs.input_shape[1:]
-        z = np.random.RandomState(_SEED).randn(samples, *latent_shape)
-        parts = []
-        for begin in range(0, samples, _MINIBATCH):
-            rows = np.arange(begin, min(begin + _MINIBATCH, samples))
-            labels = np.zeros([len(rows), size], np.float32)
-            if label is not None:
-                labels[:] = label
-            elif size:
-                labels[np.arange(len(rows)), rows % size] = 1
-            w = self._Gs.components.mapping.run(z[rows], labels)
-            parts.append(w[:, 0] if w.ndim == 3 else w)
-        w = np.concatenate(parts).astype(np.float64)
+    def _compute(self, label: np.ndarray | None, samples: int) -> StartingPoint:
+        w = sample_dlatents(self._Gs, samples, label).astype(np.float64)
         mean = w.mean(axis=0)
         deviation = float(np.sqrt(np.sum(np.square(w - mean)) / samples))
         if not np.isfinite(deviation):
             raise UserError(f"network {self._Gs.name} makes w that are not finite: it is broken")
         return StartingPoint(mean.astype(np.float32), max(deviation, 1e-8))
+
+
+def sample_dlatents(Gs: Network, samples: int, label: np.ndarray | None = None) -> np.ndarray:
+    """w of the first layer, float32 [samples, dlatent_size], of always the same latents.
+
+    Args:
+        Gs: a generator.
+        samples: how many.
+        label: [label_size] of all of them; None: of all classes in turn.
+    """
+    size, parts = count_classes(Gs), []
+    z = np.random.RandomState(_SEED).randn(samples, *Gs.input_shape[1:])
+    for begin in range(0, samples, _MINIBATCH):
+        rows = np.arange(begin, min(begin + _MINIBATCH, samples))
+        labels = np.zeros([len(rows), size], np.float32)
+        if label is not None:
+            labels[:] = label
+        elif size:
+            labels[np.arange(len(rows)), rows % size] = 1
+        w = Gs.components.mapping.run(z[rows], labels)
+        parts.append(w[:, 0] if w.ndim == 3 else w)
+    return np.concatenate(parts)

@@ -18,8 +18,9 @@ from dnnlib.run_dir import make_run_dir
 from dnnlib.tflib import Network
 from training.datasets.photos.arrays import save_png
 from training.datasets.photos.arrays import to_picture as to_pil  # As docs/generation.md has it.
+from training.latents.truncation import Centers, truncated
 from training.pictures.grids import create_image_grid
-from training.snapshots.class_names import count_classes, label_names
+from training.snapshots.class_names import Class, class_labels, count_classes, label_names
 
 # Noise inputs: drawn from the seed of a picture; as they are in the snapshot; other ones each time;
 # none.
@@ -33,9 +34,10 @@ def generate_images(
     seeds: Sequence[int],
     truncation_psi: float,
     result_dir: str,
-    classes: Sequence[int] = (),
+    classes: Sequence[Class] = (),
     outdir: str | None = None,
     noise_mode: str = "seed",
+    centers: Centers | None = None,
 ) -> str:
     """Writes `seedNNNN.png` for each seed into a new run directory, which is returned.
 
@@ -50,6 +52,7 @@ def generate_images(
         classes: of a conditional network; without any, one is chosen by the seed.
         outdir: folder to write to, in the place of a new run directory.
         noise_mode: one of NOISE_MODES.
+        centers: what truncation draws w to; None: the mean of all w.
 
     Raises:
         UserError: a seed or class that does not fit, or the folder cannot be made.
@@ -65,7 +68,7 @@ def generate_images(
         for seed, number in tqdm(pairs, desc="Generating", unit="image", disable=None):
             label = labels[done : done + 1]
             image = image_of_seed(
-                Gs, seed, label, truncation_psi, noise_mode, output_transform=_TO_UINT8
+                Gs, seed, label, truncation_psi, noise_mode, centers, output_transform=_TO_UINT8
             )
             suffix = f"-{_file_name(Gs, number)}" if len(classes) > 1 else ""
             save_png(to_pil(image), os.path.join(out_dir, f"seed{seed:04d}{suffix}.png"))
@@ -82,6 +85,7 @@ def image_of_seed(
     label: np.ndarray,
     truncation_psi: float,
     noise_mode: str = "seed",
+    centers: Centers | None = None,
     **options: Any,
 ) -> np.ndarray:
     """The image [C, H, W] of a seed, as in the official code.
@@ -94,6 +98,7 @@ def image_of_seed(
         label: [1, label_size].
         truncation_psi: see `G_main`.
         noise_mode: one of NOISE_MODES.
+        centers: what truncation draws w to; None: the mean of all w.
         options: for `Network.run`.
     """
     rnd = random_state(seed)
@@ -104,8 +109,8 @@ def image_of_seed(
         tflib.set_vars({v: rnd.randn(*s) for v, s in zip(noise_vars, shapes, strict=True)})
     elif noise_mode == "none":
         tflib.set_vars({v: np.zeros(s) for v, s in zip(noise_vars, shapes, strict=True)})
-    options |= {"truncation_psi": truncation_psi, "randomize_noise": noise_mode == "random"}
-    return Gs.run(z, label, **options)[0]
+    options |= {"randomize_noise": noise_mode == "random"}
+    return _images(Gs, z, label, truncation_psi, centers, **options)[0]
 
 
 def generate_from_dlatents(
@@ -140,7 +145,7 @@ def style_mixing_example(
     truncation_psi: float,
     col_styles: Sequence[int] | None,
     result_dir: str,
-    classes: Sequence[int] = (),
+    classes: Sequence[Class] = (),
     outdir: str | None = None,
     minibatch_size: int = _MINIBATCH,
 ) -> str:
@@ -217,8 +222,9 @@ def generate_grid(
     seeds: Sequence[int],
     truncation_psi: float,
     out: str,
-    classes: Sequence[int] = (),
-) -> list[int]:
+    classes: Sequence[Class] = (),
+    centers: Centers | None = None,
+) -> list[Class]:
     """Writes one PNG of many images; for a conditional network each row is one class, in turn.
 
     Args:
@@ -228,6 +234,7 @@ def generate_grid(
         truncation_psi: see `G_main`.
         out: path of the PNG.
         classes: those of the rows, in turn; without any, all.
+        centers: what truncation draws w to; None: the mean of all w.
 
     Returns:
         The class of each row; empty for a network without classes.
@@ -245,10 +252,12 @@ def generate_grid(
     z = np.concatenate([random_state(s).randn(1, *Gs.input_shape[1:]) for s in seeds])
     every = list(classes) or list(range(count_classes(Gs))) or [0]
     row_classes = [every[row % len(every)] for row in range(rows)]
-    images = Gs.run(
+    images = _images(
+        Gs,
         z,
         class_labels(Gs, [c for c in row_classes for _ in range(columns)]),
-        truncation_psi=truncation_psi,
+        truncation_psi,
+        centers,
         randomize_noise=False,
         output_transform=_TO_UINT8,
         minibatch_size=_MINIBATCH,
@@ -258,28 +267,25 @@ def generate_grid(
     return row_classes if count_classes(Gs) else []
 
 
-def classes_of_seeds(Gs: Network, seeds: Sequence[int], classes: Sequence[int]) -> list[int]:
+def classes_of_seeds(Gs: Network, seeds: Sequence[int], classes: Sequence[Class]) -> list[Class]:
     """The class of each seed: the given ones in turn, or the seed modulo their number."""
     if classes:
         return [classes[i % len(classes)] for i in range(len(seeds))]
     return [seed % max(count_classes(Gs), 1) for seed in seeds]
 
 
-def class_labels(Gs: Network, classes: Sequence[int]) -> np.ndarray:
-    """One-hot labels float32 [N, label_size]; [N, 0] for a network without labels.
-
-    Raises:
-        UserError: a class that the network does not have.
-    """
-    size = count_classes(Gs)
-    if not size:
-        if any(classes):
-            raise UserError(f"class {max(classes)}: the network has no classes")
-        return np.zeros([len(classes), 0], np.float32)
-    for number in classes:
-        if not 0 <= number < size:
-            raise UserError(f"class {number}: the network has classes 0 to {size - 1}")
-    return np.eye(size, dtype=np.float32)[list(classes)]
+def _images(
+    Gs: Network,
+    z: np.ndarray,
+    labels: np.ndarray,
+    psi: float,
+    centers: Centers | None,
+    **options: Any,
+) -> np.ndarray:
+    """What `Network.run` makes with those options, by truncation to centers if there are any."""
+    if centers is None or centers.kind == "global":
+        return Gs.run(z, labels, truncation_psi=psi, **options)
+    return Gs.components.synthesis.run(truncated(Gs, z, labels, psi, centers), **options)
 
 
 def make_folder(result_dir: str, desc: str, outdir: str | None) -> str:

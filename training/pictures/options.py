@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Sequence
 from typing import Any
 
-from dnnlib import cli, own_code
+from dnnlib import UserError, cli, own_code
+from training.latents.options import CENTERS, TruncationOptions
 from training.snapshots import pretrained
 
 
 class NetworkCommands:
-    """The commands of a script, each of a network.
+    """The commands of a script, each of one network or several.
 
     Args:
         parser: of the script.
@@ -43,22 +45,40 @@ class NetworkCommands:
             words = [*known[:1], *words]
         return self._parser.parse_args(words)
 
-    def add(self, name: str, text: str, example: str) -> argparse.ArgumentParser:
-        """A command with the option --network.
+    def add(
+        self, name: str, text: str, example: str, networks: tuple[str, ...] = ()
+    ) -> argparse.ArgumentParser:
+        """A command with the option --network, or with networks by their places.
 
         Args:
             name: of the command.
             text: one sentence for the help.
             example: further options that show how to call it.
+            networks: what the places are called; none: there is --network.
         """
+        option = "" if networks else "--network=network-final.pkl "
         sub = self._commands.add_parser(
             name,
             help=text,
             description=text,
-            epilog=f"example:\n  {self._parser.prog} {name} --network=network-final.pkl {example}",
+            epilog=f"example:\n  {self._parser.prog} {name} {option}{example}",
         )
-        pretrained.add_network_option(sub.add_argument)
+        for place in networks:
+            kind = cli.checked(pretrained.existing_file)
+            sub.add_argument(place.lower(), type=kind, metavar=place, help="snapshot")
+        if not networks:
+            pretrained.add_network_option(sub.add_argument)
         return sub
+
+
+def new_file(text: str) -> str:
+    """Path of a file to write, in a folder that is there; for `type=` of argparse."""
+    path = cli.path(text)
+    folder = os.path.dirname(os.path.abspath(path))
+    if not os.path.isdir(folder) or os.path.isdir(path):
+        reason = "it is a folder" if os.path.isdir(path) else f"there is no folder {folder}"
+        raise argparse.ArgumentTypeError(f"cannot write {path}: {reason}")
+    return path
 
 
 def seed_list(text: str) -> list[int]:
@@ -69,14 +89,14 @@ def seed_list(text: str) -> list[int]:
     return seeds
 
 
-def new_file(text: str) -> str:
-    """The path of a file in a folder that is there; for `type=` of argparse."""
-    path = cli.path(text)
-    folder = os.path.dirname(os.path.abspath(path))
-    if not os.path.isdir(folder) or os.path.isdir(path):
-        reason = "it is a folder" if os.path.isdir(path) else f"there is no folder {folder}"
-        raise argparse.ArgumentTypeError(f"cannot write {path}: {reason}")
-    return path
+def grid_size(text: str) -> tuple[int, int]:
+    """(columns, rows) of at most 10000 pictures, like 8x4; for `type=` of argparse."""
+    match = re.fullmatch(r"(\d{1,4})x(\d{1,4})", text)
+    if not match or not 0 < int(match[1]) * int(match[2]) <= 10000:
+        raise argparse.ArgumentTypeError(
+            f"expected COLUMNSxROWS of at most 10000 pictures, like 8x4, got {text!r}"
+        )
+    return int(match[1]), int(match[2])
 
 
 def add_code_options(sub: argparse.ArgumentParser) -> None:
@@ -101,13 +121,44 @@ def add_truncation(sub: argparse.ArgumentParser, default: str = "0.5", **kwargs:
     )
 
 
+def add_centers(sub: argparse.ArgumentParser) -> None:
+    """Adds --truncation and --clusters, see `centers_of`."""
+    usual = TruncationOptions()
+    sub.add_argument(
+        "--truncation",
+        choices=CENTERS,
+        default=usual.kind,
+        help="which mean product: of all, of the picture's class, or of the nearest of --clusters "
+        f"(default: {usual.kind})",
+    )
+    sub.add_argument(
+        "--clusters",
+        type=cli.integer(1, 1000),
+        help=f"how many, with --truncation=cluster (default: {usual.clusters})",
+    )
+
+
+def centers_of(args: argparse.Namespace) -> TruncationOptions:
+    """What the options of `add_centers` say; the default for a command without them.
+
+    Raises:
+        UserError: there are no clusters to count.
+    """
+    if getattr(args, "clusters", None) is None:
+        return TruncationOptions(getattr(args, "truncation", TruncationOptions.kind))
+    if args.truncation != "cluster":
+        raise UserError(f"--clusters={args.clusters}: it is for --truncation=cluster")
+    return TruncationOptions(args.truncation, args.clusters)
+
+
 def add_class(sub: argparse.ArgumentParser, text: str) -> None:
     """Adds --class; `text` says what several classes mean."""
     sub.add_argument(
         "--class",
         dest="classes",
         metavar="CLASS",
-        help="of a conditional network, by name or number, like hat, hat,shoes or 0-2" + text,
+        help="of a conditional network, by name or number, like hat, hat,shoes or 0-2"
+        f"{text}; with weights, like hat:0.7,shoes:0.3, one label between classes",
     )
 
 
@@ -121,3 +172,21 @@ def add_folders(sub: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="folder to write to itself, as the scripts of StyleGAN2-ADA have it",
     )
+
+
+def add_blend_options(sub: argparse.ArgumentParser) -> None:
+    """Adds the options of blend, but for the two networks."""
+    sub.add_argument(
+        "--resolution",
+        type=cli.integer(8),
+        required=True,
+        metavar="R",
+        help="layers below it are of LOW, and from it on of HIGH",
+    )
+    sub.add_argument(
+        "--width",
+        type=cli.number(0),
+        default=0.0,
+        help="of a soft step between them, in doublings of the resolution (default: 0, none)",
+    )
+    sub.add_argument("--out", type=new_file, required=True, help=".pkl file to write")

@@ -1,4 +1,4 @@
-"""Films of images: MP4 with the extra `video`, else a small WebP."""
+"""Films of images: GIF, WebP, APNG, and MP4 with the extra `video`; frames go to disk at once."""
 
 from __future__ import annotations
 
@@ -6,43 +6,81 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Mapping
+from typing import Protocol
 
 import numpy as np
 from PIL import Image
 
 from dnnlib import UserError
 from dnnlib.files import atomic_write
+from training.pictures import animations
 
 FRAMES_PER_SECOND = 60
+# Without MP4, which packs films best, those that nobody named the format of are small.
+_THINNED_FRAMES = 100
+_THINNED_SIDE = 256
 _BITRATE = "16M"
-# Pillow writes all frames at once, from memory.
-_WEBP_FRAMES = 100
-_WEBP_SIDE = 256
+_LONGEST_SIDE = 16383  # Of WebP, and about that of H.264.
+_MP4 = ".mp4"
+_WRITERS: Mapping[str, type[animations.Writer]] = {
+    ".gif": animations.Gif,
+    ".png": animations.Apng,
+    ".apng": animations.Apng,
+    ".webp": animations.WebP,
+}
+# Frames a second where the user does not say: that of the official films, and one of whole
+# hundredths of a second, in which GIF counts. Browsers show faster GIFs slowly.
+_USUAL_SPEED = {_MP4: FRAMES_PER_SECOND}
+_OTHER_SPEED = 25
+_FASTEST_GIF = 50
+_HINT = 'pip install imageio-ffmpeg, or pip install -e ".[video]"'
+
+
+class Film(Protocol):
+    """A film that is being written.
+
+    Attributes:
+        path: of the file, which is there when it is whole.
+    """
+
+    path: str
+
+    def add(self, frame: np.ndarray) -> None:
+        """Adds a frame, uint8 [H, W, 3]; raises a UserError if it cannot be written."""
+
+    def close(self) -> None:
+        """Finishes the file."""
+
+    def discard(self) -> None:
+        """Removes what was written so far."""
 
 
 class Mp4:
-    """Writes frames as they come.
+    """See `Film`.
 
     Args:
-        path: of the file, without suffix; it is there when it is whole.
+        path: of the file.
         size: (width, height) of the frames, even numbers.
+        speed: frames a second.
 
     Raises:
         UserError: the file cannot be written.
     """
 
-    def __init__(self, path: str, size: tuple[int, int]):
+    def __init__(self, path: str, size: tuple[int, int], speed: float = FRAMES_PER_SECOND):
         import imageio_ffmpeg
 
-        self.path = f"{path}.mp4"
-        self._folder = tempfile.mkdtemp(prefix=".video.", dir=os.path.dirname(self.path) or ".")
+        self.path = path
+        try:
+            self._folder = tempfile.mkdtemp(prefix=".video.", dir=os.path.dirname(path) or ".")
+        except OSError as error:
+            raise _cannot_write(path, error) from error
         self._partial = os.path.join(self._folder, "video.mp4")
         self._frames = imageio_ffmpeg.write_frames(
             self._partial,
             size,
-            fps=FRAMES_PER_SECOND,
+            fps=speed,
             codec="libx264",
             bitrate=_BITRATE,
             macro_block_size=2,
@@ -50,71 +88,122 @@ class Mp4:
         self._frames.send(None)
 
     def add(self, frame: np.ndarray) -> None:
-        """Adds a frame, uint8 [H, W, 3]."""
         try:
             self._frames.send(np.ascontiguousarray(frame))
         except OSError as error:
             self.discard()
-            raise UserError(f"cannot write {self.path}: {error.strerror or error}") from error
+            raise _cannot_write(self.path, error) from error
 
     def close(self) -> None:
-        """Finishes the file."""
         self._frames.close()
-        os.replace(self._partial, self.path)
-        self.discard()
+        try:
+            os.replace(self._partial, self.path)
+        except OSError as error:
+            raise _cannot_write(self.path, error) from error
+        finally:
+            self.discard()
 
     def discard(self) -> None:
-        """Removes what was written so far."""
         self._frames.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
-class WebP:
-    """Keeps frames, small and not all of them, and writes them at the end; see `Mp4`.
+class Animation:
+    """A film in a format that Pillow encodes; see `Film`.
 
     Args:
-        path: of the file, without suffix.
-        count: frames that will come.
+        path: of the file, whose suffix says which format.
+        size: (width, height) of the frames.
+        speed: frames a second.
+
+    Raises:
+        UserError: the file cannot be written.
     """
 
-    def __init__(self, path: str, count: int):
-        self.path = f"{path}.webp"
-        self._stride = max(-(-count // _WEBP_FRAMES), 1)
-        self._seen, self._frames = 0, []
+    def __init__(self, path: str, size: tuple[int, int], speed: float):
+        self.path = path
+        self._context = atomic_write(path)
+        try:
+            self._file = self._context.__enter__()
+            self._writer = _WRITERS[_suffix(path)](self._file, size, 1000 / speed)
+        except OSError as error:
+            raise _cannot_write(path, error) from error
 
     def add(self, frame: np.ndarray) -> None:
-        """Adds a frame, uint8 [H, W, 3]."""
+        try:
+            self._writer.add(Image.fromarray(frame))
+        except OSError as error:
+            raise _cannot_write(self.path, error) from error
+
+    def close(self) -> None:
+        try:
+            self._writer.finish()
+            self._context.__exit__(None, None, None)
+        except OSError as error:
+            raise _cannot_write(self.path, error) from error
+
+    def discard(self) -> None:
+        self._context.__exit__(_Discarded, _Discarded(), None)
+
+
+class Thinned:
+    """A small WebP of some of the frames; see `Film`.
+
+    Args:
+        path: of the file.
+        size: (width, height) of the frames that will come.
+        count: how many will come.
+    """
+
+    def __init__(self, path: str, size: tuple[int, int], count: int):
+        self._stride = max(-(-count // _THINNED_FRAMES), 1)
+        scale = min(1, 2 * _THINNED_SIDE / size[0], _THINNED_SIDE / size[1])
+        self._size = tuple(max(round(side * scale), 1) for side in size)
+        self._film = Animation(path, self._size, FRAMES_PER_SECOND / self._stride)
+        self.path, self._seen = path, 0
+
+    def add(self, frame: np.ndarray) -> None:
         if self._seen % self._stride == 0:
             picture = Image.fromarray(frame)
-            picture.thumbnail((2 * _WEBP_SIDE, _WEBP_SIDE))
-            self._frames.append(picture)
+            self._film.add(np.asarray(picture.resize(self._size, Image.Resampling.BICUBIC)))
         self._seen += 1
 
     def close(self) -> None:
-        """Writes the file."""
-        if self._frames:
-            save_animation(self._frames, self.path, self._stride * 1000 / FRAMES_PER_SECOND)
+        self._film.close()
 
     def discard(self) -> None:
-        """Writes nothing."""
-        self._frames.clear()
+        self._film.discard()
 
 
-def save_animation(frames: Iterable[Image.Image], path: str, milliseconds: float) -> None:
-    """Writes frames as an animation in the format that the name of the file says, atomically."""
-    first, *others = frames
-    options: dict[str, Any] = {"save_all": True, "append_images": others, "loop": 0}
-    try:
-        with atomic_write(path) as file:
-            kind = os.path.splitext(path)[1][1:].upper()
-            first.save(file, format=kind, duration=round(milliseconds), **options)
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+def open_film(path: str, size: tuple[int, int], speed: float | None = None) -> Film:
+    """A film of frames (width, height) in the format that its suffix says, see `check_film`.
+
+    Raises:
+        UserError: the frames are too large, or the file cannot be written.
+    """
+    if max(size) > _LONGEST_SIDE:
+        raise UserError(
+            f"{path}: frames of {size[0]}x{size[1]} are too large, expected at most "
+            f"{_LONGEST_SIDE} pixels a side: use a smaller --grid"
+        )
+    speed = speed or _USUAL_SPEED.get(_suffix(path), _OTHER_SPEED)
+    return (Mp4 if _suffix(path) == _MP4 else Animation)(path, size, speed)
 
 
-def open_video(path: str, size: tuple[int, int], count: int) -> Mp4 | WebP:
-    """A film of `count` frames (width, height) at a path without suffix."""
-    return Mp4(path, size) if has_mp4() else WebP(path, count)
+def open_video(path: str, size: tuple[int, int], count: int) -> Film:
+    """A film of `count` frames (width, height) at a path without suffix: MP4, or a small WebP."""
+    return Mp4(f"{path}.mp4", size) if has_mp4() else Thinned(f"{path}.webp", size, count)
+
+
+def check_film(path: str, speed: float | None) -> None:
+    """Raises a UserError if there can be no film of that name, of so many frames a second."""
+    suffix = _suffix(path)
+    if suffix not in (*_WRITERS, _MP4):
+        raise UserError(f"--out={path}: the name of a video ends with .gif, .webp, .png or .mp4")
+    if suffix == _MP4 and not has_mp4():
+        raise UserError(f"--out={path}: MP4 needs more: {_HINT}; or write .gif, .webp or .png")
+    if suffix == ".gif" and speed is not None and speed > _FASTEST_GIF:
+        raise UserError(f"--fps={speed:g}: a GIF has at most {_FASTEST_GIF}")
 
 
 def has_mp4() -> bool:
@@ -129,8 +218,16 @@ def has_mp4() -> bool:
 def say_what_is_missing() -> None:
     """Says in one line why there will be a WebP, if so."""
     if not has_mp4():
-        print(
-            "NOTE: videos are small .webp files: for .mp4, pip install imageio-ffmpeg, or "
-            'pip install -e ".[video]"',
-            file=sys.stderr,
-        )
+        print(f"NOTE: videos are small .webp files: for .mp4, {_HINT}", file=sys.stderr)
+
+
+class _Discarded(Exception):
+    """Ends a context whose file is not wanted."""
+
+
+def _suffix(path: str) -> str:
+    return os.path.splitext(path)[1].lower()
+
+
+def _cannot_write(path: str, error: OSError) -> UserError:
+    return UserError(f"cannot write {path}: {error.strerror or error}")

@@ -7,12 +7,30 @@ import difflib
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
 
 from dnnlib import UserError
 from dnnlib.tflib import Network
 
 _KEY = "label_names"  # In `Network.metadata`, and in the manifest of a dataset.
 _MAX_LISTED = 20  # Names in an error message.
+_WEIGHTED = re.compile(r"(.+):\s*(\d{0,9}\.?\d{1,15})", re.ASCII | re.DOTALL)
+
+
+class Mix(NamedTuple):
+    """A label between classes.
+
+    Attributes:
+        shares: (class, its share) of several; shares are positive and sum to 1.
+    """
+
+    shares: tuple[tuple[int, float], ...]
+
+
+# What stands for a label: the number of a class, or several of them together.
+Class = int | Mix
 
 
 def set_label_names(network: Network, names: Sequence[str] | None) -> None:
@@ -45,14 +63,38 @@ def count_classes(network: Network) -> int:
     return shapes.get("labels_in", [None, 0])[1] or 0
 
 
-def show_class(network: Network, number: int) -> str:
-    """A class for people: its number and its name, if it has one."""
+def class_labels(network: Network, classes: Sequence[Class]) -> np.ndarray:
+    """Labels float32 [N, label_size] that sum to 1: of a class one-hot, of a mix its shares.
+
+    Of a network without labels [N, 0].
+
+    Raises:
+        UserError: a class that the network does not have.
+    """
+    size = count_classes(network)
+    if not size:
+        if any(classes):
+            raise UserError(f"class {next(filter(None, classes))}: the network has no classes")
+        return np.zeros([len(classes), 0], np.float32)
+    labels = np.zeros([len(classes), size], np.float32)
+    for label, entry in zip(labels, classes, strict=True):
+        for number, share in entry.shares if isinstance(entry, Mix) else [(entry, 1.0)]:
+            if not 0 <= number < size:
+                raise UserError(f"class {number}: the network has classes 0 to {size - 1}")
+            label[number] += share
+    return labels
+
+
+def show_class(network: Network, entry: Class) -> str:
+    """A class for people: its number and its name, if it has one; of a mix, shares too."""
+    if isinstance(entry, Mix):
+        return " + ".join(f"{share:.3g} of {show_class(network, n)}" for n, share in entry.shares)
     names = label_names(network)
-    return f"{number} ({names[number]})" if names else str(number)
+    return f"{entry} ({names[entry]})" if names else str(entry)
 
 
 def describe_places(
-    network: Network, classes: Sequence[int], what: str, places: Iterable[object]
+    network: Network, classes: Sequence[Class], what: str, places: Iterable[object]
 ) -> str:
     """Lines that say where each class is, like `0 (hat): rows 1, 5`; none without labels.
 
@@ -64,7 +106,7 @@ def describe_places(
     """
     if not count_classes(network):
         return ""
-    places_of: dict[int, list[str]] = {}
+    places_of: dict[Class, list[str]] = {}
     for number, place in zip(classes, places, strict=True):
         places_of.setdefault(number, []).append(str(place))
     lines = []
@@ -76,24 +118,30 @@ def describe_places(
     return "".join(lines)
 
 
-def find_classes(network: Network, text: str) -> list[int]:
-    """Classes by number or name: `hat`, `hat,shoes`, `0,2`, `0-3`.
+def find_classes(network: Network, text: str) -> list[Class]:
+    """Classes by number or name: `hat`, `hat,shoes`, `0,2`, `0-3`; or one mix: `hat:0.7,shoes:0.3`.
 
     A number comes before a name of the same digits. Names are compared without regard to case if
-    none is equal. A name with a comma is put in double quotes, or stands alone.
+    none is equal. A name with a comma is put in double quotes, or stands alone. Weights are
+    divided by their sum.
 
     Raises:
-        UserError: there is no such class; names the nearest.
+        UserError: there is no such class, which names the nearest; weights that make no mix.
     """
     count, names = count_classes(network), label_names(network)
     if not count:
         raise UserError(f"--class={text}: the network has no classes")
-    if _plain(text) in map(_plain, names or []):
+    known = set(map(_plain, names or []))
+    if _plain(text) in known:
         parts = [text]
     else:
         (row,) = csv.reader([text], skipinitialspace=True)
         parts = [part.strip() for part in row] or [""]
-    classes = []
+    # A name may hold a colon.
+    weighted = [None if _plain(part) in known else _WEIGHTED.fullmatch(part) for part in parts]
+    if any(weighted):
+        return [_mix(text, weighted, names, count)]
+    classes: list[Class] = []
     for part in parts:
         numbers = re.fullmatch(r"(\d{1,9})(?:-(\d{1,9}))?", part, re.ASCII)
         first, last = (int(numbers[1]), int(numbers[2] or numbers[1])) if numbers else (1, 0)
@@ -102,6 +150,27 @@ def find_classes(network: Network, text: str) -> list[int]:
         else:
             classes.append(_find_name(part, names, count))
     return classes
+
+
+def _mix(
+    text: str, parts: Sequence[re.Match[str] | None], names: list[str] | None, count: int
+) -> Mix:
+    """Of `class:weight` each."""
+    if not all(parts):
+        raise UserError(
+            f"--class={text}: give all classes a weight, for a mix like hat:0.7,shoes:0.3, or none "
+            "of them, for each by itself"
+        )
+    weights: dict[int, float] = {}
+    for part in parts:
+        name, weight = part[1].strip(), float(part[2])
+        is_number = re.fullmatch(r"\d{1,9}", name, re.ASCII) and int(name) < count
+        number = int(name) if is_number else _find_name(name, names, count)
+        weights[number] = weights.get(number, 0) + weight
+    total = sum(weights.values())
+    if not 0 < total < float("inf"):
+        raise UserError(f"--class={text}: the weights sum to {total:g}, expected more than 0")
+    return Mix(tuple((number, w / total) for number, w in weights.items() if w > 0))
 
 
 def _find_name(text: str, names: list[str] | None, count: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copyreg
+import hashlib
 import io
 import os
 import pickle
@@ -88,6 +89,15 @@ def read(path: str) -> bytes:
     except OSError as error:
         hint = "" if os.path.sep in path else pretrained.suggestion(path)
         raise UserError(f"cannot read snapshot {shown}: {error.strerror}{hint}") from error
+
+
+def sha256(path: str) -> str:
+    """The SHA-256 of a snapshot, in hexadecimal, as `description.describe` shows it.
+
+    Raises:
+        UserError: as `read`.
+    """
+    return hashlib.sha256(read(path)).hexdigest()
 
 
 def load_value(path: str, allow_pickled_code: bool = False) -> Any:

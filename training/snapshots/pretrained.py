@@ -137,7 +137,7 @@ def existing(spec: str) -> str:
     return spec
 
 
-def _existing_file(spec: str) -> str:
+def existing_file(spec: str) -> str:
     """As `existing`, of no folder."""
     found = existing(spec)
     if os.path.isdir(found):
@@ -149,7 +149,7 @@ def add_network_option(add: Callable) -> None:
     """Adds --network, with the method `add_argument` of a parser or a group."""
     add(
         "--network",
-        type=cli.checked(_existing_file),
+        type=cli.checked(existing_file),
         required=True,
         help="snapshot: a .pkl file, its https URL, the name of a published network, "
         "or an .npz of weights",

@@ -136,6 +136,18 @@ def match(source: Weights, target: Weights) -> Transfer:
     return result
 
 
+def resolution_of(name: str, finest: int) -> int:
+    """The resolution that a variable belongs to, by its name; 0 for none.
+
+    Args:
+        name: of the variable.
+        finest: the finest resolution of the network, which some layers are counted from.
+    """
+    if counted := _FROM_FINEST.search(name):
+        return int(finest * 2.0 ** -int(counted[0]))
+    return _level(name)
+
+
 def _check(name: str, source: Weights, target: Weights, result: Transfer) -> None:
     """Raises a UserError if what a network takes from a snapshot is of no use to it."""
     if result.misfits:
@@ -178,9 +190,7 @@ def _misfits(source: Weights, target: Weights, result: Transfer) -> list[str]:
     found = {}
     for name in (*result.unused, *result.new):
         layer, is_unused = _layer(name), name in result.unused
-        level = _level(name)
-        if counted := _FROM_FINEST.search(name):
-            level = int(finest[False] * 2.0 ** -int(counted[0]))
+        level = resolution_of(name, finest[False])
         is_edge = level == finest[is_unused] and _COLOR.search(layer)
         if level > min(finest.values()) or (is_edge and len(set(finest.values())) > 1):
             continue

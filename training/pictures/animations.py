@@ -1,0 +1,150 @@
+"""GIF, APNG and WebP, frame by frame: Pillow encodes each, and none is kept in memory.
+
+Pillow's own writers of animations take all frames at once. The containers are those of GIF89a, of
+PNG (third edition, W3C 2023, sections 11.3.5 and 4.9) and of WebP (RFC 9649, section 2.7).
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from collections.abc import Iterator
+from typing import IO, Protocol
+
+from PIL import Image
+
+_WEBP_QUALITY = 90
+
+
+class Writer(Protocol):
+    """Writes an animation that repeats without end into a file at its beginning."""
+
+    def add(self, frame: Image.Image) -> None:
+        """Writes an RGB frame."""
+
+    def finish(self) -> None:
+        """Writes what the format wants after the last frame."""
+
+
+class Gif:
+    """GIF of 256 colors a frame.
+
+    Args:
+        file: to write to.
+        size: (width, height).
+        milliseconds: that each frame is shown; rounded to hundredths of a second.
+    """
+
+    def __init__(self, file: IO[bytes], size: tuple[int, int], milliseconds: float):
+        self._file, self._hundredths = file, round(milliseconds / 10)
+        # No colors in common; then the extension that repeats, 0 for without end.
+        file.write(b"GIF89a" + struct.pack("<HHBBB", *size, 0x70, 0, 0))
+        file.write(b"\x21\xff\x0bNETSCAPE2.0\x03\x01" + struct.pack("<HB", 0, 0))
+
+    def add(self, frame: Image.Image) -> None:
+        still = _encoded(frame.quantize(256), "GIF", interlace=0)
+        size_of_palette = still[10] & 7
+        place = 13 + (6 << size_of_palette)
+        palette = still[13:place]
+        while still[place] == 0x21:  # An extension, of blocks that say their length.
+            place += 2
+            while still[place]:
+                place += 1 + still[place]
+            place += 1
+        # How long it is shown, and that it stays until the next; then it with colors of its own.
+        control = b"\x21\xf9\x04" + struct.pack("<BHBB", 1 << 2, self._hundredths, 0, 0)
+        descriptor = still[place : place + 9] + bytes([0x80 | size_of_palette])
+        self._file.write(control + descriptor + palette + still[place + 10 : -1])
+
+    def finish(self) -> None:
+        self._file.write(b";")
+
+
+class Apng:
+    """Animated PNG; see `Gif`. The file must be one that can be sought in."""
+
+    def __init__(self, file: IO[bytes], size: tuple[int, int], milliseconds: float):
+        self._file, self._size, self._milliseconds = file, size, round(milliseconds)
+        self._count = self._sequence = self._count_at = 0
+
+    def add(self, frame: Image.Image) -> None:
+        chunks = list(_png_chunks(_encoded(frame, "PNG")))
+        if not self._count:
+            self._file.write(b"\x89PNG\r\n\x1a\n" + _png_chunk(*chunks[0]))
+            self._count_at = self._file.tell()
+            self._write_count()
+        # Place and size, time shown as a fraction of a second, and that it replaces what was there.
+        control = struct.pack(">4I2H2B", *self._size, 0, 0, self._milliseconds, 1000, 0, 0)
+        self._file.write(_png_chunk(b"fcTL", self._number() + control))
+        for kind, data in chunks:
+            if kind == b"IDAT":
+                is_first = self._count == 0
+                data = data if is_first else self._number() + data
+                self._file.write(_png_chunk(b"IDAT" if is_first else b"fdAT", data))
+        self._count += 1
+
+    def finish(self) -> None:
+        self._file.write(_png_chunk(b"IEND", b""))
+        self._file.seek(self._count_at)
+        self._write_count()
+        self._file.seek(0, io.SEEK_END)
+
+    def _number(self) -> bytes:
+        self._sequence += 1
+        return struct.pack(">I", self._sequence - 1)
+
+    def _write_count(self) -> None:
+        """How many frames there are; it stands before them."""
+        self._file.write(_png_chunk(b"acTL", struct.pack(">2I", self._count, 0)))
+
+
+class WebP:
+    """Animated WebP; see `Apng`."""
+
+    def __init__(self, file: IO[bytes], size: tuple[int, int], milliseconds: float):
+        self._file, self._milliseconds = file, round(milliseconds)
+        self._shape = _three_bytes(size[0] - 1) + _three_bytes(size[1] - 1)
+        is_animation = b"\x02\0\0\0"
+        file.write(b"RIFF\0\0\0\0WEBP" + _riff_chunk(b"VP8X", is_animation + self._shape))
+        file.write(_riff_chunk(b"ANIM", struct.pack("<IH", 0, 0)))  # Background; repeat endlessly.
+
+    def add(self, frame: Image.Image) -> None:
+        still = _encoded(frame, "WEBP", quality=_WEBP_QUALITY)
+        replaces = b"\x02"
+        head = bytes(6) + self._shape + _three_bytes(self._milliseconds) + replaces
+        # After RIFF, the size and WEBP, a still picture without extras is one chunk.
+        self._file.write(_riff_chunk(b"ANMF", head + still[12:]))
+
+    def finish(self) -> None:
+        size = self._file.tell() - 8
+        self._file.seek(4)
+        self._file.write(struct.pack("<I", size))
+        self._file.seek(0, io.SEEK_END)
+
+
+def _encoded(frame: Image.Image, kind: str, **options: int) -> bytes:
+    buffer = io.BytesIO()
+    frame.save(buffer, format=kind, **options)
+    return buffer.getvalue()
+
+
+def _png_chunks(content: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """(type, data) of the chunks of a PNG."""
+    place = 8
+    while place < len(content):
+        size, kind = struct.unpack_from(">I4s", content, place)
+        yield kind, content[place + 8 : place + 8 + size]
+        place += 12 + size
+
+
+def _png_chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def _riff_chunk(kind: bytes, data: bytes) -> bytes:
+    return kind + struct.pack("<I", len(data)) + data + b"\0" * (len(data) % 2)
+
+
+def _three_bytes(number: int) -> bytes:
+    return number.to_bytes(3, "little")
