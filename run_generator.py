@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from dnnlib import cli, output, own_code
-from training.pictures import options, walk_options
+from training.pictures import control_commands, options, walk_options
 
 if TYPE_CHECKING:
     from dnnlib.tflib import Network
@@ -30,6 +30,10 @@ _EXAMPLES = """examples:
 
   # A video that loops through the pictures of four seeds (GIF, WebP, animated PNG, MP4):
   python run_generator.py generate-video --network=network-final.pkl --seeds=1-4 --out=video.gif
+
+  # Directions that change attributes, and pictures changed by them (docs/control.md):
+  python run_generator.py directions --network=network-final.pkl --attributes=lightness,area
+  python run_generator.py edit --network=network-final.pkl --seeds=1-4 --set="lightness=+2"
 
   # One of NVIDIA's published networks, by its name; any https URL works too:
   python run_generator.py generate-images --network=stylegan2-car-config-f --seeds=1-4
@@ -147,8 +151,11 @@ def _parse_args(words: Sequence[str] | None = None) -> argparse.Namespace:
     options.add_code_options(sub)
     options.add_blend_options(sub)
 
+    control_commands.add_commands(command)
     args = commands.parse(words, ["generate-images", "style-mixing-example"])
-    if getattr(args, "truncation_psi", 0) is None:
+    if args.command in control_commands.COMMANDS:
+        control_commands.check(args)
+    elif getattr(args, "truncation_psi", 0) is None:
         # The scripts of StyleGAN2-ADA, whose name for the folder this is, have other defaults.
         is_ada = getattr(args, "outdir", None) is not None
         args.truncation_psi = 1.0 if is_ada and args.command == "style-mixing-example" else 0.5
@@ -256,6 +263,11 @@ def main() -> None:
     network, trusted = getattr(args, "network", None), args.allow_pickled_code
     own_code.load_networks(args)
     with tflib.graph_session():
+        if args.command in control_commands.COMMANDS:
+            from metrics.picture_scores import classifier_measure
+
+            control_commands.run(args, classifier_measure)
+            return
         if args.command == "info":
             output.printing_is_the_work()
             print(description.describe(network, trusted))

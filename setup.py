@@ -34,6 +34,7 @@ setup(
         "beam": ["apache-beam>=2.60"],
         "hdf5": ["h5py>=3.8"],
         "lsun": ["lmdb>=1.4"],
+        "onnx": ["onnxruntime>=1.17"],
         "parquet": ["pyarrow>=16"],
         "video": ["imageio-ffmpeg>=0.5"],
         "test": [

@@ -6,41 +6,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import scipy.optimize
 import tensorflow.compat.v1 as tf
 from scipy.special import xlogy
 
 from dnnlib import UserError
 from metrics.evaluation import Evaluation
 from metrics.metric import MetricBase
+from training.latents.directions.boundary import linear_svm
 
 _SIDE = 256
-
-
-def linear_svm(x: np.ndarray, y: np.ndarray, C: float = 1.0) -> np.ndarray:
-    """Weights of a linear support vector machine with squared hinge loss.
-
-    Minimizes ½|w|² + C Σ max(0, 1 - y w·x)², which has one minimum; the intercept is the weight of
-    an added column of ones, as in LIBLINEAR.
-
-    Args:
-        x: [n, D].
-        y: [n], -1 or 1.
-        C: weight of the loss.
-
-    Returns:
-        float64 [D + 1], the intercept last.
-    """
-    x = np.concatenate([x, np.ones([len(x), 1], x.dtype)], axis=1)
-
-    def objective(w: np.ndarray) -> tuple[float, np.ndarray]:
-        margin = np.maximum(1 - y * (x @ w.astype(x.dtype)), 0)
-        loss = w @ w / 2 + C * np.sum(np.square(margin), dtype=np.float64)
-        return loss, w - 2 * C * (x.T @ (y * margin).astype(x.dtype))
-
-    start = np.zeros(x.shape[1])
-    options = {"maxiter": 1000, "ftol": 1e-10, "gtol": 1e-6 * max(len(x), 1)}
-    return scipy.optimize.minimize(objective, start, jac=True, method="L-BFGS-B", options=options).x
 
 
 def prob_normalize(p: np.ndarray) -> np.ndarray:

@@ -39,6 +39,8 @@ ROOMS = (
     "training.config",
     "training.snapshots",
     "training.latents",
+    "training.latents.attributes",
+    "training.latents.directions",
     "training.pictures",
     "training.run",
     "training.training_loop",

@@ -89,7 +89,8 @@ class DiscriminatorDistance:
                 f"{images.shape[1:].as_list()}: use another --distance"
             )
         axis = layout.channel_axis(layout.internal_format())
-        features = self._features(tf.concat([images, targets], axis=0) * (1 / 127.5) - 1)
+        pairs = tf.concat([images, targets], axis=0) * (1 / 127.5) - 1
+        features = self._features(pairs)
         total = 0.0
         for x in features:
             energy = tf.reduce_sum(tf.square(x), axis=axis, keepdims=True)
@@ -100,15 +101,28 @@ class DiscriminatorDistance:
 
     def _features(self, images: tf.Tensor) -> list[tf.Tensor]:
         """Activations after every block, in the layout of activations."""
-        D, kwargs = self._D, dict[str, Any]()
-        if "num_fp16_res" in D.static_kwargs:
-            kwargs["num_fp16_res"] = 0  # Slopes are small.
-        if D.build_func_name in _GROWING:
-            kwargs["structure"] = "fixed"  # Else blocks are in branches.
-        with tf.name_scope("Features") as scope:
-            # A number of images that is known would have to suit the groups of their deviation.
-            images = tf.placeholder_with_default(images, D.input_shape)
-            D.get_output_for(images, *[None] * (D.num_inputs - 1), **kwargs)
-        pattern = re.compile(rf"{re.escape(scope)}[^/]+/(\d+)x\1/{BLOCK_OUTPUT}")
-        operations = images.graph.get_operations()
-        return [tf.cast(o.outputs[0], tf.float32) for o in operations if pattern.fullmatch(o.name)]
+        return block_activations(self._D, images)
+
+
+def block_activations(D: Network, images: tf.Tensor) -> list[tf.Tensor]:
+    """Adds a discriminator to the graph: the activations after every block, float32.
+
+    Args:
+        D: a discriminator.
+        images: [N, C, H, W] of -1 to 1, of its size.
+
+    Returns:
+        A tensor for each block before 4×4, in the layout of activations.
+    """
+    kwargs = dict[str, Any]()
+    if "num_fp16_res" in D.static_kwargs:
+        kwargs["num_fp16_res"] = 0  # Slopes are small.
+    if D.build_func_name in _GROWING:
+        kwargs["structure"] = "fixed"  # Else blocks are in branches.
+    with tf.name_scope("Features") as scope:
+        # A number of images that is known would have to suit the groups of their deviation.
+        images = tf.placeholder_with_default(images, D.input_shape)
+        D.get_output_for(images, *[None] * (D.num_inputs - 1), **kwargs)
+    pattern = re.compile(rf"{re.escape(scope)}[^/]+/(\d+)x\1/{BLOCK_OUTPUT}")
+    operations = images.graph.get_operations()
+    return [tf.cast(o.outputs[0], tf.float32) for o in operations if pattern.fullmatch(o.name)]

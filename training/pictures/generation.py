@@ -61,7 +61,7 @@ def generate_images(
     pairs = [(seed, c) for seed in seeds for c in classes or [seed % max(count_classes(Gs), 1)]]
     labels = class_labels(Gs, [c for _, c in pairs])
     for seed in seeds:
-        _random_state(seed)
+        random_state(seed)
     out_dir = make_folder(result_dir, "generate-images", outdir)
     done = 0
     try:
@@ -101,7 +101,7 @@ def image_of_seed(
         centers: what truncation draws w to; None: the mean of all w.
         options: for `Network.run`.
     """
-    rnd = _random_state(seed)
+    rnd = random_state(seed)
     z = rnd.randn(1, *Gs.input_shape[1:])
     noise_vars = [v for n, v in Gs.components.synthesis.vars.items() if n.startswith("noise")]
     shapes = [tflib.shape_to_list(v.shape) for v in noise_vars]
@@ -128,7 +128,7 @@ def generate_from_dlatents(
     Raises:
         UserError: the file is missing, damaged or does not fit, or the folder cannot be made.
     """
-    dlatents = _read_dlatents(dlatents_npz, Gs.components.synthesis.input_shape[1:])
+    dlatents = read_dlatents(dlatents_npz, Gs.components.synthesis.input_shape[1:])
     out_dir = make_folder(result_dir, "generate-images", outdir)
     for number, w in enumerate(tqdm(dlatents, desc="Generating", unit="image", disable=None)):
         images = Gs.components.synthesis.run(
@@ -174,7 +174,7 @@ def style_mixing_example(
     if outside:
         raise UserError(f"--col-styles: layer {outside[0]}, the network has 0 to {num_layers - 1}")
     seeds = list(dict.fromkeys([*row_seeds, *col_seeds]))
-    z = np.concatenate([_random_state(s).randn(1, *Gs.input_shape[1:]) for s in seeds])
+    z = np.concatenate([random_state(s).randn(1, *Gs.input_shape[1:]) for s in seeds])
     labels = class_labels(Gs, classes_of_seeds(Gs, seeds, classes))
     out_dir = make_folder(result_dir, "style-mixing-example", outdir)
     w = Gs.components.mapping.run(z, labels)
@@ -249,7 +249,7 @@ def generate_grid(
     count = columns * rows
     seeds = list(seeds)[:count]
     seeds += range(seeds[-1] + 1, seeds[-1] + 1 + count - len(seeds))
-    z = np.concatenate([_random_state(s).randn(1, *Gs.input_shape[1:]) for s in seeds])
+    z = np.concatenate([random_state(s).randn(1, *Gs.input_shape[1:]) for s in seeds])
     every = list(classes) or list(range(count_classes(Gs))) or [0]
     row_classes = [every[row % len(every)] for row in range(rows)]
     images = _images(
@@ -299,7 +299,7 @@ def make_folder(result_dir: str, desc: str, outdir: str | None) -> str:
     return outdir
 
 
-def _read_dlatents(path: str, shape: Sequence[int]) -> np.ndarray:
+def read_dlatents(path: str, shape: Sequence[int]) -> np.ndarray:
     """The array `dlatents` or `w` of a file, float32 [N, num_layers, dlatent_size]."""
     try:
         with open_regular(path) as file:
@@ -328,7 +328,12 @@ def _say_what_there_is(done: int, total: int, out_dir: str) -> None:
     print(f"{done} of {total} pictures are in {out_dir}", file=sys.stderr)
 
 
-def _random_state(seed: int) -> np.random.RandomState:
+def random_state(seed: int) -> np.random.RandomState:
+    """The random numbers of a picture.
+
+    Raises:
+        UserError: a seed that there is not.
+    """
     if not 0 <= seed < 2**32:
         raise UserError(f"seed {seed}: expected 0 to {2**32 - 1}")
     return np.random.RandomState(seed)

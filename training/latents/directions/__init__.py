@@ -1,0 +1,1 @@
+"""Directions in W that change attributes: found, measured, kept in files."""
