@@ -16,6 +16,7 @@ from typing import IO
 import numpy as np
 
 from dnnlib import UserError
+from dnnlib.files import open_regular
 from dnnlib.util import one_line
 
 _MAX_ARRAYS = 100_000
@@ -23,6 +24,20 @@ _READ_HEADER = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,
 }
+
+
+def read_option(option: str, path: str) -> dict[str, np.ndarray]:
+    """The arrays of a file that an option names, see `read_arrays`.
+
+    Raises:
+        UserError: it cannot be read; the option is named.
+    """
+    try:
+        with open_regular(path) as file:
+            return dict(read_arrays(file))
+    except (OSError, ValueError, UserError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"cannot read {option}={path}: {reason}") from error
 
 
 def read_arrays(file: IO[bytes]) -> Iterator[tuple[str, np.ndarray]]:

@@ -8,6 +8,7 @@ The fixtures are few on purpose:
     golden_dir  path of tests/golden
     golden      function: name of a file in tests/golden -> its arrays, and `meta` parsed
     run_script  function: runs a script of the repository as a user does
+    interrupt_script  function: runs a script until Ctrl-C
     cache       a cache folder of the test's own
     tool        function: runs dataset_tool.py in this process
 """
@@ -16,8 +17,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -97,6 +100,33 @@ def run_script() -> Callable[..., subprocess.CompletedProcess]:
         return subprocess.run(
             command, cwd=cwd, env=environment, timeout=timeout, capture_output=True, text=True
         )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def interrupt_script() -> Callable[..., str]:
+    """Sends Ctrl-C to a script when `ready()`; returns its stderr, after exit code 130."""
+
+    def run(
+        args: Sequence[object], ready: Callable[[], bool], cwd: str | os.PathLike = ROOT
+    ) -> str:
+        script, *rest = map(str, args)
+        command = [sys.executable, str(ROOT / script), *rest]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        process = subprocess.Popen(
+            command, cwd=cwd, env=environment, stderr=subprocess.PIPE, text=True
+        )
+        try:
+            deadline = time.monotonic() + 120
+            while not ready() and time.monotonic() < deadline:
+                time.sleep(0.05)
+            process.send_signal(signal.SIGINT)
+            _, stderr = process.communicate(timeout=60)
+        finally:
+            process.kill()
+        assert process.returncode == 130, stderr
+        return stderr
 
     return run
 

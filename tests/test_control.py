@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 from PIL import Image
+from small_networks import SHAPE, STYLE
 
 import run_generator
 from dnnlib import UserError, cli, tflib
@@ -23,8 +24,6 @@ from training.pictures.samples import Studio
 from training.snapshots import class_names, pickles
 
 BUILD = "training.networks_stylegan2."
-SHAPE = {"num_channels": 3, "resolution": 16, "fmap_base": 64, "fmap_max": 8}
-STYLE = {"latent_size": 8, "dlatent_size": 8, "mapping_fmaps": 8, "mapping_layers": 2}
 STYLE |= {"nonlinearity": "linear", "mapping_nonlinearity": "linear"}
 
 

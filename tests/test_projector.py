@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from PIL import Image
+from small_networks import SHAPE, STYLE
 
 import projector
 import run_projector
@@ -16,8 +17,6 @@ from training.latents.projector import project
 from training.snapshots import pickles
 
 BUILD = "training.networks_stylegan2."
-SHAPE = {"num_channels": 3, "resolution": 16, "fmap_base": 64, "fmap_max": 8}
-STYLE = {"latent_size": 8, "dlatent_size": 8, "mapping_fmaps": 8, "mapping_layers": 2}
 # Interface facts of the official repositories.
 DEFAULTS = {
     "num_steps": 1000,

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -13,6 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from PIL import Image
+from small_networks import SHAPE, STYLE
 
 import run_generator
 import run_projector
@@ -27,8 +26,6 @@ from training.snapshots import class_names, pickles
 
 ROOT = Path(__file__).resolve().parents[1]
 BUILD = "training.networks_stylegan2."
-SHAPE = {"num_channels": 3, "resolution": 16, "fmap_base": 64, "fmap_max": 8}
-STYLE = {"latent_size": 8, "dlatent_size": 8, "mapping_fmaps": 8, "mapping_layers": 2}
 
 
 @pytest.fixture(scope="module")
@@ -221,22 +218,15 @@ def test_a_film_of_many_frames_is_thinned_out(tmp_path, monkeypatch):
     assert (shown.size, shown.n_frames) == ((512, 256), 84)
 
 
-def test_ctrl_c_keeps_what_was_found(workplace):
+def test_ctrl_c_keeps_what_was_found(workplace, interrupt_script):
     args = ["--network=gray.pkl", "--seeds=0-5", "--num-steps=1000000", "--num-snapshots=1000"]
-    command = [sys.executable, str(ROOT / "run_projector.py"), "project-generated-images", *args]
-    command += ["--result-dir=ended", "--batch=2"]
-    process = subprocess.Popen(command, cwd=workplace, stderr=subprocess.PIPE, text=True)
+    args += ["--result-dir=ended", "--batch=2"]
     out = workplace / "ended/00000-project-generated-images"
-    try:
-        deadline = time.monotonic() + 120
-        while len(list(out.glob("*-target.png"))) < 2 and time.monotonic() < deadline:
-            time.sleep(0.05)
-        time.sleep(0.3)
-        process.send_signal(signal.SIGINT)
-        _, stderr = process.communicate(timeout=60)
-    finally:
-        process.kill()
-    assert process.returncode == 130, stderr
+    stderr = interrupt_script(
+        ["run_projector.py", "project-generated-images", *args],
+        lambda: len(list(out.glob("*-target.png"))) == 2 and not time.sleep(0.3),
+        workplace,
+    )
     assert re.search(r"0 of 6 targets are in \S+, and 2 as they were after \d+ steps", stderr)
     for seed in (0, 1):
         with np.load(out / f"seed{seed:04d}-dlatents.npz") as file:

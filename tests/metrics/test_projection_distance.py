@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import standins
 import tensorflow.compat.v1 as tf
+from small_networks import STYLE
 
 from dnnlib import UserError, tflib
 from dnnlib.tflib import Network
@@ -17,7 +18,6 @@ from training.snapshots import pickles
 
 SCALE = 64
 SHAPE = {"num_channels": 1, "resolution": 16, "fmap_base": 64, "fmap_max": 8}
-STYLE = {"latent_size": 8, "dlatent_size": 8, "mapping_fmaps": 8, "mapping_layers": 2}
 
 
 @pytest.fixture

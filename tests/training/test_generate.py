@@ -1,23 +1,18 @@
 """run_generator.py as its user runs it."""
 
 import re
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from small_networks import SHAPE, STYLE
 
 from dnnlib import tflib
 from dnnlib.tflib import Network
 from training.snapshots import class_names, pickles
 
 ROOT = Path(__file__).resolve().parents[2]
-SHAPE = {"num_channels": 3, "resolution": 16, "fmap_base": 64, "fmap_max": 8}
-STYLE = {"latent_size": 8, "dlatent_size": 8, "mapping_fmaps": 8, "mapping_layers": 2}
 
 
 @pytest.fixture(scope="module")
@@ -211,19 +206,12 @@ def test_files_and_seeds_are_checked_before_tensorflow_loads(networks, run_scrip
         assert message in result.stderr and len(result.stderr.splitlines()) == 1
 
 
-def test_ctrl_c_keeps_the_pictures_so_far(networks, tmp_path):
+def test_ctrl_c_keeps_the_pictures_so_far(networks, tmp_path, interrupt_script):
     args = [f"--network={networks / 'plain.pkl'}", "--seeds=1-100000", f"--result-dir={tmp_path}"]
-    command = [sys.executable, str(ROOT / "run_generator.py"), "generate-images", *args]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    try:
-        deadline = time.monotonic() + 120
-        while len(list(tmp_path.glob("*/seed*.png"))) < 3 and time.monotonic() < deadline:
-            time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
-        _, stderr = process.communicate(timeout=60)
-    finally:
-        process.kill()
-    assert process.returncode == 130, stderr
+    stderr = interrupt_script(
+        ["run_generator.py", "generate-images", *args],
+        lambda: len(list(tmp_path.glob("*/seed*.png"))) >= 3,
+    )
     pictures = list((tmp_path / "00000-generate-images").iterdir())
     [count] = re.findall(rf"(\d+) of 100000 pictures are in {tmp_path}", stderr)
     assert len(pictures) - int(count) in (0, 1)  # The signal may come before one is counted.

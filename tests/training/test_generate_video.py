@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image, ImageSequence
+from small_networks import SHAPE, STYLE
 
 import run_generator
 from dnnlib import UserError, cli, tflib
@@ -19,8 +17,6 @@ from training.pictures import video
 from training.snapshots import class_names, pickles
 
 ROOT = Path(__file__).resolve().parents[2]
-SHAPE = {"num_channels": 3, "resolution": 16, "fmap_base": 64, "fmap_max": 8}
-STYLE = {"latent_size": 8, "dlatent_size": 8, "mapping_fmaps": 8, "mapping_layers": 2}
 FRAMES = [np.full([16, 24, 3], 30 * i, np.uint8) for i in range(7)]
 
 
@@ -216,26 +212,15 @@ def test_mp4_without_its_extra(generate, monkeypatch):
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "gif"])
-def test_ctrl_c_finishes_the_file(folder, tmp_path, suffix):
+def test_ctrl_c_finishes_the_file(folder, tmp_path, suffix, interrupt_script):
     if suffix == "mp4":
         pytest.importorskip("imageio_ffmpeg")
     out = tmp_path / f"long.{suffix}"
     args = ["generate-video", f"--network={folder / 'gray.pkl'}", "--seeds=1-2", f"--out={out}"]
-    command = [sys.executable, str(ROOT / "run_generator.py"), *args, "--w-frames=1000000"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    try:
-        deadline = time.monotonic() + 120
-
-        def written():
-            return sum(p.stat().st_size for p in tmp_path.rglob("*") if p.is_file())
-
-        while written() < 2000 and time.monotonic() < deadline:
-            time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
-        _, stderr = process.communicate(timeout=60)
-    finally:
-        process.kill()
-    assert process.returncode == 130, stderr
+    stderr = interrupt_script(
+        ["run_generator.py", *args, "--w-frames=1000000"],
+        lambda: sum(p.stat().st_size for p in tmp_path.rglob("*") if p.is_file()) >= 2000,
+    )
     said = f" of 2000000 frames are in {out}"
     assert said in stderr and list(tmp_path.iterdir()) == [out]
     assert count_frames(out)[0] == int(stderr.partition(said)[0].split()[-1])

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
+from small_networks import STYLE
 
 from dnnlib import UserError, tflib
 from dnnlib.tflib import Network
@@ -26,7 +27,6 @@ from training.latents.starting_point import StartingPoints
 from training.snapshots import pickles
 
 SHAPE = {"num_channels": 3, "resolution": 8, "fmap_base": 32, "fmap_max": 8}
-STYLE = {"latent_size": 8, "dlatent_size": 8, "mapping_fmaps": 8, "mapping_layers": 2}
 SG2 = "training.networks_stylegan2."
 QUICK = {"dlatent_avg_samples": 200}
 

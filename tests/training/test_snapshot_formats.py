@@ -12,6 +12,7 @@ import pytest
 import snapshot_writers as others
 import tensorflow.compat.v1 as tf
 from golden_checks import assert_close, check_loaded
+from small_networks import STYLE
 
 import run_generator
 from dnnlib import EasyDict, UserError, tflib
@@ -19,7 +20,6 @@ from dnnlib.tflib import Network
 from training.snapshots import conversion, description, pickles
 from training.snapshots.build_functions import ADA, STYLEGAN, STYLEGAN2
 
-STYLE = {"latent_size": 8, "dlatent_size": 8, "mapping_fmaps": 8, "mapping_layers": 2}
 SHAPE = {"num_channels": 3, "resolution": 8, "fmap_base": 32, "fmap_max": 4}
 REVISED = {"synthesis_func": "G_synthesis_stylegan_revised"}
 # {family: (module, build function of G, its options, build function of D, format version)}

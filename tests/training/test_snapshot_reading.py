@@ -6,13 +6,13 @@ import os
 
 import pytest
 import snapshot_writers as others
+from small_networks import STYLE
 
 from dnnlib import UserError
 from dnnlib.tflib import Network
 from training.snapshots import pickles
 
 SHAPE = {"resolution": 8, "fmap_base": 32, "fmap_max": 4}
-STYLE = {"latent_size": 8, "dlatent_size": 8, "mapping_fmaps": 8, "mapping_layers": 2}
 REVISED = {"synthesis_func": "G_synthesis_stylegan_revised"}
 
 

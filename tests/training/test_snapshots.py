@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 from golden_checks import check_loaded
+from small_networks import STYLE
 
 from dnnlib import EasyDict, UserError, tflib
 from dnnlib.tflib import Network
@@ -21,7 +22,6 @@ from training.snapshots import pickles
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = "training.networks_stylegan2."
-STYLE = {"latent_size": 8, "dlatent_size": 8, "mapping_fmaps": 8, "mapping_layers": 2}
 SHAPE = {"resolution": 8, "fmap_base": 32, "fmap_max": 4}
 
 

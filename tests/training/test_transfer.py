@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from small_networks import STYLE
 
 from dnnlib import UserError, tflib
 from dnnlib.tflib import Network
@@ -14,7 +15,6 @@ from training.snapshots.adapt import Weights
 from training.snapshots.transfer import match, read_weights, transfer
 
 SIZE = {"fmap_base": 64, "fmap_max": 8}
-STYLE = {"latent_size": 8, "dlatent_size": 8, "mapping_fmaps": 8, "mapping_layers": 2}
 STYLEGAN2 = ("training.networks_stylegan2.G_main", "training.networks_stylegan2.D_stylegan2")
 ADA = ("training.networks.G_main", "training.networks.D_main")
 STYLEGAN = ("training.networks_stylegan.G_style", "training.networks_stylegan.D_basic")

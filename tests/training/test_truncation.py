@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from small_networks import SHAPE, STYLE
 
 from dnnlib import UserError, tflib
 from dnnlib.tflib import Network
@@ -14,8 +15,6 @@ from training.pictures import generation
 from training.snapshots import pickles
 from training.snapshots.class_names import Mix, class_labels
 
-SHAPE = {"num_channels": 3, "resolution": 16, "fmap_base": 64, "fmap_max": 8}
-STYLE = {"latent_size": 8, "dlatent_size": 8, "mapping_fmaps": 8, "mapping_layers": 2}
 CLASS, CLUSTER = TruncationOptions("class"), TruncationOptions("cluster", 5)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from small_networks import SHAPE, STYLE
 
 from dnnlib import UserError, tflib
 from dnnlib.tflib import Network
@@ -11,8 +12,6 @@ from training.latents import truncation, walks
 from training.latents.options import WALKS, TruncationOptions, WalkOptions
 from training.pictures import generation
 
-SHAPE = {"num_channels": 3, "resolution": 16, "fmap_base": 64, "fmap_max": 8}
-STYLE = {"latent_size": 8, "dlatent_size": 8, "mapping_fmaps": 8, "mapping_layers": 2}
 TIMES = np.linspace(0, 1, 13)
 
 
@@ -192,5 +191,9 @@ def test_directions_of_files(tmp_path):
         np.savez(path, **arrays)
         with pytest.raises(UserError, match=message):
             walks.read_direction(path, 6, 8)
+    np.savez(path, lightness=two[0], area=two[1])
+    np.testing.assert_array_equal(walks.read_direction(f"{path}:area", 6, 8), two[1])
+    with pytest.raises(UserError, match="its arrays are lightness, area"):
+        walks.read_direction(f"{path}:lightnes", 6, 8)
     with pytest.raises(UserError, match=r"cannot read --direction=.*No such file"):
         walks.read_direction(str(tmp_path / "none.npz"), 6, 8)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -193,3 +194,9 @@ def _part(t: float, length: float) -> float:
 def _cosine(t: float) -> float:
     """Half a period of a cosine, from 0 to 1."""
     return 0.5 - 0.5 * math.cos(t * math.pi)
+
+
+def split_direction(text: str) -> tuple[str, str]:
+    """(file, name of an array) of FILE.npz:NAME; the name is `direction` where there is none."""
+    file, colon, name = text.rpartition(":")
+    return (file, name) if colon and not os.path.exists(text) else (text, "direction")

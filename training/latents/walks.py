@@ -11,12 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.interpolate import CubicSpline
 
-from dnnlib import UserError, tflib
-from dnnlib.files import open_regular
-from dnnlib.npz import read_arrays
+from dnnlib import UserError, npz, tflib
 from dnnlib.tflib import Network
+from dnnlib.util import one_line
 from training.latents.noise_maps import noise_variables
-from training.latents.options import WalkOptions
+from training.latents.options import WalkOptions, split_direction
 from training.latents.truncation import Centers
 
 Path = Callable[[np.ndarray], np.ndarray]
@@ -189,25 +188,24 @@ def read_direction(path: str, num_layers: int, size: int) -> np.ndarray:
 
     Args:
         path: an `.npz` with an array `direction`, [num_layers, size] or [size] for all layers; or
-            with two w, [2, num_layers, size] `dlatents` or `w`, from the first to the second.
+            with two w, [2, num_layers, size] `dlatents` or `w`, from the first to the second; or
+            `FILE.npz:NAME` for another array of it, like those of `directions.files`.
         num_layers, size: of the w of the network.
 
     Raises:
         UserError: it cannot be read, or does not fit.
     """
-    try:
-        with open_regular(path) as file:
-            arrays = dict(read_arrays(file))
-    except (OSError, ValueError, UserError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise UserError(f"cannot read --direction={path}: {reason}") from error
+    file, name = split_direction(path)
+    arrays = npz.read_option("--direction", file)
     pair = arrays.get("dlatents", arrays.get("w", np.zeros(0)))
-    if "direction" not in arrays and pair.shape == (2, num_layers, size):
-        arrays["direction"] = pair[1] - pair[0]
-    found = arrays.get("direction", np.zeros(0))
+    if name == "direction" not in arrays and pair.shape == (2, num_layers, size):
+        arrays[name] = pair[1] - pair[0]
+    if name not in arrays and name != "direction":
+        raise UserError(f"--direction={path}: its arrays are {', '.join(map(one_line, arrays))}")
+    found = arrays.get(name, np.zeros(0))
     if found.dtype.kind != "f" or found.shape not in ((num_layers, size), (size,)):
         raise UserError(
-            f"--direction={path}: expected an array direction of floats [{num_layers}, {size}] or "
+            f"--direction={path}: expected an array {name} of floats [{num_layers}, {size}] or "
             f"[{size}], or two w, dlatents [2, {num_layers}, {size}]"
         )
     if not np.isfinite(found).all():

@@ -10,9 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from dnnlib import UserError, tflib
-from dnnlib.files import open_regular
-from dnnlib.npz import read_arrays
+from dnnlib import UserError, npz, tflib
 from dnnlib.output import tqdm
 from dnnlib.run_dir import make_run_dir
 from dnnlib.tflib import Network
@@ -301,12 +299,7 @@ def make_folder(result_dir: str, desc: str, outdir: str | None) -> str:
 
 def read_dlatents(path: str, shape: Sequence[int]) -> np.ndarray:
     """The array `dlatents` or `w` of a file, float32 [N, num_layers, dlatent_size]."""
-    try:
-        with open_regular(path) as file:
-            arrays = dict(read_arrays(file))
-    except (OSError, ValueError, UserError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise UserError(f"cannot read --dlatents={path}: {reason}") from error
+    arrays = npz.read_option("--dlatents", path)
     dlatents = arrays.get("dlatents", arrays.get("w"))
     if dlatents is None or dlatents.dtype.kind != "f" or list(dlatents.shape[1:]) != list(shape):
         found = "nothing" if dlatents is None else f"{dlatents.dtype} {list(dlatents.shape)}"

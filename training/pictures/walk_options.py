@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from dnnlib import UserError, cli
-from training.latents.options import WALKS, WalkOptions
+from training.latents.options import WALKS, WalkOptions, split_direction
 from training.pictures import options, video
 
 _USUAL = WalkOptions()
@@ -62,9 +62,10 @@ def add_video_options(sub: argparse.ArgumentParser) -> None:
     )
     add(
         "--direction",
-        type=cli.existing_path,
-        metavar="FILE.npz",
-        help="an array direction, or two w, as of a projector, to go from one to the other",
+        type=_direction,
+        metavar="FILE.npz[:NAME]",
+        help="an array of it: NAME, as of directions, or direction; or two w, as of a projector, "
+        "to go from one to the other",
     )
     add(
         "--fps",
@@ -92,6 +93,11 @@ def walk_of(args: argparse.Namespace) -> WalkOptions:
         args.truncation_psi,
         args.range,
     )
+
+
+def _direction(text: str) -> str:
+    file, name = split_direction(cli.path(text))
+    return f"{cli.existing_path(file)}:{name}"
 
 
 def _number_pair(text: str) -> tuple[float, float]:
