@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -31,9 +32,21 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
 
+# It logs that a graph is not optimized in one more way, whatever TF_CPP_MIN_LOG_LEVEL is.
+_LOG_OF_TENSORFLOW_2_18 = re.compile(
+    r"WARNING: All log messages before absl::InitializeLog\(\) .*\n"
+    r"I0000 .* mlir_graph_optimization_pass\.cc.*\n"
+)
+
 # `pytest` started in any folder finds the packages, as `python -m pytest` in the root does.
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
+
+
+def pytest_configure() -> None:
+    """Tests of Ctrl-C work in the background of a shell too, where it is ignored."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
@@ -97,9 +110,11 @@ def run_script() -> Callable[..., subprocess.CompletedProcess]:
         script, *rest = map(str, args)
         command = [sys.executable, script if script.startswith("-") else str(ROOT / script), *rest]
         environment = {**os.environ, "PYTHONPATH": str(ROOT), **(env or {})}
-        return subprocess.run(
+        done = subprocess.run(
             command, cwd=cwd, env=environment, timeout=timeout, capture_output=True, text=True
         )
+        done.stderr = _LOG_OF_TENSORFLOW_2_18.sub("", done.stderr)
+        return done
 
     return run
 

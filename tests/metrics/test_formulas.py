@@ -31,7 +31,7 @@ def test_official_fid(official):
 
 def test_official_kid(official):
     value = kernel_distance(official["feat_real"][:500], official["feat_fake"], RNG(0), 1)
-    assert value == pytest.approx(official["kid_500_single_subset"], rel=1e-6)
+    assert value == pytest.approx(official["kid_500_single_subset"], rel=2e-5)
 
 
 def test_official_precision_and_recall(official):

@@ -64,7 +64,7 @@ def save(networks: Networks, path: str) -> None:
     }
     meta = json.dumps({"kind": _KIND, "networks": described}, indent=2)
     buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, meta=np.array(meta), **arrays)
+    np.savez(buffer, meta=np.array(meta), **arrays)
     try:
         with atomic_write(path) as file:
             file.write(buffer.getbuffer())
