@@ -24,7 +24,7 @@ from training.pictures.samples import Studio
 from training.snapshots import class_names, pickles
 
 BUILD = "training.networks_stylegan2."
-STYLE |= {"nonlinearity": "linear", "mapping_nonlinearity": "linear"}
+STYLE = {**STYLE, "nonlinearity": "linear", "mapping_nonlinearity": "linear"}
 
 
 def make_products(G):
@@ -147,7 +147,7 @@ def test_edits_of_projected_pictures_and_of_some_layers(workplace, subjects, cap
     files.save(path, files.Directions(about, {"lightness": step}))
     w = subject.Gs.components.mapping.run(np.random.RandomState(3).randn(1, 8), None)
     np.savez(workplace / "w.npz", dlatents=np.float32(w))
-    made, request = [], sessions.Request([3], truncation_psi=None)
+    made, request = [], sessions.Request([3], psi=None)
     for dlatents, ranges in ((None, None), (str(workplace / "w.npz"), None), (None, ["fine"])):
         change = edits.Edit({"lightness": 0.5}, path, ranges, frames=2)
         edits.edit(subject, request, change, dlatents, out)

@@ -265,7 +265,7 @@ def test_bad_input_is_one_line(workplace, run_script):
         ("project-generated-images gray --distance=discriminator", "holds no discriminator"),
         (
             "project-generated-images gray --distance=lpips --feature-net=lpips=gray.pkl",
-            "gray.pkl cannot be used as lpips: .*Shapes",
+            "gray.pkl cannot be used as lpips: latents_in of network Gs has shape",
         ),
         ("project-real-images gray --dataset=data/shop", r"has images of \[3, 16, 16\]"),
     ],

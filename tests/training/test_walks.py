@@ -87,7 +87,7 @@ def test_every_walk_closes(Gs, kind):
     """The frame after the last is the first, and no step is much larger than others."""
     has_keyframes = kind in ("spline", "slerp")
     count, grid = (4, (2, 1)) if has_keyframes else (2, None)
-    walk = make(Gs, kind, count, w_frames=6, grid=grid, truncation_psi=0.7)
+    walk = make(Gs, kind, count, w_frames=6, grid=grid, psi=0.7)
     assert walk.num_frames == {True: 12, False: 18 if kind == "class" else 6}[has_keyframes]
     assert walk.dlatents(TIMES).shape == (len(TIMES), 2, 6, 8)
     w = np.stack([walk.dlatents(np.array([t]))[0] for t in (0.0, 1.0)])
@@ -108,7 +108,7 @@ def test_keyframes_are_the_pictures_of_the_seeds(Gs):
     """As `generate-images --noise-mode=const` makes them, picture by picture of a grid."""
     centers = truncation.find_centers(Gs, TruncationOptions("class"))
     for kind in ("spline", "slerp"):
-        walk = make(Gs, kind, 4, w_frames=3, grid=(1, 2), truncation_psi=0.7)
+        walk = make(Gs, kind, 4, w_frames=3, grid=(1, 2), psi=0.7)
         frames = list(walk.frames(Gs, 2, 4))
         for seed, frame, picture in [(5, 0, 0), (6, 3, 0), (7, 0, 1), (8, 3, 1)]:
             label = generation.class_labels(Gs, [seed % 3])
@@ -119,14 +119,14 @@ def test_keyframes_are_the_pictures_of_the_seeds(Gs):
 
 
 def test_what_stays_and_what_moves(Gs):
-    base = make(Gs, "noise", 1, w_frames=4, truncation_psi=0.5)
+    base = make(Gs, "noise", 1, w_frames=4, psi=0.5)
     fixed = base.dlatents(np.array([0.0]))[0]
     assert np.ptp(base.dlatents(TIMES), axis=0).max() == 0
     sweep = make(Gs, "truncation", 1, w_frames=4, range=(0.5, 1.0)).dlatents(np.array([0, 0.5]))
     np.testing.assert_allclose(sweep[0], fixed, atol=1e-6)
     w = Gs.components.mapping.run(np.random.RandomState(5).randn(1, 8), np.eye(3)[[2]])
     np.testing.assert_allclose(sweep[1], w, atol=1e-6)
-    walk = make(Gs, "direction", 1, w_frames=4, truncation_psi=0.5, range=(-1.0, 3.0))
+    walk = make(Gs, "direction", 1, w_frames=4, psi=0.5, range=(-1.0, 3.0))
     step = walk.dlatents(np.array([0, 0.5])) - fixed
     direction = np.linspace(0, 1, 48).reshape(1, 6, 8)
     np.testing.assert_allclose(step[0], -direction, atol=1e-6)

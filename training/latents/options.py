@@ -122,7 +122,7 @@ class WalkOptions:
         grid: (columns, rows) of pictures; None: one picture, or without keyframes, a row of one for
             each seed.
         shuffle_seed: the seeds are put in an order that follows from it; None: they stay.
-        truncation_psi: 0 for the center of truncation to 1 for full variety.
+        psi: 0 for the center of truncation to 1 for full variety.
         range: the lowest and highest psi, or steps along the direction; None: by the kind.
 
     Raises:
@@ -135,7 +135,7 @@ class WalkOptions:
     num_keyframes: int | None = None
     grid: tuple[int, int] | None = None
     shuffle_seed: int | None = None
-    truncation_psi: float = 1.0
+    psi: float = 1.0
     range: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:

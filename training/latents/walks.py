@@ -136,7 +136,7 @@ def make_walk(
     Raises:
         UserError: a walk through noise of a network without.
     """
-    seeds, psi = options.keyframe_seeds, options.truncation_psi
+    seeds, psi = options.keyframe_seeds, options.psi
     states = {seed: np.random.RandomState(seed) for seed in dict.fromkeys(seeds.ravel())}
     drawn = {seed: state.randn(*Gs.input_shape[1:]) for seed, state in states.items()}
     z = np.stack([[drawn[seed] for seed in row] for row in seeds])  # [keyframes, pictures, size]

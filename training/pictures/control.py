@@ -114,7 +114,7 @@ def find_directions(
     needed = pictures_needed(method, len(names), candidates, len(layers), count)
     needed = _TRIED_ON * (needed[0] + 1) + _CHECKED_ON * (needed[1] + 1)
     with bar(needed, "Trying directions") as progress:
-        studio = Studio(subject.Gs, request.truncation_psi, session.studio.classes, progress)
+        studio = Studio(subject.Gs, request.psi, session.studio.classes, progress)
         # What is the same in all samples does not move.
         usable = {n: s for n, s in sigmas.items() if s > 0}
         tried = _ground(studio, session.measure, usable, first, _TRIED_ON)
@@ -238,7 +238,7 @@ def _save(
         method=method,
         num_layers=synthesis.input_shape[1],
         dlatent_size=synthesis.input_shape[2],
-        truncation_psi=request.truncation_psi,
+        truncation_psi=request.psi,
         samples=len(search.sampled.w),
         clean=float(np.isfinite(column).mean()),
         sigmas=sigmas,

@@ -60,7 +60,7 @@ def edit(
     directions = files.load(change.directions)
     files.check_network(directions, change.directions, subject.network, subject.sha256)
     step = total_step(directions, change)
-    psi = request.truncation_psi
+    psi = request.psi
     classes = [] if request.classes is None else find_classes(subject.Gs, request.classes)
     studio = Studio(subject.Gs, directions.info.truncation_psi if psi is None else psi, classes)
     if dlatents_npz is None:

@@ -39,13 +39,13 @@ class Studio:
 
     Attributes:
         Gs: a generator.
-        truncation_psi: see `G_main`.
+        psi: of truncation, see `G_main`.
         classes: of a conditional network, given to the seeds in turn; none: by the seed.
         bar: a progress bar of pictures that is updated, or None.
     """
 
     Gs: Network
-    truncation_psi: float = 1.0
+    psi: float = 1.0
     classes: Sequence[int] = field(default_factory=tuple)
     bar: tqdm | None = None
 
@@ -62,7 +62,7 @@ class Studio:
             w = Gs.components.mapping.run(z, labels[begin : begin + len(chunk)])
             parts.append(w if w.ndim == 3 else np.repeat(w[:, np.newaxis], num_layers, axis=1))
         mean = Gs.get_var("dlatent_avg")
-        dlatents = mean + (np.concatenate(parts) - mean) * np.float32(self.truncation_psi)
+        dlatents = mean + (np.concatenate(parts) - mean) * np.float32(self.psi)
         if not np.isfinite(dlatents).all():
             raise UserError(f"network {Gs.name} makes w that are not finite: it is broken")
         return Samples(list(seeds), np.asarray(classes), dlatents.astype(np.float32))

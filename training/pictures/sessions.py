@@ -47,7 +47,7 @@ class Request:
         seeds: of the samples; None: from 0 on.
         scores: table of scores by seed, or None.
         classes: of a conditional network, given to the seeds in turn; "" for those of the seeds.
-        truncation_psi: see `G_main`; None: that of directions.
+        psi: of truncation, see `G_main`; None: that of directions.
         photos: folder of labeled photos, or None.
         classifier: makes a measure for images of a shape, or None.
     """
@@ -55,7 +55,7 @@ class Request:
     seeds: Sequence[int] | None = None
     scores: str | None = None
     classes: str | None = None
-    truncation_psi: float | None = 1.0
+    psi: float | None = 1.0
     photos: str | None = None
     classifier: Callable[[list[int]], Measure] | None = None
 
@@ -99,7 +99,7 @@ class Session:
         seeds = self.scores.seeds if self.scores else request.seeds
         classes = [] if request.classes is None else find_classes(Gs, request.classes)
         self.subject, self.request = subject, request
-        self.studio = Studio(Gs, request.truncation_psi, classes)
+        self.studio = Studio(Gs, request.psi, classes)
         measures = [PICTURE, *own_measures(subject, request)]
         self.samples = self.studio.draw(range(_SAMPLES) if seeds is None else seeds)
         self.measure = combined(measures)

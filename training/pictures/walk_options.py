@@ -49,8 +49,8 @@ def add_video_options(sub: argparse.ArgumentParser) -> None:
         help="COLUMNSxROWS (default: 1x1; without keyframes a row of all seeds)",
     )
     add("--shuffle-seed", type=cli.integer(0, 2**32 - 1), help="put the seeds in a random order")
-    options.add_truncation(sub, f"{_USUAL.truncation_psi:g}")
-    sub.set_defaults(truncation_psi=_USUAL.truncation_psi)
+    options.add_truncation(sub, f"{_USUAL.psi:g}")
+    sub.set_defaults(truncation_psi=_USUAL.psi)
     options.add_centers(sub)
     options.add_class(sub, ": given to the seeds in turn (default: seed modulo the number of "
               "classes), or those of the walk (default: all)")  # fmt: skip
