@@ -25,12 +25,12 @@ def folder(tmp_path_factory):
     """Snapshots of untrained networks: with three classes, and one that is gray without."""
     path = tmp_path_factory.mktemp("networks")
     with tflib.graph_session(seed=3):
-        build = "training.networks."
-        Gs = Network("Gs", build + "G_main", label_size=3, **SHAPE, **STYLE)
+        Gs = Network("Gs", "training.networks.G_main", label_size=3, **SHAPE, **STYLE)
         class_names.set_label_names(Gs, ["hat", "T:shirt", "shoes"])
         pickles.save(Gs, str(path / "classes.pkl"))
         gray = {**SHAPE, "num_channels": 1, "resolution": 8}
-        pickles.save(Network("Gs", build + "G_main", **gray, **STYLE), str(path / "gray.pkl"))
+        unlabeled = Network("Gs", "training.networks.G_main", **gray, **STYLE)
+        pickles.save(unlabeled, str(path / "gray.pkl"))
     np.savez(path / "step.npz", direction=np.ones(8, np.float32))
     return path
 
