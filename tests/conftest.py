@@ -9,7 +9,7 @@ The fixtures are few on purpose:
     golden      function: name of a file in tests/golden -> its arrays, and `meta` parsed
     run_script  function: runs a script of the repository as a user does
     interrupt_script  function: runs a script until Ctrl-C
-    cache       a cache folder of the test's own
+    cache       a cache folder of the test's own; make_cache makes one
     tool        function: runs dataset_tool.py in this process
 """
 
@@ -146,16 +146,28 @@ def interrupt_script() -> Callable[..., str]:
     return run
 
 
-@pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cache folder for the test and what it starts, where only compiled operations are shared."""
+@pytest.fixture(scope="session")
+def make_cache() -> Callable[[Path], Path]:
+    """Makes a folder of downloads, of which only compiled operations are shared."""
     from dnnlib import downloads
 
     compiled = Path(downloads.cache_folder(), "tf_ops")
-    compiled.mkdir(parents=True, exist_ok=True)
-    folder = tmp_path / "cache"
-    folder.mkdir()
-    (folder / "tf_ops").symlink_to(compiled)
+
+    def make(folder: Path) -> Path:
+        compiled.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True)
+        (folder / "tf_ops").symlink_to(compiled)
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_cache: Callable[[Path], Path]
+) -> Path:
+    """A cache folder for the test and what it starts, see `make_cache`."""
+    folder = make_cache(tmp_path / "cache")
     monkeypatch.setenv("DNNLIB_CACHE_DIR", str(folder))
     return folder
 

@@ -90,7 +90,7 @@ def make_shops(home: Path, photos: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def workplace(tmp_path_factory):
+def workplace(tmp_path_factory, make_cache):
     """The pictures, shop datasets and snapshots that the pages name, all very small."""
     from dnnlib import tflib
     from dnnlib.tflib import Network
@@ -98,6 +98,7 @@ def workplace(tmp_path_factory):
     from training.snapshots import class_names, pickles
 
     folder = tmp_path_factory.mktemp("workplace")
+    make_cache(folder / ".cache/dnnlib")  # It is the home of what runs there.
     photos = folder / "photos"
     photos.mkdir()
     rng = np.random.default_rng(0)
