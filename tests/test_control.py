@@ -252,6 +252,14 @@ def test_classes_of_the_network(workplace, subjects, capsys):
     assert names == (["class-hat", "class-shirt", "class-red-shoes"] if told_apart else [])
 
 
+def test_mixes_of_classes_have_no_number_and_tell_nothing_of_classes(generator, tmp_path):
+    args = ["--network=labeled.pkl", "--samples=10", "--class=hat:0.5,shirt:0.5"]
+    _, _, err = good(generator("attributes", *args, f"--out={tmp_path / 'mixed.csv'}"))
+    assert "class probabilities: they are learned from samples of two classes or more" in err
+    rows = table(tmp_path / "mixed.csv")
+    assert {row["class"] for row in rows} == {""} and "class-hat" not in rows[0]
+
+
 def test_bad_input_that_needs_no_network(workplace, generator, run_script):
     network, out = "--network=net.pkl", "--out=x.npz"
     for args, message in [

@@ -115,9 +115,15 @@ def class_measure(studio: Studio, D: Network | None, samples: Samples) -> Measur
     stderr.
 
     Raises:
-        UserError: there is no discriminator, or its features do not tell the classes apart.
+        UserError: there is no discriminator, or its features do not tell the classes apart; the
+            samples are of one class, or of mixes.
     """
     names = class_attributes(studio.Gs)
+    if len(set(samples.classes)) < 2 or min(samples.classes) < 0:
+        raise UserError(
+            "class probabilities: they are learned from samples of two classes or more, and of no "
+            "mixes: leave out --class"
+        )
     pooled = PooledFeatures(D, "class probabilities")
     features = studio.measure(samples.dlatents, Measure((), pooled))
     classifier = fit_classifier(features, samples.classes, len(names))

@@ -51,7 +51,13 @@ def measure_attributes(subject: Subject, request: Request, out: str) -> None:
     def write(names: Sequence[str], values: np.ndarray) -> None:
         rows = [["seed", "class", *names]]
         for seed, number, row in zip(samples.seeds, samples.classes, values, strict=False):
-            rows.append([seed, number, *("" if np.isnan(v) else f"{v:.6g}" for v in row)])
+            rows.append(
+                [
+                    seed,
+                    number if number >= 0 else "",
+                    *("" if np.isnan(v) else f"{v:.6g}" for v in row),
+                ]
+            )
         _write_table(out, rows)
 
     def write_part(names: Sequence[str], values: np.ndarray) -> None:

@@ -13,14 +13,13 @@ from typing import Any
 
 from dnnlib import UserError, cli
 from dnnlib.util import did_you_mean
-from training.latents.attributes.names import GROUPS, MEASURED, REPRESENTATIVES
+from training.latents.attributes.names import GROUPS, MEASURED, REPRESENTATIVES, SAMPLES
 from training.latents.directions.files import METHODS
 from training.latents.directions.layers import parse_ranges
 from training.pictures import options
 
 COMMANDS = ("attributes", "directions", "edit")
 STYLE_SPACE = "style-space"
-_SAMPLES = 2000
 _COUNT = 10
 _FRAMES = 5
 _MOST_STEP = 100.0
@@ -98,7 +97,7 @@ def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
 def _add_samples(sub: argparse.ArgumentParser) -> None:
     group = sub.add_mutually_exclusive_group()
     group.add_argument("--samples", type=cli.integer(10, 1_000_000),
-                       help=f"how many, seeds from 0 on (default: {_SAMPLES})")  # fmt: skip
+                       help=f"how many, seeds from 0 on (default: {SAMPLES})")  # fmt: skip
     group.add_argument("--seeds", type=options.seed_list, help="like 1,2,5-8")
     group.add_argument(
         "--scores",

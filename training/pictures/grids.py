@@ -19,7 +19,7 @@ from training.random_streams import generator
 GRID_SIZES = {"1080p": (1920, 1080), "4k": (3840, 2160), "8k": (7680, 4320)}
 # Deviation: fakes in a grid without a GPU, where the official thousand would take minutes.
 _CPU_IMAGES = 96
-# Fakes that are made at once: bounded by pixels, so that high resolutions fit in memory.
+# Of pictures that are made at once, so that high resolutions fit in memory.
 _MINIBATCH_PIXELS = 1 << 20
 _PREVIEW_SIDE = 1024
 
@@ -151,13 +151,12 @@ class RunGrid:
         Returns:
             The first rows and columns, about `_PREVIEW_SIDE` pixels wide and high.
         """
-        pixels = int(np.prod(Gs.output_shape[2:]))
         images = Gs.run(
             self._latents,
             self._labels,
             is_validation=True,
             randomize_noise=False,
-            minibatch_size=int(np.clip(_MINIBATCH_PIXELS // pixels, 1, 32)),
+            minibatch_size=images_at_once(Gs),
         )
         save_image_grid(images, filename, (-1, 1), self._size)
         return self._preview(images, (-1, 1))
@@ -200,3 +199,8 @@ LAYOUTS: Mapping[str, Callable[[np.ndarray, int, int], list[int]]] = {
     "row_per_class": _row_per_class,
     "col_per_class": _col_per_class,
 }
+
+
+def images_at_once(Gs: Network) -> int:
+    """How many pictures a generator makes at once: bounded by their pixels."""
+    return int(np.clip(_MINIBATCH_PIXELS // int(np.prod(Gs.output_shape[2:])), 1, 32))

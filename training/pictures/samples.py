@@ -11,10 +11,10 @@ from dnnlib import UserError, tflib
 from dnnlib.output import tqdm
 from dnnlib.tflib import Network
 from training.latents.attributes.measured import Measure
-from training.pictures.generation import class_labels, classes_of_seeds, random_state
+from training.pictures.generation import classes_of_seeds, random_state
+from training.pictures.grids import images_at_once
+from training.snapshots.class_names import Class, Mix, class_labels
 
-_MINIBATCH_PIXELS = 1 << 17
-_MOST_AT_ONCE = 64
 _MAPPED_AT_ONCE = 1000
 
 
@@ -24,7 +24,7 @@ class Samples:
 
     Attributes:
         seeds: as of `generate_images`.
-        classes: int [N]; 0 for networks without.
+        classes: int [N]; 0 for networks without; a number below 0 for each mix of classes.
         dlatents: float32 [N, num_layers, dlatent_size].
     """
 
@@ -46,7 +46,7 @@ class Studio:
 
     Gs: Network
     psi: float = 1.0
-    classes: Sequence[int] = field(default_factory=tuple)
+    classes: Sequence[Class] = field(default_factory=tuple)
     bar: tqdm | None = None
 
     def draw(self, seeds: Sequence[int]) -> Samples:
@@ -65,7 +65,9 @@ class Studio:
         dlatents = mean + (np.concatenate(parts) - mean) * np.float32(self.psi)
         if not np.isfinite(dlatents).all():
             raise UserError(f"network {Gs.name} makes w that are not finite: it is broken")
-        return Samples(list(seeds), np.asarray(classes), dlatents.astype(np.float32))
+        mixes = {mix: -1 - i for i, mix in enumerate(c for c in self.classes if type(c) is Mix)}
+        numbers = np.array([mixes.get(entry, entry) for entry in classes])
+        return Samples(list(seeds), numbers, dlatents.astype(np.float32))
 
     def images(self, dlatents: np.ndarray) -> np.ndarray:
         """Pictures uint8 [N, C, H, W], with the noise that is in the network."""
@@ -90,5 +92,4 @@ class Studio:
     @property
     def minibatch(self) -> int:
         """Pictures at once: bounded by pixels, so that high resolutions fit in memory."""
-        pixels = int(np.prod(self.Gs.output_shape[2:]))
-        return int(np.clip(_MINIBATCH_PIXELS // pixels, 1, _MOST_AT_ONCE))
+        return images_at_once(self.Gs)

@@ -13,13 +13,12 @@ from dnnlib import urls
 from dnnlib.output import tqdm
 from dnnlib.tflib import Network
 from training.latents.attributes.measured import PICTURE, Measure, combined
+from training.latents.attributes.names import SAMPLES
 from training.pictures.attribute_sources import Scores, class_measure, photo_measure, read_scores
 from training.pictures.samples import Studio
 from training.snapshots import pickles
 from training.snapshots.class_names import find_classes
 from training.snapshots.roles import by_role
-
-_SAMPLES = 2000
 
 
 @dataclass(frozen=True)
@@ -101,7 +100,7 @@ class Session:
         self.subject, self.request = subject, request
         self.studio = Studio(Gs, request.psi, classes)
         measures = [PICTURE, *own_measures(subject, request)]
-        self.samples = self.studio.draw(range(_SAMPLES) if seeds is None else seeds)
+        self.samples = self.studio.draw(range(SAMPLES) if seeds is None else seeds)
         self.measure = combined(measures)
 
     def add_classes(self) -> None:

@@ -16,7 +16,7 @@ from training.latents.truncation import Centers
 from training.latents.walks import make_walk, read_direction
 from training.pictures import video
 from training.pictures.generation import classes_of_seeds
-from training.pictures.grids import create_image_grid
+from training.pictures.grids import create_image_grid, images_at_once
 from training.snapshots.class_names import (
     Class,
     Mix,
@@ -25,10 +25,6 @@ from training.snapshots.class_names import (
     describe_places,
     show_class,
 )
-
-# Images at once: bounded by pixels, so that high resolutions fit in memory.
-_MINIBATCH_PIXELS = 1 << 18
-_MOST_AT_ONCE = 32
 
 
 def generate_video(
@@ -67,7 +63,7 @@ def generate_video(
     walk = make_walk(Gs, options, labels, centers, step)
     columns, rows = options.size
     height, width = Gs.output_shape[2:]
-    at_once = int(np.clip(_MINIBATCH_PIXELS // (height * width), 1, _MOST_AT_ONCE))
+    at_once = images_at_once(Gs)
     frames = walk.frames(Gs, max(at_once // (columns * rows), 1), at_once)
     film = video.open_film(out, (columns * width, rows * height), speed)
     done = 0

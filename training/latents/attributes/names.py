@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dnnlib import UserError
 from dnnlib.util import did_you_mean
 
+# Of which attributes are measured, unless it is said otherwise.
+SAMPLES = 2000
 GROUPS: dict[str, tuple[str, ...]] = {
     "color": ("lightness", "saturation", "hue-red", "hue-yellow"),
     "shape": ("area", "aspect", "center-x", "center-y", "solidity"),
