@@ -47,7 +47,7 @@ HEAD = """\
 # The official Python interface
 
 What scripts for NVlabs/stylegan2 ("2") and NVlabs/stylegan2-ada ("ADA") import, and whether it
-is here, with the same parameters and defaults. How to run such scripts:
+is here, with the same names of parameters and defaults. How to run such scripts:
 [official scripts](official-scripts.md); commands: [official names](official-names.md). This page
 is written by `python tests/test_official_api.py`.
 
