@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import os
 import re
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import NoReturn, TextIO, TypeVar
 
@@ -99,7 +100,18 @@ def run(main: Callable[[], None]) -> NoReturn:
     SIGTERM with 143, a terminal that hangs up with 129; files and folders that were being made are
     removed by the code that makes them. Any other exception is a defect of ours and keeps its
     traceback.
+
+    The process of a script ends as soon as its exit handlers have run: see `_Exit`.
     """
+    process_exit = _Exit(sys._getframe(1).f_globals)
+    try:
+        _run(main)
+    except SystemExit as end:
+        process_exit.code = end.code
+        raise
+
+
+def _run(main: Callable[[], None]) -> NoReturn:
     output.install()
     try:
         with _signals_as_exceptions():
@@ -126,6 +138,35 @@ def run(main: Callable[[], None]) -> NoReturn:
     if failure is not None and not isinstance(failure, BrokenPipeError):
         _say(f"warning: not all could be printed: {output.reason(failure)}")
     sys.exit(0)
+
+
+class _Exit:
+    """The last handler of a script's exit: it ends the process without taking libraries down.
+
+    TensorFlow has threads that still run when work was interrupted. Where such a thread needs
+    Python while that is being finalized, or what a destructor of the library has freed, it ends
+    the process by SIGABRT or SIGSEGV, after all has been saved. Other programs that call `run`
+    and go on end in their own way.
+
+    Args:
+        caller: the globals of the module that calls `run`.
+
+    Attributes:
+        code: exit code, or None where Python is to end as it does, after a defect say.
+    """
+
+    def __init__(self, caller: dict[str, object]):
+        self.code: int | str | None = None
+        self._caller = caller
+        atexit.register(self._leave, os.getpid())  # First to be registered is last to be called.
+
+    def _leave(self, starter: int) -> None:
+        is_script = vars(sys.modules["__main__"]) is self._caller and os.getpid() == starter
+        if is_script and isinstance(self.code, int):
+            for stream in (sys.stdout, sys.stderr):
+                with suppress(Exception):  # What cannot be printed has been told by now.
+                    stream.flush()
+            os._exit(self.code)
 
 
 def _say(text: str) -> None:

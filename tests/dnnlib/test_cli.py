@@ -125,6 +125,57 @@ def test_run_ends_with_the_right_code(capsys, monkeypatch):
         cli.run(raising(ZeroDivisionError()))
 
 
+CRASHING_TOOL = """
+import atexit, ctypes, sys, threading, time
+from dnnlib import UserError, cli
+
+libc = ctypes.CDLL(None)
+libc.on_exit(libc.abort, None)  # As a library does that is taken down while its threads run.
+
+def main():
+    atexit.register(print, "handler")
+    threading.Thread(target=lambda: (time.sleep(0.1), print("thread"))).start()
+    print("work")
+    END
+
+cli.run(main)
+"""
+
+
+@pytest.mark.parametrize(
+    "end, code",
+    [
+        ("raise KeyboardInterrupt", 130),
+        ("raise SystemExit(143)", 143),
+        ("raise UserError('no')", 2),
+        ("pass", 0),
+    ],
+)
+def test_a_script_ends_with_its_code_whatever_its_libraries_do(tmp_path, end, code):
+    script = tmp_path / "tool.py"
+    script.write_text(CRASHING_TOOL.replace("END", end))
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, env=env)
+    assert done.returncode == code, done.stderr
+    assert done.stdout == "work\nthread\nhandler\n"  # A pipe: all of it had to be flushed.
+
+
+def test_a_program_that_goes_on_after_a_script_ends_in_its_own_way(tmp_path):
+    (tmp_path / "tool.py").write_text(
+        "from dnnlib import cli\nif __name__ == '__main__':\n    cli.run(lambda: None)\n"
+    )
+    program = (
+        "import atexit, runpy, sys\n"
+        "atexit.register(print, 'last')\n"
+        "try:\n    runpy.run_path('tool.py', run_name='__main__')\n"
+        "except SystemExit:\n    sys.exit(3)\n"
+    )
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=env)
+    assert (done.returncode, done.stdout) == (3, "last\n")
+
+
 SLOW_TOOL = """
 import signal, sys, time
 from dnnlib import cli
