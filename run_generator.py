@@ -139,9 +139,10 @@ def _parse_args(words: Sequence[str] | None = None) -> argparse.Namespace:
     )
     sub.add_argument(
         "--format",
-        choices=("4", "5", "npz"),
+        choices=("4", "5", "npz", "npz-float16"),
         required=True,
-        help="4: like StyleGAN2's code, 5: like ADA's, npz: weights only, with a JSON beside it",
+        help="4: like StyleGAN2's code, 5: like ADA's, npz: weights only, with a JSON beside it; "
+        "npz-float16: of Gs and D, at half precision, a third of the size",
     )
 
     text = "Joins the coarse layers of one network and the fine layers of another."

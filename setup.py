@@ -7,7 +7,10 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10,<3.14",
     packages=find_packages(include=["dnnlib*", "metrics*", "tf_ops*", "training*"]),
-    package_data={"tf_ops": ["kernels/*"]},  # Built on first use.
+    package_data={
+        "tf_ops": ["kernels/*"],  # Built on first use.
+        "training.snapshots": ["networks/*"],
+    },
     py_modules=[
         "dataset_tool",
         "pretrained_networks",
