@@ -41,6 +41,7 @@ setup(
         "parquet": ["pyarrow>=16"],
         "video": ["imageio-ffmpeg>=0.5"],
         "test": [
+            "defusedxml>=0.7",
             "h5py>=3.8",
             "hypothesis>=6",
             "imageio-ffmpeg>=0.5",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import struct
 import zipfile
 
@@ -34,7 +33,7 @@ def test_half_precision(session, tmp_path):
         half = np.asarray(value).astype(np.float16).astype(value.dtype)
         np.testing.assert_array_equal(read.get_var(name), half)
     D.set_var("Output/bias", [7e4])
-    with pytest.raises(UserError, match="D/Output/bias .* too large for float16"):
+    with pytest.raises(UserError, match=r"D/Output/bias .* too large for float16"):
         npz_weights.save(networks, small, half=True)
 
 
