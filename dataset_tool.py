@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import nullcontext
 
 from dnnlib import cli
 from training.datasets.commands import inspection, official, pictures, shops
@@ -61,12 +62,13 @@ def rank(source: str, network: str | None, **given) -> None:
         pictures, labels = ranking.open_dataset(source)
     else:
         pictures, labels = images_source(source, "none"), None
-    judge = None
+    opened = nullcontext()
     if network is not None:
-        from training.latents.attributes.realness import load_judge
+        from training.latents.attributes.realness import open_judge
 
-        judge = load_judge(network)
-    ranking.rank(pictures, labels, judge=judge, **given)
+        opened = open_judge(network)
+    with opened as judge:
+        ranking.rank(pictures, labels, judge=judge, **given)
 
 
 def create_mnist(tfrecord_dir: str, mnist_dir: str) -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+
 import numpy as np
 
-from dnnlib import UserError, urls
+from dnnlib import UserError, tflib, urls
 from dnnlib.tflib import Network
 from training.datasets.building.rank import Judge
 from training.datasets.photos.decode import Fit
@@ -13,8 +17,9 @@ from training.snapshots.class_names import count_classes
 from training.snapshots.roles import ALONE, by_role
 
 
-def load_judge(network: str) -> Judge:
-    """What scores pictures by the discriminator of a snapshot.
+@contextmanager
+def open_judge(network: str) -> Iterator[Judge]:
+    """What scores pictures by the discriminator of a snapshot, for the time of the block.
 
     Args:
         network: path, URL or name of the snapshot.
@@ -26,19 +31,15 @@ def load_judge(network: str) -> Judge:
     D = networks.get("D") or networks.get(ALONE)
     if D is None or not D.build_func_name.startswith("D"):
         raise UserError(f"{urls.show_source(network)} holds no discriminator to score pictures by")
-    channels, height, width = D.input_shape[1:]
-
-    def score(images: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
-        inputs = images.astype(np.float32) / 127.5 - 1
-        return _scores(D, inputs, labels)
-
-    return Judge(Fit(height, width, channels=channels), count_classes(D), score)
+    with tflib.graph_session():
+        channels, height, width = D.input_shape[1:]
+        yield Judge(Fit(height, width, channels=channels), count_classes(D), partial(_scores, D))
 
 
 def _scores(D: Network, images: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
-    """[N]. Each image by itself: in a minibatch its score would depend on the others, by their
-    standard deviation.
+    """See `Judge`. Each image by itself: in a minibatch its score would depend on the others, by
+    their standard deviation.
     """
-    inputs = (images, labels)[: D.num_inputs]
+    inputs = (images.astype(np.float32) / 127.5 - 1, labels)[: D.num_inputs]
     scores = D.run(*inputs, minibatch_size=1, return_as_list=True)[0]
     return scores.reshape(len(images), -1)[:, 0]
