@@ -148,8 +148,10 @@ def copies_of_held_out(dataset: TFRecordDataset) -> int:
 
     0 without looking, where the manifest says that such pictures were left out of the dataset.
     """
+    if not dataset.num_held_out:
+        return 0
     manifest = read_manifest(find_dataset(dataset.tfrecord_dir)) or {}
-    if not dataset.num_held_out or manifest.get("dedupe") == "near":
+    if manifest.get("dedupe") == "near":
         return 0
     held_out, copies, found = dataset.validation_set(), NearCopies(), set()
     for number, fingerprint in enumerate(_fingerprints(held_out)):
