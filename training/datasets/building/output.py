@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from dnnlib import UserError
 from training.datasets.format.examples import ENCODINGS
 from training.datasets.format.levels import level_count
-from training.datasets.photos.decode import TRANSFORMS
+from training.datasets.photos.fitting import parse_transform
 
 MAX_SHARDS = 99_999
 
@@ -23,7 +23,7 @@ class Output:
         resolution: height and width, a power of two; None: see `width`.
         width, height: a base grid times a power of two, see `levels`; None takes the size of the
             pictures, which must then all be the same.
-        transform: how a picture is fitted to the size: one of TRANSFORMS.
+        transform: how a picture is fitted to the size, as from `fitting.parse_transform`.
         margin: added to boxes on each side, as a fraction of their size.
         min_size: leave out pictures whose shorter side is smaller.
         strict: stop at the first picture that cannot be read, rather than skip it.
@@ -71,8 +71,8 @@ class Output:
                 f"{option} is {what}: expected a power of two from 4 to 4096, or for --width and "
                 "--height a small grid doubled several times, like 384 and 512"
             )
+        parse_transform(self.transform)
         for option, value, choices in (
-            ("--transform", self.transform, TRANSFORMS),
             ("--encoding", self.encoding, ENCODINGS),
             ("--levels", self.levels or "all", ("all", "finest")),
         ):

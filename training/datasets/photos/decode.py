@@ -16,11 +16,10 @@ from dnnlib.file_kinds import KINDS, FileKind, recognize
 from dnnlib.files import open_regular
 from dnnlib.util import one_line
 from training.datasets.items import Box
+from training.datasets.photos import fitting
 from training.datasets.photos.checks import PNG_MAGIC, without_long_text
 from training.datasets.photos.colors import MAX_PROFILE_BYTES, to_srgb
-from training.datasets.photos.resize import resize
 
-TRANSFORMS = ("center-crop", "pad-white", "stretch")
 MAX_FILE_BYTES = 1 << 30
 _ORIENTATIONS = {  # EXIF tag 0x0112 -> what turns the picture upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -42,8 +41,8 @@ class Fit:
 
     Attributes:
         height, width: of the result.
-        transform: "center-crop" cuts the longer sides, "pad-white" adds to the shorter ones,
-            "stretch" changes the proportions.
+        transform: "center-crop" cuts the longer sides, "pad-white" and others add to the shorter
+            ones, "stretch" changes the proportions; see `fitting.parse_transform`.
         channels: 3, or 1 for gray.
         box: x1, y1, x2, y2 in pixels of the stored picture, to be cut out; None for all of it.
         margin: added to the box on each side, as a fraction of its width and height.
@@ -181,7 +180,7 @@ def fit_picture(image: Image.Image, fit: Fit) -> Fitted:
     rgb = rgb if turn is None else rgb.transpose(turn)
     if fit.channels == 1:
         rgb = rgb.convert("L")
-    pixels = _fit(rgb, fit.height, fit.width, fit.transform)
+    pixels = fitting.fit(rgb, fit.height, fit.width, fit.transform)
     return Fitted(np.ascontiguousarray(pixels), profile)
 
 
@@ -239,27 +238,8 @@ def _decode_smaller(
     """
     # Before it is turned upright, width and height may stand for each other.
     sides, target = (area[2] - area[0], area[3] - area[1]), max(height, width)
-    side = max(sides) if transform == "pad-white" else min(sides)
+    side = max(sides) if fitting.has_margins(transform) else min(sides)
     image.draft(None, tuple(-int(-length * 3 * target // side) for length in image.size))
-
-
-def _fit(image: Image.Image, height: int, width: int, transform: str) -> np.ndarray:
-    """uint8 [channels, height, width] of a picture in mode RGB or L."""
-    whole = (0, 0, *image.size)
-    if transform == "pad-white":
-        scale = min(width / image.width, height / image.height)
-        inner_width, inner_height = (max(1, round(length * scale)) for length in image.size)
-        result = np.full([len(image.getbands()), height, width], 255, np.uint8)
-        x, y = (width - inner_width) // 2, (height - inner_height) // 2
-        inner = resize(image, inner_width, inner_height, whole)
-        result[:, y : y + inner_height, x : x + inner_width] = inner
-        return result
-    if transform == "stretch":
-        return resize(image, width, height, whole)
-    cut_x = min(image.width, max(1, round(image.height * width / height)))
-    cut_y = min(image.height, max(1, round(image.width * height / width)))
-    x, y = (image.width - cut_x) // 2, (image.height - cut_y) // 2
-    return resize(image, width, height, (x, y, x + cut_x, y + cut_y))
 
 
 def _orientation(image: Image.Image) -> int | None:
