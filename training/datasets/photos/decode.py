@@ -18,8 +18,10 @@ from dnnlib.util import one_line
 from training.datasets.items import Box
 from training.datasets.photos import fitting
 from training.datasets.photos.checks import PNG_MAGIC, without_long_text
-from training.datasets.photos.colors import MAX_PROFILE_BYTES, to_srgb
+from training.datasets.photos.colors import MAX_PROFILE_BYTES, to_srgb, transparency
+from training.datasets.photos.cutout import why_not
 
+ALPHAS = ("file", "from-white")  # The file says; or what is white around the product.
 MAX_FILE_BYTES = 1 << 30
 _ORIENTATIONS = {  # EXIF tag 0x0112 -> what turns the picture upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -43,11 +45,12 @@ class Fit:
         height, width: of the result.
         transform: "center-crop" cuts the longer sides, "pad-white" and others add to the shorter
             ones, "stretch" changes the proportions; see `fitting.parse_transform`.
-        channels: 3, or 1 for gray.
+        channels: 3, 1 for gray, or 4 for colors and opacity.
         box: x1, y1, x2, y2 in pixels of the stored picture, to be cut out; None for all of it.
         margin: added to the box on each side, as a fraction of its width and height.
         exact: whether the picture must have this size already.
         min_size: the shorter side of the picture that is needed; smaller ones are thumbnails.
+        alpha: where opacity comes from, with four channels: one of ALPHAS.
     """
 
     height: int
@@ -58,6 +61,7 @@ class Fit:
     margin: float = 0.0
     exact: bool = False
     min_size: int = 1
+    alpha: str = "file"
 
 
 @dataclass(frozen=True)
@@ -153,14 +157,15 @@ def fit_image(
 def fit_picture(image: Image.Image, fit: Fit) -> Fitted:
     """Converts a picture to sRGB or gray, cuts a box out, turns it upright, fits it to a size.
 
-    Transparent parts become white.
+    Transparent parts become white, unless there are four channels.
 
     Args:
         image: As from `open_image`.
         fit: the size, and how to get there.
 
     Raises:
-        Unreadable: The box has no part in the picture, or it is of another size than it must be.
+        Unreadable: The box has no part in the picture, or it is of another size than it must be;
+            or is not on white, if that is to be transparent.
     """
     if fit.exact and upright_size(image) != (fit.width, fit.height):
         width, height = upright_size(image)
@@ -173,15 +178,29 @@ def fit_picture(image: Image.Image, fit: Fit) -> Fitted:
         _decode_smaller(image, area, fit.height, fit.width, fit.transform)
     image.load()
     rgb, profile = to_srgb(image)
+    layers = [rgb]
+    if fit.channels == 4 and fit.alpha == "file":
+        layers.append(transparency(image))
     if fit.box is not None:
         scale = [now / before for now, before in zip(rgb.size, stored, strict=True)]
-        rgb = rgb.crop([round(edge * scale[i % 2]) for i, edge in enumerate(area)])
+        edges = [round(edge * scale[i % 2]) for i, edge in enumerate(area)]
+        layers = [layer.crop(edges) for layer in layers]
     turn = _ORIENTATIONS.get(_orientation(image))
-    rgb = rgb if turn is None else rgb.transpose(turn)
-    if fit.channels == 1:
-        rgb = rgb.convert("L")
-    pixels = fitting.fit(rgb, fit.height, fit.width, fit.transform)
-    return Fitted(np.ascontiguousarray(pixels), profile)
+    layers = layers if turn is None else [layer.transpose(turn) for layer in layers]
+    return Fitted(np.ascontiguousarray(_fitted(layers, fit)), profile)
+
+
+def _fitted(layers: list[Image.Image], fit: Fit) -> np.ndarray:
+    """A picture in mode RGB, and its transparency in mode L if it counts, at the size of `fit`."""
+    size = fit.height, fit.width, fit.transform
+    if len(layers) == 2:
+        return fitting.fit_transparent(*layers, *size)
+    [rgb] = layers
+    if fit.channels == 4:
+        if reason := why_not(np.asarray(rgb)):
+            raise Unreadable(reason)
+        return fitting.fit_cut_out(rgb, *size)
+    return fitting.fit(rgb.convert("L") if fit.channels == 1 else rgb, *size)
 
 
 @functools.cache

@@ -7,10 +7,12 @@ from PIL import Image, ImageColor
 
 from dnnlib import UserError
 from dnnlib.util import did_you_mean
+from training.datasets.photos.cutout import cut_out
 from training.datasets.photos.resize import resize
 
 TRANSFORMS = ("center-crop", "pad-white", "pad-edge", "stretch")
 _PAD, _PAD_COLOR = "pad-", "pad-color="
+_MAX_CUT_OUT = 2048  # Pixels of a side.
 
 
 def parse_transform(text: str) -> str:
@@ -66,6 +68,49 @@ def fit(image: Image.Image, height: int, width: int, transform: str) -> np.ndarr
     cut_y = min(image.height, max(1, round(image.width * height / width)))
     x, y = (image.width - cut_x) // 2, (image.height - cut_y) // 2
     return resize(image, width, height, (x, y, x + cut_x, y + cut_y))
+
+
+def fit_transparent(
+    colors: Image.Image, clear: Image.Image, height: int, width: int, transform: str
+) -> np.ndarray:
+    """As `fit`, of a picture that is transparent in part.
+
+    The margins of "pad-white" are transparent, those of "pad-color" opaque, and "pad-edge" has the
+    median of opacity too.
+
+    Args:
+        colors: of mode RGB, over white.
+        clear: its transparency, mode L.
+        height, width, transform: see `fit`.
+
+    Returns:
+        uint8 [4, height, width], see `arrays`.
+    """
+    pixels = fit(colors, height, width, transform)
+    transform = f"{_PAD_COLOR}#000000" if transform.startswith(_PAD_COLOR) else transform
+    clearness = fit(clear, height, width, transform)
+    # Where the filter overshoots, colors would be darker than their opacity allows.
+    return np.concatenate([np.maximum(pixels, clearness), 255 - clearness])
+
+
+def fit_cut_out(photo: Image.Image, height: int, width: int, transform: str) -> np.ndarray:
+    """As `fit`, of a photo on white whose ground becomes transparent, see `cutout`.
+
+    It is cut out at up to 4 times the size, which gives smoother edges.
+
+    Args:
+        photo: of mode RGB.
+        height, width: of the result.
+        transform: see `fit`; margins are white.
+
+    Returns:
+        uint8 [4, height, width], see `arrays`.
+    """
+    larger = min(photo.height // height, photo.width // width, _MAX_CUT_OUT // max(height, width))
+    larger = int(np.clip(larger, 1, 4))
+    pixels = cut_out(fit(photo, larger * height, larger * width, transform))
+    boxes = pixels.reshape(4, height, larger, width, larger)
+    return np.rint(boxes.mean(axis=(2, 4))).astype(np.uint8)
 
 
 def _margin(inner: np.ndarray, transform: str) -> np.ndarray | int:
