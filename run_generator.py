@@ -41,6 +41,9 @@ _EXAMPLES = """examples:
   # As generate.py of StyleGAN2-ADA; docs/official-names.md has all of its scripts:
   python run_generator.py --outdir=out --trunc=1 --seeds=85,265 --network=network-final.pkl
 
+  # A picture again, from what it says of itself (the seed, the network, …):
+  python run_generator.py reproduce --network=network-final.pkl seed0005.png
+
   # What is in a snapshot; the same in the layout of the ADA repository:
   python run_generator.py info --network=network-final.pkl
   python run_generator.py convert --network=network-final.pkl --out=new.pkl --format=5
@@ -125,10 +128,21 @@ def _parse_args(words: Sequence[str] | None = None) -> argparse.Namespace:
 
     options.add_centers(sub)
     options.add_class(sub, ": those of the rows, in turn (default: all)")
+    options.add_metadata(sub)
 
     text = "Writes a video of pictures that change and end where they began."
     sub = command("generate-video", text, "--seeds=1-4 --out=video.gif", psi=None)
     walk_options.add_video_options(sub)
+
+    text = "Makes a picture again from what it says of itself."
+    sub = commands.add("reproduce", text, "--out=again.png seed0005.png")
+    sub.add_argument("picture", type=cli.existing_path, metavar="PICTURE", help="made by these "
+                     "commands: an image of a seed or a w, a mix, a grid")  # fmt: skip
+    sub.add_argument("--out", type=options.new_file, default="reproduced.png",
+                     help="PNG to write (default: reproduced.png)")  # fmt: skip
+    sub.add_argument("--dlatents", "--projected-w", type=cli.existing_path, metavar="FILE.npz",
+                     help="the w of a picture that was made from w")  # fmt: skip
+    options.add_code_options(sub)
 
     command("info", "Shows what is in a snapshot.", "", psi=None)
 
@@ -139,9 +153,10 @@ def _parse_args(words: Sequence[str] | None = None) -> argparse.Namespace:
     )
     sub.add_argument(
         "--format",
-        choices=("4", "5", "npz"),
+        choices=("4", "5", "npz", "npz-float16"),
         required=True,
-        help="4: like StyleGAN2's code, 5: like ADA's, npz: weights only, with a JSON beside it",
+        help="4: like StyleGAN2's code, 5: like ADA's, npz: weights only, with a JSON beside it; "
+        "npz-float16: of Gs and D, at half precision, a third of the size",
     )
 
     text = "Joins the coarse layers of one network and the fine layers of another."
@@ -189,6 +204,7 @@ def generate_images(
     """
     from dnnlib.submission import submit
     from training.pictures import generation
+    from training.pictures.provenance import Provenance
 
     psi = 0.5 if truncation_psi is None else truncation_psi
     classes = [] if class_idx is None else [class_idx]
@@ -196,9 +212,10 @@ def generate_images(
     outdir = outdir or submit.current_run_dir()
 
     def make(Gs: Network) -> str:
+        where = {"outdir": outdir, "provenance": Provenance.of(network_pkl)}
         if dlatents_npz is not None:
-            return generation.generate_from_dlatents(Gs, dlatents_npz, _RESULT_DIR, outdir)
-        return generation.generate_images(Gs, seeds, psi, _RESULT_DIR, classes, outdir)
+            return generation.generate_from_dlatents(Gs, dlatents_npz, _RESULT_DIR, **where)
+        return generation.generate_images(Gs, seeds, psi, _RESULT_DIR, classes, **where)
 
     return _with_generator(network_pkl, make)
 
@@ -231,9 +248,11 @@ def style_mixing_example(
     """
     from dnnlib.submission import submit
     from training.pictures import generation
+    from training.pictures.provenance import Provenance
 
     folder, size = (None, outdir) if isinstance(outdir, int) else (outdir, minibatch_size)
     where = {"outdir": folder or submit.current_run_dir(), "minibatch_size": size}
+    where |= {"provenance": Provenance.of(network_pkl)}
     args = (row_seeds, col_seeds, truncation_psi, col_styles, _RESULT_DIR)
     return _with_generator(
         network_pkl, lambda Gs: generation.style_mixing_example(Gs, *args, **where)
@@ -256,7 +275,8 @@ def main() -> None:
     # TensorFlow takes seconds to load, and has to wait for what can be checked without it.
     from dnnlib import tflib
     from training.latents.truncation import find_centers
-    from training.pictures import generation, walk_videos
+    from training.pictures import generation, reproduction, walk_videos
+    from training.pictures.provenance import Provenance
     from training.snapshots import blend, conversion, description, pickles
     from training.snapshots.class_names import describe_places, find_classes
 
@@ -280,25 +300,30 @@ def main() -> None:
             at = (args.resolution, args.width)
             print(blend.blend_files(args.low, args.high, args.out, *at, trusted), end="")
             return
+        if args.command == "reproduce":
+            found = reproduction.reproduce(args.picture, network, args.out, args.dlatents, trusted)
+            print(f"Wrote {args.out}: {found}")
+            return
         Gs = pickles.load_generator(network, trusted)
+        provenance = Provenance.of(network, not args.no_metadata)
         psi = args.truncation_psi
         classes = [] if args.classes is None else find_classes(Gs, args.classes)
         if args.command == "generate-video":
             centers = find_centers(Gs, centers_wanted, network)
             walk_videos.generate_video(
-                Gs, walk, centers, args.out, classes, args.direction, args.fps
+                Gs, walk, centers, args.out, classes, args.direction, args.fps, provenance
             )
             print(f"Wrote {args.out}\n{walk_videos.describe_classes(Gs, walk, classes)}", end="")
             return
         if args.command == "generate-grid":
             centers = find_centers(Gs, centers_wanted, network)
             rows = generation.generate_grid(
-                Gs, args.grid, args.seeds, psi, args.out, classes, centers
+                Gs, args.grid, args.seeds, psi, args.out, classes, centers, provenance
             )
             print(f"Wrote {args.out}")
             print(describe_places(Gs, rows, "row", range(1, len(rows) + 1)), end="")
             return
-        where = {"result_dir": args.result_dir, "outdir": args.outdir}
+        where = {"result_dir": args.result_dir, "outdir": args.outdir, "provenance": provenance}
         if args.command == "style-mixing-example":
             seeds = list(dict.fromkeys([*args.row_seeds, *args.col_seeds]))
             out_dir = generation.style_mixing_example(

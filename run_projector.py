@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dnnlib import cli
 from metrics.feature_networks.sources import FeatureSources, add_feature_net_option
 from training.latents.options import DISTANCES, NOISE_MODES, SPACES, ProjectionOptions
-from training.pictures.options import NetworkCommands, add_class, seed_list
+from training.pictures.options import NetworkCommands, add_class, add_metadata, seed_list
 
 _EXAMPLES = """examples:
   # A photo of any size: out/target.png, proj.png, dlatents.npz, and a video of the steps:
@@ -99,18 +99,21 @@ def _setup(network_pkl: str, args: argparse.Namespace | None = None):
     from dnnlib import tflib
     from metrics import projection_distance
     from training.pictures.projections import Setup
+    from training.pictures.provenance import Provenance
     from training.snapshots.class_names import find_classes
 
     tflib.init_tf()
     if args is None:
-        return Setup(*projection_distance.load(network_pkl))
+        marks = Provenance.of(network_pkl)
+        return Setup(*projection_distance.load(network_pkl), provenance=marks)
     sources = FeatureSources(dict(args.feature_net), None, args.allow_pickled_code)
     Gs, distance = projection_distance.load(
         network_pkl, args.distance, sources, args.allow_pickled_code
     )
     options = ProjectionOptions(**{name: getattr(args, name) for name in _OPTIONS})
     classes = [] if args.classes is None else find_classes(Gs, args.classes)
-    return Setup(Gs, distance, options, args.batch, classes)
+    marks = Provenance.of(network_pkl, not args.no_metadata)
+    return Setup(Gs, distance, options, args.batch, classes, marks)
 
 
 def _parse_args(words: Sequence[str] | None = None) -> argparse.Namespace:
@@ -203,6 +206,7 @@ def _add_common_options(sub: argparse.ArgumentParser) -> None:
         "; several are given to the targets in turn (default: that of the target where it is "
         "known, else all in equal parts)",
     )
+    add_metadata(sub)
     add("--batch", type=cli.integer(1, 256), help="targets at once (default: by their size)")
     add_option("seed", "of the random numbers", type=cli.integer(0, 2**31 - 1))
     add_option("initial_learning_rate", "highest learning rate", type=cli.number(0))

@@ -7,7 +7,10 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10,<3.14",
     packages=find_packages(include=["dnnlib*", "metrics*", "tf_ops*", "training*"]),
-    package_data={"tf_ops": ["kernels/*"]},  # Built on first use.
+    package_data={
+        "tf_ops": ["kernels/*"],  # Built on first use.
+        "training.snapshots": ["networks/*"],
+    },
     py_modules=[
         "dataset_tool",
         "pretrained_networks",
@@ -38,6 +41,7 @@ setup(
         "parquet": ["pyarrow>=16"],
         "video": ["imageio-ffmpeg>=0.5"],
         "test": [
+            "defusedxml>=0.7",
             "h5py>=3.8",
             "hypothesis>=6",
             "imageio-ffmpeg>=0.5",

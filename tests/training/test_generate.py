@@ -191,7 +191,7 @@ def test_files_and_seeds_are_checked_before_tensorflow_loads(networks, run_scrip
     (tmp_path / "file").write_text("")
     for args, message in [
         (["info", f"--network={tmp_path / 'none.pkl'}"], "none.pkl: No such file"),
-        (["info", "--network=stylegan2-ffhq-config-g"], "published network stylegan2-ffhq-config-"),
+        (["info", "--network=stylegan2-ffhq-config-g"], "network stylegan2-ffhq-config-"),
         (["info", f"--network={tmp_path}"], "it is a folder; name a .pkl file in it"),
         (["convert", network, "--format=5", "--out=/nowhere/a.pkl"], "there is no folder /nowhere"),
         (["generate-grid", network, f"--out={tmp_path}"], "it is a folder"),

@@ -9,13 +9,32 @@ import numpy as np
 import pytest
 import snapshot_writers as others
 
-from dnnlib import UserError
+from dnnlib import UserError, tflib
 from training.snapshots import npz_weights, pickles
 
 
 def test_one_network_as_weights(session, tmp_path):
     npz_weights.save(pickles.load(others.one(tmp_path / "D.pkl")), str(tmp_path / "D.npz"))
     assert pickles.load(str(tmp_path / "D.npz")).build_func_name == "D_stylegan2"
+
+
+def test_half_precision(session, tmp_path):
+    path = others.one(tmp_path / "D.pkl")
+    D = pickles.load(path)
+    assert D.vars  # Built.
+    small = str(tmp_path / "half.npz")
+    networks = (pickles.load(path), D, pickles.load(path))  # Stand for G, D and Gs.
+    npz_weights.save(networks, small, half=True)
+    with np.load(small) as file:
+        assert {a.dtype for name, a in file.items() if name != "meta"} == {np.dtype(np.float16)}
+    G, read, Gs = pickles.load(small)
+    assert G is None and Gs is not None
+    for name, value in tflib.run(D.vars).items():
+        half = np.asarray(value).astype(np.float16).astype(value.dtype)
+        np.testing.assert_array_equal(read.get_var(name), half)
+    D.set_var("Output/bias", [7e4])
+    with pytest.raises(UserError, match=r"D/Output/bias .* too large for float16"):
+        npz_weights.save(networks, small, half=True)
 
 
 def test_weights_files_that_do_not_fit(session, tmp_path):

@@ -342,7 +342,7 @@ def test_from_the_command_line(tmp_path, run_script):
 
     for args, words in [
         (["--resume=nowhere.pkl"], "cannot read snapshot nowhere.pkl: No such file"),
-        (["--resume=afhqcot"], "did you mean the published network afhqcat"),
+        (["--resume=afhqcot"], "did you mean the network afhqcat"),
         (["--config=config-e", f"--resume={final}", "--freezed=1"], "has no layers to freeze"),
         (["--config=auto", "--mapping-layers=2", f"--resume={final}"], "lacks G_mapping/Dense1"),
     ]:

@@ -14,6 +14,8 @@ from typing import IO, Protocol
 
 from PIL import Image
 
+from training.pictures import xmp
+
 _WEBP_QUALITY = 90
 
 
@@ -34,13 +36,22 @@ class Gif:
         file: to write to.
         size: (width, height).
         milliseconds: that each frame is shown; rounded to hundredths of a second.
+        packet: of XMP, or None.
     """
 
-    def __init__(self, file: IO[bytes], size: tuple[int, int], milliseconds: float):
+    def __init__(
+        self,
+        file: IO[bytes],
+        size: tuple[int, int],
+        milliseconds: float,
+        packet: bytes | None = None,
+    ):
         self._file, self._hundredths = file, round(milliseconds / 10)
         # No colors in common; then the extension that repeats, 0 for without end.
         file.write(b"GIF89a" + struct.pack("<HHBBB", *size, 0x70, 0, 0))
         file.write(b"\x21\xff\x0bNETSCAPE2.0\x03\x01" + struct.pack("<HB", 0, 0))
+        if packet is not None:
+            file.write(xmp.gif_extension(packet))
 
     def add(self, frame: Image.Image) -> None:
         still = _encoded(frame.quantize(256), "GIF", interlace=0)
@@ -64,8 +75,15 @@ class Gif:
 class Apng:
     """Animated PNG; see `Gif`. The file must be one that can be sought in."""
 
-    def __init__(self, file: IO[bytes], size: tuple[int, int], milliseconds: float):
+    def __init__(
+        self,
+        file: IO[bytes],
+        size: tuple[int, int],
+        milliseconds: float,
+        packet: bytes | None = None,
+    ):
         self._file, self._size, self._milliseconds = file, size, round(milliseconds)
+        self._packet = packet
         self._count = self._sequence = self._count_at = 0
 
     def add(self, frame: Image.Image) -> None:
@@ -74,6 +92,8 @@ class Apng:
             self._file.write(b"\x89PNG\r\n\x1a\n" + _png_chunk(*chunks[0]))
             self._count_at = self._file.tell()
             self._write_count()
+            if self._packet is not None:
+                self._file.write(_png_chunk(b"iTXt", xmp.png_text(self._packet)))
         # Place and size, time shown as a fraction of a second, and that it replaces what was there.
         control = struct.pack(">4I2H2B", *self._size, 0, 0, self._milliseconds, 1000, 0, 0)
         self._file.write(_png_chunk(b"fcTL", self._number() + control))
@@ -102,11 +122,19 @@ class Apng:
 class WebP:
     """Animated WebP; see `Apng`."""
 
-    def __init__(self, file: IO[bytes], size: tuple[int, int], milliseconds: float):
+    def __init__(
+        self,
+        file: IO[bytes],
+        size: tuple[int, int],
+        milliseconds: float,
+        packet: bytes | None = None,
+    ):
         self._file, self._milliseconds = file, round(milliseconds)
+        self._packet = packet
         self._shape = _three_bytes(size[0] - 1) + _three_bytes(size[1] - 1)
-        is_animation = b"\x02\0\0\0"
-        file.write(b"RIFF\0\0\0\0WEBP" + _riff_chunk(b"VP8X", is_animation + self._shape))
+        kind = 0x02 if packet is None else 0x06  # An animation; one with XMP.
+        file.write(b"RIFF\0\0\0\0WEBP")
+        file.write(_riff_chunk(b"VP8X", bytes([kind, 0, 0, 0]) + self._shape))
         file.write(_riff_chunk(b"ANIM", struct.pack("<IH", 0, 0)))  # Background; repeat endlessly.
 
     def add(self, frame: Image.Image) -> None:
@@ -117,6 +145,8 @@ class WebP:
         self._file.write(_riff_chunk(b"ANMF", head + still[12:]))
 
     def finish(self) -> None:
+        if self._packet is not None:
+            self._file.write(_riff_chunk(b"XMP ", self._packet))
         size = self._file.tell() - 8
         self._file.seek(4)
         self._file.write(struct.pack("<I", size))

@@ -92,6 +92,7 @@ def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     _add_sources(sub)
     sub.add_argument("--out", type=options.new_file, default="edit.png",
                      help="PNG to write (default: edit.png)")  # fmt: skip
+    options.add_metadata(sub)
 
 
 def _add_samples(sub: argparse.ArgumentParser) -> None:
@@ -196,7 +197,7 @@ def run(args: argparse.Namespace, make_classifier: Callable) -> None:
         control.measure_attributes(subject, request, args.out)
     elif args.command == "edit":
         change = edits.Edit(args.steps, args.directions, args.layers, args.frames)
-        edits.edit(subject, request, change, args.dlatents, args.out)
+        edits.edit(subject, request, change, args.dlatents, args.out, not args.no_metadata)
     elif args.method == STYLE_SPACE:
         control.rank_styles(
             subject, request, args.out, attributes=args.attributes, count=args.count

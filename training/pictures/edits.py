@@ -15,6 +15,7 @@ from training.latents.attributes.measured import PICTURE, Measure, combined
 from training.latents.directions import files
 from training.latents.directions.layers import find_ranges
 from training.pictures.generation import read_dlatents
+from training.pictures.provenance import Provenance, classes_to_plain, hash_dlatents, hash_file
 from training.pictures.samples import Studio
 from training.pictures.sessions import Request, Subject, bar, own_measures
 from training.snapshots.class_names import find_classes
@@ -42,7 +43,12 @@ class Edit:
 
 
 def edit(
-    subject: Subject, request: Request, change: Edit, dlatents_npz: str | None, out: str
+    subject: Subject,
+    request: Request,
+    change: Edit,
+    dlatents_npz: str | None,
+    out: str,
+    metadata: bool = True,
 ) -> None:
     """Writes a PNG with a strip for each picture, and prints what was measured.
 
@@ -52,6 +58,7 @@ def edit(
         change: what is changed.
         dlatents_npz: file of w in the place of seeds.
         out: path of the PNG.
+        metadata: whether the PNG says how it was made.
 
     Raises:
         UserError: directions of another network, a direction or layer that there is not, or files
@@ -74,6 +81,18 @@ def edit(
             f"{len(dlatents)} strips of {change.frames} pictures: at most {_MOST_PICTURES} in all"
         )
     measure = combined([PICTURE, *own_measures(subject, request)])
+    xmp = Provenance(subject.sha256, metadata).xmp(
+        "edit",
+        "edit.png",
+        seeds=request.seeds if dlatents_npz is None else None,
+        dlatents=None if dlatents_npz is None else [hash_dlatents(w) for w in dlatents],
+        classes=classes_to_plain(classes) or None,
+        truncation_psi=float(studio.psi),
+        set=change.steps,
+        directions=hash_file(change.directions),
+        layers=change.ranges,
+        frames=change.frames,
+    )
     parts = np.linspace(0, 1, change.frames, dtype=np.float32)
     rows: list[list[np.ndarray]] = []
     values: list[np.ndarray] = []
@@ -86,10 +105,10 @@ def edit(
                 progress.update(len(images))
     except KeyboardInterrupt:
         if rows:
-            _save(rows, values, parts, change, measure, out)
+            _save(rows, values, parts, change, measure, out, xmp)
             print(f"{len(rows)} of {len(dlatents)} strips are in {out}", file=sys.stderr)
         raise
-    _save(rows, values, parts, change, measure, out)
+    _save(rows, values, parts, change, measure, out, xmp)
     shown = [name for name in change.steps if name in measure.names]
     _print(names, shown, measure, np.stack(values), directions.info.sigmas)
 
@@ -146,12 +165,13 @@ def _save(
     change: Edit,
     measure: Measure,
     out: str,
+    xmp: bytes | None,
 ) -> None:
     texts = [
         [_texts(change.steps, part, measure, row) for part, row in zip(parts, of_row, strict=True)]
         for of_row in values[: len(rows)]
     ]
-    save_png(draw_strips(rows, texts), out)
+    save_png(draw_strips(rows, texts), out, xmp)
 
 
 def _texts(steps: Mapping[str, float], part: float, measure: Measure, row: np.ndarray) -> list[str]:

@@ -18,6 +18,13 @@ from training.datasets.photos.arrays import save_png
 from training.datasets.photos.arrays import to_picture as to_pil  # As docs/generation.md has it.
 from training.latents.truncation import Centers, truncated
 from training.pictures.grids import create_image_grid
+from training.pictures.provenance import (
+    UNKNOWN,
+    Provenance,
+    classes_to_plain,
+    hash_dlatents,
+    truncation_options,
+)
 from training.snapshots.class_names import Class, class_labels, count_classes, label_names
 
 # Noise inputs: drawn from the seed of a picture; as they are in the snapshot; other ones each time;
@@ -36,6 +43,7 @@ def generate_images(
     outdir: str | None = None,
     noise_mode: str = "seed",
     centers: Centers | None = None,
+    provenance: Provenance = UNKNOWN,
 ) -> str:
     """Writes `seedNNNN.png` for each seed into a new run directory, which is returned.
 
@@ -51,6 +59,7 @@ def generate_images(
         outdir: folder to write to, in the place of a new run directory.
         noise_mode: one of NOISE_MODES.
         centers: what truncation draws w to; None: the mean of all w.
+        provenance: what pictures say of themselves.
 
     Raises:
         UserError: a seed or class that does not fit, or the folder cannot be made.
@@ -69,7 +78,15 @@ def generate_images(
                 Gs, seed, label, truncation_psi, noise_mode, centers, output_transform=_TO_UINT8
             )
             suffix = f"-{_file_name(Gs, number)}" if len(classes) > 1 else ""
-            save_png(to_pil(image), os.path.join(out_dir, f"seed{seed:04d}{suffix}.png"))
+            xmp = provenance.xmp(
+                "generate-images",
+                f"seed{seed:04d}.png",
+                seeds=[seed],
+                classes=classes_to_plain([number]) if label.size else None,
+                noise_mode=noise_mode,
+                **truncation_options(truncation_psi, centers),
+            )
+            save_png(to_pil(image), os.path.join(out_dir, f"seed{seed:04d}{suffix}.png"), xmp)
             done += 1
     except KeyboardInterrupt:
         _say_what_there_is(done, len(pairs), out_dir)
@@ -112,7 +129,11 @@ def image_of_seed(
 
 
 def generate_from_dlatents(
-    Gs: Network, dlatents_npz: str, result_dir: str, outdir: str | None = None
+    Gs: Network,
+    dlatents_npz: str,
+    result_dir: str,
+    outdir: str | None = None,
+    provenance: Provenance = UNKNOWN,
 ) -> str:
     """Writes `dlatentNN.png` for each w of a file into a new run directory, which is returned.
 
@@ -122,6 +143,7 @@ def generate_from_dlatents(
             of the ADA repository writes it, or `w`, as that of the PyTorch repository does.
         result_dir: root of the run directories.
         outdir: folder to write to, in the place of a new run directory.
+        provenance: what pictures say of themselves.
 
     Raises:
         UserError: the file is missing, damaged or does not fit, or the folder cannot be made.
@@ -132,7 +154,9 @@ def generate_from_dlatents(
         images = Gs.components.synthesis.run(
             w[np.newaxis], randomize_noise=False, output_transform=_TO_UINT8
         )
-        save_png(to_pil(images[0]), os.path.join(out_dir, f"dlatent{number:02d}.png"))
+        name = f"dlatent{number:02d}.png"
+        xmp = provenance.xmp("generate-images", name, dlatents=hash_dlatents(w))
+        save_png(to_pil(images[0]), os.path.join(out_dir, name), xmp)
     return out_dir
 
 
@@ -146,6 +170,7 @@ def style_mixing_example(
     classes: Sequence[Class] = (),
     outdir: str | None = None,
     minibatch_size: int = _MINIBATCH,
+    provenance: Provenance = UNKNOWN,
 ) -> str:
     """Writes `ROW-COL.png` and `grid.png` into a new run directory, which is returned.
 
@@ -161,6 +186,7 @@ def style_mixing_example(
             without any, one is chosen by the seed.
         outdir: folder to write to, in the place of a new run directory.
         minibatch_size: pictures at once.
+        provenance: what pictures say of themselves.
 
     Raises:
         UserError: a layer, seed or class that does not exist, or the folder cannot be made.
@@ -174,6 +200,19 @@ def style_mixing_example(
     seeds = list(dict.fromkeys([*row_seeds, *col_seeds]))
     z = np.concatenate([random_state(s).randn(1, *Gs.input_shape[1:]) for s in seeds])
     labels = class_labels(Gs, classes_of_seeds(Gs, seeds, classes))
+
+    def xmp(name: str) -> bytes | None:
+        return provenance.xmp(
+            "style-mixing-example",
+            name,
+            row_seeds=row_seeds,
+            col_seeds=col_seeds,
+            col_styles=col_styles,
+            classes=classes_to_plain(classes) or None,
+            minibatch_size=minibatch_size,
+            truncation_psi=float(truncation_psi),
+        )
+
     out_dir = make_folder(result_dir, "style-mixing-example", outdir)
     w = Gs.components.mapping.run(z, labels)
     w_avg = Gs.get_var("dlatent_avg")
@@ -198,7 +237,8 @@ def style_mixing_example(
                 )
                 for image in made:
                     row, col = names[len(images)]
-                    save_png(to_pil(image), os.path.join(out_dir, f"{row}-{col}.png"))
+                    name = f"{row}-{col}.png"
+                    save_png(to_pil(image), os.path.join(out_dir, name), xmp(name))
                     images.append(image)
                 progress.update(len(made))
     except KeyboardInterrupt:
@@ -210,7 +250,7 @@ def style_mixing_example(
     for row in row_seeds:
         cells += [picture[row, row], *(picture[row, c] for c in col_seeds)]
     grid = create_image_grid(np.stack(cells), (len(col_seeds) + 1, len(row_seeds) + 1))
-    save_png(to_pil(grid), os.path.join(out_dir, "grid.png"))
+    save_png(to_pil(grid), os.path.join(out_dir, "grid.png"), xmp("grid.png"))
     return out_dir
 
 
@@ -222,6 +262,7 @@ def generate_grid(
     out: str,
     classes: Sequence[Class] = (),
     centers: Centers | None = None,
+    provenance: Provenance = UNKNOWN,
 ) -> list[Class]:
     """Writes one PNG of many images; for a conditional network each row is one class, in turn.
 
@@ -233,6 +274,7 @@ def generate_grid(
         out: path of the PNG.
         classes: those of the rows, in turn; without any, all.
         centers: what truncation draws w to; None: the mean of all w.
+        provenance: what pictures say of themselves.
 
     Returns:
         The class of each row; empty for a network without classes.
@@ -243,6 +285,14 @@ def generate_grid(
     folder = os.path.dirname(os.path.abspath(out))
     if not os.path.isdir(folder):  # Said before the pictures are made, not after.
         raise UserError(f"cannot write {out}: there is no folder {folder}")
+    xmp = provenance.xmp(
+        "generate-grid",
+        "grid.png",
+        grid=grid_size,
+        seeds=seeds,
+        classes=classes_to_plain(classes) or None,
+        **truncation_options(truncation_psi, centers),
+    )
     columns, rows = grid_size
     count = columns * rows
     seeds = list(seeds)[:count]
@@ -261,7 +311,7 @@ def generate_grid(
         minibatch_size=_MINIBATCH,
         print_progress=True,
     )
-    save_png(to_pil(create_image_grid(images, grid_size)), out)
+    save_png(to_pil(create_image_grid(images, grid_size)), out, xmp)
     return row_classes if count_classes(Gs) else []
 
 

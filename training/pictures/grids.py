@@ -13,6 +13,7 @@ from dnnlib import UserError
 from dnnlib.tflib import Network, tfutil
 from training.dataset import TFRecordDataset
 from training.datasets.photos.arrays import save_picture, to_picture
+from training.pictures.provenance import UNKNOWN
 from training.random_streams import generator
 
 # Pixels of a grid by the official names of its sizes.
@@ -168,7 +169,8 @@ class RunGrid:
             The first rows and columns, about `_PREVIEW_SIDE` pixels wide and high.
         """
         images = self._fakes(Gs, len(self._latents))
-        save_image_grid(images, filename, (-1, 1), self._size)
+        grid = convert_to_pil_image(create_image_grid(images, self._size), (-1, 1))
+        save_picture(grid, filename, UNKNOWN.xmp("training"))
         return self._preview(images, (-1, 1))
 
     def white_border(self, Gs: Network) -> float | None:

@@ -162,6 +162,15 @@ def add_class(sub: argparse.ArgumentParser, text: str) -> None:
     )
 
 
+def add_metadata(sub: argparse.ArgumentParser) -> None:
+    """Adds --no-metadata."""
+    sub.add_argument(
+        "--no-metadata",
+        action="store_true",
+        help="leave out what pictures say of themselves: that a network made them, which one, how",
+    )
+
+
 def add_folders(sub: argparse.ArgumentParser) -> None:
     """Adds --result-dir and --outdir, one of which says where pictures go."""
     group = sub.add_mutually_exclusive_group()
@@ -172,6 +181,7 @@ def add_folders(sub: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="folder to write to itself, as the scripts of StyleGAN2-ADA have it",
     )
+    add_metadata(sub)
 
 
 def add_blend_options(sub: argparse.ArgumentParser) -> None:

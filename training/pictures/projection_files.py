@@ -14,6 +14,7 @@ from dnnlib.output import tqdm
 from training.datasets.photos.arrays import save_png, to_picture
 from training.pictures import video
 from training.pictures.grids import create_image_grid
+from training.pictures.provenance import Provenance, hash_dlatents
 
 
 @dataclass(frozen=True)
@@ -25,12 +26,14 @@ class Target:
         prefix: path that the names of its files begin with.
         pixels: [C, H, W], uint8, or floats of -1 to 1.
         label: [label_size]; None: not known.
+        is_generated: whether the network made it.
     """
 
     name: str
     prefix: str
     pixels: np.ndarray
     label: np.ndarray | None
+    is_generated: bool = False
 
 
 class Files(Protocol):
@@ -52,15 +55,20 @@ class Files(Protocol):
 class StepFiles:
     """`PREFIXtarget.png`, `PREFIXstepNNNN.png` of some steps, and `PREFIXdlatents.npz`."""
 
-    def __init__(self, target: Target, steps: set[int]):
+    def __init__(self, target: Target, steps: set[int], provenance: Provenance):
         self._prefix, self._steps = target.prefix, steps
-        save_png(_to_picture(target.pixels), f"{self._prefix}target.png")
+        self._xmp = provenance.xmp("project")
+        save_png(
+            _to_picture(target.pixels),
+            f"{self._prefix}target.png",
+            self._xmp if target.is_generated else None,
+        )
 
     def wants(self, step: int) -> bool:
         return step in self._steps
 
     def add(self, step: int, image: np.ndarray) -> None:
-        save_png(_to_picture(image), f"{self._prefix}step{step:04d}.png")
+        save_png(_to_picture(image), f"{self._prefix}step{step:04d}.png", self._xmp)
 
     def close(self, image: np.ndarray, dlatents: np.ndarray) -> None:
         save_dlatents(f"{self._prefix}dlatents.npz", dlatents)
@@ -72,13 +80,14 @@ class StepFiles:
 class FinalFiles:
     """`PREFIXtarget.png`, `PREFIXproj.png`, `PREFIXdlatents.npz`, and a film `PREFIXproj`."""
 
-    def __init__(self, target: Target, save_video: bool, num_steps: int):
-        self._prefix, self._film = target.prefix, None
+    def __init__(self, target: Target, save_video: bool, num_steps: int, provenance: Provenance):
+        self._prefix, self._film, self._provenance = target.prefix, None, provenance
         self._target = np.asarray(_to_picture(target.pixels).convert("RGB"))
         save_png(_to_picture(target.pixels), f"{self._prefix}target.png")
         if save_video:
             height, width = self._target.shape[:2]
-            self._film = video.open_video(f"{self._prefix}proj", (2 * width, height), num_steps)
+            size, xmp = (2 * width, height), provenance.xmp("project", "proj", composite=True)
+            self._film = video.open_video(f"{self._prefix}proj", size, num_steps, xmp)
 
     def wants(self, step: int) -> bool:
         return self._film is not None
@@ -88,7 +97,8 @@ class FinalFiles:
         self._film.add(np.concatenate([self._target, picture], axis=1))
 
     def close(self, image: np.ndarray, dlatents: np.ndarray) -> None:
-        save_png(_to_picture(image), f"{self._prefix}proj.png")
+        xmp = self._provenance.xmp("project", "proj.png", dlatents=hash_dlatents(dlatents[0]))
+        save_png(_to_picture(image), f"{self._prefix}proj.png", xmp)
         save_dlatents(f"{self._prefix}dlatents.npz", dlatents)
         if self._film is not None:
             self._film.close()

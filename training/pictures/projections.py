@@ -34,6 +34,7 @@ from training.pictures.projection_files import (
     Target,
     snapshot_steps,
 )
+from training.pictures.provenance import UNKNOWN, Provenance
 from training.snapshots.class_names import count_classes
 
 # Targets at once: bounded by pixels, so that high resolutions fit in memory.
@@ -52,6 +53,7 @@ class Setup:
         minibatch: targets at once; None: by their size.
         classes: of a conditional network, given to the targets in turn; none: the target's own
             class where it is known, else all classes in equal parts.
+        provenance: what pictures say of themselves.
     """
 
     Gs: Network
@@ -59,6 +61,7 @@ class Setup:
     options: ProjectionOptions = field(default_factory=ProjectionOptions)
     minibatch: int | None = None
     classes: Sequence[int] = ()
+    provenance: Provenance = UNKNOWN
 
 
 def project_seeds(
@@ -90,10 +93,10 @@ def project_seeds(
             name = f"seed{seed:04d}"
             prefix = os.path.join(out_dir, f"{name}-")
             image = image_of_seed(Gs, seed, labels[i : i + 1], truncation_psi)
-            yield Target(name, prefix, image, labels[i])
+            yield Target(name, prefix, image, labels[i], is_generated=True)
 
     steps = snapshot_steps(setup.options.num_steps, num_snapshots)
-    _project(setup, targets(), len(seeds), lambda target: StepFiles(target, steps), out_dir)
+    _project(setup, targets(), len(seeds), _step_files(setup, steps), out_dir)
     return out_dir
 
 
@@ -139,7 +142,7 @@ def project_dataset(
                 yield Target(name, os.path.join(out_dir, f"{name}-"), image, labels[i])
 
         steps = snapshot_steps(setup.options.num_steps, num_snapshots)
-        _project(setup, targets(), count, lambda target: StepFiles(target, steps), out_dir)
+        _project(setup, targets(), count, _step_files(setup, steps), out_dir)
         return out_dir
     finally:
         dataset.close()
@@ -196,12 +199,16 @@ def project_files(setup: Setup, paths: Sequence[str], out_dir: str, save_video: 
             setup,
             targets(),
             len(found),
-            lambda target: FinalFiles(target, save_video, num_steps),
+            lambda target: FinalFiles(target, save_video, num_steps, setup.provenance),
             out_dir,
         )
     if not written:
         raise UserError(f"--target={paths[0]}: no picture in this folder could be read")
     return written
+
+
+def _step_files(setup: Setup, steps: set[int]) -> Callable[[Target], Files]:
+    return lambda target: StepFiles(target, steps, setup.provenance)
 
 
 def _project(

@@ -15,6 +15,7 @@ from PIL import Image
 from dnnlib import UserError
 from dnnlib.files import atomic_write
 from training.pictures import animations
+from training.pictures.xmp import mp4_box
 
 FRAMES_PER_SECOND = 60
 # Without MP4, which packs films best, those that nobody named the format of are small.
@@ -63,15 +64,22 @@ class Mp4:
         path: of the file.
         size: (width, height) of the frames, even numbers.
         speed: frames a second.
+        xmp: packet of XMP for the file, or None.
 
     Raises:
         UserError: the file cannot be written.
     """
 
-    def __init__(self, path: str, size: tuple[int, int], speed: float = FRAMES_PER_SECOND):
+    def __init__(
+        self,
+        path: str,
+        size: tuple[int, int],
+        speed: float = FRAMES_PER_SECOND,
+        xmp: bytes | None = None,
+    ):
         import imageio_ffmpeg
 
-        self.path = path
+        self.path, self._xmp = path, xmp
         try:
             self._folder = tempfile.mkdtemp(prefix=".video.", dir=os.path.dirname(path) or ".")
         except OSError as error:
@@ -97,6 +105,9 @@ class Mp4:
     def close(self) -> None:
         self._frames.close()
         try:
+            if self._xmp is not None:
+                with open(self._partial, "ab") as file:
+                    file.write(mp4_box(self._xmp))
             os.replace(self._partial, self.path)
         except OSError as error:
             raise _cannot_write(self.path, error) from error
@@ -115,17 +126,18 @@ class Animation:
         path: of the file, whose suffix says which format.
         size: (width, height) of the frames.
         speed: frames a second.
+        xmp: packet of XMP for the file, or None.
 
     Raises:
         UserError: the file cannot be written.
     """
 
-    def __init__(self, path: str, size: tuple[int, int], speed: float):
+    def __init__(self, path: str, size: tuple[int, int], speed: float, xmp: bytes | None = None):
         self.path = path
         self._context = atomic_write(path)
         try:
             self._file = self._context.__enter__()
-            self._writer = _WRITERS[_suffix(path)](self._file, size, 1000 / speed)
+            self._writer = _WRITERS[_suffix(path)](self._file, size, 1000 / speed, xmp)
         except OSError as error:
             raise _cannot_write(path, error) from error
 
@@ -153,13 +165,14 @@ class Thinned:
         path: of the file.
         size: (width, height) of the frames that will come.
         count: how many will come.
+        xmp: packet of XMP for the file, or None.
     """
 
-    def __init__(self, path: str, size: tuple[int, int], count: int):
+    def __init__(self, path: str, size: tuple[int, int], count: int, xmp: bytes | None = None):
         self._stride = max(-(-count // _THINNED_FRAMES), 1)
         scale = min(1, 2 * _THINNED_SIDE / size[0], _THINNED_SIDE / size[1])
         self._size = tuple(max(round(side * scale), 1) for side in size)
-        self._film = Animation(path, self._size, FRAMES_PER_SECOND / self._stride)
+        self._film = Animation(path, self._size, FRAMES_PER_SECOND / self._stride, xmp)
         self.path, self._seen = path, 0
 
     def add(self, frame: np.ndarray) -> None:
@@ -175,8 +188,16 @@ class Thinned:
         self._film.discard()
 
 
-def open_film(path: str, size: tuple[int, int], speed: float | None = None) -> Film:
+def open_film(
+    path: str, size: tuple[int, int], speed: float | None = None, xmp: bytes | None = None
+) -> Film:
     """A film of frames (width, height) in the format that its suffix says, see `check_film`.
+
+    Args:
+        path: of the file.
+        size: of the frames.
+        speed: frames a second; None: by the format.
+        xmp: packet of XMP for the file, or None.
 
     Raises:
         UserError: the frames are too large, or the file cannot be written.
@@ -187,12 +208,14 @@ def open_film(path: str, size: tuple[int, int], speed: float | None = None) -> F
             f"{_LONGEST_SIDE} pixels a side: use a smaller --grid"
         )
     speed = speed or _USUAL_SPEED.get(_suffix(path), _OTHER_SPEED)
-    return (Mp4 if _suffix(path) == _MP4 else Animation)(path, size, speed)
+    return (Mp4 if _suffix(path) == _MP4 else Animation)(path, size, speed, xmp)
 
 
-def open_video(path: str, size: tuple[int, int], count: int) -> Film:
+def open_video(path: str, size: tuple[int, int], count: int, xmp: bytes | None = None) -> Film:
     """A film of `count` frames (width, height) at a path without suffix: MP4, or a small WebP."""
-    return Mp4(f"{path}.mp4", size) if has_mp4() else Thinned(f"{path}.webp", size, count)
+    if has_mp4():
+        return Mp4(f"{path}.mp4", size, xmp=xmp)
+    return Thinned(f"{path}.webp", size, count, xmp)
 
 
 def check_film(path: str, speed: float | None) -> None:

@@ -31,6 +31,7 @@ def add_video_options(sub: argparse.ArgumentParser) -> None:
         "first; of other walks a picture each",
     )
     add("--out", "--output", type=options.new_file, required=True, help=".gif, .webp, .png or .mp4")
+    options.add_metadata(sub)
     add(
         "--w-frames",
         type=cli.integer(1),

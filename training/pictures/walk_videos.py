@@ -17,6 +17,13 @@ from training.latents.walks import make_walk, read_direction
 from training.pictures import video
 from training.pictures.generation import classes_of_seeds
 from training.pictures.grids import create_image_grid, images_at_once
+from training.pictures.provenance import (
+    UNKNOWN,
+    Provenance,
+    classes_to_plain,
+    hash_dlatents,
+    truncation_options,
+)
 from training.snapshots.class_names import (
     Class,
     Mix,
@@ -35,6 +42,7 @@ def generate_video(
     classes: Sequence[Class] = (),
     direction: str | None = None,
     speed: float | None = None,
+    provenance: Provenance = UNKNOWN,
 ) -> int:
     """Writes a video of a walk; memory does not grow with its length.
 
@@ -50,6 +58,7 @@ def generate_video(
             seeds in turn. Without any: all, or one by the seed.
         direction: file of the walk "direction", see `read_direction`.
         speed: frames a second; None: by the format.
+        provenance: what the video says of itself.
 
     Returns:
         How many frames were written.
@@ -65,7 +74,19 @@ def generate_video(
     height, width = Gs.output_shape[2:]
     at_once = images_at_once(Gs)
     frames = walk.frames(Gs, max(at_once // (columns * rows), 1), at_once)
-    film = video.open_film(out, (columns * width, rows * height), speed)
+    xmp = provenance.xmp(
+        "generate-video",
+        "video",
+        walk=options.kind,
+        seeds=options.keyframe_seeds,
+        w_frames=options.w_frames,
+        grid=options.size,
+        range=options.range,
+        direction=None if step is None else hash_dlatents(step),
+        classes=classes_to_plain(classes) or None,
+        **truncation_options(options.psi, centers),
+    )
+    film = video.open_film(out, (columns * width, rows * height), speed, xmp)
     done = 0
 
     def add(images: np.ndarray) -> None:

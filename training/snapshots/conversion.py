@@ -64,14 +64,14 @@ def convert(path: str, out: str, layout: str, allow_pickled_code: bool = False) 
         path: see `snapshots.load`.
         out: file to write.
         layout: `4` or `5`, a pickle of that format version for the official code that writes it
-            (see `to_family`), or `npz`, weights only.
+            (see `to_family`), or `npz` or `npz-float16`, weights only.
         allow_pickled_code: see `snapshots.load`.
 
     Raises:
         UserError: it cannot be read or written; the name of `out` does not fit the layout; the
             official code of that layout does not have such a network.
     """
-    suffix = ".npz" if layout == "npz" else ".pkl"
+    suffix = ".npz" if layout.startswith("npz") else ".pkl"
     if not out.endswith(suffix):
         raise UserError(f"--out={out}: the name of this format ends with {suffix}")
     folder = os.path.dirname(os.path.abspath(out))
@@ -81,8 +81,8 @@ def convert(path: str, out: str, layout: str, allow_pickled_code: bool = False) 
     networks = by_role(result)
     for network in networks.values():
         _ = network.vars  # Builds it, so that what does not fit is not passed on.
-    if layout == "npz":
-        npz_weights.save(result, out)
+    if suffix == ".npz":
+        npz_weights.save(result, out, half=layout == "npz-float16")
         return
     networks = {role: to_family(n, int(layout)) for role, n in networks.items()}
     for network in networks.values():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 
 from dnnlib import urls
 from dnnlib.tflib import Network
@@ -23,7 +24,10 @@ def describe(path: str, allow_pickled_code: bool = False) -> str:
     result = pickles.loads(content, shown, allow_pickled_code)
     lines = [f"Snapshot   {shown}"]
     if local != path:
-        lines += [f"URL        {urls.show(pretrained.url_of(path))}", f"File       {local}"]
+        card = os.path.splitext(local)[0] + ".md"
+        url = pretrained.url_of(path)
+        lines += [f"Card       {card}" if url is None else f"URL        {urls.show(url)}"]
+        lines += [f"File       {local}"]
     lines += [
         f"Size       {len(content):,} bytes",
         f"SHA-256    {hashlib.sha256(content).hexdigest()}",

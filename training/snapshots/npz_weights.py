@@ -52,16 +52,25 @@ class _Meta:
     networks: Annotated[dict[str, _Described], Size(3)]
 
 
-def save(networks: Networks, path: str) -> None:
+def save(networks: Networks, path: str, half: bool = False) -> None:
     """Writes `path` and the description beside it, each of them atomically.
 
+    Args:
+        networks: what to write.
+        path: an `.npz`.
+        half: write float16, and no G where there is Gs: a third of the size.
+
     Raises:
-        UserError: a file cannot be written, or a network needs code that its snapshot brought.
+        UserError: a file cannot be written, a network needs code that its snapshot brought, or a
+            value is too large for float16.
     """
     arrays: dict[str, np.ndarray] = {}
-    described = {
-        role: _describe(network, f"{role}/", arrays) for role, network in by_role(networks).items()
-    }
+    roles = by_role(networks)
+    if half and "Gs" in roles:
+        roles.pop("G", None)
+    described = {role: _describe(network, f"{role}/", arrays) for role, network in roles.items()}
+    if half:
+        arrays = {name: _half(name, value) for name, value in arrays.items()}
     meta = json.dumps({"kind": _KIND, "networks": described}, indent=2)
     buffer = io.BytesIO()
     np.savez(buffer, meta=np.array(meta), **arrays)
@@ -113,6 +122,14 @@ def _describe(network: Network, prefix: str, arrays: dict[str, np.ndarray]) -> d
             for key, component in state["components"].items()
         },
     }
+
+
+def _half(name: str, value: np.ndarray) -> np.ndarray:
+    if value.dtype.kind != "f":
+        return value
+    if np.abs(value).max(initial=0) > np.finfo(np.float16).max:
+        raise UserError(f"{name} has values that are too large for float16: write float32")
+    return value.astype(np.float16)
 
 
 def _network(described: _Described, prefix: str, arrays: dict[str, np.ndarray]) -> Network:

@@ -1,4 +1,7 @@
-"""Short names for NVIDIA's published networks, usable wherever a snapshot's path is."""
+"""Short names of networks, usable wherever a snapshot's path is: ours, and NVIDIA's published ones.
+
+Ours lie in `networks/`, each as weights (`npz_weights`), a description, and a card for people.
+"""
 
 from __future__ import annotations
 
@@ -28,6 +31,11 @@ _FOLDERS = {
 
 # Prefix by which the official stylegan2 scripts name files of their collection.
 _GDRIVE = "gdrive:"
+# Files of networks that come with this code, by short name.
+OWN = {
+    name: os.path.join(os.path.dirname(os.path.abspath(__file__)), "networks", f"{name}.npz")
+    for name in ("clothing-64",)
+}
 _LICENCES = {
     STYLEGAN2: "https://nvlabs.github.io/stylegan2/license.html",
     ADA: "https://nvlabs.github.io/stylegan2-ada/license.html",
@@ -60,7 +68,7 @@ _ADA_TRANSFER_FILES = {
 
 
 def names() -> Mapping[str, str]:
-    """{short name: URL}. Short names are the published file names without folder and `.pkl`."""
+    """{short name: URL} of NVIDIA's: the published file names without folder and `.pkl`."""
     result = {os.path.basename(f)[:-4]: BASE + STYLEGAN2 + f for f in _stylegan2_files()}
     result |= {name: f"{BASE}{ADA}{name}.pkl" for name in _ADA_FILES}
     result |= {name: BASE + ADA_TRANSFER + file for name, file in _ADA_TRANSFER_FILES.items()}
@@ -99,7 +107,7 @@ def url_of(spec: str) -> str | None:
 
 
 def local_path(spec: str) -> str:
-    """A file on this machine: `spec` itself, or where its download lies in the cache.
+    """A file on this machine: `spec` itself, ours of that name, or a download in the cache.
 
     A file of the same name comes before a short name.
 
@@ -108,6 +116,8 @@ def local_path(spec: str) -> str:
     """
     if os.path.isfile(spec):
         return spec
+    if spec in OWN:
+        return OWN[spec]
     url = url_of(spec)
     if url is None:
         return spec
@@ -131,7 +141,7 @@ def existing(spec: str) -> str:
         UserError: there is no such thing; nothing is downloaded.
     """
     spec = os.path.expanduser(spec)
-    if not os.path.exists(spec) and url_of(spec) is None:
+    if not os.path.exists(spec) and spec not in OWN and url_of(spec) is None:
         hint = "" if os.path.sep in spec else suggestion(spec)
         raise UserError(f"cannot read snapshot {spec}: No such file or directory{hint}")
     return spec
@@ -151,15 +161,16 @@ def add_network_option(add: Callable) -> None:
         "--network",
         type=cli.checked(existing_file),
         required=True,
-        help="snapshot: a .pkl file, its https URL, the name of a published network, "
-        "or an .npz of weights",
+        help="snapshot: a .pkl file, its https URL, an .npz of weights, the name of a published "
+        f"network, or {', '.join(OWN)}, which comes with this code",
     )
 
 
 def suggestion(spec: str) -> str:
     """The end of an error message: short names like `spec`, if there are any."""
-    close = difflib.get_close_matches(spec.rpartition("/")[2].removesuffix(".pkl"), names(), 3)
-    return f"; did you mean the published network {' or '.join(close)}?" if close else ""
+    known = [*OWN, *names()]
+    close = difflib.get_close_matches(spec.rpartition("/")[2].removesuffix(".pkl"), known, 3)
+    return f"; did you mean the network {' or '.join(close)}?" if close else ""
 
 
 def _check_folder(root: str, folders: Sequence[str], spec: str) -> None:

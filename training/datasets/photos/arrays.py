@@ -9,10 +9,11 @@ sees. Picture files have the colors themselves, as PNG wants them.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, TypeVar
+import struct
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from dnnlib import UserError
 from dnnlib.files import atomic_write
@@ -61,20 +62,47 @@ def _uncovered(pixels: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(straight.transpose(1, 2, 0))
 
 
-def save_png(picture: Image.Image, filename: str) -> None:
-    """Writes a PNG file atomically; a UserError says why it cannot."""
-    _save(picture, filename, "PNG")
+def save_png(picture: Image.Image, filename: str, xmp: bytes | None = None) -> None:
+    """Writes a PNG file atomically; a UserError says why it cannot.
+
+    Args:
+        picture: what to write.
+        filename: of the file.
+        xmp: packet of XMP that goes with it, in UTF-8, at most 60,000 bytes; None: none.
+    """
+    _save(picture, filename, "PNG", xmp)
 
 
-def save_picture(picture: Image.Image, filename: str) -> None:
-    """As `save_png`, in the format that the suffix names where Pillow writes it, else as PNG."""
+def save_picture(
+    picture: Image.Image, filename: str, xmp: bytes | None = None, **options: Any
+) -> None:
+    """As `save_png`, in the format that the suffix names where Pillow writes it, else as PNG.
+
+    Other formats than PNG, JPEG and WebP take no XMP. `options` are Pillow's.
+    """
     kind = Image.registered_extensions().get(os.path.splitext(filename)[1].lower())
-    _save(picture, filename, kind if kind in Image.SAVE else "PNG")
+    _save(picture, filename, kind if kind in Image.SAVE else "PNG", xmp, **options)
 
 
-def _save(picture: Image.Image, filename: str, kind: str) -> None:
+def _save(
+    picture: Image.Image, filename: str, kind: str, xmp: bytes | None, **options: Any
+) -> None:
+    if xmp is not None:
+        options |= _xmp_options(kind, xmp)
     try:
         with atomic_write(filename) as file:
-            picture.save(file, format=kind)
+            picture.save(file, format=kind, **options)
     except OSError as error:
         raise UserError(f"cannot write {filename}: {error.strerror or error}") from error
+
+
+def _xmp_options(kind: str, xmp: bytes) -> dict[str, Any]:
+    """What makes Pillow write a packet of XMP."""
+    if kind == "PNG":
+        text = PngImagePlugin.PngInfo()
+        text.add_itxt("XML:com.adobe.xmp", xmp.decode())
+        return {"pnginfo": text}
+    if kind == "JPEG":  # Its option xmp came with Pillow 11; this is what it writes.
+        segment = b"http://ns.adobe.com/xap/1.0/\0" + xmp
+        return {"extra": b"\xff\xe1" + struct.pack(">H", len(segment) + 2) + segment}
+    return {"xmp": xmp} if kind == "WEBP" else {}

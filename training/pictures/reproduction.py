@@ -1,0 +1,245 @@
+"""Making a picture again from its record."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from PIL import Image
+
+from dnnlib import UserError, schema, urls
+from dnnlib.files import open_regular
+from dnnlib.schema import Range, Size
+from dnnlib.tflib import Network
+from dnnlib.util import one_line
+from training.datasets.photos.arrays import save_png
+from training.latents.options import CENTERS, TruncationOptions
+from training.latents.truncation import find_centers
+from training.pictures import generation, provenance
+from training.pictures.provenance import Record
+from training.snapshots import pickles
+
+_MOST_PIXELS = 1 << 28
+_LOSSLESS = ("PNG",)
+_Seeds = Annotated[list[Annotated[int, Range(0, 2**32 - 1)]], Size(10_000)]
+
+
+@dataclass(frozen=True)
+class _Images:
+    """Options of generate-images in a record: of a seed, or of a w."""
+
+    seeds: _Seeds = field(default_factory=list)
+    dlatents: Annotated[str, Size(64)] | None = None
+    classes: list[Any] = field(default_factory=list)
+    truncation_psi: float = 1.0
+    truncation: Literal[CENTERS] = "global"
+    clusters: int = TruncationOptions.clusters
+    noise_mode: Literal[generation.NOISE_MODES] = "seed"
+
+
+@dataclass(frozen=True)
+class _Mix:
+    row_seeds: _Seeds
+    col_seeds: _Seeds
+    col_styles: Annotated[list[int], Size(100)]
+    truncation_psi: float
+    minibatch_size: Annotated[int, Range(1, 1024)]
+    classes: list[Any] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Grid:
+    grid: tuple[Annotated[int, Range(1, 10_000)], Annotated[int, Range(1, 10_000)]]
+    seeds: _Seeds
+    truncation_psi: float
+    truncation: Literal[CENTERS]
+    clusters: int = TruncationOptions.clusters
+    classes: list[Any] = field(default_factory=list)
+
+
+def reproduce(
+    picture: str,
+    network: str,
+    out: str,
+    dlatents_npz: str | None = None,
+    allow_pickled_code: bool = False,
+) -> str:
+    """Makes a picture again, and writes it as a PNG.
+
+    Args:
+        picture: file with a record.
+        network: the snapshot that made it: file, URL or name.
+        out: path of the PNG.
+        dlatents_npz: file with the w of a picture that was made from w.
+        allow_pickled_code: see `snapshots.load`.
+
+    Returns:
+        A sentence that compares the pixels.
+
+    Raises:
+        UserError: the picture has no record, was made by another network, in a way that is not
+            repeated here, or cannot be read or written.
+    """
+    record, pixels, is_lossless = _open(picture)
+    content = pickles.read(network)
+    check_network(picture, record, network, hashlib.sha256(content).hexdigest())
+    if record.command not in _MAKERS:
+        raise UserError(
+            f"{picture} was made by {one_line(record.command, 40)}, which is not repeated here; "
+            f"its record says how: {one_line(record.options, 500)}"
+        )
+    networks = pickles.loads(content, urls.show_source(network), allow_pickled_code)
+    Gs = pickles.choose_generator(networks, network)
+    kind, make = _MAKERS[record.command]
+    try:
+        options = schema.parse(kind, record.options, "options")
+    except UserError as error:
+        raise UserError(f"{picture}: its record does not say how it was made: {error}") from error
+    with tempfile.TemporaryDirectory(prefix="reproduce.") as folder:
+        made = make(Gs, network, record, options, folder, dlatents_npz)
+        with Image.open(made) as again:
+            again.load()
+    save_png(again, out, provenance.packet(record))
+    return _compared(pixels, np.asarray(again), is_lossless)
+
+
+def check_network(picture: str, record: Record, network: str, sha256: str) -> None:
+    """Raises a UserError if a picture was made by another network than that of a hash."""
+    if record.network != sha256:
+        made_by = f"SHA-256 {record.network[:12]}…" if record.network else "a network not recorded"
+        raise UserError(
+            f"{picture} was made by {one_line(made_by, 40)}, and {urls.show_source(network)} is "
+            f"{sha256[:12]}…: give the snapshot that made it"
+        )
+
+
+def _open(path: str) -> tuple[Record, np.ndarray, bool]:
+    """The record of a picture, its pixels, and whether they are as they were written."""
+    try:
+        with open_regular(path) as file, Image.open(file) as picture:
+            if picture.width * picture.height > _MOST_PIXELS:
+                raise UserError(f"{path} has {picture.width}x{picture.height} pixels, too many")
+            picture.load()  # Metadata may stand after the pixels.
+            record = provenance.read(picture)
+            is_lossless = picture.format in _LOSSLESS
+            pixels = np.asarray(picture)
+    except UserError as error:
+        raise UserError(f"cannot read {path}: {error}") from error
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise UserError(f"cannot read {path}: {one_line(error)}") from error
+    if record is None:
+        raise UserError(
+            f"{path} has no record of how it was made: another program made it or left the record "
+            "out, or it was made with --no-metadata"
+        )
+    return record, pixels, is_lossless
+
+
+def _make_image(
+    Gs: Network, network: str, record: Record, options: _Images, folder: str, npz: str | None
+) -> str:
+    if options.dlatents is not None:
+        return _make_dlatent(Gs, options.dlatents, folder, npz)
+    if options.noise_mode == "random":
+        raise UserError("it was made with --noise-mode=random, whose noise nobody knows any more")
+    if len(options.seeds) != 1:
+        raise UserError(f"its record names {len(options.seeds)} seeds, expected one")
+    centers = find_centers(Gs, TruncationOptions(options.truncation, options.clusters), network)
+    generation.generate_images(
+        Gs,
+        options.seeds,
+        options.truncation_psi,
+        folder,
+        provenance.classes_from_plain(options.classes),
+        folder,
+        options.noise_mode,
+        centers,
+    )
+    return _only_file(folder)
+
+
+def _make_dlatent(Gs: Network, sha256: str, folder: str, npz: str | None) -> str:
+    if npz is None:
+        raise UserError("it was made from w: give --dlatents=FILE.npz, the file they are in")
+    shape = Gs.components.synthesis.input_shape[1:]
+    found = [w for w in generation.read_dlatents(npz, shape) if _is(w, sha256)]
+    if not found:
+        raise UserError(f"--dlatents={npz}: none of its w made this picture")
+    path = os.path.join(folder, "w.npz")
+    np.savez(path, dlatents=found[0][np.newaxis])
+    pictures = os.path.join(folder, "pictures")
+    generation.generate_from_dlatents(Gs, path, folder, pictures)
+    return _only_file(pictures)
+
+
+def _is(w: np.ndarray, sha256: str) -> bool:
+    return provenance.hash_dlatents(w) == sha256
+
+
+def _make_mix(
+    Gs: Network, network: str, record: Record, options: _Mix, folder: str, npz: str | None
+) -> str:
+    generation.style_mixing_example(
+        Gs,
+        options.row_seeds,
+        options.col_seeds,
+        options.truncation_psi,
+        options.col_styles,
+        folder,
+        provenance.classes_from_plain(options.classes),
+        folder,
+        options.minibatch_size,
+    )
+    if record.file not in os.listdir(folder):
+        raise UserError(f"its record names {one_line(record.file, 60)}, which is none of the mixes")
+    return os.path.join(folder, record.file)
+
+
+def _make_grid(
+    Gs: Network, network: str, record: Record, options: _Grid, folder: str, npz: str | None
+) -> str:
+    if options.grid[0] * options.grid[1] > 10_000 or not options.seeds:
+        raise UserError("its record names a grid that there is not")
+    path = os.path.join(folder, "grid.png")
+    generation.generate_grid(
+        Gs,
+        options.grid,
+        options.seeds,
+        options.truncation_psi,
+        path,
+        provenance.classes_from_plain(options.classes),
+        find_centers(Gs, TruncationOptions(options.truncation, options.clusters), network),
+    )
+    return path
+
+
+# What makes pictures again, by the command in their record.
+_MAKERS: Mapping[str, tuple[type, Callable[..., str]]] = {
+    "generate-images": (_Images, _make_image),
+    "style-mixing-example": (_Mix, _make_mix),
+    "generate-grid": (_Grid, _make_grid),
+}
+
+
+def _only_file(folder: str) -> str:
+    (name,) = os.listdir(folder)
+    return os.path.join(folder, name)
+
+
+def _compared(old: np.ndarray, new: np.ndarray, is_lossless: bool) -> str:
+    if old.shape != new.shape:
+        return f"the picture has other pixels: {list(old.shape)}, not {list(new.shape)}"
+    difference = np.abs(old.astype(int) - new)
+    if not difference.any():
+        return "all pixels are equal"
+    text = f"{np.mean(difference > 0):.2%} of the values differ, by {difference.max()} at most"
+    if not is_lossless:
+        return f"{text}: the picture was compressed"
+    if difference.max() == 1:
+        return f"{text}: rounding of another machine or TensorFlow"
+    return f"{text}: the picture was changed after it was made"
