@@ -25,7 +25,7 @@ from metrics.feature_networks.discriminator import DiscriminatorFeatures
 from metrics.metric import MetricBase
 from training.dataset import TFRecordDataset
 from training.datasets.photos.arrays import save_png
-from training.latents.likeness import Neighbors, nearest
+from training.latents.likeness import EitherWay, nearest_either_way
 from training.pictures.edits import draw_strips
 from training.pictures.provenance import Provenance
 
@@ -89,7 +89,9 @@ class Copies(MetricBase):
             held_out = np.concatenate([v for _, v in view.read(photos.validation_set())])
         else:
             held_out = generated[:0]
-            evaluation.note("no _z: --dataset was named, or the run had no --validation=N that holds out photos")
+            evaluation.note(
+                "no _z: --dataset was named, or the run had no --validation=N that holds out photos"
+            )
         blocks = tqdm(
             ((begin, vectors[:, 0]) for begin, vectors in view.read(photos)),
             total=-(-photos.num_images // evaluation.minibatch),
@@ -97,7 +99,7 @@ class Copies(MetricBase):
             unit="minibatch",
             disable=None,
         )
-        found = _nearer_way(np.concatenate([generated, held_out]), blocks)
+        found = nearest_either_way(np.concatenate([generated, held_out]), blocks)
         of_fakes, of_photos = found[: self.num_fakes], found[self.num_fakes :]
         self._pairs = view.pairs(of_fakes, photos)
         if evaluation.subject is not None:
@@ -181,7 +183,7 @@ class _View:
             images = photos.read_images(np.arange(begin, begin + size))
             yield begin, self._graph.run({"images": images}, num_outputs=1)[0]
 
-    def pairs(self, found: _BothWays, photos: TFRecordDataset) -> list[Pair]:
+    def pairs(self, found: EitherWay, photos: TFRecordDataset) -> list[Pair]:
         """The closest pairs of all generated pictures, closest first."""
         pairs, total = [], len(found.relative)
         starts = dict(self._evaluation.minibatches(total))
@@ -193,27 +195,6 @@ class _View:
             photo = photo[:, :, ::-1] if found.are_mirrored[number] else photo
             pairs.append(Pair(images[number - begin], photo, float(found.relative[number])))
         return pairs
-
-
-@dataclass(frozen=True)
-class _BothWays(Neighbors):
-    """Neighbors of pictures, or of their mirror images where those are nearer."""
-
-    are_mirrored: np.ndarray
-
-    def __getitem__(self, part: slice) -> _BothWays:
-        return _BothWays(*(array[part] for array in vars(self).values()))
-
-
-def _nearer_way(queries: np.ndarray, blocks: Any) -> _BothWays:
-    """The nearest vectors of queries [N, 2, F], as they are and mirrored."""
-    found = nearest(queries.reshape(-1, queries.shape[-1]), blocks)
-    distances = found.distances.reshape(-1, 2)
-    way = distances.argmin(axis=1)
-    chosen = np.arange(len(way)) * 2 + way
-    return _BothWays(
-        found.numbers[chosen], found.distances[chosen], found.relative[chosen], way == 1
-    )
 
 
 def _discriminator_of(evaluation: Evaluation) -> FeatureNetwork:

@@ -17,7 +17,7 @@ from training.datasets.building.inspect import read_images
 from training.datasets.format.find_dataset import find_dataset
 from training.datasets.format.label_file import read_labels
 from training.datasets.format.manifest import read_manifest
-from training.datasets.photos import decode
+from training.datasets.photos import fitting
 from training.datasets.sources import demo_dataset, images
 
 ROOT = Path(__file__).parents[1]
@@ -78,6 +78,7 @@ def test_wrong_arguments_are_one_line_each(tmp_path):
         ([create, "new", photos, "--resolution=x"], ["--resolution", "'x'"]),
         ([create, "new", photos, "--resolution=2"], ["--resolution", "power of two"]),
         ([create, "new", photos, "--transform=squeeze"], ["--transform", "pad-white"]),
+        ([create, "new", photos, "--transform=pad-color=#f4f4f"], ["--transform", "like #f4f4f4"]),
         ([create, "new", photos, "--shuffle=maybe"], ["--shuffle", "maybe"]),
         (["create_demo", "new", "--images=0"], ["--images", "at least 1"]),
         (["create_demo", "new", "--resolution=33"], ["resolution", "33"]),
@@ -96,7 +97,7 @@ def test_help_of_every_command_has_an_example():
     for name in ("create_from_images", "create_demo", "display", "extract", "compare", "info"):
         code, out, err = process(name, "--help")
         assert (code, err) == (0, "") and f"example: dataset_tool.py {name} " in out
-    for transform in decode.TRANSFORMS:
+    for transform in fitting.TRANSFORMS:
         assert transform in process("create_from_images", "--help")[1]
 
 

@@ -354,6 +354,8 @@ def _report(
     if None not in scores and not graph.augment.needs_validation:
         r_v = overfitting(*scores)
         values |= {} if r_v is None else {"r_v": r_v}
+    white = output.white_border()
+    values |= {} if white is None else {"white_border": white}
     values["pl_mean"] = float(tflib.run(graph.pl_mean.var))
     progress = clock.progress(counters.cur_nimg, options.total_kimg, options.total_seconds)
     output.reports.tick(stats, values, counters.cur_nimg, progress)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+from dnnlib import UserError
 from training.datasets.photos.decode import (
     Fit,
     Unreadable,
@@ -19,6 +20,7 @@ from training.datasets.photos.decode import (
     open_image,
     upright_size,
 )
+from training.datasets.photos.fitting import parse_transform
 
 ROOT = Path(__file__).parents[2]
 PHOTOS = ROOT.parent / "shared/data/clothing-small"
@@ -154,6 +156,32 @@ def test_transforms(tmp_path, size):
     np.testing.assert_array_equal(fit(path, 8, "pad-white"), padded.transpose(2, 0, 1))
 
 
+def test_margins_have_the_color_that_is_asked_for(tmp_path):
+    original = Image.new("RGB", (30, 12), (90, 120, 150))
+    original.paste((250, 0, 0), (0, 4, 12, 12))  # It touches a third of the border.
+    path = saved(original, tmp_path / "a.png")
+    inner = fit(path, 30, "pad-white")[:, 9:21]
+    for transform, color in (
+        ("pad-white", (255, 255, 255)),
+        ("pad-edge", (90, 120, 150)),
+        ("pad-color=#0a64ff", (10, 100, 255)),
+    ):
+        expected = np.empty([3, 30, 30], np.uint8)
+        expected[:] = np.array(color)[:, None, None]
+        expected[:, 9:21] = inner
+        np.testing.assert_array_equal(fit(path, 30, transform), expected)
+    gray = fit_image(original, 30, 30, "pad-color=#ff0000", channels=1)
+    assert (gray[0, :9] == 76).all()  # 0.299 * 255
+
+
+def test_transforms_have_names():
+    assert parse_transform("pad-color=Linen") == "pad-color=#faf0e6"
+    assert parse_transform("pad-color=#FAF0E6") == "pad-color=#faf0e6"
+    for bad in ("pad", "pad-color=", "pad-color=#fff", "pad-color=rgb(1,2,3)", "pad-color=nocolor"):
+        with pytest.raises(UserError, match="transform '"):
+            parse_transform(bad)
+
+
 def test_the_size_that_is_wanted_is_kept_pixel_for_pixel(tmp_path):
     original = noise(16, 16)
     for transform in ("center-crop", "pad-white", "stretch"):
@@ -180,7 +208,8 @@ def test_extreme_proportions_take_little_memory(tmp_path):
     paths = [saved(noise(*size), tmp_path / f"{size[0]}.png") for size in ((20000, 10), (1, 20000))]
     code = (
         "import sys\n"
-        "from training.datasets.photos.decode import TRANSFORMS, fit_image, open_image\n"
+        "from training.datasets.photos.decode import fit_image, open_image\n"
+        "from training.datasets.photos.fitting import TRANSFORMS\n"
         "for path in sys.argv[1:]:\n"
         "    for transform in TRANSFORMS:\n"
         "        with open_image(path) as image:\n"

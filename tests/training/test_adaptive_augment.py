@@ -119,7 +119,7 @@ def test_options(run_script, tmp_path):
         (["--config=config-f"], {"mode": "noaug"}),
         (["--config=paper256"], {"mode": "ada", "preset": "bgc", "target": 0.6}),
         (["--config=paper256", "--aug=noaug"], {"mode": "noaug"}),
-        (["--aug=ada", "--target=0.5", "--augpipe=blit"], {"preset": "blit", "target": 0.5}),
+        (["--aug=ada", "--target=0.5", "--augpipe=bg-white"], {"preset": "bg-white"}),
         (["--aug=fixed", "--p=0.3"], {"mode": "fixed", "p": 0.3}),
         (["--aug=adarv", "--validation=4"], {"mode": "adarv", "target": 0.5}),
     ]:

@@ -54,7 +54,7 @@ def test_presets():
         return {key: value for key, value in values.items() if value != getattr(PLAIN, key)}
 
     assert list(AUGMENT_PRESETS) == (
-        "blit geom color filter noise cutout bg bgc bgcf bgcfn bgcfnc".split()
+        "blit geom color filter noise cutout bg bgc bgcf bgcfn bgcfnc bg-white bgc-white".split()
     )
     assert augment_preset("blit") == AugmentSpec(xflip=1, rotate90=1, xint=1)
     assert augment_preset("geom") == AugmentSpec(scale=1, rotate=1, aniso=1, xfrac=1)
@@ -65,6 +65,9 @@ def test_presets():
         expected |= on(initials["bgcfn"[length - 1]])
         assert augment_preset(name) == AugmentSpec(**expected)
     assert augment_preset("bgcfnc") == AugmentSpec(**expected, cutout=1)
+    assert augment_preset("bg-white") == dataclasses.replace(augment_preset("bg"), background=1)
+    without = dataclasses.replace(augment_preset("bgc"), brightness=0, lumaflip=0)
+    assert augment_preset("bgc-white") == dataclasses.replace(without, background=1)
     with pytest.raises(UserError, match=r"'body'.*blit, geom.*bgcfnc"):
         augment_preset("body")
 
@@ -218,6 +221,32 @@ def test_r1_through_the_pipeline(session):
     above, below = (session.run(penalty, {w: at + s * direction}) for s in (1, -1))
     got = np.sum(session.run(gradient, {w: at}) * direction)
     np.testing.assert_allclose(got, (above - below) / 2, rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["bg-white", "bgc-white"])
+def test_white_stays_white(session, name):
+    """Exactly, wherever no part of the product comes to, also beyond a whole reflection."""
+    pictures = np.ones([64, 3, 32, 32], np.float32)
+    pictures[:, :, 12:20, 10:18] = RANDOM.uniform(-1, 0.5, size=(64, 3, 8, 8))
+    product = tf.constant((pictures != 1).max(axis=1, keepdims=True), tf.float32)
+    far = {"xfrac_std": 0.4}
+    result = pipeline(tf.constant(pictures), **preset(name) | far)
+    reach = pipeline(product, **preset("bg") | far)
+    official = pipeline(tf.constant(pictures), **preset(name.removesuffix("-white")) | far)
+    result, reach, official = session.run([result, reach, official])
+    is_white = np.broadcast_to(reach == 0, result.shape)
+    assert is_white[..., [0, -1]].mean() > 0.5 and (reach != 0).mean() > 0.2
+    np.testing.assert_array_equal(result[is_white], 1)
+    assert np.abs(result[~is_white] - 1).mean() > 0.1
+    off = (np.abs(official[is_white] - 1) > 1 / 255).mean()  # Gray, or other colors.
+    assert 0.01 < off < 0.2 if name == "bg-white" else off > 0.8
+
+
+def test_geometry_is_official_but_for_the_background(session):
+    pictures = tf.constant(RANDOM.uniform(-1, 1, size=(64, 3, 32, 32)), tf.float32)
+    both = [pipeline(pictures, **preset(name)) for name in ("bg", "bg-white")]
+    official, result = session.run(both)
+    np.testing.assert_allclose(result, official, atol=0.004)  # Ripple of the wavelet.
 
 
 def test_running_adds_nothing_to_the_graph(session):

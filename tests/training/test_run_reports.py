@@ -14,6 +14,7 @@ from metrics.results import kimg_of
 from training.config.schedule import ScheduleOptions, schedule_notes
 from training.datasets.building.build import Output
 from training.datasets.sources.demo_dataset import create_demo
+from training.pictures.grids import RunGrid, white_border
 from training.run.file_names import find_states, position_name, state_path
 from training.run.reports import Reports, kimg_text
 
@@ -24,10 +25,10 @@ HELD_OUT = 6
 def run(tmp_path_factory, run_script):
     """`done` and `folder` of a run of 10 steps of 5 images, of which each is a tick."""
     folder = tmp_path_factory.mktemp("run")
-    create_demo(Output(str(folder / "drawn"), shuffle=False, resolution=8), num_images=30)
+    create_demo(Output(str(folder / "drawn"), shuffle=False, resolution=16), num_images=30)
     with tf.Graph().as_default() as graph:
-        rows = tf.reduce_mean(tf.placeholder(tf.float32, [None, 8, 8, 3]), axis=2)
-        tf.reshape(rows, [-1, 24])
+        rows = tf.reduce_mean(tf.placeholder(tf.float32, [None, 16, 16, 3]), axis=2)
+        tf.reshape(rows, [-1, 48])
         (folder / "rows.pb").write_bytes(graph.as_graph_def().SerializeToString())
     args = f"--data-dir={folder} --dataset=drawn --result-dir={folder}/results --config=config-e"
     args += " --fmap-base=32 --fmap-max=4 --latent-size=4 --mapping-layers=1 --total-kimg=0.05"
@@ -69,6 +70,42 @@ def test_held_out_images_are_scored_in_every_mode(run):
         real, fake, held_out = (row[f"Loss/scores/{n}"] for n in ("real", "fake", "validation"))
         assert row["r_v"] == pytest.approx((real - held_out) / (real - fake))
         assert f"r_v {row['r_v']:.3f}" in run.done.stdout
+
+
+def test_white_borders_of_fakes_are_reported(run):
+    """Of the first eight of the grid: the drawn products are on white."""
+    grid = np.asarray(Image.open(run.folder / "fakes000000.050.png"))
+    fakes = [grid[:16, x : x + 16] for x in range(0, 128, 16)]
+    sides = [[f[0], f[-1], f[1:-1, 0], f[1:-1, -1]] for f in fakes]
+    expected = np.mean([(np.concatenate(s) >= 250).all(axis=1) for s in sides])
+    rows = [json.loads(line) for line in open(run.folder / "stats.jsonl")]
+    assert rows[-1]["white_border"] == pytest.approx(expected)
+    assert f"white {expected:.3f} " in run.done.stdout
+    [events] = run.folder.glob("events*")
+    values = [v for e in tf.train.summary_iterator(str(events)) for v in e.summary.value]
+    assert [v.tag for v in values].count("Progress/white_border") == 10
+
+
+def test_borders_are_white_where_all_colors_are(tmp_path):
+    reals = np.full([4, 3, 6, 8], 250, np.uint8)
+    reals[:, :, 1:-1, 1:-1] = 0
+    assert white_border(reals, (0, 255)) == 1
+    reals[1, 2, 5, 3] = 249
+    reals[2, 0, 3, 7] = 0
+    assert white_border(reals, (0, 255)) == 1 - 2 / (4 * 24)
+    assert white_border(reals / 127.5 - 1, (-1, 1)) == 1 - 2 / (4 * 24)
+    assert white_border(np.full([1, 1, 4, 4], np.nan), (-1, 1)) == 0
+    training_set = SimpleNamespace(shape=[3, 6, 8], num_images=4, label_size=0)
+    training_set.image_index = lambda positions: positions
+    training_set.labels = np.zeros([4, 0], np.float32)
+    Gs = SimpleNamespace(output_shape=[None, 3, 6, 8])
+    Gs.run = lambda latents, labels, **kwargs: np.ones([len(latents), 3, 6, 8])
+    for dark, expected in ((2, 1.0), (3, None)):  # Of the 24 pixels along the sides.
+        training_set.read_images = lambda chosen, dark=dark: np.where(
+            np.arange(48).reshape(6, 8) < dark, 0, np.full([len(chosen), 3, 6, 8], 255, np.uint8)
+        )
+        grid = RunGrid(training_set, "1080p", [4], 1, str(tmp_path / f"{dark}.png"))
+        assert grid.white_border(Gs) == expected
 
 
 def test_tensorboard_has_pictures_of_bounded_size(run):

@@ -1,4 +1,21 @@
-"""Colors in augmentation (ADA, appendix B): one affine map of RGB for each sample."""
+"""Colors in augmentation (ADA, appendix B): one affine map of RGB for each sample.
+
+What becomes of a white background: images are in [-1, 1], white is w = (1, 1, 1), gray colors lie
+on the axis v = w/√3.
+
+    hue         R(θ)x, a turn about v               R(θ)w = w
+    saturation  (vvᵀ + s(I - vvᵀ))x                 w has no part across v: w stays
+    brightness  x + b                               w + b
+    contrast    c·x, about mid-gray 0               c·w
+    luma flip   (I - 2vvᵀ)x, a mirror through 0     -w
+
+About white, x -> w + M(x - w), every matrix M keeps it. So `AugmentSpec.background` = 1 computes
+all of the pipeline on x - w: contrast becomes w + c(x - w), which can be undone as the official one
+can, leaves [-1, 1] like it (darker than black for c > 1), and like it is not clipped. Brightness
+still adds, and the luma flip makes colors up to 3 times as bright as white: the presets that keep
+white leave both out. Zeros are white then, exactly, in every linear step: what lies beyond a whole
+reflection, and filters, whose taps do not quite add up to 1.
+"""
 
 from __future__ import annotations
 

@@ -36,6 +36,8 @@ def augment(
             f"augmentation of {dtype.name} images: expected float32, usually in [-1, 1]"
         )
     images = tf.cast(images, tf.float32)
+    if spec.background:  # All that follows leaves zeros as they are, but for brightness and noise.
+        images -= spec.background
     count = tf.shape(images)[0] if shape[0].value is None else shape[0].value
     draws = Draws(seed, count, strength, debug_percentile)
     size = (shape[2].value, shape[3].value)
@@ -50,6 +52,8 @@ def augment(
         images = add_noise(images, draws, spec)
     if spec.cutout > 0:
         images = cut_out(images, draws, spec)
+    if spec.background:
+        images += spec.background
     images = tf.cast(images, dtype)
     images.set_shape(shape)
     return images

@@ -31,7 +31,13 @@ AUGMENT_PRESETS = {
     "bgcf": ("blit", "geom", "color", "filter"),
     "bgcfn": ("blit", "geom", "color", "filter", "noise"),
     "bgcfnc": ("blit", "geom", "color", "filter", "noise", "cutout"),
+    # Deviation: as bg and bgc, but white stays white, see `training.augmentation.color`; the
+    # official code has no such presets.
+    "bg-white": ("blit", "geom"),
+    "bgc-white": ("blit", "geom", "color"),
 }
+_KEEPS_WHITE = "-white"
+_CHANGES_WHITE = ("brightness", "lumaflip")  # About white too.
 
 # Mode in which p follows the overfitting -> value of the heuristic that it aims at: r_t, r_v
 # (ADA, section 3.1).
@@ -53,7 +59,7 @@ class AugmentOptions:
 
 
 def augment_preset(name: str) -> AugmentSpec:
-    """A probability multiplier of 1 for each member of a preset.
+    """A probability multiplier of 1 for each member of a preset, and the background of all.
 
     Args:
         name: a key of `AUGMENT_PRESETS`.
@@ -66,4 +72,7 @@ def augment_preset(name: str) -> AugmentSpec:
         names = ", ".join(AUGMENT_PRESETS)
         raise UserError(f"augmentation preset {name!r}: {hint}use one of {names}")
     members = [option for group in AUGMENT_PRESETS[name] for option in AUGMENT_GROUPS[group]]
-    return AugmentSpec(**dict.fromkeys(members, 1.0))
+    if not name.endswith(_KEEPS_WHITE):
+        return AugmentSpec(**dict.fromkeys(members, 1.0))
+    members = [option for option in members if option not in _CHANGES_WHITE]
+    return AugmentSpec(**dict.fromkeys(members, 1.0), background=1)

@@ -67,3 +67,8 @@ class AugmentSpec:
     cutout_size: float = keyword(
         "sides of the rectangle, as a fraction of those of the image", default=0.5
     )
+    background: float = keyword(
+        "the gray that geometry, contrast, filters and cutout leave as it is and lies beyond the "
+        "picture: 0 mid-gray, as officially, 1 white",
+        default=0,
+    )

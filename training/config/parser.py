@@ -158,7 +158,8 @@ def _add_augmentation(add: Callable) -> None:
     add(
         "--augpipe",
         metavar="NAME",
-        help=f"which transformations: {', '.join(AUGMENT_PRESETS)} (default: bgc)",
+        help=f"which transformations: {', '.join(AUGMENT_PRESETS)} (default: bgc; those with "
+        "-white leave a white background white)",
     )
     add("--p", type=cli.number(0, 1), help="probability of each transformation, for --aug=fixed")
     add(

@@ -174,3 +174,27 @@ def nearest(queries: np.ndarray, blocks: Iterable[tuple[int, np.ndarray]]) -> Ne
     others = np.ma.masked_invalid(best[:, 1:]).mean(axis=1).filled(np.inf)
     relative = best[:, 0] / np.maximum(others, _TINY)
     return Neighbors(numbers[np.arange(len(order)), order[:, 0]], best[:, 0], relative)
+
+
+@dataclass(frozen=True)
+class EitherWay(Neighbors):
+    """Neighbors of pictures, or of their mirror images where those are nearer.
+
+    Attributes:
+        are_mirrored: which, bool [N].
+    """
+
+    are_mirrored: np.ndarray
+
+    def __getitem__(self, part: slice) -> EitherWay:
+        return EitherWay(*(array[part] for array in vars(self).values()))
+
+
+def nearest_either_way(queries: np.ndarray, blocks: Iterable[tuple[int, np.ndarray]]) -> EitherWay:
+    """As `nearest`, of pictures and their mirror images, float32 [N, 2, F]."""
+    found = nearest(queries.reshape(-1, queries.shape[-1]), blocks)
+    way = found.distances.reshape(-1, 2).argmin(axis=1)
+    chosen = np.arange(len(way)) * 2 + way
+    return EitherWay(
+        found.numbers[chosen], found.distances[chosen], found.relative[chosen], way == 1
+    )

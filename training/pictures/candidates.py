@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dnnlib import UserError
 from dnnlib.output import tqdm
 from dnnlib.tflib import Network
 from training.dataset import TFRecordDataset
-from training.latents.likeness import COPY, Gallery, Likeness, Neighbors, nearest
+from training.latents.likeness import COPY, Gallery, Likeness, Neighbors, nearest_either_way
 from training.random_streams import generator
 from training.snapshots.class_names import Class, class_labels
 from training.snapshots.pickles import Subject
@@ -30,14 +29,12 @@ class Choice:
         places: of the chosen among the candidates, best first.
         scores: of the discriminator, float [N] of all candidates.
         neighbors: nearest photos trained on, of all candidates; None where there is no check.
-        are_mirrored: whether the candidate's mirror image is what is near.
         copies, duplicates: how many candidates were passed over because of that.
     """
 
     places: list[int]
     scores: np.ndarray
     neighbors: Neighbors | None
-    are_mirrored: NDArray[np.bool_]
     copies: int
     duplicates: int
 
@@ -61,7 +58,12 @@ class Judge:
             self._photos = self._look_at(photos)
 
     def choose(
-        self, images: np.ndarray, entry: Class, wanted: int, chosen_before: Gallery
+        self,
+        images: np.ndarray,
+        entry: Class,
+        wanted: int,
+        chosen_before: Gallery,
+        is_usable: Callable[[np.ndarray], bool],
     ) -> Choice:
         """Chooses so many candidates, or fewer, and adds them to those of their class.
 
@@ -70,24 +72,15 @@ class Judge:
             entry: their class.
             wanted: how many.
             chosen_before: vectors of pictures of this class.
+            is_usable: whether an image can be chosen at all.
         """
         vectors = self._likeness(images)
         labels = class_labels(self._D, [entry] * len(images))
         scores = regrouped_scores(self._D, images, labels)
-        neighbors, are_mirrored = None, np.zeros(len(images), bool)
-        are_copies = are_mirrored
+        neighbors, are_copies = None, np.zeros(len(images), bool)
         if self._photos is not None:
-            neighbors = nearest(vectors, self._photos.blocks())
-            mirrored = nearest(self._likeness(images[:, :, :, ::-1]), self._photos.blocks())
-            are_mirrored = mirrored.distances < neighbors.distances
-            neighbors = Neighbors(
-                *(
-                    np.where(are_mirrored, other, own)
-                    for own, other in zip(
-                        vars(neighbors).values(), vars(mirrored).values(), strict=True
-                    )
-                )
-            )
+            both = np.stack([vectors, self._likeness(images[:, :, :, ::-1])], axis=1)
+            neighbors = nearest_either_way(both, self._photos.blocks())
             are_copies = neighbors.are_copies
         among = _squared_distances(vectors, vectors)
         # What is near, by the other candidates.
@@ -100,16 +93,14 @@ class Judge:
         for place in np.argsort(-scores, kind="stable").tolist():
             if len(places) == wanted:
                 break
-            if are_copies[place]:
+            if are_copies[place] or not is_usable(images[place]):
                 continue
             if are_known[place] or (among[place, places] < limits[place]).any():
                 duplicates += 1
                 continue
             places.append(place)
         chosen_before.add(vectors[places])
-        return Choice(
-            places, scores, neighbors, are_mirrored, int(are_copies.sum()), duplicates
-        )
+        return Choice(places, scores, neighbors, int(are_copies.sum()), duplicates)
 
     def remember(self, images: np.ndarray, chosen_before: Gallery) -> None:
         """Adds pictures that were chosen in an earlier session."""
@@ -155,6 +146,6 @@ def candidate_seeds(first: int, wanted: int, candidates: int) -> range:
     return range(first, first + count)
 
 
-def _squared_distances(a: np.ndarray, b: Sequence | np.ndarray) -> np.ndarray:
+def _squared_distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     squares = np.einsum("nf,nf->n", a, a)[:, np.newaxis] + np.einsum("nf,nf->n", b, b)
     return np.maximum(squares - 2 * (a @ b.T), 0)

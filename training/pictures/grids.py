@@ -23,6 +23,9 @@ _CPU_IMAGES = 96
 # Of pictures that are made at once, so that high resolutions fit in memory.
 _MINIBATCH_PIXELS = 1 << 20
 _PREVIEW_SIDE = 1024
+# Reals on white: so much of their borders is nearly white. Then that of so many fakes is measured.
+_WHITE_BORDER, _NUM_MEASURED = 0.9, 8
+_NEARLY_WHITE = 250  # Of 255, each color.
 
 
 def adjust_dynamic_range(
@@ -113,6 +116,18 @@ def setup_snapshot_image_grid(
     return (grid_w, grid_h), training_set.read_images(chosen), training_set.labels[chosen]
 
 
+def white_border(images: np.ndarray, drange: tuple[float, float]) -> float:
+    """Share of the pixels along the four sides that are nearly white.
+
+    Args:
+        images: [N, C, H, W] with values in `drange`; the first three channels are looked at.
+    """
+    sides = [images[:, :3, [0, -1]], images[:, :3, 1:-1, [0, -1]]]
+    darkest = np.concatenate([x.min(axis=1).reshape(len(x), -1) for x in sides], axis=1)
+    low, high = drange  # Half a level below: what is rounded up. False where it is not finite.
+    return float((darkest >= low + (high - low) * (_NEARLY_WHITE - 0.5) / 255).mean())
+
+
 class RunGrid:
     """The images that a run shows at every snapshot, beside reals.
 
@@ -143,6 +158,7 @@ class RunGrid:
         if not os.path.exists(reals_png):
             save_image_grid(reals, reals_png, (0, 255), self._size)
         self.reals_preview = self._preview(reals, (0, 255))
+        self._is_on_white = white_border(reals, (0, 255)) >= _WHITE_BORDER
         rng = generator("dataset", "grids", [seed, 0])
         self._latents = rng.standard_normal([len(reals), *latent_shape], dtype=np.float32)
 
@@ -152,16 +168,26 @@ class RunGrid:
         Returns:
             The first rows and columns, about `_PREVIEW_SIDE` pixels wide and high.
         """
-        images = Gs.run(
-            self._latents,
-            self._labels,
+        images = self._fakes(Gs, len(self._latents))
+        grid = convert_to_pil_image(create_image_grid(images, self._size), (-1, 1))
+        save_picture(grid, filename, UNKNOWN.xmp("training"))
+        return self._preview(images, (-1, 1))
+
+    def white_border(self, Gs: Network) -> float | None:
+        """`white_border` of a few fakes, always of the same latents; None if reals have no such."""
+        if not self._is_on_white:
+            return None
+        return white_border(self._fakes(Gs, _NUM_MEASURED), (-1, 1))
+
+    def _fakes(self, Gs: Network, count: int) -> np.ndarray:
+        """[count, C, H, W] in [-1, 1], of the first latents."""
+        return Gs.run(
+            self._latents[:count],
+            self._labels[:count],
             is_validation=True,
             randomize_noise=False,
             minibatch_size=images_at_once(Gs),
         )
-        grid = convert_to_pil_image(create_image_grid(images, self._size), (-1, 1))
-        save_picture(grid, filename, UNKNOWN.xmp("training"))
-        return self._preview(images, (-1, 1))
 
     def _preview(self, images: np.ndarray, drange: tuple[float, float]) -> Image.Image:
         grid_w, grid_h = self._size

@@ -61,7 +61,7 @@ class Reports:
             f"{progress:<30s} "
             f"res {stats['resolution']:<5d} lod {stats['lod']:<5.2f} "
             f"batch {stats['minibatch']:<4d} augment {stats['augment']:<6.3f} "
-            f"{_overfitting(values):<10s} "
+            f"{_overfitting(values):<10s} {_white_border(values)}"
             f"mem {stats['peak_memory_gb']:.1f}",
             flush=True,
         )
@@ -138,6 +138,11 @@ def _overfitting(values: dict[str, float]) -> str:
         if key in values:
             return f"{name} {values[key]:.3f}"
     return ""
+
+
+def _white_border(values: dict[str, float]) -> str:
+    """How white the borders of fakes are, where reals are on white."""
+    return f"white {values['white_border']:<6.3f} " if "white_border" in values else ""
 
 
 def measured(snapshot: str) -> list[str]:

@@ -126,6 +126,10 @@ class RunOutput:
         finally:
             self.reports.close()
 
+    def white_border(self) -> float | None:
+        """How white the borders of fakes are, see `RunGrid.white_border`."""
+        return self._grid.white_border(self._networks.Gs)
+
     def save_tick(self, sched: Schedule, done: bool) -> str | None:
         """Writes what is due at the end of a tick, and counts the tick.
 

@@ -94,6 +94,7 @@ class _Build:
         self.finest = finest_log2(self.height, self.width)
         coarsest = self.finest if output.finest_only else BASE_LOG2
         self.levels = list(range(self.finest, coarsest - 1, -1))
+        self.channels = 4 if output.channels == "rgba" else source.channels
         self.labels = LabelRows(source, items)
         self.copies = KINDS[output.dedupe]() if output.dedupe else None
         self.sheet = ContactSheet()
@@ -108,10 +109,11 @@ class _Build:
             self.height,
             self.width,
             output.transform,
-            self.source.channels,
+            self.channels,
             margin=output.margin,
             exact=output.size is None,
             min_size=output.min_size,
+            alpha=output.alpha or "file",
         )
         convert = _Converter(self.source, output, fit, len(self.levels), self.reader)
         items = (self.items[i] for i in part)
@@ -165,7 +167,9 @@ class _Build:
         manifest |= {"shuffle": output.shuffle, "transform": output.transform, "filter": "lanczos"}
         manifest |= {"margin": output.margin, "max_images": output.max_images}
         manifest |= {"colors": DESCRIPTION, "profiles": dict(self.profiles)}
-        manifest |= {"images": self.count, "channels": self.source.channels}
+        manifest |= {"images": self.count, "channels": self.channels}
+        if self.channels == 4:
+            manifest["alpha"] = output.alpha or "file"
         if self.height == self.width:
             manifest["resolution"] = self.height
         manifest |= {"height": self.height, "width": self.width, "encoding": output.encoding}

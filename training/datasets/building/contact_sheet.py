@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from training.datasets.photos.arrays import save_png, to_picture
+from training.datasets.photos.arrays import on_white, save_png, to_picture
 
 COLUMNS, ROWS = 12, 8
 MAX_SIDE = 96  # larger images are reduced to this
@@ -24,9 +24,9 @@ class ContactSheet:
         return len(self.pictures) >= COLUMNS * ROWS
 
     def add(self, image: np.ndarray) -> None:
-        """Adds uint8 [1 or 3, height, width], if there is room; all of one size."""
+        """Adds uint8 [1, 3 or 4, height, width], if there is room; all of one size."""
         if not self.is_full:
-            picture = to_picture(image)
+            picture = to_picture(on_white(image))
             picture.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.BOX)
             self.pictures.append(picture)
 

@@ -9,7 +9,8 @@ from dnnlib import UserError
 from training.datasets.format.examples import ENCODINGS
 from training.datasets.format.levels import level_count
 from training.datasets.photos.copies import KINDS
-from training.datasets.photos.decode import TRANSFORMS
+from training.datasets.photos.decode import ALPHAS
+from training.datasets.photos.fitting import TRANSFORMS, parse_transform
 
 MAX_SHARDS = 99_999
 
@@ -24,7 +25,9 @@ class Output:
         resolution: height and width, a power of two; None: see `width`.
         width, height: a base grid times a power of two, see `levels`; None takes the size of the
             pictures, which must then all be the same.
-        transform: how a picture is fitted to the size: one of TRANSFORMS.
+        transform: how a picture is fitted to the size, as from `fitting.parse_transform`.
+        channels: "rgb", "rgba" for colors and opacity; None: as the source has them.
+        alpha: where opacity comes from: one of ALPHAS; None: the file.
         margin: added to boxes on each side, as a fraction of their size.
         min_size: leave out pictures whose shorter side is smaller.
         strict: stop at the first picture that cannot be read, rather than skip it.
@@ -45,6 +48,8 @@ class Output:
     width: int | None = None
     height: int | None = None
     transform: str = "center-crop"
+    channels: str | None = None
+    alpha: str | None = None
     margin: float = 0.0
     min_size: int = 1
     strict: bool = False
@@ -72,14 +77,17 @@ class Output:
                 f"{option} is {what}: expected a power of two from 4 to 4096, or for --width and "
                 "--height a small grid doubled several times, like 384 and 512"
             )
+        parse_transform(self.transform)
         for option, value, choices in (
-            ("--transform", self.transform, TRANSFORMS),
             ("--encoding", self.encoding, ENCODINGS),
+            ("--channels", self.channels or "rgb", ("rgb", "rgba")),
+            ("--alpha", self.alpha or "file", ALPHAS),
             ("--levels", self.levels or "all", ("all", "finest")),
             ("--dedupe", self.dedupe or "exact", KINDS),
         ):
             if value not in choices:
                 raise UserError(f"{option} is {value!r}: expected one of {', '.join(choices)}")
+        self._check_alpha()
         if not 1 <= self.shards <= MAX_SHARDS:
             raise UserError(f"--shards is {self.shards}: expected 1 to {MAX_SHARDS}")
         first, last = self.only_shards or (0, 0)
@@ -90,6 +98,18 @@ class Output:
             )
         if self.dedupe and self.only_shards:
             raise UserError("--dedupe needs to see all pictures: leave out --only-shards")
+
+    def _check_alpha(self) -> None:
+        if self.channels != "rgba":
+            if self.alpha is not None:
+                raise UserError(f"--alpha={self.alpha} is for --channels=rgba: give both")
+        elif self.encoding == "jpeg":
+            raise UserError("--encoding=jpeg holds no opacity: use raw, png or webp")
+        elif self.alpha == "from-white" and self.transform not in TRANSFORMS:
+            raise UserError(
+                f"--transform={self.transform}: margins of --alpha=from-white are transparent: use "
+                "--transform=pad-white"
+            )
 
     @property
     def finest_only(self) -> bool:

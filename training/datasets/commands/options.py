@@ -87,6 +87,12 @@ RECORDS = Group(
 )
 
 
+def _transform(text: str) -> str:
+    from training.datasets.photos.fitting import parse_transform
+
+    return parse_transform(text)
+
+
 def makes_dataset(
     example: str, *arguments: Argument | Group, **defaults
 ) -> Callable[[Callable[..., Importer]], Command]:
@@ -132,8 +138,11 @@ def fitting(shuffled: bool = True, size: str = "the size that they all have") ->
             option("--height", "see --width", cli.integer(1), "H"),
             option(
                 "--transform",
-                "how pictures get the proportions of the dataset (default: center-crop)",
-                choices=("center-crop", "pad-white", "stretch"),
+                "how pictures get the proportions of the dataset: center-crop, stretch, or with "
+                "margins: pad-white, pad-color=#rrggbb or a name like linen, pad-edge, the median "
+                "color along the picture's sides (default: center-crop)",
+                cli.checked(_transform),
+                "HOW",
                 default="center-crop",
             ),
             option(

@@ -25,6 +25,18 @@ from training.datasets.commands.options import TABLES, fitting, makes_dataset
     option("--file-column", "column of files of a table (default: a known one)", metavar="NAME"),
     option("--label-column", "column of labels (default: a known one)", metavar="NAME"),
     *TABLES,
+    option(
+        "--channels",
+        "rgb: transparent parts become white; rgba: opacity is a fourth channel, which networks "
+        "learn too (default: rgb)",
+        choices=("rgb", "rgba"),
+    ),
+    option(
+        "--alpha",
+        "with --channels=rgba, where opacity comes from: file, or from-white: the white around a "
+        "product becomes transparent (default: file)",
+        choices=("file", "from-white"),
+    ),
     fitting(),
 )
 def create_from_images(image_dir: str, labels: str, table_encoding: str, **given) -> Importer:

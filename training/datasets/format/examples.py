@@ -54,7 +54,7 @@ def serialize_image(image: np.ndarray, encoding: Encoding) -> bytes:
     An image that would not become smaller, as happens at the coarsest levels, stays raw.
 
     Args:
-        image: uint8 [1 or 3, height, width].
+        image: uint8 [1, 3 or 4, height, width].
         encoding: how to hold the pixels.
     """
     if encoding.format != "raw":
@@ -67,7 +67,7 @@ def serialize_image(image: np.ndarray, encoding: Encoding) -> bytes:
 
 
 def encode_picture(image: np.ndarray, encoding: Encoding) -> bytes:
-    """The bytes of a picture file of uint8 [1 or 3, height, width]."""
+    """The bytes of a picture file of uint8 [1, 3 or 4, height, width]; jpeg has no fourth."""
     options = {
         "png": {"compress_level": 6},
         "jpeg": {"quality": encoding.quality, "subsampling": "4:2:0", "optimize": True},
@@ -136,12 +136,12 @@ def _decode_picture(data: memoryview, names: list, shape: tuple[int, ...]) -> np
 
         with Image.open(io.BytesIO(data), formats=[name]) as picture:
             size = (picture.height, picture.width)
-            if size != shape[1:] or shape[0] not in (1, 3):
+            if size != shape[1:] or shape[0] not in (1, 3, 4):
                 raise ValueError(f"shape {list(shape)} does not fit a picture of {size}")
             # Only pictures that others have stored have a profile; ours are sRGB.
             if "icc_profile" in picture.info:
                 picture, _ = to_srgb(picture)
-            return to_pixels(picture.convert("L" if shape[0] == 1 else "RGB"))
+            return to_pixels(picture.convert({1: "L", 3: "RGB", 4: "RGBA"}[shape[0]]))
     except ValueError:
         raise
     except Exception as error:  # on damaged data Pillow's plugins raise whatever happens to them

@@ -1,10 +1,16 @@
-"""Pictures as arrays, uint8 [1 or 3, height, width], and back."""
+"""Pictures as arrays, uint8 [1, 3 or 4, height, width], and back.
+
+Four channels are colors over white, and opacity: color c and opacity a, each 0 to 255, become
+(255 - a·(255 - c)/255, a). So the first three are the picture on white; what is transparent is
+(255, 255, 255, 0), whatever color a file hides there; and means of pixels are means of what one
+sees. Picture files have the colors themselves, as PNG wants them.
+"""
 
 from __future__ import annotations
 
 import os
 import struct
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from PIL import Image, PngImagePlugin
@@ -12,16 +18,48 @@ from PIL import Image, PngImagePlugin
 from dnnlib import UserError
 from dnnlib.files import atomic_write
 
+if TYPE_CHECKING:
+    import tensorflow.compat.v1 as tf
+
+    Images = TypeVar("Images", np.ndarray, tf.Tensor)
+
 
 def to_picture(pixels: np.ndarray) -> Image.Image:
-    """Makes a picture of uint8 [1 or 3, height, width]."""
+    """Makes a picture of uint8 [1, 3 or 4, height, width]."""
+    if len(pixels) == 4:
+        return Image.fromarray(_uncovered(pixels))
     return Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0))
 
 
 def to_pixels(picture: Image.Image) -> np.ndarray:
-    """The pixels of a picture in mode RGB or L, uint8 [3 or 1, height, width]."""
+    """The pixels of a picture in mode L, RGB or RGBA, uint8 [1, 3 or 4, height, width]."""
     pixels = np.asarray(picture)
+    if picture.mode == "RGBA":
+        return _over_white(pixels.transpose(2, 0, 1))
     return pixels[np.newaxis] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+
+
+def on_white(images: Images) -> Images:
+    """Images [..., C, H, W] without their opacity, if they have it: as one sees them on white."""
+    return images[..., :3, :, :] if images.shape[-3] == 4 else images
+
+
+def _over_white(straight: np.ndarray) -> np.ndarray:
+    """Colors and opacity uint8 [4, H, W] of a file as arrays have them."""
+    opacity = straight[3].astype(np.int32)
+    pixels = straight.copy()
+    pixels[:3] = 255 - (opacity * (255 - straight[:3].astype(np.int32)) + 127) // 255
+    return pixels
+
+
+def _uncovered(pixels: np.ndarray) -> np.ndarray:
+    """The reverse, uint8 [H, W, 4]: exact where no color is darker than its opacity allows."""
+    opacity = pixels[3].astype(np.int32)
+    depth = (255 - pixels[:3].astype(np.int32)) * 255
+    straight = pixels.copy()
+    straight[:3] = 255 - np.minimum((depth + opacity // 2) // np.maximum(opacity, 1), 255)
+    straight[:3, opacity == 0] = 255
+    return np.ascontiguousarray(straight.transpose(1, 2, 0))
 
 
 def save_png(picture: Image.Image, filename: str, xmp: bytes | None = None) -> None:

@@ -11,7 +11,7 @@ import functools
 import io
 
 import numpy as np
-from PIL import Image, ImageCms
+from PIL import Image, ImageChops, ImageCms
 
 from dnnlib.util import one_line
 
@@ -47,6 +47,14 @@ def to_srgb(image: Image.Image) -> tuple[Image.Image, str | None]:
     if image.mode == "LAB":
         transform = _lab_transform()
     return _apply(transform, image), note
+
+
+def transparency(image: Image.Image) -> Image.Image:
+    """How transparent a picture of any mode is, mode L: 0 is opaque."""
+    image = _simple_mode(image)
+    if image.mode not in ("LA", "RGBA"):
+        return Image.new("L", image.size)
+    return ImageChops.invert(image.getchannel("A"))
 
 
 def _apply(transform: ImageCms.ImageCmsTransform | None, image: Image.Image) -> Image.Image:

@@ -17,11 +17,12 @@ from dnnlib.file_kinds import KINDS, FileKind, recognize
 from dnnlib.files import open_regular
 from dnnlib.util import one_line
 from training.datasets.items import Box
+from training.datasets.photos import fitting
 from training.datasets.photos.checks import PNG_MAGIC, without_long_text
-from training.datasets.photos.colors import MAX_PROFILE_BYTES, to_srgb
-from training.datasets.photos.resize import resize
+from training.datasets.photos.colors import MAX_PROFILE_BYTES, to_srgb, transparency
+from training.datasets.photos.cutout import why_not
 
-TRANSFORMS = ("center-crop", "pad-white", "stretch")
+ALPHAS = ("file", "from-white")  # The file says; or what is white around the product.
 MAX_FILE_BYTES = 1 << 30
 _ORIENTATIONS = {  # EXIF tag 0x0112 -> what turns the picture upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -43,14 +44,15 @@ class Fit:
 
     Attributes:
         height, width: of the result.
-        transform: "center-crop" cuts the longer sides, "pad-white" adds to the shorter ones,
-            "stretch" changes the proportions.
-        channels: 3, or 1 for gray.
+        transform: "center-crop" cuts the longer sides, "pad-white" and others add to the shorter
+            ones, "stretch" changes the proportions; see `fitting.parse_transform`.
+        channels: 3, 1 for gray, or 4 for colors and opacity.
         box: x1, y1, x2, y2 in pixels of the stored picture, to be cut out; None for all of it.
         margin: added to the box on each side, as a fraction of its width and height.
         exact: whether the picture must have this size already.
         min_size: the shorter side of the picture that is needed; smaller ones are thumbnails.
         digest: whether all pixels are decoded, for a digest of them.
+        alpha: where opacity comes from, with four channels: one of ALPHAS.
     """
 
     height: int
@@ -62,6 +64,7 @@ class Fit:
     exact: bool = False
     min_size: int = 1
     digest: bool = False
+    alpha: str = "file"
 
 
 @dataclass(frozen=True)
@@ -160,14 +163,15 @@ def fit_image(
 def fit_picture(image: Image.Image, fit: Fit) -> Fitted:
     """Converts a picture to sRGB or gray, cuts a box out, turns it upright, fits it to a size.
 
-    Transparent parts become white.
+    Transparent parts become white, unless there are four channels.
 
     Args:
         image: As from `open_image`.
         fit: the size, and how to get there.
 
     Raises:
-        Unreadable: The box has no part in the picture, or it is of another size than it must be.
+        Unreadable: The box has no part in the picture, or it is of another size than it must be;
+            or is not on white, if that is to be transparent.
     """
     if fit.exact and upright_size(image) != (fit.width, fit.height):
         width, height = upright_size(image)
@@ -180,18 +184,33 @@ def fit_picture(image: Image.Image, fit: Fit) -> Fitted:
         _decode_smaller(image, area, fit.height, fit.width, fit.transform)
     image.load()
     rgb, profile = to_srgb(image)
+    layers = [rgb]
+    if fit.channels == 4 and fit.alpha == "file":
+        layers.append(transparency(image))
     if fit.box is not None:
         scale = [now / before for now, before in zip(rgb.size, stored, strict=True)]
-        rgb = rgb.crop([round(edge * scale[i % 2]) for i, edge in enumerate(area)])
+        edges = [round(edge * scale[i % 2]) for i, edge in enumerate(area)]
+        layers = [layer.crop(edges) for layer in layers]
     turn = _ORIENTATIONS.get(_orientation(image))
-    rgb = rgb if turn is None else rgb.transpose(turn)
-    if fit.channels == 1:
-        rgb = rgb.convert("L")
-    pixels = _fit(rgb, fit.height, fit.width, fit.transform)
+    layers = layers if turn is None else [layer.transpose(turn) for layer in layers]
     digest = b""
     if fit.digest:
-        digest = hashlib.sha256(b"%dx%d " % rgb.size + rgb.tobytes()).digest()
-    return Fitted(np.ascontiguousarray(pixels), profile, digest)
+        size = b"%dx%d " % layers[0].size
+        digest = hashlib.sha256(size + b"".join(layer.tobytes() for layer in layers)).digest()
+    return Fitted(np.ascontiguousarray(_fitted(layers, fit)), profile, digest)
+
+
+def _fitted(layers: list[Image.Image], fit: Fit) -> np.ndarray:
+    """A picture in mode RGB, and its transparency in mode L if it counts, at the size of `fit`."""
+    size = fit.height, fit.width, fit.transform
+    if len(layers) == 2:
+        return fitting.fit_transparent(*layers, *size)
+    [rgb] = layers
+    if fit.channels == 4:
+        if reason := why_not(np.asarray(rgb)):
+            raise Unreadable(reason)
+        return fitting.fit_cut_out(rgb, *size)
+    return fitting.fit(rgb.convert("L") if fit.channels == 1 else rgb, *size)
 
 
 @functools.cache
@@ -248,27 +267,8 @@ def _decode_smaller(
     """
     # Before it is turned upright, width and height may stand for each other.
     sides, target = (area[2] - area[0], area[3] - area[1]), max(height, width)
-    side = max(sides) if transform == "pad-white" else min(sides)
+    side = max(sides) if fitting.has_margins(transform) else min(sides)
     image.draft(None, tuple(-int(-length * 3 * target // side) for length in image.size))
-
-
-def _fit(image: Image.Image, height: int, width: int, transform: str) -> np.ndarray:
-    """uint8 [channels, height, width] of a picture in mode RGB or L."""
-    whole = (0, 0, *image.size)
-    if transform == "pad-white":
-        scale = min(width / image.width, height / image.height)
-        inner_width, inner_height = (max(1, round(length * scale)) for length in image.size)
-        result = np.full([len(image.getbands()), height, width], 255, np.uint8)
-        x, y = (width - inner_width) // 2, (height - inner_height) // 2
-        inner = resize(image, inner_width, inner_height, whole)
-        result[:, y : y + inner_height, x : x + inner_width] = inner
-        return result
-    if transform == "stretch":
-        return resize(image, width, height, whole)
-    cut_x = min(image.width, max(1, round(image.height * width / height)))
-    cut_y = min(image.height, max(1, round(image.width * height / width)))
-    x, y = (image.width - cut_x) // 2, (image.height - cut_y) // 2
-    return resize(image, width, height, (x, y, x + cut_x, y + cut_y))
 
 
 def _orientation(image: Image.Image) -> int | None:
