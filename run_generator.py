@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from dnnlib import cli, output, own_code
-from training.pictures import control_commands, options, walk_options
+from training.pictures import catalog_command, control_commands, options, walk_options
 
 if TYPE_CHECKING:
     from dnnlib.tflib import Network
@@ -34,6 +34,9 @@ _EXAMPLES = """examples:
   # Directions that change attributes, and pictures changed by them (docs/control.md):
   python run_generator.py directions --network=network-final.pkl --attributes=lightness,area
   python run_generator.py edit --network=network-final.pkl --seeds=1-4 --set="lightness=+2"
+
+  # A catalog: 20 good pictures of each class, checked for copies of photos, with a table:
+  python run_generator.py generate-catalog --network=network-final.pkl --per-class=20 --out=catalog
 
   # One of NVIDIA's published networks, by its name; any https URL works too:
   python run_generator.py generate-images --network=stylegan2-car-config-f --seeds=1-4
@@ -167,9 +170,12 @@ def _parse_args(words: Sequence[str] | None = None) -> argparse.Namespace:
     options.add_blend_options(sub)
 
     control_commands.add_commands(command)
+    catalog_command.add_command(command)
     args = commands.parse(words, ["generate-images", "style-mixing-example"])
     if args.command in control_commands.COMMANDS:
         control_commands.check(args)
+    elif args.command == catalog_command.COMMAND:
+        catalog_command.check(args)
     elif getattr(args, "truncation_psi", 0) is None:
         # The scripts of StyleGAN2-ADA, whose name for the folder this is, have other defaults.
         is_ada = getattr(args, "outdir", None) is not None
@@ -287,6 +293,11 @@ def main() -> None:
             from metrics.picture_scores import classifier_measure
 
             control_commands.run(args, classifier_measure)
+            return
+        if args.command == catalog_command.COMMAND:
+            from metrics.official_calls import trained_options
+
+            print(f"Wrote {catalog_command.run(args, trained_options)}")
             return
         if args.command == "info":
             output.printing_is_the_work()

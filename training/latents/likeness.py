@@ -18,9 +18,13 @@ from training.latents.distances import block_activations
 _BLOCKS = 2  # The coarsest ones before 4×4, which see what is where and not each pixel.
 _MINIBATCH = 32
 _OTHERS = 50  # Vectors beside the nearest, which say what is near.
-# Relative distance below which a picture is a copy. Of 300 photos that were held out, 2 % are below
+# Relative distance below which pictures are alike. Of 300 photos that were held out, 2 % are below
 # 0.15; compressed and shifted copies are to 98 %. See tests/benchmarks/README.md.
-COPY = 0.15
+ALIKE = 0.15
+# A copy is also nearer to a photo than all but 5 % of photos are to each other: where products
+# hardly differ, so do new ones. Where many photos are there twice, the median says what is near.
+_NEARER, _NEARER_THAN_MEDIAN = 0.05, 0.1
+_SAMPLE = 500  # Photos that this is found with.
 _TINY = 1e-20
 _BLOCK_BYTES = 1 << 25
 
@@ -121,6 +125,14 @@ class Gallery:
             content = self._file.read(count * self._width * 2)
             yield begin, np.frombuffer(content, np.float16).reshape(count, -1).astype(np.float32)
 
+    def take(self, numbers: np.ndarray) -> np.ndarray:
+        """float32 [N, F] of ascending numbers."""
+        parts = []
+        for begin, vectors in self.blocks():
+            chosen = numbers[(numbers >= begin) & (numbers < begin + len(vectors))]
+            parts.append(vectors[chosen - begin])
+        return np.concatenate(parts)
+
 
 @dataclass(frozen=True)
 class Neighbors:
@@ -129,18 +141,19 @@ class Neighbors:
     Attributes:
         numbers: of the vectors, int64 [N].
         distances: squared, float32 [N].
-        relative: the same, divided by the mean distance of the next 50: how much nearer it is than
-            the others. Copies are far below 1, also where all distances are large.
+        seconds: those of the second nearest.
+        relative: distances, divided by the mean distance of the next 50: how much nearer the
+            nearest is than others. Copies are far below 1, also where all distances are large.
     """
 
     numbers: np.ndarray
     distances: np.ndarray
+    seconds: np.ndarray
     relative: np.ndarray
 
-    @property
-    def are_copies(self) -> np.ndarray:
-        """Which queries are copies of their nearest vector, bool [N]."""
-        return self.relative < COPY
+    def are_copies(self, limit: float) -> np.ndarray:
+        """Which queries are copies of their nearest vector, bool [N]; see `copy_limit`."""
+        return (self.relative < ALIKE) & (self.distances < limit)
 
 
 def nearest(queries: np.ndarray, blocks: Iterable[tuple[int, np.ndarray]]) -> Neighbors:
@@ -173,7 +186,25 @@ def nearest(queries: np.ndarray, blocks: Iterable[tuple[int, np.ndarray]]) -> Ne
     best = np.take_along_axis(best, order, axis=1)
     others = np.ma.masked_invalid(best[:, 1:]).mean(axis=1).filled(np.inf)
     relative = best[:, 0] / np.maximum(others, _TINY)
-    return Neighbors(numbers[np.arange(len(order)), order[:, 0]], best[:, 0], relative)
+    nearest_number = numbers[np.arange(len(order)), order[:, 0]]
+    return Neighbors(nearest_number, best[:, 0], best[:, 1], relative)
+
+
+def copy_limit(vectors: np.ndarray, blocks: Iterable[tuple[int, np.ndarray]]) -> float:
+    """Squared distance below which a picture may be a copy of a photo.
+
+    Args:
+        vectors: of some of the photos, float32 [N, F].
+        blocks: of all of them, see `nearest`.
+    """
+    distances = nearest(vectors, blocks).seconds  # The nearest is the photo itself.
+    limits = np.quantile(distances, _NEARER), _NEARER_THAN_MEDIAN * np.median(distances)
+    return float(max(limits))
+
+
+def sample_numbers(count: int) -> np.ndarray:
+    """Numbers of the photos that `copy_limit` is found with, evenly spread over all."""
+    return np.unique(np.linspace(0, count - 1, min(count, _SAMPLE)).astype(int))
 
 
 @dataclass(frozen=True)
@@ -195,6 +226,4 @@ def nearest_either_way(queries: np.ndarray, blocks: Iterable[tuple[int, np.ndarr
     found = nearest(queries.reshape(-1, queries.shape[-1]), blocks)
     way = found.distances.reshape(-1, 2).argmin(axis=1)
     chosen = np.arange(len(way)) * 2 + way
-    return EitherWay(
-        found.numbers[chosen], found.distances[chosen], found.relative[chosen], way == 1
-    )
+    return EitherWay(*(array[chosen] for array in vars(found).values()), way == 1)

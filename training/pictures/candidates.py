@@ -11,7 +11,15 @@ from dnnlib import UserError
 from dnnlib.output import tqdm
 from dnnlib.tflib import Network
 from training.dataset import TFRecordDataset
-from training.latents.likeness import COPY, Gallery, Likeness, Neighbors, nearest_either_way
+from training.latents.likeness import (
+    ALIKE,
+    Gallery,
+    Likeness,
+    Neighbors,
+    copy_limit,
+    nearest_either_way,
+    sample_numbers,
+)
 from training.random_streams import generator
 from training.snapshots.class_names import Class, class_labels
 from training.snapshots.pickles import Subject
@@ -56,6 +64,8 @@ class Judge:
         self._photos: Gallery | None = None
         if photos is not None:
             self._photos = self._look_at(photos)
+            sample = self._photos.take(sample_numbers(photos.num_images))
+            self._limit = copy_limit(sample, self._photos.blocks())
 
     def choose(
         self,
@@ -81,10 +91,10 @@ class Judge:
         if self._photos is not None:
             both = np.stack([vectors, self._likeness(images[:, :, :, ::-1])], axis=1)
             neighbors = nearest_either_way(both, self._photos.blocks())
-            are_copies = neighbors.are_copies
+            are_copies = neighbors.are_copies(self._limit)
         among = _squared_distances(vectors, vectors)
         # What is near, by the other candidates.
-        limits = COPY * among.sum(axis=1) / max(len(among) - 1, 1)
+        limits = ALIKE * among.sum(axis=1) / max(len(among) - 1, 1)
         are_known = np.zeros(len(images), bool)
         for _, block in chosen_before.blocks():
             are_known |= (_squared_distances(vectors, block) < limits[:, np.newaxis]).any(axis=1)

@@ -17,10 +17,11 @@ from dnnlib.files import open_regular
 from dnnlib.schema import Range, Size
 from dnnlib.tflib import Network
 from dnnlib.util import one_line
-from training.datasets.photos.arrays import save_png
+from training.datasets.photos.arrays import save_png, to_pixels
 from training.latents.options import CENTERS, TruncationOptions
 from training.latents.truncation import find_centers
 from training.pictures import generation, provenance
+from training.pictures.finishing import KEEP, Finish, finish
 from training.pictures.provenance import Record
 from training.snapshots import pickles
 
@@ -40,6 +41,8 @@ class _Images:
     truncation: Literal[CENTERS] = "global"
     clusters: int = TruncationOptions.clusters
     noise_mode: Literal[generation.NOISE_MODES] = "seed"
+    size: tuple[int, int] | None = None
+    background: Annotated[str, Size(40)] = KEEP
 
 
 @dataclass(frozen=True)
@@ -160,7 +163,16 @@ def _make_image(
         options.noise_mode,
         centers,
     )
-    return _only_file(folder)
+    path = _only_file(folder)
+    how = Finish(options.size, options.background)
+    if not how.is_none:
+        with Image.open(path) as picture:
+            image = to_pixels(picture)
+        finished = finish(image, how)
+        if finished is None:
+            raise UserError("its background cannot be told from the product here")
+        save_png(finished, path)
+    return path
 
 
 def _make_dlatent(Gs: Network, sha256: str, folder: str, npz: str | None) -> str:
