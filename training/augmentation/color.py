@@ -24,6 +24,8 @@ map of colors b + M(c - b) + t about the background b becomes
     y -> a(b + M(c - b) + t - w) = M·y + a((M - I)(w - b) + t)
 
 so that offsets fade with the opacity, transparent pixels stay so, and opacity itself is left alone.
+
+# Deviation: the official code refuses four channels.
 """
 
 from __future__ import annotations
