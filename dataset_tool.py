@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import nullcontext
 
 from dnnlib import cli
 from training.datasets.commands import inspection, official, pictures, shops
+from training.datasets.commands.command import command, option, path
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -19,9 +21,54 @@ def parse_arguments() -> argparse.Namespace:
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for group in (pictures, shops, official, inspection):
-        for command in group.COMMANDS:
-            command.add_to(commands, parser.prog)
+        for each in group.COMMANDS:
+            each.add_to(commands, parser.prog)
+    rank.add_to(commands, parser.prog)
     return parser.parse_args()
+
+
+# Here and not with the others, since discriminators are not known where datasets are made.
+@command(
+    "photos/shirts --by=blur --out=worst-shirts",
+    path("source", "folder or archive of pictures, or a dataset"),
+    option(
+        "--by",
+        "what makes a picture bad: blur, a small size, a border that is not white, or a low score "
+        "(default: blur)",
+        choices=("blur", "size", "border", "score"),
+        default="blur",
+    ),
+    option("--worst", "how many are printed (default: 20)", cli.integer(1), "N", default=20),
+    option(
+        "--network",
+        "snapshot (path, URL or name) whose discriminator scores the pictures",
+        metavar="SNAPSHOT",
+    ),
+    option(
+        "--out",
+        "folder to make, for rank.csv of all pictures and worst.png, a contact sheet of the worst",
+        cli.path,
+        "DIR",
+    ),
+)
+def rank(source: str, network: str | None, **given) -> None:
+    """Find the worst pictures of a folder or a dataset: blurry, small, not on white, or those that
+    a discriminator finds least real.
+    """
+    from training.datasets.building import rank as ranking
+    from training.datasets.sources.images import images_source
+
+    if ranking.is_dataset(source):
+        pictures, labels = ranking.open_dataset(source)
+    else:
+        pictures, labels = images_source(source, "none"), None
+    opened = nullcontext()
+    if network is not None:
+        from training.latents.attributes.realness import open_judge
+
+        opened = open_judge(network)
+    with opened as judge:
+        ranking.rank(pictures, labels, judge=judge, **given)
 
 
 def create_mnist(tfrecord_dir: str, mnist_dir: str) -> None:

@@ -24,6 +24,7 @@ from training import random_streams
 from training.dataset import TFRecordDataset
 from training.datasets.photos.arrays import on_white
 from training.snapshots.build_functions import BUILD_MODULES
+from training.snapshots.pickles import Subject
 
 # Images at once on a device: 8 of 1024×1024, and as many pixels of smaller ones up to a limit.
 _MINIBATCH_PIXELS = 8 << 20
@@ -136,6 +137,7 @@ class Evaluation:
         Gs: the generator.
         snapshot: its name, for reports.
         options: see `MetricOptions`; with a seed.
+        subject: the file that it is from, with its discriminator, for metrics that need that.
 
     Attributes:
         repeat: number of the evaluation: each has other fakes.
@@ -145,8 +147,10 @@ class Evaluation:
         UserError: the dataset does not fit the network.
     """
 
-    def __init__(self, Gs: Network, snapshot: str, options: MetricOptions):
-        self.Gs, self.snapshot, self.options = Gs, snapshot, options
+    def __init__(
+        self, Gs: Network, snapshot: str, options: MetricOptions, subject: Subject | None = None
+    ):
+        self.Gs, self.snapshot, self.options, self.subject = Gs, snapshot, options, subject
         self.seed, self.repeat = options.seed, 0
         self._devices = tfutil.replica_devices(options.num_gpus)
         channels, height, width = Gs.output_shape[1:]

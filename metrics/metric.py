@@ -134,8 +134,9 @@ class MetricBase(OfficialHelpers):
         seed = secrets.randbits(31) if seed is None else seed
         options = self.forced(replace(options, seed=seed))
         with metric_session(seed, tf_config):
-            Gs = pickles.load_generator(network_pkl, options.allow_pickled_code)
-            with Evaluation(Gs, snapshot_name(network_pkl), options) as evaluation:
+            subject = pickles.load_subject(network_pkl, options.allow_pickled_code)
+            name = snapshot_name(network_pkl)
+            with Evaluation(subject.Gs, name, options, subject) as evaluation:
                 self.measure(evaluation)
         if log_results:
             self.log(run_dir)

@@ -11,7 +11,6 @@ from typing import Any
 import tensorflow.compat.v1 as tf
 
 from dnnlib import UserError, own_code
-from dnnlib.tflib import Network
 from dnnlib.tflib.autosummary import autosummary
 from dnnlib.util import did_you_mean, one_line
 from metrics import results
@@ -22,6 +21,7 @@ from metrics.metric_defaults import metric_defaults
 from metrics.official_calls import metric_session, options_of_call
 from metrics.results import MetricReport
 from training.snapshots import pickles
+from training.snapshots.pickles import Subject
 
 __all__ = ["DummyMetric", "MetricBase", "MetricGroup", "RealsAgainstFakes", "create"]
 
@@ -116,19 +116,24 @@ class MetricGroup:
         )
         try:
             with metric_session(options.seed, tf_config):
-                Gs = pickles.load_generator(network_pkl, options.allow_pickled_code)
-                self._run_all(Gs, snapshot_name(network_pkl), options, run_dir, log_results)
+                subject = pickles.load_subject(network_pkl, options.allow_pickled_code)
+                self._run_all(subject, snapshot_name(network_pkl), options, run_dir, log_results)
         except _FAILURES as error:
             self._failed(", ".join(self._names), error)
         return self.reports
 
     def _run_all(
-        self, Gs: Network, snapshot: str, options: MetricOptions, run_dir: str | None, log: bool
+        self,
+        subject: Subject,
+        snapshot: str,
+        options: MetricOptions,
+        run_dir: str | None,
+        log: bool,
     ) -> None:
         ready = [name for name in self._names if self._get_ready(name, options)]
         if not ready:
             return
-        with Evaluation(Gs, snapshot, options) as evaluation:
+        with Evaluation(subject.Gs, snapshot, options, subject) as evaluation:
             for name in ready:
                 metric = self._ready[name]
                 try:
@@ -136,7 +141,7 @@ class MetricGroup:
                     if forced is options:
                         self.reports.append(metric.measure(evaluation, options.repeats))
                     else:
-                        with Evaluation(Gs, snapshot, forced) as own:
+                        with Evaluation(subject.Gs, snapshot, forced, subject) as own:
                             self.reports.append(metric.measure(own, options.repeats))
                     if log:
                         metric.log(run_dir)

@@ -25,6 +25,7 @@ _IS = "inception_score.IS"
 _PPL = "perceptual_path_length.PPL"
 _PR = "precision_recall.PR"
 _LS = "linear_separability.LS"
+_COPIES = "copies.Copies"
 _ALL = {"max_reals": None, "mirror": False}  # Every real image, as it is.
 
 
@@ -49,5 +50,6 @@ metric_defaults = _table(
     ("ppl2_wend", _PPL, _ppl("w", "end", crop=False)),
     ("pr50k3", _PR, {"num_fakes": 50_000, "max_reals": 50_000, "nhood_size": 3}),
     ("pr50k3_full", _PR, {"num_fakes": 50_000, "nhood_size": 3, **_ALL, "max_reals": 200_000}),
+    ("copies", _COPIES, {"num_fakes": 1_000}),
     ("ls", _LS, {"num_samples": 200_000, "num_keep": 100_000, "num_attributes": 40}),
 )

@@ -80,7 +80,7 @@ def workplace(tmp_path_factory):
 def subjects(workplace):
     """The snapshots, opened once."""
     with tflib.graph_session():
-        yield {n: sessions.load_subject(str(workplace / f"{n}.pkl")) for n in ("net", "labeled")}
+        yield {n: pickles.load_subject(str(workplace / f"{n}.pkl")) for n in ("net", "labeled")}
 
 
 @pytest.fixture

@@ -116,6 +116,7 @@ _NUMPY_STREAMS = {
     "metric_reals": {"subset": 0, "mirror": 1},
     "drawn_products": {"picture": 0, "class": 1},
     "truncation": {"clusters": 0},
+    "catalog": {"groups": 0},
 }
 
 

@@ -36,6 +36,7 @@ from training.run.data import (
     Minibatches,
     check_same_data,
     complete_options,
+    copies_of_held_out,
     describe_data,
     open_dataset,
     process_reals,
@@ -171,6 +172,13 @@ def training_loop(
         print(describe_data(training_set))
         for note in _notes(options, training_set, len(devices)):
             print(f"Warning: {note}")
+        # Resumed runs keep their split, and have been told.
+        if state is None and (copies := copies_of_held_out(training_set)):
+            print(
+                f"Warning: {copies} of the {training_set.num_held_out} images held out have "
+                "near-duplicates among those trained on, which hides overfitting: build the "
+                "dataset with --dedupe=near"
+            )
         where = f"the options in {os.path.join(run_dir, OPTIONS_FILE)}"
         with nullcontext() if state is None else tfutil.fitting(where):
             networks = _build_networks(options, training_set)

@@ -57,7 +57,7 @@ def test_a_failing_worker_is_one_error_and_leaves_nothing(tmp_path, photos):
     [
         ({}, "give --shards"),
         ({"shards": 2, "only_shards": (0, 0)}, "leave out --only-shards"),
-        ({"shards": 2, "dedupe": True}, "leave out --only-shards and --dedupe"),
+        ({"shards": 2, "dedupe": "exact"}, "leave out --only-shards and --dedupe"),
         ({"shards": 2, "resolution": 17}, "--resolution is 17"),
     ],
 )

@@ -195,7 +195,7 @@ def test_pictures_that_are_not_square(tmp_path):
             {"shards": 4, "only_shards": (2, 4)},
             "--only-shards is 2-4: expected numbers from 0 to 3",
         ),
-        ({"shards": 4, "only_shards": (2, 3), "dedupe": True}, "--dedupe needs to see all"),
+        ({"shards": 4, "only_shards": (2, 3), "dedupe": "exact"}, "--dedupe needs to see all"),
         ({"encoding": "gif"}, "--encoding is 'gif'"),
         ({"levels": "some"}, "--levels is 'some'"),
     ],
@@ -236,7 +236,7 @@ def test_a_picture_twice_is_stored_once(tmp_path, capsys):
         return pixels(int(item.name) % 10)
 
     made = Source((Item(str(i)) for i in range(25)), read, {})
-    build(made, Output(str(tmp_path / "foo"), dedupe=True))
+    build(made, Output(str(tmp_path / "foo"), dedupe="exact"))
     images, _, manifest = load(tmp_path / "foo")
     assert sorted(numbers(images)) == list(range(10)) and manifest["duplicates"] == 15
     assert "10 images of 16x16, 15 duplicates left out" in capsys.readouterr().out

@@ -15,6 +15,7 @@ import tensorflow.compat.v1 as tf
 from dnnlib import UserError, tflib
 from dnnlib.tflib import Network, autosummary
 from metrics.evaluation import Evaluation, MetricOptions, other_dataset_args
+from training import training_loop
 from training.augmentation.presets import AugmentOptions
 from training.config.options import set_network_size
 from training.config.presets import preset
@@ -25,7 +26,8 @@ from training.datasets.format.label_file import write_labels
 from training.datasets.format.level_files import RecordWriter
 from training.datasets.sources.demo_dataset import create_demo
 from training.pictures.grids import setup_snapshot_image_grid
-from training.run.data import complete_options
+from training.run import data as run_data
+from training.run.data import complete_options, copies_of_held_out
 from training.run.file_names import find_states
 from training.run.train_graph import TrainGraph
 from training.snapshots import pickles
@@ -118,6 +120,53 @@ def test_without_held_out_images_the_order_is_as_it_was(folder):
     order = np.random.Generator(np.random.Philox(key=[5, 2])).permutation(COUNT)
     index = TFRecordDataset(folder, seed=5).image_index(np.arange(2 * COUNT, 3 * COUNT))
     np.testing.assert_array_equal(index, order)
+
+
+@pytest.fixture(scope="module")
+def with_copies(tmp_path_factory):
+    """A dataset of 12 images, of which 8 to 11 are copies of 0 to 3."""
+    random = np.random.default_rng(4)
+    low = random.integers(20, 236, [8, 3, 4, 4])
+    originals = np.repeat(np.repeat(low, 32, axis=2), 32, axis=3)
+    noisy = originals[:4, :, :, ::-1] + random.integers(-3, 4, originals[:4].shape)
+    path = tmp_path_factory.mktemp("copies") / "shop"
+    path.mkdir()
+    with RecordWriter(str(path), "shop", [7, 6, 5, 4, 3, 2]) as writer:
+        for image in np.concatenate([originals, noisy]).astype(np.uint8):
+            writer.add(image)
+    return path
+
+
+def test_held_out_images_with_copies_among_the_others_are_counted(with_copies, monkeypatch):
+    counts = []
+    for seed in range(4):
+        dataset = TFRecordDataset(str(with_copies), validation=5, seed=seed)
+        trained = set(dataset.numbers % 8)
+        counts.append(copies_of_held_out(dataset))
+        assert counts[-1] == sum(n % 8 in trained for n in dataset.validation_set().numbers)
+    assert len(set(counts)) > 1
+    assert copies_of_held_out(TFRecordDataset(str(with_copies))) == 0
+    monkeypatch.setattr(run_data, "read_manifest", lambda dataset: {"dedupe": "near"})
+    assert copies_of_held_out(dataset) == 0 < counts[-1]
+
+
+def test_a_new_run_warns_of_copies(with_copies, tmp_path, monkeypatch, capsys):
+    def no_networks(options, training_set):
+        raise UserError("enough")
+
+    monkeypatch.setattr(training_loop, "_build_networks", no_networks)
+    options = small_options("ada", 5)
+    options.dataset_args = {"tfrecord_dir": str(with_copies), "validation": 5, "seed": 1}
+    options.seed = 1
+    dataset = TFRecordDataset(**options.dataset_args)
+    with pytest.raises(UserError, match="enough"):
+        training_loop.train(options, str(tmp_path), "run")
+    said = capsys.readouterr().out
+    assert (
+        f"Warning: {copies_of_held_out(dataset)} of the 5 images held out have near-duplicates "
+        "among those trained on" in said
+    )
+    assert "--dedupe=near" in said
 
 
 def test_both_parts_need_images(folder):

@@ -208,8 +208,11 @@ class Lookup:
     def add(self, key: str, value: Any) -> None:
         """Adds a row, unless there is one for the key."""
         query = "INSERT OR IGNORE INTO t VALUES (?, ?)"
-        with self._lock:
-            self._database.execute(query, (_key(key), json.dumps(value)))
+        try:
+            with self._lock:
+                self._database.execute(query, (_key(key), json.dumps(value)))
+        except sqlite3.OperationalError as error:
+            raise _temporary_full() from error
 
     def items(self) -> Iterator[tuple[str, Any]]:
         """Keys and values, in the order of the keys."""
@@ -245,6 +248,35 @@ def _temporary_full(error: OSError | None = None) -> UserError:
     why = "which is full" if is_full else error.strerror
     folder = tempfile.gettempdir()
     return UserError(f"cannot write in {folder}, {why}: name another folder in TMPDIR")
+
+
+class Rows:
+    """Rows of bytes, all of one length, in a temporary file; none is kept in memory.
+
+    Args:
+        length: bytes of a row.
+
+    Raises:
+        UserError: the folder of temporary files is full.
+    """
+
+    def __init__(self, length: int):
+        try:
+            self._file = tempfile.TemporaryFile()
+        except OSError as error:
+            raise _temporary_full(error) from error
+        self._length = length
+
+    def append(self, row: bytes) -> None:
+        """Adds a row at the end."""
+        try:
+            self._file.write(row)
+            self._file.flush()
+        except OSError as error:
+            raise _temporary_full(error) from error
+
+    def __getitem__(self, number: int) -> bytes:
+        return read_at(self._file.fileno(), self._length, number * self._length)
 
 
 class Seen:

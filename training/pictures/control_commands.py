@@ -184,7 +184,8 @@ def run(args: argparse.Namespace, make_classifier: Callable) -> None:
         make_classifier: makes a measure of the file of --classifier, for images of a shape.
     """
     from training.pictures import control, edits
-    from training.pictures.sessions import Request, load_subject
+    from training.pictures.sessions import Request
+    from training.snapshots.pickles import load_subject
 
     subject = load_subject(args.network, args.allow_pickled_code)
     given = vars(args)

@@ -17,8 +17,9 @@ from training.latents.directions.layers import find_ranges
 from training.pictures.generation import read_dlatents
 from training.pictures.provenance import Provenance, classes_to_plain, hash_dlatents, hash_file
 from training.pictures.samples import Studio
-from training.pictures.sessions import Request, Subject, bar, own_measures
+from training.pictures.sessions import Request, bar, own_measures
 from training.snapshots.class_names import find_classes
+from training.snapshots.pickles import Subject
 
 _LEAST_WIDTH = 112  # Of a picture, so that the text below fits.
 _LINE, _MARGIN = 14, 4  # Pixels.

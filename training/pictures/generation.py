@@ -25,12 +25,12 @@ from training.pictures.provenance import (
     hash_dlatents,
     truncation_options,
 )
-from training.snapshots.class_names import Class, class_labels, count_classes, label_names
+from training.snapshots.class_names import Class, Mix, class_labels, count_classes, label_names
 
 # Noise inputs: drawn from the seed of a picture; as they are in the snapshot; other ones each time;
 # none.
 NOISE_MODES = ("seed", "const", "random", "none")
-_TO_UINT8 = {"func": tflib.convert_images_to_uint8}
+TO_UINT8 = {"func": tflib.convert_images_to_uint8}
 _MINIBATCH = 4
 
 
@@ -75,9 +75,9 @@ def generate_images(
         for seed, number in tqdm(pairs, desc="Generating", unit="image", disable=None):
             label = labels[done : done + 1]
             image = image_of_seed(
-                Gs, seed, label, truncation_psi, noise_mode, centers, output_transform=_TO_UINT8
+                Gs, seed, label, truncation_psi, noise_mode, centers, output_transform=TO_UINT8
             )
-            suffix = f"-{_file_name(Gs, number)}" if len(classes) > 1 else ""
+            suffix = f"-{class_file_name(Gs, number)}" if len(classes) > 1 else ""
             xmp = provenance.xmp(
                 "generate-images",
                 f"seed{seed:04d}.png",
@@ -152,7 +152,7 @@ def generate_from_dlatents(
     out_dir = make_folder(result_dir, "generate-images", outdir)
     for number, w in enumerate(tqdm(dlatents, desc="Generating", unit="image", disable=None)):
         images = Gs.components.synthesis.run(
-            w[np.newaxis], randomize_noise=False, output_transform=_TO_UINT8
+            w[np.newaxis], randomize_noise=False, output_transform=TO_UINT8
         )
         name = f"dlatent{number:02d}.png"
         xmp = provenance.xmp("generate-images", name, dlatents=hash_dlatents(w))
@@ -233,7 +233,7 @@ def style_mixing_example(
                 made = Gs.components.synthesis.run(
                     all_w[begin : begin + minibatch_size],
                     randomize_noise=False,
-                    output_transform=_TO_UINT8,
+                    output_transform=TO_UINT8,
                 )
                 for image in made:
                     row, col = names[len(images)]
@@ -307,7 +307,7 @@ def generate_grid(
         truncation_psi,
         centers,
         randomize_noise=False,
-        output_transform=_TO_UINT8,
+        output_transform=TO_UINT8,
         minibatch_size=_MINIBATCH,
         print_progress=True,
     )
@@ -360,8 +360,10 @@ def read_dlatents(path: str, shape: Sequence[int]) -> np.ndarray:
     return dlatents.astype(np.float32)
 
 
-def _file_name(Gs: Network, number: int) -> str:
+def class_file_name(Gs: Network, number: Class) -> str:
     """A class in the name of a file."""
+    if isinstance(number, Mix):
+        return "mix-" + "-".join(f"{c}_{share:.3g}" for c, share in number.shares)
     names = label_names(Gs)
     name = re.sub(r"\W+", "_", names[number])[:60].strip("_") if names else ""
     return f"{number}-{name}" if name else str(number)

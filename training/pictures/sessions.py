@@ -3,39 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from dnnlib import urls
 from dnnlib.output import tqdm
-from dnnlib.tflib import Network
 from training.latents.attributes.measured import PICTURE, Measure, combined
 from training.latents.attributes.names import SAMPLES
 from training.pictures.attribute_sources import Scores, class_measure, photo_measure, read_scores
 from training.pictures.samples import Studio
-from training.snapshots import pickles
 from training.snapshots.class_names import find_classes
-from training.snapshots.roles import by_role
-
-
-@dataclass(frozen=True)
-class Subject:
-    """A snapshot whose pictures are measured.
-
-    Attributes:
-        network: its name, for people.
-        sha256: of the file.
-        Gs: the generator.
-        D: the discriminator, or None.
-    """
-
-    network: str
-    sha256: str
-    Gs: Network
-    D: Network | None
+from training.snapshots.pickles import Subject
 
 
 @dataclass(frozen=True)
@@ -57,20 +36,6 @@ class Request:
     psi: float | None = 1.0
     photos: str | None = None
     classifier: Callable[[list[int]], Measure] | None = None
-
-
-def load_subject(network: str, allow_pickled_code: bool = False) -> Subject:
-    """Reads a snapshot.
-
-    Raises:
-        UserError: as `pickles.load`.
-    """
-    content = pickles.read(network)
-    shown = urls.show_source(network)
-    networks = pickles.loads(content, shown, allow_pickled_code)
-    Gs = pickles.choose_generator(networks, network)
-    sha256 = hashlib.sha256(content).hexdigest()
-    return Subject(shown, sha256, Gs, by_role(networks).get("D"))
 
 
 class Session:

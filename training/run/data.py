@@ -6,17 +6,25 @@ import dataclasses
 import json
 import os
 from collections.abc import Generator, Sequence
+from contextlib import closing
 from typing import Any
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
 from dnnlib import UserError, tflib
+from dnnlib.output import tqdm
+from dnnlib.threads import map_in_threads
 from training.architecture.sizes import SQUARE_BASE
 from training.config.options import NETWORK_SHAPE, TrainingOptions
 from training.config.schedule import Schedule
 from training.dataset import TFRecordDataset
+from training.datasets.format.find_dataset import find_dataset
 from training.datasets.format.levels import BASE_LOG2
+from training.datasets.format.manifest import read_manifest
+from training.datasets.photos.arrays import to_picture
+from training.datasets.photos.copies import Fingerprint, NearCopies
+from training.datasets.photos.decode import fit_picture
 from training.random_streams import uniform
 from training.run.resume import differences
 from training.run.state import Counters
@@ -133,6 +141,40 @@ def describe_data(dataset: TFRecordDataset) -> str:
         return text + ", no labels used"
     names = f": {', '.join(dataset.label_names)}" if dataset.label_names else ""
     return f"{text}, conditional on {dataset.label_size} labels{names}"
+
+
+def copies_of_held_out(dataset: TFRecordDataset) -> int:
+    """How many of the held-out images are near-duplicates of images that are trained on.
+
+    0 without looking, where the manifest says that such pictures were left out of the dataset.
+    """
+    if not dataset.num_held_out:
+        return 0
+    manifest = read_manifest(find_dataset(dataset.tfrecord_dir)) or {}
+    if manifest.get("dedupe") == "near":
+        return 0
+    held_out, copies, found = dataset.validation_set(), NearCopies(), set()
+    for number, fingerprint in enumerate(_fingerprints(held_out)):
+        copies.add(str(number), fingerprint)
+    fingerprints = _fingerprints(dataset)
+    bar = tqdm(fingerprints, total=dataset.num_images, desc="held out?", unit="img", disable=None)
+    with closing(fingerprints):
+        for fingerprint in bar:
+            found.update(match.number for match in copies.matches(fingerprint))
+    return len(found)
+
+
+def _fingerprints(dataset: TFRecordDataset) -> Generator[Fingerprint]:
+    """Of all images, in the order of the files."""
+    # Of the coarsest level that is not enlarged, which is quick to read.
+    height, width = dataset.shape[1:]
+    lod = max(0, (min(height, width) // NearCopies.FIT.height).bit_length() - 1)
+
+    def fingerprint(index: int) -> Fingerprint:
+        [image] = dataset.read_images(np.array([index]), lod)
+        return NearCopies.fingerprint(fit_picture(to_picture(image), NearCopies.FIT))
+
+    return map_in_threads(fingerprint, range(dataset.num_images))
 
 
 def process_reals(

@@ -8,6 +8,7 @@ import io
 import os
 import pickle
 import sys
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -157,6 +158,35 @@ def load_generator(path: str, allow_pickled_code: bool = False) -> Network:
         UserError: as `load` and `choose_generator`.
     """
     return choose_generator(load(path, allow_pickled_code), path)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A snapshot that makes pictures, and what judges them.
+
+    Attributes:
+        network: its name, for people.
+        sha256: of the file.
+        Gs: the generator.
+        D: the discriminator, or None.
+    """
+
+    network: str
+    sha256: str
+    Gs: Network
+    D: Network | None
+
+
+def load_subject(path: str, allow_pickled_code: bool = False) -> Subject:
+    """Reads a snapshot for its generator.
+
+    Raises:
+        UserError: as `load_generator`.
+    """
+    content, shown = read(path), urls.show_source(path)
+    networks = loads(content, shown, allow_pickled_code)
+    Gs = choose_generator(networks, path)
+    return Subject(shown, hashlib.sha256(content).hexdigest(), Gs, by_role(networks).get("D"))
 
 
 def choose_generator(networks: Networks, path: str) -> Network:

@@ -7,7 +7,6 @@ average. Results come back in order, so the files do not depend on the number of
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import os
 import sys
 import warnings
@@ -31,9 +30,10 @@ from training.datasets.format.examples import Encoding
 from training.datasets.format.level_files import RecordWriter, serialize_levels
 from training.datasets.format.levels import BASE_LOG2, finest_log2, image_levels, level_count
 from training.datasets.format.manifest import write_manifest
-from training.datasets.items import Item, ItemList, Seen, Source
+from training.datasets.items import Item, ItemList, Source
 from training.datasets.photos.arrays import to_picture
 from training.datasets.photos.colors import DESCRIPTION
+from training.datasets.photos.copies import KINDS, Fingerprint
 from training.datasets.photos.decode import Fit, Fitted, Unreadable, fit_picture
 from training.datasets.photos.reader import PictureReader
 
@@ -96,7 +96,7 @@ class _Build:
         self.levels = list(range(self.finest, coarsest - 1, -1))
         self.channels = 4 if output.channels == "rgba" else source.channels
         self.labels = LabelRows(source, items)
-        self.seen = Seen() if output.dedupe else None
+        self.copies = KINDS[output.dedupe]() if output.dedupe else None
         self.sheet = ContactSheet()
 
     def run(self) -> None:
@@ -136,7 +136,10 @@ class _Build:
                 result = next(results)
                 if result.reason is not None:
                     self._skip(result.item, result.reason)
-                elif self.seen is not None and not self.seen.add(result.digest):
+                elif self.copies is not None and (
+                    reason := self.copies.find(result.item.name, result.fingerprint)
+                ):
+                    self._leave_out(result.item, reason)
                     self.duplicates += 1
                 else:
                     writer.write(result.frames)
@@ -148,12 +151,15 @@ class _Build:
         return writer.count
 
     def _skip(self, item: Item, reason: str) -> None:
+        self._leave_out(item, reason)
+        if self.output.strict:
+            raise UserError(f"cannot read {printable(item.name)}: {reason}")
+
+    def _leave_out(self, item: Item, reason: str) -> None:
         if len(self.skipped) < MAX_SKIPPED:
             self.skipped.append({"file": item.name, "reason": reason})
         else:
             self.more_skipped += 1
-        if self.output.strict:
-            raise UserError(f"cannot read {printable(item.name)}: {reason}")
 
     def _write_manifest(self, shard_images: list[int]) -> None:
         output = self.output
@@ -178,7 +184,7 @@ class _Build:
             manifest["only_shards"] = list(output.only_shards)
             manifest["listing_skipped"] = self.listing_skipped  # all parts have these in common
         if output.dedupe:
-            manifest["duplicates"] = self.duplicates
+            manifest |= {"dedupe": output.dedupe, "duplicates": self.duplicates}
         manifest |= self.labels.describe()
         self.skipped.sort(key=lambda entry: entry["file"])
         manifest["skipped"] = self.skipped
@@ -199,11 +205,11 @@ class _Build:
             count = len(self.labels.classes)
             text += f"{count} {'class' if count == 1 else 'classes'}, "
         if output.dedupe:
-            text += f"{self.duplicates} duplicates left out, "
+            text += f"{self.duplicates} duplicate{'s' * (self.duplicates != 1)} left out, "
         ignored = self.profiles.total() - self.profiles["converted"]
         if ignored:
             text += f"{ignored} color profiles ignored, "
-        print(f"{text}{skipped} files skipped")
+        print(f"{text}{skipped - self.duplicates} files skipped")
         if output.only_shards:
             print("This is a part: join all parts with dataset_tool.py merge")
 
@@ -216,7 +222,7 @@ class _Converted:
     reason: str | None = None
     frames: list[tuple[bytes, ...]] | None = None
     pixels: np.ndarray | None = None  # uint8 [channels, height, width]
-    digest: bytes = b""
+    fingerprint: Fingerprint | bytes | None = None  # by which copies are found
     profile: str | None = None  # what became of its color profile, see `colors.to_srgb`
 
 
@@ -231,22 +237,26 @@ class _Converter:
         self._encoding = Encoding(output.encoding, output.quality)
 
     def __call__(self, item: Item) -> _Converted:
+        fit = self._fit if item.box is None else dataclasses.replace(self._fit, box=item.box)
+        fingerprint = None
         try:
-            fitted = self._fitted(item)
+            data = self._source.read(item)
+            fitted = self._fitted(data, fit)
+            if self._output.dedupe:
+                kind = KINDS[self._output.dedupe]
+                whole = dataclasses.replace(kind.FIT, box=fit.box, margin=fit.margin)
+                fingerprint = kind.fingerprint(self._fitted(data, whole))
         except Unreadable as error:
             return _Converted(item, str(error))
         pixels = fitted.pixels
         frames = serialize_levels(image_levels(pixels, self._levels), self._encoding)
-        digest = hashlib.sha256(pixels).digest()[:16] if self._output.dedupe else b""
-        return _Converted(item, None, frames, pixels, digest, fitted.profile)
+        return _Converted(item, None, frames, pixels, fingerprint, fitted.profile)
 
-    def _fitted(self, item: Item) -> Fitted:
-        data = self._source.read(item)
-        fit = self._fit if item.box is None else dataclasses.replace(self._fit, box=item.box)
+    def _fitted(self, data: str | bytes | np.ndarray, fit: Fit) -> Fitted:
         if not isinstance(data, np.ndarray):
             return self._reader.fit(data, fit)
         data = data[np.newaxis] if data.ndim == 2 else data
-        if data.shape == (fit.channels, fit.height, fit.width):
+        if data.shape == (fit.channels, fit.height, fit.width) and not fit.digest:
             return Fitted(np.ascontiguousarray(data))
         return fit_picture(to_picture(data), fit)
 

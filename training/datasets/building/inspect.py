@@ -149,7 +149,10 @@ def info(tfrecord_dir: str) -> None:
     print(f"bytes:      {size} ({size / 1e6:.1f} MB)")
     if manifest:
         source = one_line(manifest.get("source", "unknown"))
-        print(f"source:     {source}, {count_skipped(manifest)} files skipped")
+        text = f"source:     {source}, {count_skipped(manifest)} files skipped"
+        if copies := manifest.get("duplicates"):
+            text += f", {copies} duplicate{'s' * (copies != 1)} left out"
+        print(text)
         if profiles := manifest.get("profiles"):
             converted = profiles.get("converted", 0)
             ignored = sum(profiles.values()) - converted

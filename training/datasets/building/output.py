@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from dnnlib import UserError
 from training.datasets.format.examples import ENCODINGS
 from training.datasets.format.levels import level_count
+from training.datasets.photos.copies import KINDS
 from training.datasets.photos.decode import ALPHAS
 from training.datasets.photos.fitting import TRANSFORMS, parse_transform
 
@@ -31,7 +32,7 @@ class Output:
         min_size: leave out pictures whose shorter side is smaller.
         strict: stop at the first picture that cannot be read, rather than skip it.
         max_images: use at most so many of the pictures, in the stored order.
-        dedupe: leave out pictures that look like an earlier one to the last bit.
+        dedupe: leave out copies of an earlier picture: one of `copies.KINDS`; None keeps them.
         encoding, quality: how records hold pixels, see `Encoding`.
         levels: "all", or "finest" for the finest level only; None is all for raw records, which
             the official tools read, and finest for others, which only ours do.
@@ -53,7 +54,7 @@ class Output:
     min_size: int = 1
     strict: bool = False
     max_images: int | None = None
-    dedupe: bool = False
+    dedupe: str | None = None
     encoding: str = "raw"
     quality: int = 95
     levels: str | None = None
@@ -82,6 +83,7 @@ class Output:
             ("--channels", self.channels or "rgb", ("rgb", "rgba")),
             ("--alpha", self.alpha or "file", ALPHAS),
             ("--levels", self.levels or "all", ("all", "finest")),
+            ("--dedupe", self.dedupe or "exact", KINDS),
         ):
             if value not in choices:
                 raise UserError(f"{option} is {value!r}: expected one of {', '.join(choices)}")

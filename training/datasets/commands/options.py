@@ -154,6 +154,14 @@ def fitting(shuffled: bool = True, size: str = "the size that they all have") ->
                 default=1,
             ),
             switch("--strict", "stop at a picture that cannot be read"),
-            switch("--dedupe", "leave out pictures that are identical bit for bit"),
+            option(
+                "--dedupe",
+                "leave out copies of earlier pictures. exact: with the same pixels; near: also "
+                "resized, compressed again or mirrored ones (default: all are kept; without a "
+                "value: exact)",
+                choices=("exact", "near"),
+                nargs="?",
+                const="exact",
+            ),
         ),
     )

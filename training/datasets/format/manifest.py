@@ -46,6 +46,8 @@ _MANIFEST = {
     "skipped": list[_SkippedFile],
     "more_skipped": _Count,
     "listing_skipped": _Count,
+    "dedupe": str,
+    "duplicates": _Count,
     "profiles": dict[str, _Count],
 }
 
@@ -88,5 +90,7 @@ def read_manifest(dataset: DatasetFiles) -> dict[str, Any] | None:
 
 
 def count_skipped(manifest: dict[str, Any]) -> int:
-    """How many files were left out, those included that the manifest does not name."""
-    return len(manifest.get("skipped") or ()) + manifest.get("more_skipped", 0)
+    """How many files were skipped, those included that the manifest does not name; no copies."""
+    # Older manifests, which do not say `dedupe`, count copies but do not name them.
+    copies = manifest.get("duplicates", 0) if "dedupe" in manifest else 0
+    return len(manifest.get("skipped") or ()) + manifest.get("more_skipped", 0) - copies

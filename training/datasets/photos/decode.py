@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import io
 import os
 from collections.abc import Iterator
@@ -50,6 +51,7 @@ class Fit:
         margin: added to the box on each side, as a fraction of its width and height.
         exact: whether the picture must have this size already.
         min_size: the shorter side of the picture that is needed; smaller ones are thumbnails.
+        digest: whether all pixels are decoded, for a digest of them.
         alpha: where opacity comes from, with four channels: one of ALPHAS.
     """
 
@@ -61,6 +63,7 @@ class Fit:
     margin: float = 0.0
     exact: bool = False
     min_size: int = 1
+    digest: bool = False
     alpha: str = "file"
 
 
@@ -71,10 +74,13 @@ class Fitted:
     Attributes:
         pixels: uint8 [channels, height, width].
         profile: what became of the color profile, see `colors.to_srgb`.
+        digest: SHA-256 of size and pixels, upright and before they are resized, where the `Fit`
+            asks for it.
     """
 
     pixels: np.ndarray
     profile: str | None = None
+    digest: bytes = b""
 
 
 def picture_suffixes() -> set[str]:
@@ -174,7 +180,7 @@ def fit_picture(image: Image.Image, fit: Fit) -> Fitted:
     if min(stored) < fit.min_size:
         raise Unreadable(f"{stored[0]}x{stored[1]} is smaller than --min-size={fit.min_size}")
     area = _area(stored, fit.box, fit.margin)
-    if image.format in ("JPEG", "MPO"):
+    if image.format in ("JPEG", "MPO") and not fit.digest:
         _decode_smaller(image, area, fit.height, fit.width, fit.transform)
     image.load()
     rgb, profile = to_srgb(image)
@@ -187,7 +193,11 @@ def fit_picture(image: Image.Image, fit: Fit) -> Fitted:
         layers = [layer.crop(edges) for layer in layers]
     turn = _ORIENTATIONS.get(_orientation(image))
     layers = layers if turn is None else [layer.transpose(turn) for layer in layers]
-    return Fitted(np.ascontiguousarray(_fitted(layers, fit)), profile)
+    digest = b""
+    if fit.digest:
+        size = b"%dx%d " % layers[0].size
+        digest = hashlib.sha256(size + b"".join(layer.tobytes() for layer in layers)).digest()
+    return Fitted(np.ascontiguousarray(_fitted(layers, fit)), profile, digest)
 
 
 def _fitted(layers: list[Image.Image], fit: Fit) -> np.ndarray:

@@ -68,7 +68,7 @@ class PictureReader:
             if "big" in reply:
                 with self._one_big_picture:
                     reply = self._ask(source, asdict(fit), big=True)
-            return Fitted(reply["pixels"], reply["profile"])
+            return Fitted(reply["pixels"], reply["profile"], reply["digest"])
         with open_image(data) as image:
             if image.width * image.height < _BIG_PICTURE:
                 return fit_picture(image, fit)
@@ -156,6 +156,6 @@ def _answer(source: str | bytes, task: dict | str, big: bool) -> dict[str, Any]:
             if not big and image.width * image.height >= _BIG_PICTURE:
                 return {"big": True}
             fitted = fit_picture(image, Fit(**task))
-            return {"pixels": fitted.pixels, "profile": fitted.profile}
+            return vars(fitted)
     except Unreadable as error:
         return {"unreadable": str(error)}
