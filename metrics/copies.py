@@ -24,7 +24,7 @@ from metrics.feature_networks import FeatureNetwork, FeatureSources
 from metrics.feature_networks.discriminator import DiscriminatorFeatures
 from metrics.metric import MetricBase
 from training.dataset import TFRecordDataset
-from training.datasets.photos.arrays import save_png
+from training.datasets.photos.arrays import on_white, save_png
 from training.latents.likeness import (
     EitherWay,
     Gallery,
@@ -156,7 +156,7 @@ class _View:
             shape = [None, *evaluation.Gs.output_shape[1:]]
             images = tf.placeholder_with_default(tflib.convert_images_to_uint8(images), shape)
             feeds["images"] = images
-            rgb = tf.cast(images, tf.float32)
+            rgb = tf.cast(images if network.sees_opacity else on_white(images), tf.float32)
             rgb = tf.tile(rgb, [1, 3, 1, 1]) if shape[1] == 1 else rgb
             ways = [network.build(x)["features"] for x in (rgb, tf.reverse(rgb, axis=[3]))]
             return feeds, [tf.stack(ways, axis=1), images, is_sound]

@@ -22,6 +22,7 @@ from metrics.feature_networks.graph_process import user_errors
 from metrics.reals import RealImages, choose_reals
 from training import random_streams
 from training.dataset import TFRecordDataset
+from training.datasets.photos.arrays import on_white
 from training.snapshots.build_functions import BUILD_MODULES
 from training.snapshots.pickles import Subject
 
@@ -300,7 +301,7 @@ class Evaluation:
             feeds["images"] = images = tf.placeholder_with_default(
                 images, [None, *self.Gs.output_shape[1:]]
             )
-            images = tf.cast(images, tf.float32)
+            images = tf.cast(on_white(images), tf.float32)
             if images.shape[1].value == 1:
                 images = tf.tile(images, [1, 3, 1, 1])
             return feeds, [network.build(images)[output], is_sound]

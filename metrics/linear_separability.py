@@ -12,6 +12,7 @@ from scipy.special import xlogy
 from dnnlib import UserError
 from metrics.evaluation import Evaluation
 from metrics.metric import MetricBase
+from training.datasets.photos.arrays import on_white
 from training.latents.directions.boundary import linear_svm
 
 _SIDE = 256
@@ -130,8 +131,9 @@ class LS(MetricBase):
 
         def build(replica: int):
             feeds, images, dlatents = evaluation.fake_images(replica, with_dlatents=True)
+            images = on_white(images)
             if (factor := Gs.output_shape[2] // _SIDE) > 1:
-                channels, height, width = Gs.output_shape[1:]
+                channels, height, width = images.shape[1:].as_list()
                 boxes = [-1, channels, height // factor, factor, width // factor, factor]
                 images = tf.reduce_mean(tf.reshape(images, boxes), axis=[3, 5])
             logits = [c.build(images)["features"] for c in self._classifiers]

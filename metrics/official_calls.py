@@ -19,6 +19,7 @@ from dnnlib.tflib import Network, tfutil
 from dnnlib.util import one_line
 from metrics.evaluation import Evaluation, MetricOptions
 from training.dataset import TFRecordDataset
+from training.datasets.photos.arrays import on_white
 from training.random_streams import generator
 
 
@@ -120,7 +121,7 @@ class OfficialHelpers:
         return self.evaluation.dataset
 
     def _iterate_reals(self, minibatch_size: int) -> Iterator[np.ndarray]:
-        """Minibatches of real images uint8 [N, C, H, W], endless unless the dataset is not.
+        """Minibatches of reals uint8 [N, C, H, W] on white, endless unless the dataset is not.
 
         Half of them are mirrored if the network was trained so.
         """
@@ -130,27 +131,29 @@ class OfficialHelpers:
                 if self.evaluation.options.mirror_augment:
                     chosen = rng.random(len(images)) < 0.5
                     images[chosen] = images[chosen][..., ::-1]
-                yield images
+                yield on_white(images)
 
     def _iterate_fakes(
         self, Gs: Network, minibatch_size: int, num_gpus: int
     ) -> Iterator[np.ndarray]:
-        """Endless minibatches of generated images uint8 [N, C, H, W]."""
+        """Endless minibatches of generated images uint8 [N, C, H, W], on white."""
         transform = {"func": tflib.convert_images_to_uint8}
         begin = 0
         while True:
-            yield Gs.run(
+            images = Gs.run(
                 self.evaluation.latents(begin, minibatch_size),
                 self.evaluation.labels(begin, minibatch_size),
                 output_transform=transform,
                 num_gpus=num_gpus,
                 **self.evaluation.options.Gs_kwargs,
             )
+            yield on_white(images)
             begin += minibatch_size
 
     def _get_minibatch_np(self, minibatch_size: int) -> tuple[np.ndarray, np.ndarray]:
-        """The next real images uint8 [N, C, H, W], and their labels."""
-        return self.evaluation.dataset.get_minibatch_np(minibatch_size)
+        """The next real images uint8 [N, C, H, W], on white, and their labels."""
+        images, labels = self.evaluation.dataset.get_minibatch_np(minibatch_size)
+        return on_white(images), labels
 
     def _get_random_labels_tf(self, minibatch_size: int) -> tf.Tensor:
         """Labels as the network takes them, drawn at every run, float32 [N, label_size]."""

@@ -11,6 +11,7 @@ import tensorflow.compat.v1 as tf
 from dnnlib import UserError, tflib
 from metrics.evaluation import Evaluation
 from metrics.metric import MetricBase
+from training.datasets.photos.arrays import on_white
 
 # Side that images are reduced to before they are compared.
 _SIDE = 256
@@ -50,12 +51,13 @@ def prepare_images(images: tf.Tensor, crop: bool) -> tf.Tensor:
     """Generated images as the distance takes them.
 
     Args:
-        images: [N, C, H, W], -1 to 1.
+        images: [N, C, H, W], -1 to 1; transparent ones are seen on white.
         crop: cut out the face, where the pictures are those of FFHQ or CelebA-HQ.
 
     Returns:
         [N, 3, h, w], 0 to 255, with box means at most about 256 pixels high.
     """
+    images = on_white(images)
     if crop:
         side = images.shape[2].value // 8
         images = images[:, :, side * 3 : side * 7, side * 2 : side * 6]

@@ -11,6 +11,7 @@ from dnnlib import UserError
 from dnnlib.util import one_line
 from metrics.feature_networks.graph_process import user_errors
 from metrics.feature_networks.own_graph import OwnNetwork
+from training.datasets.photos.arrays import on_white
 from training.latents.attributes.measured import Measure
 
 _MOST_OUTPUTS = 100
@@ -38,7 +39,7 @@ def classifier_measure(path: str, image_shape: list[int]) -> Measure:
     names = [f"classifier-{number}" for number in range(count)] if count > 1 else ["classifier"]
 
     def function(images: np.ndarray) -> np.ndarray:
-        rgb = np.repeat(images, 3, axis=1) if images.shape[1] == 1 else images
+        rgb = np.repeat(images, 3, axis=1) if images.shape[1] == 1 else on_white(images)
         parts = [run(rgb[i : i + _AT_ONCE]) for i in range(0, len(rgb), _AT_ONCE)]
         return np.concatenate(parts).astype(np.float64)
 

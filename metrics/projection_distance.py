@@ -9,6 +9,7 @@ import tensorflow.compat.v1 as tf
 from dnnlib import UserError
 from dnnlib.tflib import Network
 from metrics.feature_networks import FeatureNetworkMissing, FeatureSources
+from training.datasets.photos.arrays import on_white
 from training.latents.distances import DiscriminatorDistance, Distance, pixel_distance
 from training.latents.options import DISTANCES
 from training.snapshots import pickles
@@ -83,12 +84,13 @@ def choose(kind: str, Gs: Network, D: Network | None, sources: FeatureSources) -
 
 
 class _Lpips:
-    """The distance of a feature network of two inputs, of gray images too."""
+    """The distance of a feature network of two inputs, of gray images too, and on white."""
 
     def __init__(self, network):
         self._network = network
 
     def __call__(self, images: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+        images, targets = on_white(images), on_white(targets)
         channels = images.shape[1].value
         if channels == 1:
             images, targets = (tf.tile(x, [1, 3, 1, 1]) for x in (images, targets))

@@ -59,7 +59,8 @@ def augment_pipeline(
 
     Args:
         images: [N, C, H, W] float32, usually in [-1, 1]; H and W known, of any size. The result can
-            leave that range. Other floating-point types are computed in float32.
+            leave that range. With C = 4 they are colors over white, and opacity, see
+            `training.augmentation.color`. Other floating-point types are computed in float32.
         labels: passed on.
         strength: p of ADA, a number or a tensor of shape [] or [N].
         debug_percentile: in (0, 1), for looking at the pipeline: every transformation is applied,
@@ -73,6 +74,6 @@ def augment_pipeline(
 
     Raises:
         UserError: images that are not of rank 4, of unknown size or not floating-point, colors of
-            other than 1 or 3 channels, other than four `imgfilter_bands`.
+            other than 1, 3 or 4 channels, other than four `imgfilter_bands`.
     """
     return augment(images, strength, AugmentSpec(**spec), seed, debug_percentile), labels

@@ -17,6 +17,8 @@ class DiscriminatorFeatures(FeatureNetwork):
         sha256: of the snapshot that it is from.
     """
 
+    sees_opacity = True  # If the network does.
+
     def __init__(self, D: Network, sha256: str):
         super().__init__("discriminator", sha256)
         self._D = D

@@ -27,7 +27,10 @@ class FeatureNetwork:
         name: for reports.
         sha256: of the file or files that it was read from.
         key: names the features in caches: what the numbers depend on.
+        sees_opacity: whether it takes the fourth channel of transparent images.
     """
+
+    sees_opacity = False
 
     def __init__(self, name: str, sha256: str):
         self.name, self.sha256 = name, sha256

@@ -14,6 +14,7 @@ from training.datasets.format.manifest import read_manifest
 from training.datasets.photos.arrays import on_white, to_picture, to_pixels
 from training.datasets.photos.cutout import cut_out, why_not
 from training.datasets.photos.decode import Fit, fit_picture
+from training.datasets.sources.drawn_products import DEMO_CLASSES, draw_product
 
 SIZE, FINER = 192, 4
 
@@ -117,6 +118,21 @@ def test_noise_of_the_ground_goes():
     far = np.asarray(Image.fromarray(ground).filter(ImageFilter.MinFilter(5)))
     assert (pixels[3, far] == 0).all() and (pixels[:3, far] == 255).all()
     assert overlap(pixels[3] / 255, opacity) > 0.98
+
+
+def test_drawn_products_have_masks():
+    """Those without a shadow are cut out of white as they were drawn."""
+    for index in range(12):
+        picture, label = draw_product(1, index, 128)
+        pixels, _ = draw_product(1, index, 128, with_opacity=True)
+        np.testing.assert_array_equal(on_white(pixels), picture)
+        assert (pixels[:3] >= 255 - pixels[3].astype(int) - 1).all()
+        assert (pixels[3, 0] == 0).all() and (pixels[3] == 255).mean() > 0.05
+        if DEMO_CLASSES[label] in ("t-shirt", "dress", "trousers"):
+            assert overlap(cut_out(picture)[3] / 255, pixels[3] / 255) > 0.98
+        else:  # The shadow is no darker than 60 of 255.
+            floor = (picture.min(axis=0) > 190) & (pixels[3] > 0) & (pixels[3] < 255)
+            assert pixels[3][floor].min() < 60
 
 
 def test_photos_that_are_not_on_white_are_left_out(tmp_path, tool):

@@ -249,6 +249,46 @@ def test_geometry_is_official_but_for_the_background(session):
     np.testing.assert_allclose(result, official, atol=0.004)  # Ripple of the wavelet.
 
 
+def transparent(colors, opacity):
+    """Colors over white, and opacity, in [-1, 1], of opacity [N, 1, H, W] of 0 to 1."""
+    return np.concatenate([1 + opacity * (colors - 1), 2 * opacity - 1], axis=1)
+
+
+@pytest.mark.parametrize("name", ["bgc", "bgc-white"])
+def test_colors_change_as_far_as_they_are_opaque(session, name):
+    colors = RANDOM.uniform(-1, 1, size=(16, 3, 8, 8)).astype(np.float32)
+    opacity = RANDOM.choice([0, 0.3, 1], size=(16, 1, 8, 8)).astype(np.float32)
+    options = preset(name) | dict.fromkeys(AUGMENT_GROUPS["blit"] + AUGMENT_GROUPS["geom"], 0)
+    on_colors, result = session.run(
+        [pipeline(tf.constant(x), **options) for x in (colors, transparent(colors, opacity))]
+    )
+    assert np.abs(on_colors - colors).mean() > 0.3
+    np.testing.assert_allclose(result, transparent(on_colors, opacity), atol=1e-5)
+    np.testing.assert_array_equal(result[:, 3:], 2 * opacity - 1)
+    is_clear = np.broadcast_to(opacity == 0, colors.shape)
+    np.testing.assert_array_equal(result[:, :3][is_clear], 1)
+
+
+def test_transparent_pictures_stay_transparent(session):
+    clear = np.broadcast_to(np.float32([1, 1, 1, -1]).reshape(-1, 1, 1), [8, 4, 16, 16])
+    opaque = np.float32(RANDOM.uniform(-1, 1, size=(8, 4, 16, 16)))
+    opaque[:, 3] = 1
+    far = preset("bg") | {"cutout": 1, "xfrac_std": 2.0, "xint_max": 2.0}
+    result, shifted, noisy = session.run(
+        [
+            pipeline(tf.constant(clear), **preset("bgcfnc")),
+            pipeline(tf.constant(opaque), **far),
+            pipeline(tf.constant(opaque), noise=1),
+        ]
+    )
+    np.testing.assert_array_equal(result, clear)
+    beyond = shifted[:, 3] == -1
+    assert 0.2 < beyond.mean() < 1
+    assert (shifted.transpose(0, 2, 3, 1)[beyond] == [1, 1, 1, -1]).all()
+    np.testing.assert_array_equal(noisy[:, 3], 1)
+    assert np.abs(noisy - opaque)[:, :3].mean() > 0.01
+
+
 def test_running_adds_nothing_to_the_graph(session):
     images = tf.zeros([2, 3, 8, 8])
     result = pipeline(images, **preset("bgcfnc"))

@@ -121,9 +121,9 @@ def test_copies_are_told_from_new_pictures(D):
 def test_vectors_follow_their_definition(D):
     images = drawn(range(2))
     found = Likeness(D, "a test")(images)
-    # Blocks of 16x16 and 8x8: unit length in each place, averaged to 8x8.
-    assert found.shape == (2, 64 * (32 + 32))
-    lengths = (found.reshape(2, 2, 64, 32) ** 2).sum(axis=(2, 3))
+    # What blocks of 16x16 and 8x8 give: unit length in each place, averaged to 4x4.
+    assert found.shape == (2, 16 * (32 + 32))
+    lengths = (found.reshape(2, 2, 16, 32) ** 2).sum(axis=(2, 3))
     assert lengths[:, 1] == pytest.approx(0.5, abs=1e-4)  # Of the coarser one, all of it.
     assert (lengths[:, 0] < 0.5).all() and (lengths[:, 0] > 0.1).all()
 

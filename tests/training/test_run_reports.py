@@ -23,9 +23,13 @@ HELD_OUT = 6
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, run_script):
-    """`done` and `folder` of a run of 10 steps of 5 images, of which each is a tick."""
+    """`done` and `folder` of a run of 10 steps of 5 images, of which each is a tick.
+
+    Of transparent pictures: they take the same way as others.
+    """
     folder = tmp_path_factory.mktemp("run")
-    create_demo(Output(str(folder / "drawn"), shuffle=False, resolution=16), num_images=30)
+    output = Output(str(folder / "drawn"), shuffle=False, resolution=16, channels="rgba")
+    create_demo(output, num_images=30)
     with tf.Graph().as_default() as graph:
         rows = tf.reduce_mean(tf.placeholder(tf.float32, [None, 16, 16, 3]), axis=2)
         tf.reshape(rows, [-1, 48])
@@ -84,6 +88,14 @@ def test_white_borders_of_fakes_are_reported(run):
     [events] = run.folder.glob("events*")
     values = [v for e in tf.train.summary_iterator(str(events)) for v in e.summary.value]
     assert [v.tag for v in values].count("Progress/white_border") == 10
+
+
+def test_networks_of_transparent_pictures_have_four_channels(run):
+    options = json.loads((run.folder / "training_options.json").read_text())
+    assert [options[f"{name}_args"]["num_channels"] for name in "GD"] == [4, 4]
+    for name in ("reals", "fakes000000.050"):
+        assert Image.open(run.folder / f"{name}.png").mode == "RGB"
+    assert np.asarray(Image.open(run.folder / "reals.png"))[0, :16].min() > 200  # On white.
 
 
 def test_borders_are_white_where_all_colors_are(tmp_path):

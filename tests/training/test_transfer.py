@@ -239,6 +239,40 @@ def test_grey_is_all_colours(functions, session):
         np.testing.assert_allclose(*scores, rtol=1e-3, atol=1e-4)
 
 
+def test_opacity_that_is_new_is_complete():
+    """What is seen on white stays, D looks at colors alone, and one bias makes all opaque."""
+    rng = np.random.default_rng(0)
+
+    def weights(colors, levels=("8x8/ToRGB", "16x16/ToRGB", "ToRGB_lod0", "ToRGB_lod1")):
+        values = {f"{level}/weight": rng.normal(size=[1, 1, 5, colors]) for level in levels}
+        values |= {f"{level}/bias": rng.normal(size=[colors]) for level in levels}
+        return Weights(values | {"16x16/FromRGB/weight": rng.normal(size=[1, 1, colors, 5])})
+
+    for now, wanted in ((3, 4), (1, 4), (4, 3), (4, 1)):
+        source, target = weights(now), weights(wanted)
+        result = match(source, target)
+        assert result.values.keys() == target.values.keys() and not result.misfits
+        for name, value in result.values.items():
+            old = source.values[name]
+            assert value.shape == target.values[name].shape
+            if "From" in name:  # Of opaque gray pixels of 0.7: used divided by the root.
+                sums = [
+                    np.array([*[0.7] * min(n, 3), 1][:n]) @ w[0, 0, :] / np.sqrt(n)
+                    for n, w in ((now, old), (wanted, value))
+                ]
+                known = sums[0] - (old[0, 0, 3] / 2 if now == 4 else 0)
+                np.testing.assert_allclose(sums[1], known)
+                continue
+            if 1 in (now, wanted):
+                mean = old[..., :3].mean(axis=-1, keepdims=True)
+                np.testing.assert_allclose(value[..., :3], mean.repeat(min(wanted, 3), axis=-1))
+            else:
+                np.testing.assert_array_equal(value[..., :3], old[..., :3])
+            if wanted == 4:
+                opaque = name.endswith("bias") and name != "8x8/ToRGB/bias"
+                np.testing.assert_array_equal(value[..., 3], float(opaque))
+
+
 def test_another_grid_is_resized():
     """As of a network for squares that continues with upright pictures."""
     square, upright = ({"base_size": size} for size in ((4, 4), (6, 4)))

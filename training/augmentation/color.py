@@ -15,6 +15,17 @@ can, leaves [-1, 1] like it (darker than black for c > 1), and like it is not cl
 still adds, and the luma flip makes colors up to 3 times as bright as white: the presets that keep
 white leave both out. Zeros are white then, exactly, in every linear step: what lies beyond a whole
 reflection, and filters, whose taps do not quite add up to 1.
+
+Images of four channels hold colors over white, and opacity: for a color c and an opacity a of 0 to
+1, (w + a(c - w), 2a - 1). All is computed on what is zero where they are transparent, y = a(c - w)
+and 2a: geometry, filters and cutout are linear in both, and what they bring in is transparent. A
+map of colors b + M(c - b) + t about the background b becomes
+
+    y -> a(b + M(c - b) + t - w) = M·y + a((M - I)(w - b) + t)
+
+so that offsets fade with the opacity, transparent pixels stay so, and opacity itself is left alone.
+
+# Deviation: the official code refuses four channels.
 """
 
 from __future__ import annotations
@@ -32,6 +43,18 @@ _LUMA = np.array([1, 1, 1, 0]) / np.sqrt(3)
 _LUMA_PROJECTION = np.outer(_LUMA, _LUMA)
 # K of Rodrigues' formula R(θ) = I + sin θ·K + (1 - cos θ)·K², for turns about the luma axis.
 _CROSS = np.array([[0, -1, 1, 0], [1, 0, -1, 0], [-1, 1, 0, 0], [0, 0, 0, 0]]) / np.sqrt(3)
+
+
+def background_of(channels: int, spec: AugmentSpec) -> np.ndarray | float | None:
+    """What is zero while images are transformed, for all channels or [channels, 1, 1]; None: 0."""
+    if channels == 4:
+        return np.array([1, 1, 1, -1], np.float32).reshape(-1, 1, 1)
+    return spec.background or None
+
+
+def opacity_of(images: tf.Tensor) -> tf.Tensor | float:
+    """Opacity 0 to 1 [N, 1, H, W] of images less their background; 1 where they have none."""
+    return images[:, 3:] / 2 if images.shape[1].value == 4 else 1.0
 
 
 def color_transforms(draws: Draws, spec: AugmentSpec) -> list[tf.Tensor]:
@@ -72,30 +95,37 @@ def color_transforms(draws: Draws, spec: AugmentSpec) -> list[tf.Tensor]:
     return transforms
 
 
-def transform_colors(images: tf.Tensor, transforms: list[tf.Tensor]) -> tf.Tensor:
+def transform_colors(
+    images: tf.Tensor, transforms: list[tf.Tensor], background: float = 0
+) -> tf.Tensor:
     """Applies matrices to the colors of images, the first of the list first.
 
     Args:
-        images: [N, C, H, W] with C = 3, or C = 1 for gray: the mean of what the three equal
-            colors of a pixel become.
+        images: [N, C, H, W], less their background, with C = 3, or C = 4 for opacity too, or C = 1
+            for gray: the mean of what the three equal colors of a pixel become.
         transforms: [N, 4, 4] each.
+        background: of the transforms, see `AugmentSpec`.
 
     Raises:
         UserError: another number of channels.
     """
     channels = images.shape[1].value
-    if channels not in (1, 3):
-        raise UserError(f"color augmentation of {channels} channels: expected 3 or 1")
+    if channels not in (1, 3, 4):
+        raise UserError(f"color augmentation of {channels} channels: expected 3, 4 or 1")
     matrix = transforms[0]
     for step in transforms[1:]:
         matrix = tf.matmul(step, matrix)
     factors, offset = matrix[:, :3, :3], matrix[:, :3, 3:, tf.newaxis]
+    if channels == 4:
+        white = tf.reduce_sum(factors, axis=2)[:, :, tf.newaxis, tf.newaxis] - 1  # (M - I)w
+        offset += white * (1 - background)
     if channels == 1:
         factors = tf.reduce_mean(tf.reduce_sum(factors, axis=2, keepdims=True), 1, keepdims=True)
         offset = tf.reduce_mean(offset, axis=1, keepdims=True)
     # Not by tf.matmul, which rounds to 10 bits on some GPUs.
-    planes = tf.broadcast_to(tf.range(channels), tf.shape(factors))
-    return weighted_gather(images, planes, factors, axis=1) + offset
+    planes = tf.broadcast_to(tf.range(min(channels, 3)), tf.shape(factors))
+    colors = weighted_gather(images, planes, factors, axis=1) + offset * opacity_of(images)
+    return colors if channels < 4 else tf.concat([colors, images[:, 3:]], axis=1)
 
 
 def _combine(*terms: tuple[tf.Tensor | float, np.ndarray]) -> tf.Tensor:

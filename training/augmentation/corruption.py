@@ -7,6 +7,7 @@ import tensorflow.compat.v1 as tf
 
 from dnnlib import UserError
 from tf_ops.resample_2d import weighted_gather
+from training.augmentation.color import opacity_of
 from training.augmentation.draws import Draws
 from training.augmentation.spec import AugmentSpec
 from training.augmentation.wavelets import band_filters, reflecting_filter
@@ -48,24 +49,28 @@ def filter_images(images: tf.Tensor, draws: Draws, spec: AugmentSpec) -> tf.Tens
 
 
 def add_noise(images: tf.Tensor, draws: Draws, spec: AugmentSpec) -> tf.Tensor:
-    """Adds white noise whose deviation is drawn for each sample.
+    """Adds white noise whose deviation is drawn for each sample; to colors as far as they are
+    opaque, and not to opacity.
 
     Args:
-        images: [N, C, H, W].
+        images: [N, C, H, W], less their background.
         draws: random numbers.
         spec: multipliers and parameters.
     """
     sigma = draws.half_normal("noise", spec.noise_std)
     sigma = draws.gate("noise", draws.strength * spec.noise, sigma, 0)
     sigma = tf.reshape(tf.cast(sigma, tf.float32), [-1, 1, 1, 1])
-    return images + draws.white("noise", tf.shape(images)) * sigma
+    noise = draws.white("noise", tf.shape(images)) * sigma
+    if images.shape[1].value == 4:
+        noise *= opacity_of(images) * np.float32([1, 1, 1, 0]).reshape(-1, 1, 1)
+    return images + noise
 
 
 def cut_out(images: tf.Tensor, draws: Draws, spec: AugmentSpec) -> tf.Tensor:
     """Sets a rectangle to zero whose center is anywhere in the image.
 
     Args:
-        images: [N, C, H, W].
+        images: [N, C, H, W], less their background, which the rectangle becomes.
         draws: random numbers.
         spec: multipliers and parameters.
     """

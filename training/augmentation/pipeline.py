@@ -5,7 +5,7 @@ from __future__ import annotations
 import tensorflow.compat.v1 as tf
 
 from dnnlib import UserError
-from training.augmentation.color import color_transforms, transform_colors
+from training.augmentation.color import background_of, color_transforms, transform_colors
 from training.augmentation.corruption import add_noise, cut_out, filter_images
 from training.augmentation.draws import Draws
 from training.augmentation.geometry import blit_transforms, geometric_transforms, transform_images
@@ -36,8 +36,10 @@ def augment(
             f"augmentation of {dtype.name} images: expected float32, usually in [-1, 1]"
         )
     images = tf.cast(images, tf.float32)
-    if spec.background:  # All that follows leaves zeros as they are, but for brightness and noise.
-        images -= spec.background
+    # Zeros stay as they are in most of what follows.
+    background = background_of(shape[1].value, spec)
+    if background is not None:
+        images -= background
     count = tf.shape(images)[0] if shape[0].value is None else shape[0].value
     draws = Draws(seed, count, strength, debug_percentile)
     size = (shape[2].value, shape[3].value)
@@ -45,15 +47,15 @@ def augment(
     if transforms:
         images = transform_images(images, transforms)
     if colors := color_transforms(draws, spec):
-        images = transform_colors(images, colors)
+        images = transform_colors(images, colors, spec.background)
     if spec.imgfilter > 0:
         images = filter_images(images, draws, spec)
     if spec.noise > 0:
         images = add_noise(images, draws, spec)
     if spec.cutout > 0:
         images = cut_out(images, draws, spec)
-    if spec.background:
-        images += spec.background
+    if background is not None:
+        images += background
     images = tf.cast(images, dtype)
     images.set_shape(shape)
     return images

@@ -41,7 +41,7 @@ class AugmentSpec:
     xfrac_std: float = keyword(
         "standard deviation of shifts, as a fraction of the image's size", default=0.125
     )
-    # Colors, for 3 channels or 1.
+    # Colors, for 3 channels, 4 or 1.
     brightness: float = keyword("multiplier of brightness", default=0)
     contrast: float = keyword("multiplier of contrast", default=0)
     lumaflip: float = keyword("multiplier of inverted luma", default=0)

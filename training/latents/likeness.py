@@ -15,7 +15,7 @@ from dnnlib.tflib import Network
 from tf_ops import layout
 from training.latents.distances import block_activations
 
-_BLOCKS = 2  # The coarsest ones before 4×4, which see what is where and not each pixel.
+_BLOCKS = 2  # The last ones before 4×4, which see what is where and not each pixel.
 _MINIBATCH = 32
 _OTHERS = 50  # Vectors beside the nearest, which say what is near.
 # Relative distance below which pictures are alike. Of 300 photos that were held out, 2 % are below
@@ -32,8 +32,8 @@ _BLOCK_BYTES = 1 << 25
 def place_vectors(D: Network, images: tf.Tensor) -> tf.Tensor:
     """Adds a discriminator to the graph: vectors whose squared distances say how alike images look.
 
-    Activations of the blocks of 16×16 and 8×8, scaled to unit length in each place as in LPIPS
-    (Zhang et al. 2018), averaged to 8×8. Squared distances are 0 to 4.
+    Activations after the blocks of 16×16 and 8×8, scaled to unit length in each place as in LPIPS
+    (Zhang et al. 2018), averaged to the 4×4 places of the second. Squared distances are 0 to 4.
 
     Args:
         D: a discriminator.

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from dnnlib import UserError
-from training.datasets.photos.arrays import save_png, to_picture
+from training.datasets.photos.arrays import on_white, save_png, to_picture
 from training.latents.attributes.measured import PICTURE, Measure, combined
 from training.latents.directions import files
 from training.latents.directions.layers import find_ranges
@@ -149,7 +149,7 @@ def draw_strips(
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default()
     for y, (row, of_row) in enumerate(zip(rows, texts, strict=True)):
         for x, (image, text) in enumerate(zip(row, of_row, strict=True)):
-            picture = to_picture(image).convert("RGB")
+            picture = to_picture(on_white(image)).convert("RGB")
             picture = picture.resize((width * factor, height * factor), Image.Resampling.NEAREST)
             left, top = x * cell[0] + _MARGIN, y * cell[1] + _MARGIN
             sheet.paste(picture, (left, top))

@@ -79,7 +79,7 @@ def finish(image: np.ndarray, how: Finish) -> Image.Image | None:
             picture = ground
     if how.size is not None and how.size != picture.size:
         picture = _fitted(picture, how.size)
-    return picture.convert("RGB") if how.format == "jpeg" else picture
+    return on_white(picture) if how.format == "jpeg" else picture
 
 
 def on_white(picture: Image.Image) -> Image.Image:

@@ -12,7 +12,7 @@ from PIL import Image
 from dnnlib import UserError
 from dnnlib.tflib import Network, tfutil
 from training.dataset import TFRecordDataset
-from training.datasets.photos.arrays import save_picture, to_picture
+from training.datasets.photos.arrays import on_white, save_picture, to_picture
 from training.pictures.provenance import UNKNOWN
 from training.random_streams import generator
 
@@ -39,13 +39,14 @@ def adjust_dynamic_range(
 
 
 def create_image_grid(images: np.ndarray, grid_size: tuple[int, int] | None = None) -> np.ndarray:
-    """Images [N, C, H, W] or [N, H, W] side by side, row by row.
+    """Images [N, C, H, W] or [N, H, W] side by side, row by row; transparent ones on white.
 
     Args:
         images: at most gw·gh of them; what is missing stays zero.
         grid_size: (gw, gh) in images; None for about square.
     """
     count = len(images)
+    images = on_white(images) if images.ndim == 4 else images
     if grid_size is None:
         grid_w = max(int(np.ceil(np.sqrt(count))), 1)
         grid_size = (grid_w, max((count - 1) // grid_w + 1, 1))
@@ -59,7 +60,7 @@ def create_image_grid(images: np.ndarray, grid_size: tuple[int, int] | None = No
 
 
 def convert_to_pil_image(image: np.ndarray, drange: tuple[float, float] = (0, 1)) -> Image.Image:
-    """An image [C, H, W] or [H, W] with values in `drange`, one or three channels."""
+    """An image [C, H, W] or [H, W] with values in `drange`; one, three or four channels."""
     image = adjust_dynamic_range(image if image.ndim == 3 else image[None], drange, (0, 255))
     return to_picture(np.rint(image).clip(0, 255).astype(np.uint8))
 

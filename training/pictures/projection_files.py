@@ -11,7 +11,7 @@ from PIL import Image
 from dnnlib import UserError
 from dnnlib.files import atomic_write
 from dnnlib.output import tqdm
-from training.datasets.photos.arrays import save_png, to_picture
+from training.datasets.photos.arrays import on_white, save_png, to_picture
 from training.pictures import video
 from training.pictures.grids import create_image_grid
 from training.pictures.provenance import Provenance, hash_dlatents
@@ -82,7 +82,7 @@ class FinalFiles:
 
     def __init__(self, target: Target, save_video: bool, num_steps: int, provenance: Provenance):
         self._prefix, self._film, self._provenance = target.prefix, None, provenance
-        self._target = np.asarray(_to_picture(target.pixels).convert("RGB"))
+        self._target = np.asarray(_to_picture(on_white(target.pixels)).convert("RGB"))
         save_png(_to_picture(target.pixels), f"{self._prefix}target.png")
         if save_video:
             height, width = self._target.shape[:2]
@@ -93,7 +93,7 @@ class FinalFiles:
         return self._film is not None
 
     def add(self, step: int, image: np.ndarray) -> None:
-        picture = np.asarray(_to_picture(image).convert("RGB"))
+        picture = np.asarray(_to_picture(on_white(image)).convert("RGB"))
         self._film.add(np.concatenate([self._target, picture], axis=1))
 
     def close(self, image: np.ndarray, dlatents: np.ndarray) -> None:

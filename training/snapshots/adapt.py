@@ -17,6 +17,7 @@ from training.architecture.sizes import SQUARE_BASE
 _LATENTS = 512  # What `latent_size` is where a network does not say.
 _EMBEDDING = re.compile(r"(?:^|/)(LabelConcat|LabelEmbed)/")
 _COLOR = re.compile(r"(To|From)RGB(?:_lod-?\d+)?/(?:weight|bias)$")
+_OPACITY = re.compile(r"(?:(\d+)x\d+/ToRGB|ToRGB_lod-?\d+)/bias$")
 # The output of the discriminators of StyleGAN2 and of StyleGAN.
 _OUTPUT = re.compile(r"^(?:Output|4x4/Dense1)/(?:weight|bias)$")
 
@@ -58,7 +59,8 @@ def adapt(name: str, source: Weights, target: Weights) -> np.ndarray | None:
       class: all classes get the mean. ADA's discriminator has no scores of classes, and what it
       compares an embedded label with does not fit one without labels.
     - Scores for a comparison method never become scores of being real, nor the reverse.
-    - Colors: gray counts as all of them equally.
+    - Colors: gray counts as all of them equally. Opacity that is new is complete, and does not
+      matter to the discriminator until it learns more of it.
     - The constant at 4×4 and the layer that sees all of the last 4×4 are resized bilinearly for
       another `base_size`.
 
@@ -89,7 +91,7 @@ def adapt(name: str, source: Weights, target: Weights) -> np.ndarray | None:
         return _adapt_embedding(value, initial, found[1] == "LabelEmbed")
     if found := _COLOR.search(name):
         is_input = found[1] == "From" and value.ndim == 4
-        return _adapt_colors(value, initial, is_input)
+        return _adapt_colors(value, initial, is_input, float(_makes_opaque(name, source, target)))
     return _adapt_grid(name, source, target)
 
 
@@ -117,18 +119,42 @@ def _adapt_embedding(value: np.ndarray, initial: np.ndarray, is_scaled: bool) ->
     return np.repeat(mean, len(initial), axis=0)
 
 
-def _adapt_colors(value: np.ndarray, initial: np.ndarray, is_input: bool) -> np.ndarray | None:
-    """[1, 1, colors, maps], used divided by the root of the colors; or […, colors]."""
+def _adapt_colors(
+    value: np.ndarray, initial: np.ndarray, is_input: bool, opacity: float
+) -> np.ndarray | None:
+    """[1, 1, colors, maps], used divided by the root of the colors; or […, colors].
+
+    The fourth color is opacity: `opacity` stands for what is not there.
+    """
     axis = -2 if is_input else -1
     now, wanted = value.shape[axis], initial.shape[axis]
     if (
-        1 not in (now, wanted)
+        not {now, wanted} <= {1, 3, 4}
         or np.delete(value.shape, axis).tolist() != np.delete(initial.shape, axis).tolist()
     ):
         return None
-    gray = value.mean(axis=axis, keepdims=True)
-    gray *= np.sqrt(now / wanted) if is_input else 1
-    return np.repeat(gray, wanted, axis=axis)
+    colors = value.take(range(min(now, 3)), axis)
+    factor = np.sqrt(wanted / now) if is_input else 1
+    if 1 in (now, wanted):
+        factor *= min(now, 3) / min(wanted, 3) if is_input else 1
+        colors = np.repeat(colors.mean(axis=axis, keepdims=True), min(wanted, 3), axis=axis)
+    colors = colors * np.asarray(factor, value.dtype)
+    if wanted < 4:
+        return colors
+    return np.concatenate([colors, np.full_like(colors.take([0], axis), opacity)], axis=axis)
+
+
+def _makes_opaque(name: str, source: Weights, target: Weights) -> bool:
+    """Whether a variable is to be the bias of an opacity that is complete.
+
+    Where the images of all resolutions are added up, it is that of the finest, since upsampling
+    darkens borders; networks that grow have one for each level, of which they show one.
+    """
+    if _OPACITY.search(name) is None:
+        return False
+    levels = {n: int(f[1]) for n in target.values if n in source.values
+              and (f := _OPACITY.search(n)) and f[1]}  # fmt: skip
+    return name not in levels or levels[name] == max(levels.values())
 
 
 def _adapt_grid(name: str, source: Weights, target: Weights) -> np.ndarray | None:

@@ -8,6 +8,13 @@ from dnnlib import cli
 from training.datasets.commands.command import Importer, option, path
 from training.datasets.commands.options import TABLES, fitting, makes_dataset
 
+_CHANNELS = option(
+    "--channels",
+    "rgb: transparent parts become white; rgba: opacity is a fourth channel, which networks learn "
+    "too (default: rgb)",
+    choices=("rgb", "rgba"),
+)
+
 
 @makes_dataset(
     "datasets/shirts photos/shirts --resolution=256 --transform=pad-white",
@@ -25,12 +32,7 @@ from training.datasets.commands.options import TABLES, fitting, makes_dataset
     option("--file-column", "column of files of a table (default: a known one)", metavar="NAME"),
     option("--label-column", "column of labels (default: a known one)", metavar="NAME"),
     *TABLES,
-    option(
-        "--channels",
-        "rgb: transparent parts become white; rgba: opacity is a fourth channel, which networks "
-        "learn too (default: rgb)",
-        choices=("rgb", "rgba"),
-    ),
+    _CHANNELS,
     option(
         "--alpha",
         "with --channels=rgba, where opacity comes from: file, or from-white: the white around a "
@@ -53,6 +55,7 @@ def create_from_images(image_dir: str, labels: str, table_encoding: str, **given
     option("--images", "(3000)", cli.integer(1), "N", dest="num_images", default=3000),
     option("--resolution", "a power of two (32)", cli.integer(), "N", default=32),
     option("--seed", "which dataset to draw (0)", cli.integer(0), "N", default=0),
+    _CHANNELS,
     shuffle=False,
 )
 def create_demo(**given) -> Importer:

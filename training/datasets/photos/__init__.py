@@ -1,1 +1,1 @@
-"""Decoding photos: colors, orientation, limits, resizing."""
+"""Decoding photos: colors, opacity, cutting out, orientation, limits, resizing."""

@@ -25,8 +25,10 @@ def create_demo(output: Output, num_images: int = 3000, seed: int = 0) -> None:
     """
     draw_product(seed, 0, output.resolution)  # a wrong argument is reported before it starts
 
+    is_transparent = output.channels == "rgba"
+
     def draw(item: Item) -> np.ndarray:
-        return draw_product(seed, int(item.name), output.resolution)[0]
+        return draw_product(seed, int(item.name), output.resolution, is_transparent)[0]
 
     items = (Item(str(i), class_of(seed, i)) for i in range(num_images))
     facts = {"source": "demo", "seed": seed}

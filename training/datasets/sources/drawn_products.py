@@ -33,7 +33,9 @@ OUTLINE_WIDTH = 0.020  # of the frame: two thirds of a pixel at 32x32
 CURVE_STEPS = 8  # a chord stays within a third of a pixel of its curve at 256x256
 
 
-def draw_product(seed: int, index: int, resolution: int) -> tuple[np.ndarray, int]:
+def draw_product(
+    seed: int, index: int, resolution: int, with_opacity: bool = False
+) -> tuple[np.ndarray, int]:
     """Draws picture `index` of the demo dataset `seed`: one product on a white background.
 
     Of every six indexes that start at a multiple of six, each class has one.
@@ -42,10 +44,12 @@ def draw_product(seed: int, index: int, resolution: int) -> tuple[np.ndarray, in
         seed: The dataset, 0 to 2**64 - 1.
         index: The picture, 0 to 2**64 - 1.
         resolution: Height and width in pixels, a power of two from 4 to 1024.
+        with_opacity: Whether opacity is a fourth channel, see `photos.arrays`. The colors on white
+            are the same; shadows are of translucent black.
 
     Returns:
-        The picture, uint8 [3, resolution, resolution] in [0, 255], channels R, G, B, and the number
-        of its class, an index into DEMO_CLASSES.
+        The picture, uint8 [3 or 4, resolution, resolution] in [0, 255], channels R, G, B, and the
+        number of its class, an index into DEMO_CLASSES.
 
     Raises:
         UserError: `seed`, `index` or `resolution` is not an integer in its range.
@@ -72,7 +76,8 @@ def draw_product(seed: int, index: int, resolution: int) -> tuple[np.ndarray, in
     for patch, strength in patches:
         pen.polygon(view(patch), fill=_mix(main, second, strength))
     covered = _draw_parts(pen, parts, _inks(main, second), view)
-    return _finish(canvas, covered, product.standing, int(resolution)), label
+    pixels = _finish(canvas, covered, product.standing, int(resolution))
+    return pixels if with_opacity else pixels[:3], label
 
 
 def class_of(seed: int, index: int) -> int:
@@ -331,7 +336,7 @@ def _draw_parts(pen: ImageDraw.ImageDraw, parts: list[_Part], inks: dict, view: 
 
 
 def _finish(canvas: Image.Image, covered: Image.Image, standing: bool, res: int) -> np.ndarray:
-    """Reduces the canvas, shades the product and puts it on white; uint8 [3, res, res]."""
+    """Reduces the canvas, shades the product and puts it on white; uint8 [4, res, res]."""
     left, _, right, ground = (v / canvas.width for v in covered.getbbox())
     # On black: color times coverage, which reduces exactly.
     product = Image.composite(canvas, Image.new("RGB", canvas.size), covered)
@@ -347,4 +352,6 @@ def _finish(canvas: Image.Image, covered: Image.Image, standing: bool, res: int)
     distance = from_middle**4 + ((y - ground) / 0.035) ** 2
     white = 255 - 60 * standing * np.exp(-2 * distance)
     inside = np.asarray(product, dtype=np.float32).transpose(2, 0, 1)  # [3, res, res]
-    return np.clip(np.rint(inside * light + white * (1 - alpha)), 0, 255).astype(np.uint8)
+    background = white * (1 - alpha)
+    pixels = np.concatenate([inside * light + background, 255 - background[np.newaxis]])
+    return np.clip(np.rint(pixels), 0, 255).astype(np.uint8)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from training.datasets.photos.arrays import on_white
 from training.latents.attributes.color import measure_color, to_lab
 from training.latents.attributes.mask import product_mask
 from training.latents.attributes.names import MEASURED
@@ -41,13 +42,14 @@ def measure(images: np.ndarray) -> np.ndarray:
     """Measures color, shape and texture.
 
     Args:
-        images: uint8 [N, C, H, W], sRGB with three channels or grey with one.
+        images: uint8 [N, C, H, W], sRGB with three channels or grey with one; of four, the picture
+            on white counts.
 
     Returns:
         float64 [N, len(MEASURED)], NaN where there is no clean background.
     """
     values = np.full([len(images), len(MEASURED)], np.nan)
-    for row, image in zip(values, images, strict=True):
+    for row, image in zip(values, on_white(images), strict=True):
         lab = to_lab(_shrunk(image))
         mask = product_mask(lab)
         if mask is not None:
