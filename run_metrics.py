@@ -84,7 +84,7 @@ def _parse_args(words: Sequence[str] | None = None) -> argparse.Namespace:
     add_feature_net_option(
         add,
         f"({', '.join(ROLES)}); without ROLE= your own frozen graph or SavedModel for fid, "
-        "kid and pr",
+        "kid and pr, or a snapshot, whose discriminator is looked through",
     )
     add(
         "--allow-pickled-code",

@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import sys
+import time
 from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,9 @@ _EXAMPLES = """examples:
   # Train on the dataset in ~/datasets/shoes with one GPU:
   python run_training.py --data-dir=~/datasets --dataset=shoes --mirror-augment=true
 
+  # From a folder of photos to a catalog, in eight hours; all else is chosen, and said:
+  python run_training.py --data=~/photos --hours=8
+
   # As train.py of StyleGAN2-ADA, with its options and defaults; docs/official-names.md has all:
   python run_training.py --outdir=results --gpus=1 --data=~/datasets/shoes --mirror=1 --aug=ada
 
@@ -45,7 +49,7 @@ _EXAMPLES = """examples:
 
 HELD_OUT = "validation"  # What --metricdata calls the images of --validation.
 # Options of one session of a run, not of the run itself.
-_OF_A_SESSION = {"resume", "result_dir", "total_kimg", "snap", "keep", "dry_run"}
+_OF_A_SESSION = {"resume", "result_dir", "total_kimg", "hours", "snap", "keep", "dry_run"}
 _OF_A_SESSION |= {"metrics", "metricdata", "feature_net"}
 _OWN_CODE = {"G_func": "G_args", "D_func": "D_args"}
 _OWN_CODE |= {"G_loss": "G_loss_args", "D_loss": "D_loss_args"}
@@ -59,8 +63,10 @@ def _parse_args(words: Sequence[str] | None = None) -> argparse.Namespace:
     add_options(parser, METRICS, feature_net)
     parser.raises = words is not None
     args = parser.parse_args(words)
+    given = set(parser.given(words))
     _set_defaults(args, parser)
-    _check(args, parser, set(parser.given(words)))
+    args.given = {name: getattr(args, name) for name in given}
+    _check(args, parser, given)
     return args
 
 
@@ -70,16 +76,28 @@ def _set_defaults(args: argparse.Namespace, parser: argparse.ArgumentParser) -> 
         args.resume = None
     if args.config is None:
         args.config = "config-f" if args.data is None else "auto"
+    args.is_of_photos = False
     if args.data is None:
         return
     if args.dataset is not None or args.data_dir is not None:
         parser.error("--data names the whole path: leave out --dataset and --data-dir")
-    if not os.path.isdir(args.data):
-        what = f"there is no folder {args.data}"
-        if os.path.isfile(args.data):
-            what = f"{args.data} is a file, not a folder of TFRecords"
-        parser.error(f"--data: {what}; dataset_tool.py makes one of pictures")
+    if not os.path.exists(args.data):
+        parser.error(f"--data: there is no folder or archive {args.data}")
+    args.is_of_photos = not _is_dataset(args.data)
+    if args.is_of_photos and args.hours is None and args.total_kimg is None:
+        parser.error(
+            f"--data={args.data} holds no TFRecords: to train on photos, say how long, with "
+            "--hours or --total-kimg; dataset_tool.py makes a dataset of pictures"
+        )
     args.dataset = os.path.normpath(args.data)
+
+
+def _is_dataset(path: str) -> bool:
+    """Whether a path is a folder with TFRecords in it."""
+    try:
+        return os.path.isdir(path) and any(n.endswith(".tfrecords") for n in os.listdir(path))
+    except OSError as error:
+        raise UserError(f"--data={path}: {error.strerror}") from error
 
 
 def _check(args: argparse.Namespace, parser: argparse.ArgumentParser, given: set[str]) -> None:
@@ -232,8 +250,14 @@ def _train(args: argparse.Namespace) -> str | None:
     run_dir = None
     if _is_run(args.resume):
         options, run_dir = _resumed(args)
+    elif args.demo:
+        options = demo_options(args)
+    elif args.is_of_photos:
+        options = _options_of_photos(args)
+        if options is None:
+            return None
     else:
-        options = demo_options(args) if args.demo else options_from_args(args)
+        options = options_from_args(args)
     metric_folder = None
     held_out = args.metricdata == HELD_OUT and "validation" in options.dataset_args
     if args.metricdata is not None and not held_out:
@@ -253,9 +277,40 @@ def _train(args: argparse.Namespace) -> str | None:
         return None
     metrics = _metrics(args, options, metric_folder, held_out)
     if run_dir is None:
-        return training_loop.train(options, args.result_dir, _description(args), metrics)
-    training_loop.resume(options, run_dir, metrics)
+        run_dir = training_loop.train(options, args.result_dir, _description(args), metrics)
+    else:
+        training_loop.resume(options, run_dir, metrics)
+    if options.makes_catalog:
+        from metrics.best_snapshot import find_best
+        from training.run.finishing import finish_run
+
+        finish_run(run_dir, options, find_best)
     return run_dir
+
+
+def _options_of_photos(args: argparse.Namespace) -> TrainingOptions | None:
+    """Options for the photos of --data, of which a dataset is made; None for --dry-run."""
+    start = time.monotonic()
+    load_tensorflow()
+    from training.config.command_line import options_from_args
+    from training.run import photos
+
+    found = photos.look(args.data)
+    seconds = None if args.hours is None else photos.training_seconds(args.hours, 0)
+    choice = photos.choose(found, args.given, seconds)
+    for line in choice.reasons:
+        print(f"  {line}")
+    if args.dry_run:
+        return None
+    for name, value in choice.options.items():
+        setattr(args, name, value)
+    args.dataset = photos.build_dataset(found, args.resolution, args.result_dir, args.cond)
+    options = options_from_args(args)
+    options.makes_catalog = True
+    if args.hours is not None:
+        spent = time.monotonic() - start
+        options.total_seconds = photos.training_seconds(args.hours, spent)
+    return options
 
 
 def _load_own_code(args: argparse.Namespace) -> None:

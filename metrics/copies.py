@@ -209,4 +209,4 @@ def _discriminator_of(evaluation: Evaluation) -> FeatureNetwork:
             f"{evaluation.snapshot} holds no discriminator, whose features copies are found by: "
             "give --feature-net=FILE"
         )
-    return DiscriminatorFeatures(subject.D, subject.sha256)
+    return DiscriminatorFeatures(subject.sha256, subject.D)

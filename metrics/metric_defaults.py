@@ -42,6 +42,7 @@ metric_defaults = _table(
     ("fid1k", _FID, {"num_fakes": 1_000, "max_reals": 1_000}),
     ("kid50k_full", _KID, {"num_fakes": 50_000, **_ALL}),
     ("kid5k_full", _KID, {"num_fakes": 5_000, **_ALL}),
+    ("kid1k_full", _KID, {"num_fakes": 1_000, **_ALL}),
     ("is50k", _IS, {"num_images": 50_000, "num_splits": 10}),
     ("ppl_zfull", _PPL, _ppl("z", "full")),
     ("ppl_wfull", _PPL, _ppl("w", "full")),

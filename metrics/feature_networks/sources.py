@@ -86,7 +86,8 @@ class FeatureSources:
 
     Args:
         files: {role: path} of files that the user gives.
-        own_file: a user's own network for FID, KID, precision and recall.
+        own_file: a user's own network for FID, KID, precision and recall: a graph, or a snapshot
+            whose discriminator it is.
         allow_pickled_code: use NVIDIA's files, which bring code that runs here.
     """
 
@@ -104,9 +105,12 @@ class FeatureSources:
         """
         if role not in self._loaded:
             if role == "own":
+                from metrics.feature_networks.discriminator import SUFFIXES, DiscriminatorFeatures
                 from metrics.feature_networks.own_graph import OwnNetwork
 
-                network = OwnNetwork(self.own_file)
+                is_snapshot = self.own_file.endswith(SUFFIXES)
+                kind = DiscriminatorFeatures.of_snapshot if is_snapshot else OwnNetwork
+                network = kind(self.own_file)
                 print(f"Feature network {network.contract}", flush=True)
                 self._loaded[role] = network
             else:

@@ -170,6 +170,8 @@ def set_session_options(options: TrainingOptions, args: Any) -> None:
     """What the command line says of how long to train and what to keep: free in a resumed run."""
     if args.total_kimg is not None:
         options.total_kimg = args.total_kimg
+    if args.hours is not None:
+        options.total_seconds = args.hours * 3600
     if args.snap is not None:
         options.image_snapshot_ticks = options.network_snapshot_ticks = args.snap
     if args.keep is not None:

@@ -67,6 +67,7 @@ class TrainingOptions:
     resume_pkl: str | None = None  # Snapshot whose weights the run starts from.
     resume_partial: bool = False  # Even if hardly any of them fit.
     total_kimg: _Amount = 25000.0
+    makes_catalog: bool = False  # Of the best snapshot, at the end.
     total_seconds: _Amount | None = None  # Ends the run after this time if it is not over before.
     mirror_augment: bool = False
     augment_args: AugmentOptions = field(default_factory=AugmentOptions)

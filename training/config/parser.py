@@ -58,6 +58,11 @@ def _add_basics(add: Callable) -> None:
         help="length in thousands of images (default: config's, mostly 25000)",
     )
     add(
+        "--hours",
+        type=cli.number(0.001),
+        help="end after so many hours if the run is not over before",
+    )
+    add(
         "--mirror-augment",
         "--mirror",
         type=cli.boolean,

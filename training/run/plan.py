@@ -35,7 +35,7 @@ def describe(options: TrainingOptions) -> str:
         D = Network("D", **find_for_options(options.D_args, "D_args"))
         parameters = [_count(net) for net in (G, D)]
         flops = _flops(options, G, D)
-    speed, device = _convolution_speed()
+    speed, device = convolution_speed()
     seconds = options.total_kimg * 1000 * flops / (speed * _EFFICIENCY * options.num_gpus)
     held_out = f" and {dataset.num_held_out} held out" if dataset.num_held_out else ""
     lines = [
@@ -110,8 +110,8 @@ def _forward_flops(network: Network) -> float:
     return total
 
 
-def _convolution_speed() -> tuple[float, str]:
-    """FLOP/s of 3×3 kernels on [4, 64, 64, 128] in float32, and on which device."""
+def convolution_speed() -> tuple[float, str]:
+    """FLOP/s of 3×3 kernels on [4, 64, 64, 128] in float32, and on which device it is."""
     device = next(iter(tfutil.gpu_devices()), "/cpu:0")
     with tflib.graph_session(), tf.device(device):
         images = tf.ones([4, 64, 64, 128]) + tf.random.uniform([])  # No constant to be folded.

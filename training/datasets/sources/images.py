@@ -8,7 +8,8 @@ import os
 import stat
 import sys
 import unicodedata
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Collection, Iterator
 from contextlib import nullcontext
 from dataclasses import replace
 
@@ -160,15 +161,30 @@ def _parts(names: Lookup) -> set[str]:
     return folders if has_classes else set()
 
 
+def count_folders(names: Collection[str]) -> Counter[str | None]:
+    """How many pictures have each label of "folders"; None counts those without.
+
+    Args:
+        names: paths of the pictures, see `Folder`.
+    """
+    parts = _parts(names)
+    return Counter(_label_of(name, parts) for name in names)
+
+
+def _label_of(name: str, has_parts: Collection[str]) -> str | None:
+    path = name.partition("/")[2] if has_parts else name
+    folder, slash, _ = path.partition("/")
+    return unicodedata.normalize("NFC", folder) if slash else None
+
+
 def _items_by_folder(names: Lookup, source: Source) -> Iterator[Item]:
     parts = _parts(names)
     if parts:
         print(f"{', '.join(sorted(parts))}: taken as parts of the dataset, the classes are in them")
     for name in names:
-        path = name.partition("/")[2] if parts else name
-        folder, slash, _ = path.partition("/")
-        if slash:
-            yield Item(name, unicodedata.normalize("NFC", folder))
+        label = _label_of(name, parts)
+        if label is not None:
+            yield Item(name, label)
         else:
             reason = "it is not in a sub-folder, so has no label"
             source.skipped.append({"file": name, "reason": reason})
