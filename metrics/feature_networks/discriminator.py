@@ -41,9 +41,8 @@ class DiscriminatorFeatures(FeatureNetwork):
 
     @property
     def contract(self) -> str:
-        """What goes in, for people."""
-        shape = self._find().input_shape[1:]
-        return f"{self.name} of {self._path} takes images {shape} of 0 to 255"
+        """What it is, for people."""
+        return f"{self.name} of {self._path}"
 
     def build(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
         """Adds the network to the graph: "features" [N, F] of images of the network's own size."""
