@@ -21,6 +21,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -94,12 +95,14 @@ def golden(golden_dir: Path) -> Callable[[str], SimpleNamespace]:
 
 
 @pytest.fixture(scope="session")
-def run_script() -> Callable[..., subprocess.CompletedProcess]:
+def run_script() -> Iterator[Callable[..., subprocess.CompletedProcess]]:
     """Runs a script of the repository: `run_script(["run_generator.py", "--help"], cwd=tmp_path)`.
 
     The script is found in the root of the repository whatever `cwd` is; a first argument of `-c`
-    or `-m` is passed to Python as it is. `env` adds to the environment.
+    or `-m` is passed to Python as it is. `env` adds to the environment. Scripts that need
+    TensorFlow run in a fork of a process that has it, see script_server.py.
     """
+    server = _ScriptServer()
 
     def run(
         args: Sequence[object],
@@ -110,13 +113,66 @@ def run_script() -> Callable[..., subprocess.CompletedProcess]:
         script, *rest = map(str, args)
         command = [sys.executable, script if script.startswith("-") else str(ROOT / script), *rest]
         environment = {**os.environ, "PYTHONPATH": str(ROOT), **(env or {})}
-        done = subprocess.run(
-            command, cwd=cwd, env=environment, timeout=timeout, capture_output=True, text=True
-        )
+        if script in _NEED_TENSORFLOW and not _STARTS_TENSORFLOW & set(env or {}):
+            done = server.run(command, cwd, environment, timeout)
+        else:
+            done = subprocess.run(
+                command, cwd=cwd, env=environment, timeout=timeout, capture_output=True, text=True
+            )
         done.stderr = _LOG_OF_TENSORFLOW_2_18.sub("", done.stderr)
         return done
 
-    return run
+    yield run
+    server.close()
+
+
+# Scripts that run in a fork; and what counts when TensorFlow or Python start, so that a variable of
+# the environment needs a start of its own.
+_NEED_TENSORFLOW = ("run_generator.py", "run_metrics.py", "run_projector.py", "run_training.py")
+_STARTS_TENSORFLOW = {"TF_ENABLE_ONEDNN_OPTS", "TF_CPP_MIN_LOG_LEVEL", "OMP_NUM_THREADS"}
+_STARTS_TENSORFLOW |= {"PYTHONPATH", "PYTHONIOENCODING", "PYTHONUTF8", "LC_ALL", "LANG"}
+
+
+class _ScriptServer:
+    """The process of script_server.py, started at first use."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen | None = None
+
+    def run(
+        self, command: list[str], cwd: str | os.PathLike, env: Mapping[str, str], timeout: float
+    ) -> subprocess.CompletedProcess:
+        """As `subprocess.run` of a Python script."""
+        process = self._started()
+        _, script, *args = command
+        with tempfile.TemporaryDirectory() as folder:
+            paths = {name: os.path.join(folder, name) for name in ("stdout", "stderr")}
+            for path in paths.values():
+                open(path, "w").close()
+            request = {"script": script, "args": args, "cwd": str(cwd), "env": dict(env)}
+            process.stdin.write(json.dumps({**request, **paths, "timeout": timeout}) + "\n")
+            process.stdin.flush()
+            code = int(process.stdout.readline())
+            texts = [Path(path).read_text(encoding="utf-8") for path in paths.values()]
+        return subprocess.CompletedProcess(command, code, *texts)
+
+    def close(self) -> None:
+        if self._process is not None:
+            self._process.stdin.close()
+            self._process.wait()
+
+    def _started(self) -> subprocess.Popen:
+        if self._process is None:
+            self._process = subprocess.Popen(
+                [sys.executable, str(ROOT / "tests/script_server.py")],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env={**os.environ, "PYTHONPATH": str(ROOT)},
+                text=True,
+            )
+            assert self._process.stdout.readline() == "ready\n"
+        return self._process
 
 
 @pytest.fixture(scope="session")
