@@ -159,7 +159,8 @@ def test_one_command_from_photos_to_a_catalog(folder, tmp_path, run_script):
     assert best["snapshot"] in best["distances"] and (run_dir / best["snapshot"]).exists()
     assert best["distances"][best["snapshot"]] == min(best["distances"].values())
     assert best["compared with"] == "the photos trained on"  # Three are held out: too few.
-    assert (run_dir / "catalog/catalog.csv").exists()
+    number = best["snapshot"].removeprefix("network-snapshot-").removesuffix(".pkl")
+    assert (run_dir / f"catalog-{number}/catalog.csv").exists()
     assert f"--network={run_dir / best['snapshot']}" in done.stdout
 
 

@@ -55,7 +55,9 @@ def finish_run(
             raise UserError(f"cannot write to {run_dir}: {error.strerror or error}") from error
         if best.distances:
             print(f"Best snapshot: {name}, of {len(best.distances)}, by {best.compared_with}")
-        catalog = os.path.join(run_dir, "catalog")
+        # Of this snapshot: a run that is resumed may have a better one later.
+        number = os.path.splitext(name)[0].removeprefix("network-").removeprefix("snapshot-")
+        catalog = os.path.join(run_dir, f"catalog-{number}")
         with tflib.graph_session():
             subject = load_subject(best.path)
             classes = max(count_classes(subject.Gs), 1)
