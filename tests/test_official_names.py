@@ -55,7 +55,9 @@ def in_workplace(workplace, monkeypatch):
 
 
 def training(*words):
-    return vars(run_training._parse_args(words))
+    options = vars(run_training._parse_args(words))
+    del options["given"]  # What was typed, whatever it means.
+    return options
 
 
 def generating(*words):
@@ -107,8 +109,8 @@ def test_data_is_the_whole_path_and_has_the_defaults_of_train_py():
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("--data=nowhere", "--data: there is no folder nowhere; dataset_tool.py makes one"),
-        ("--data=network-final.pkl", "--data: network-final.pkl is a file, not a folder of TFR"),
+        ("--data=nowhere", "--data: there is no folder or archive nowhere"),
+        ("--data=network-final.pkl", "--data=network-final.pkl holds no TFRecords: to train on"),
         ("--data=datasets/mine --dataset=mine", "--data names the whole path: leave out --dat"),
         ("--outdirs=x", r"unrecognized arguments: --outdirs=x; did you mean --outdir\?"),
         ("--data=datasets/mine --resume=nowhere.pkl", "--resume: cannot read snapshot nowhere"),

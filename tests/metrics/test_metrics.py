@@ -404,7 +404,7 @@ def test_a_broken_snapshot_is_an_error_of_the_group(options, tmp_path):
 def test_names_of_metrics_are_official_and_can_be_made():
     names = (
         "fid50k fid50k_full kid50k_full is50k ppl_zfull ppl_wfull ppl_zend ppl_wend ppl2_wend "
-        "pr50k3 pr50k3_full ls fid1k fid5k_full kid5k_full"
+        "pr50k3 pr50k3_full ls fid1k fid5k_full kid5k_full kid1k_full copies"
     ).split()
     assert sorted(metric_defaults) == sorted(names)
     assert {metric_base.create(name).name for name in names} == set(names)

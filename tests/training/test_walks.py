@@ -113,7 +113,7 @@ def test_keyframes_are_the_pictures_of_the_seeds(Gs):
         for seed, frame, picture in [(5, 0, 0), (6, 3, 0), (7, 0, 1), (8, 3, 1)]:
             label = generation.class_labels(Gs, [seed % 3])
             image = generation.image_of_seed(
-                Gs, seed, label, 0.7, "const", centers, output_transform=generation._TO_UINT8
+                Gs, seed, label, 0.7, "const", centers, output_transform=generation.TO_UINT8
             )
             assert np.abs(frames[frame][picture].astype(int) - image).max() <= 1
 
@@ -141,7 +141,7 @@ def test_noise_begins_with_that_of_the_seed_and_adds_nothing_to_the_graph(Gs):
     assert len(tflib.run.__globals__["tf"].get_default_graph().get_operations()) == operations
     assert all(np.array_equal(a, b) for a, b in zip(frames, again, strict=True))
     label = generation.class_labels(Gs, [2])
-    image = generation.image_of_seed(Gs, 5, label, 1, output_transform=generation._TO_UINT8)
+    image = generation.image_of_seed(Gs, 5, label, 1, output_transform=generation.TO_UINT8)
     np.testing.assert_array_equal(frames[0][0], image)
 
 

@@ -9,7 +9,6 @@ import numpy as np
 from PIL import Image, ImageColor
 
 from dnnlib import UserError
-from training.datasets.photos import cutout
 from training.datasets.photos.arrays import to_picture
 
 # Formats of a shop's pictures: {name: suffix}.
@@ -107,6 +106,8 @@ def parse_size(text: str) -> tuple[int, int]:
 
 def _cut_out(picture: Image.Image) -> Image.Image | None:
     """The product of a picture, RGBA."""
+    from training.datasets.photos import cutout  # Needs SciPy, which command lines do not wait for.
+
     if "A" in picture.getbands():
         return picture.convert("RGBA")
     colors = np.asarray(picture.convert("RGB")).transpose(2, 0, 1)

@@ -37,7 +37,7 @@ class _Images:
     seeds: _Seeds = field(default_factory=list)
     dlatents: Annotated[str, Size(64)] | None = None
     classes: list[Any] = field(default_factory=list)
-    truncation_psi: float = 1.0
+    truncation_psi: float | None = None
     truncation: Literal[CENTERS] = "global"
     clusters: int = TruncationOptions.clusters
     noise_mode: Literal[generation.NOISE_MODES] = "seed"
@@ -150,8 +150,8 @@ def _make_image(
         return _make_dlatent(Gs, options.dlatents, folder, npz)
     if options.noise_mode == "random":
         raise UserError("it was made with --noise-mode=random, whose noise nobody knows any more")
-    if len(options.seeds) != 1:
-        raise UserError(f"its record names {len(options.seeds)} seeds, expected one")
+    if len(options.seeds) != 1 or options.truncation_psi is None:
+        raise UserError("its record does not name one seed and its truncation")
     centers = find_centers(Gs, TruncationOptions(options.truncation, options.clusters), network)
     generation.generate_images(
         Gs,

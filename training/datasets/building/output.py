@@ -77,7 +77,10 @@ class Output:
                 f"{option} is {what}: expected a power of two from 4 to 4096, or for --width and "
                 "--height a small grid doubled several times, like 384 and 512"
             )
-        parse_transform(self.transform)
+        try:
+            parse_transform(self.transform)
+        except UserError as error:
+            raise UserError(f"--transform: {error}") from error
         for option, value, choices in (
             ("--encoding", self.encoding, ENCODINGS),
             ("--channels", self.channels or "rgb", ("rgb", "rgba")),
