@@ -192,6 +192,10 @@ def test_what_generation_writes_is_made_again(snapshot, tmp_path):
     assert "was compressed" in again(f"{images}/a.jpg", snapshot, tmp_path)
 
 
+MANY_MIXES = {"row_seeds": [*range(200)], "col_seeds": [*range(200)], "col_styles": [0]}
+MANY_MIXES |= {"truncation_psi": 1, "minibatch_size": 4}
+
+
 @pytest.mark.parametrize(
     "command, options",
     [
@@ -204,6 +208,7 @@ def test_what_generation_writes_is_made_again(snapshot, tmp_path):
         ("generate-images", {"seeds": [1], "func_name": "os.system"}),
         ("generate-grid", {"seeds": [1], "grid": [10_000, 2], "truncation_psi": 1}),
         ("generate-video", {"seeds": [1]}),
+        ("style-mixing-example", MANY_MIXES),
         ("os.system", {}),
     ],
 )

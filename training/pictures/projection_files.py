@@ -14,7 +14,7 @@ from dnnlib.output import tqdm
 from training.datasets.photos.arrays import on_white, save_png, to_picture
 from training.pictures import video
 from training.pictures.grids import create_image_grid
-from training.pictures.provenance import Provenance, hash_dlatents
+from training.pictures.provenance import UNKNOWN, Provenance, hash_dlatents
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,8 @@ def project_with(
 
     def save(name: str, images: np.ndarray) -> None:
         grid = create_image_grid(np.asarray(images))
-        save_png(_to_picture(grid), f"{png_prefix}{name}.png")
+        xmp = None if name == "target" else UNKNOWN.xmp("project")
+        save_png(_to_picture(grid), f"{png_prefix}{name}.png", xmp)
 
     steps = snapshot_steps(projector.num_steps, num_snapshots)
     save("target", targets)

@@ -25,7 +25,7 @@ from training.pictures.finishing import KEEP, Finish, finish
 from training.pictures.provenance import Record
 from training.snapshots import pickles
 
-_MOST_PIXELS = 1 << 28
+_MOST_PIXELS, _MOST_PICTURES = 1 << 28, 10_000
 _LOSSLESS = ("PNG",)
 _Seeds = Annotated[list[Annotated[int, Range(0, 2**32 - 1)]], Size(10_000)]
 
@@ -196,6 +196,8 @@ def _is(w: np.ndarray, sha256: str) -> bool:
 def _make_mix(
     Gs: Network, network: str, record: Record, options: _Mix, folder: str, npz: str | None
 ) -> str:
+    if len(options.row_seeds) * len(options.col_seeds) > _MOST_PICTURES:
+        raise UserError(f"its record names more than {_MOST_PICTURES} mixes")
     generation.style_mixing_example(
         Gs,
         options.row_seeds,
@@ -215,7 +217,7 @@ def _make_mix(
 def _make_grid(
     Gs: Network, network: str, record: Record, options: _Grid, folder: str, npz: str | None
 ) -> str:
-    if options.grid[0] * options.grid[1] > 10_000 or not options.seeds:
+    if options.grid[0] * options.grid[1] > _MOST_PICTURES or not options.seeds:
         raise UserError("its record names a grid that there is not")
     path = os.path.join(folder, "grid.png")
     generation.generate_grid(

@@ -13,6 +13,7 @@ from training.datasets.building.build import Output
 from training.datasets.sources.demo_dataset import create_demo
 from training.datasets.sources.drawn_products import DEMO_CLASSES
 from training.pictures.generation import generate_grid
+from training.pictures.provenance import Provenance
 from training.snapshots import pickles
 
 _IMAGES = 3000
@@ -44,7 +45,8 @@ def run_demo(options: TrainingOptions, result_dir: str, train: Callable[..., str
     grid = os.path.join(run_dir, "grid.png")
     with tflib.graph_session():
         Gs = pickles.load_generator(snapshot)
-        generate_grid(Gs, _GRID, range(_GRID[0] * _GRID[1]), 1.0, grid)
+        seeds, marks = range(_GRID[0] * _GRID[1]), Provenance.of(snapshot)
+        generate_grid(Gs, _GRID, seeds, 1.0, grid, provenance=marks)
     print(
         f"""
 Done. Look at what it learned:
