@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import tensorflow.compat.v1 as tf
 
 from dnnlib import UserError
@@ -24,6 +25,7 @@ MAX_SIDE = 256
 # Boxes of pixels whose means `pixel_distance` compares.
 _BOXES = (1, 2, 4)
 _GROWING = ("D_stylegan", "D_basic")
+_MINIBATCH = 32
 _TINY = 1e-20  # Keeps the slope of a square root finite.
 
 
@@ -126,3 +128,40 @@ def block_activations(D: Network, images: tf.Tensor) -> list[tf.Tensor]:
     pattern = re.compile(rf"{re.escape(scope)}[^/]+/(\d+)x\1/{BLOCK_OUTPUT}")
     operations = images.graph.get_operations()
     return [tf.cast(o.outputs[0], tf.float32) for o in operations if pattern.fullmatch(o.name)]
+
+
+class OfImages:
+    """A function of a discriminator's activations, for arrays.
+
+    Args:
+        D: a discriminator; None raises the error.
+        why: what needs it, for the error.
+
+    Raises:
+        UserError: there is no discriminator, or one without blocks before 4×4.
+    """
+
+    def __init__(self, D: Network | None, why: str):
+        if D is None:
+            raise UserError(
+                f"{why}: the snapshot holds no discriminator, whose features this needs"
+            )
+        if min(D.input_shape[2:]) < 8:
+            raise UserError(f"{why}: a discriminator of less than 8x8 pixels has no features")
+        self._D = D
+        with D.as_default(), tf.name_scope("OfImages"):
+            self._images = tf.placeholder(tf.uint8, D.input_shape)
+            self._output = self._build(D, tf.cast(self._images, tf.float32) / 127.5 - 1)
+
+    def _build(self, D: Network, images: tf.Tensor) -> tf.Tensor:
+        """Adds the function to the graph: [N, F] of images float32 of -1 to 1."""
+        raise NotImplementedError
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """float32 [N, F] of images, uint8 [N, C, H, W]."""
+        parts = []
+        with self._D.as_default() as session:
+            for begin in range(0, len(images), _MINIBATCH):
+                feed = {self._images: images[begin : begin + _MINIBATCH]}
+                parts.append(session.run(self._output, feed))
+        return np.concatenate(parts)

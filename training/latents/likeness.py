@@ -13,10 +13,9 @@ import tensorflow.compat.v1 as tf
 from dnnlib import UserError
 from dnnlib.tflib import Network
 from tf_ops import layout
-from training.latents.distances import block_activations
+from training.latents.distances import OfImages, block_activations
 
 _BLOCKS = 2  # The last ones before 4×4, which see what is where and not each pixel.
-_MINIBATCH = 32
 _OTHERS = 50  # Vectors beside the nearest, which say what is near.
 # Relative distance below which pictures are alike. Of 300 photos that were held out, 2 % are below
 # 0.15; compressed and shifted copies are to 98 %. See tests/benchmarks/README.md.
@@ -68,35 +67,11 @@ def place_vectors(D: Network, images: tf.Tensor) -> tf.Tensor:
     return tf.concat(parts, axis=1)
 
 
-class Likeness:
-    """`place_vectors` of arrays.
+class Likeness(OfImages):
+    """`place_vectors` of arrays."""
 
-    Args:
-        D: a discriminator; None raises the error.
-        why: what needs it, for the error.
-
-    Raises:
-        UserError: there is no discriminator, or one without such blocks.
-    """
-
-    def __init__(self, D: Network | None, why: str):
-        if D is None:
-            raise UserError(
-                f"{why}: the snapshot holds no discriminator, whose features this needs"
-            )
-        self._D = D
-        with D.as_default(), tf.name_scope("Likeness"):
-            self._images = tf.placeholder(tf.uint8, D.input_shape)
-            self._vectors = place_vectors(D, tf.cast(self._images, tf.float32) / 127.5 - 1)
-
-    def __call__(self, images: np.ndarray) -> np.ndarray:
-        """float32 [N, F] of images, uint8 [N, C, H, W]."""
-        parts = []
-        with self._D.as_default() as session:
-            for begin in range(0, len(images), _MINIBATCH):
-                feed = {self._images: images[begin : begin + _MINIBATCH]}
-                parts.append(session.run(self._vectors, feed))
-        return np.concatenate(parts)
+    def _build(self, D: Network, images: tf.Tensor) -> tf.Tensor:
+        return place_vectors(D, images)
 
 
 class Gallery:

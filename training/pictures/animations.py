@@ -29,13 +29,13 @@ class Writer(Protocol):
         """Writes what the format wants after the last frame."""
 
 
-class Gif:
-    """GIF of 256 colors a frame.
+class _Animation:
+    """An animation in a file.
 
     Args:
-        file: to write to.
+        file: to write to, from its beginning on.
         size: (width, height).
-        milliseconds: that each frame is shown; rounded to hundredths of a second.
+        milliseconds: that each frame is shown.
         packet: of XMP, or None.
     """
 
@@ -46,12 +46,23 @@ class Gif:
         milliseconds: float,
         packet: bytes | None = None,
     ):
-        self._file, self._hundredths = file, round(milliseconds / 10)
+        self._file, self._size, self._packet = file, size, packet
+        self._milliseconds = milliseconds
+        self._begin()
+
+    def _begin(self) -> None:
+        """Writes what the format wants before the first frame."""
+
+
+class Gif(_Animation):
+    """GIF of 256 colors a frame, in which time has hundredths of a second."""
+
+    def _begin(self) -> None:
         # No colors in common; then the extension that repeats, 0 for without end.
-        file.write(b"GIF89a" + struct.pack("<HHBBB", *size, 0x70, 0, 0))
-        file.write(b"\x21\xff\x0bNETSCAPE2.0\x03\x01" + struct.pack("<HB", 0, 0))
-        if packet is not None:
-            file.write(xmp.gif_extension(packet))
+        self._file.write(b"GIF89a" + struct.pack("<HHBBB", *self._size, 0x70, 0, 0))
+        self._file.write(b"\x21\xff\x0bNETSCAPE2.0\x03\x01" + struct.pack("<HB", 0, 0))
+        if self._packet is not None:
+            self._file.write(xmp.gif_extension(self._packet))
 
     def add(self, frame: Image.Image) -> None:
         still = _encoded(frame.quantize(256), "GIF", interlace=0)
@@ -64,7 +75,8 @@ class Gif:
                 place += 1 + still[place]
             place += 1
         # How long it is shown, and that it stays until the next; then it with colors of its own.
-        control = b"\x21\xf9\x04" + struct.pack("<BHBB", 1 << 2, self._hundredths, 0, 0)
+        hundredths = round(self._milliseconds / 10)
+        control = b"\x21\xf9\x04" + struct.pack("<BHBB", 1 << 2, hundredths, 0, 0)
         descriptor = still[place : place + 9] + bytes([0x80 | size_of_palette])
         self._file.write(control + descriptor + palette + still[place + 10 : -1])
 
@@ -72,18 +84,10 @@ class Gif:
         self._file.write(b";")
 
 
-class Apng:
-    """Animated PNG; see `Gif`. The file must be one that can be sought in."""
+class Apng(_Animation):
+    """Animated PNG. The file must be one that can be sought in."""
 
-    def __init__(
-        self,
-        file: IO[bytes],
-        size: tuple[int, int],
-        milliseconds: float,
-        packet: bytes | None = None,
-    ):
-        self._file, self._size, self._milliseconds = file, size, round(milliseconds)
-        self._packet = packet
+    def _begin(self) -> None:
         self._count = self._sequence = self._count_at = 0
 
     def add(self, frame: Image.Image) -> None:
@@ -95,7 +99,7 @@ class Apng:
             if self._packet is not None:
                 self._file.write(_png_chunk(b"iTXt", xmp.png_text(self._packet)))
         # Place and size, time shown as a fraction of a second, and that it replaces what was there.
-        control = struct.pack(">4I2H2B", *self._size, 0, 0, self._milliseconds, 1000, 0, 0)
+        control = struct.pack(">4I2H2B", *self._size, 0, 0, round(self._milliseconds), 1000, 0, 0)
         self._file.write(_png_chunk(b"fcTL", self._number() + control))
         for kind, data in chunks:
             if kind == b"IDAT":
@@ -119,28 +123,21 @@ class Apng:
         self._file.write(_png_chunk(b"acTL", struct.pack(">2I", self._count, 0)))
 
 
-class WebP:
-    """Animated WebP; see `Apng`."""
+class WebP(_Animation):
+    """Animated WebP; the file as of `Apng`."""
 
-    def __init__(
-        self,
-        file: IO[bytes],
-        size: tuple[int, int],
-        milliseconds: float,
-        packet: bytes | None = None,
-    ):
-        self._file, self._milliseconds = file, round(milliseconds)
-        self._packet = packet
-        self._shape = _three_bytes(size[0] - 1) + _three_bytes(size[1] - 1)
-        kind = 0x02 if packet is None else 0x06  # An animation; one with XMP.
-        file.write(b"RIFF\0\0\0\0WEBP")
-        file.write(_riff_chunk(b"VP8X", bytes([kind, 0, 0, 0]) + self._shape))
-        file.write(_riff_chunk(b"ANIM", struct.pack("<IH", 0, 0)))  # Background; repeat endlessly.
+    def _begin(self) -> None:
+        self._shape = b"".join(_three_bytes(side - 1) for side in self._size)
+        kind = 0x02 if self._packet is None else 0x06  # An animation; one with XMP.
+        self._file.write(b"RIFF\0\0\0\0WEBP")
+        self._file.write(_riff_chunk(b"VP8X", bytes([kind, 0, 0, 0]) + self._shape))
+        # Background; repeat endlessly.
+        self._file.write(_riff_chunk(b"ANIM", struct.pack("<IH", 0, 0)))
 
     def add(self, frame: Image.Image) -> None:
         still = _encoded(frame, "WEBP", quality=_WEBP_QUALITY)
         replaces = b"\x02"
-        head = bytes(6) + self._shape + _three_bytes(self._milliseconds) + replaces
+        head = bytes(6) + self._shape + _three_bytes(round(self._milliseconds)) + replaces
         # After RIFF, the size and WEBP, a still picture without extras is one chunk.
         self._file.write(_riff_chunk(b"ANMF", head + still[12:]))
 

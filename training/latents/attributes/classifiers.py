@@ -14,52 +14,28 @@ import scipy.optimize
 import scipy.special
 import tensorflow.compat.v1 as tf
 
-from dnnlib import UserError
 from dnnlib.tflib import Network
 from tf_ops import layout
 from training.latents.attributes.measured import Measure
-from training.latents.distances import block_activations
+from training.latents.distances import OfImages, block_activations
 
 HELD_OUT = 5  # Each fifth sample is held out.
 # Of the errors that the most frequent label would make, which a classifier may make.
 _MOST_ERRORS = 0.7
 _PENALTY = 1.0
-_MINIBATCH = 32
 
 
-class PooledFeatures:
-    """A discriminator's activations after every block, means over the pixels, side by side.
+class PooledFeatures(OfImages):
+    """A discriminator's activations after every block, means over the pixels, side by side."""
 
-    Args:
-        D: a discriminator; None raises the error.
-        why: the option that needs it, for the error.
-
-    Raises:
-        UserError: there is no discriminator, or one without blocks before 4×4.
-    """
-
-    def __init__(self, D: Network | None, why: str):
-        if D is None:
-            raise UserError(
-                f"{why}: the snapshot holds no discriminator, whose features this needs"
-            )
-        if min(D.input_shape[2:]) < 8:
-            raise UserError(f"{why}: a discriminator of less than 8x8 pixels has no features")
-        self._D = D
-        with D.as_default(), tf.name_scope("PooledFeatures"):
-            self._images = tf.placeholder(tf.uint8, D.input_shape)
-            axes = list(layout.spatial_axes(layout.internal_format()))
-            activations = block_activations(D, tf.cast(self._images, tf.float32) / 127.5 - 1)
-            self._pooled = tf.concat([tf.reduce_mean(x, axis=axes) for x in activations], axis=1)
+    def _build(self, D: Network, images: tf.Tensor) -> tf.Tensor:
+        axes = list(layout.spatial_axes(layout.internal_format()))
+        activations = block_activations(D, images)
+        return tf.concat([tf.reduce_mean(x, axis=axes) for x in activations], axis=1)
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Features float64 [N, F] of images, uint8 [N, C, H, W]."""
-        parts = []
-        with self._D.as_default() as session:
-            for begin in range(0, len(images), _MINIBATCH):
-                feed = {self._images: images[begin : begin + _MINIBATCH]}
-                parts.append(session.run(self._pooled, feed))
-        return np.concatenate(parts).astype(np.float64)
+        return super().__call__(images).astype(np.float64)
 
 
 @dataclass(frozen=True)
