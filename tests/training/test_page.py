@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 import shlex
 import shutil
 from html.parser import HTMLParser
@@ -200,6 +201,7 @@ def test_damage_is_left_out_and_said(run_dir):
         )
         file.write(b'{"kimg": 1' + b"0" * 400 + b"}\n" + b"[" * 100_000 + b"\n" + b'{"kimg": 40')
     (run_dir / "training_options.json").write_text("{")
+    deep = '{"a":' * 900 + "1" + "}" * 900
     (run_dir / "training-state-000004.npz").write_bytes(b"PK\3\4 broken")
     (run_dir / "metric-x.jsonl").write_text('{"results": 1}\n3\n')
     (run_dir / "best-snapshot.json").write_text('{"snapshot": ["a"], "distances": 3}')
@@ -211,6 +213,14 @@ def test_damage_is_left_out_and_said(run_dir):
     alerts = "".join(parse(run_dir).texts["li"])
     assert "stats.jsonl: 7 damaged lines" in alerts and "metric-x.jsonl: 2 damaged" in alerts
     assert "training_options.json" in alerts
+    odd = {"dataset_args": {"tfrecord_dir": "a\0b"}, "augment_args": {"mode": ["ada"]}, "seed": {}}
+    for text in (json.dumps(odd), deep):
+        (run_dir / "training_options.json").write_text(text)
+        (run_dir / "best-snapshot.json").write_text(
+            '{"snapshot": "a", "distances": {"a": 1' + "0" * 400 + "}}"
+        )
+        write_page(str(run_dir))
+        assert "options" in parse(run_dir).all("id")
 
 
 def test_rows_of_one_position_are_one(run_dir):
@@ -248,7 +258,8 @@ def test_metrics_are_shown(run_dir):
         add_metric(run_dir, "fid1k", kimg, **{"": value})
     write_page(str(run_dir))
     page = parse(run_dir)
-    assert page.texts["td"] == ["2 (8 kimg)", "1 (32 kimg)", "3 (8 kimg)", "few & far"]
+    assert page.texts["td"] == ["2 (8 kimg)", "1 (32 kimg)", "3 (8 kimg)"]
+    assert "fid1k: few & far" in page.texts["p"]
     assert "fid1k" in page.texts["h3"]
 
 
@@ -270,11 +281,13 @@ def test_other_directories(tmp_path):
     """One of projections, and an empty one."""
     write_page(str(tmp_path))
     assert parse(tmp_path).texts["h1"] == [tmp_path.name]
-    for name in ("seed0001-step0010.png", "seed0001-target.png", "seed0000-target.png"):
+    odd = os.fsdecode(b"\xff.png")  # What no text is.
+    for name in ("seed0001-step0010.png", "seed0001-target.png", "seed0000-target.png", odd):
         (tmp_path / name).touch()
     write_page(str(tmp_path))
-    pictures = parse(tmp_path).all("src")
-    assert [s[7:15] for s in pictures] == ["0-target", "1-target", "1-step00"]
+    pictures = Parsed(tmp_path).all("src")
+    assert [s[7:15] for s in pictures[:-1]] == ["0-target", "1-target", "1-step00"]
+    assert pictures[-1] == "%FF.png"
 
 
 def test_runs_of_older_versions(tmp_path):

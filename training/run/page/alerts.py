@@ -59,7 +59,7 @@ def _copies(run: RunFiles) -> Iterator[str]:
 def _strength(run: RunFiles) -> Iterator[str]:
     method = METHODS.get(str(run.option("cmethod")))
     limit = 1.0 if method is not None and method.has_strength else MAX_STRENGTH
-    p, mode = run.last.get("augment", 0), run.option("augment_args", "mode")
+    p, mode = run.last.get("augment", 0), str(run.option("augment_args", "mode"))
     if mode in TARGETS and p > limit - 1e-3:
         yield (
             f"p of the augmentation is at its limit, {limit:g}: D overfits, and more augmentation "

@@ -53,7 +53,7 @@ def make_card(run: RunFiles) -> DataCard:
             manifest = read_manifest(files) or {}
             if not manifest:
                 facts.append(("Manifest", "none: the dataset does not say where it is from"))
-        except UserError as error:
+        except (UserError, ValueError) as error:  # Like a zero in the path.
             facts.append(("Manifest", f"cannot be read now: {one_line(error)}"))
     facts += [(_FACTS[key], one_line(manifest[key])) for key in _FACTS if key in manifest]
     if manifest and not {"licence", "license"} & manifest.keys():

@@ -28,10 +28,11 @@ from training.run.file_names import OPTIONS_FILE, PAGE, REALS
 from training.run.page.alerts import find_alerts
 from training.run.page.curves import metric_plots, stats_plots
 from training.run.page.data_card import make_card
-from training.run.page.run_files import Measurement, RunFiles, read_run
+from training.run.page.run_files import Measurement, RunFiles, finite, read_run
 from training.run.page.summary import commands, progress, settings, summary
 
 _MOST_EMBEDDED, _EMBEDDED_SIDE = 24, 1024
+_LONGEST_OPTIONS = 100_000  # Characters.
 _PAUSE = 20  # Between two pages of a run, as a multiple of the time that one takes.
 
 
@@ -59,7 +60,7 @@ def page_of_failure(run_dir: str) -> Iterator[None]:
     """Writes the page of a run that a signal ended, or that diverged, after the block."""
     try:
         yield
-    except (Diverged, KeyboardInterrupt):
+    except (Diverged, KeyboardInterrupt, SystemExit):
         if os.path.exists(os.path.join(run_dir, OPTIONS_FILE)):  # It had begun.
             try_page(run_dir)
         raise
@@ -89,8 +90,8 @@ def write_page(run_dir: str, embed: bool = False) -> str:
     path = os.path.join(run_dir, PAGE)
     try:
         text = _render(read_run(run_dir), embed)
-        with atomic_write(path, "w") as file:
-            file.write(text)
+        with atomic_write(path) as file:
+            file.write(text.encode("utf-8", "backslashreplace"))  # Names of files may be any bytes.
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}") from error
     return path
@@ -124,10 +125,11 @@ def _render(run: RunFiles, embed: bool) -> str:
         plots=[(plot, Markup(plot.svg)) for plot in stats_plots(run)],
         metric_plots=[(plot, Markup(plot.svg)) for plot in metric_plots(run)],
         metrics=list(_metric_rows(run)),
+        metric_notes=[(m, "; ".join(rows[-1].notes)) for m, rows in run.metrics.items()],
         best=_best(run),
         card=make_card(run),
         settings=list(settings(run)),
-        options=json.dumps(run.options, indent=2) if run.options else "",
+        options=_shown_options(run),
         commands=list(commands(run)),
     )
 
@@ -139,7 +141,7 @@ class _Pictures:
         self._folder, self._embed = folder, embed
 
     def __call__(self, name: str) -> str:
-        return self._embedded(name) if self._embed else quote(name)
+        return self._embedded(name) if self._embed else _address(name)
 
     def fakes(self, run: RunFiles) -> list[dict[str, str]]:
         """Grids over time, evenly spaced ones where not all of them are embedded."""
@@ -158,8 +160,21 @@ class _Pictures:
                 marks = {} if kept is None else {"xmp": kept}
                 picture.save(content, format="WEBP", quality=85, **marks)
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-            return quote(name)  # As the browser finds it.
+            return _address(name)
         return f"data:image/webp;base64,{base64.b64encode(content.getvalue()).decode()}"
+
+
+def _address(name: str) -> str:
+    return quote(os.fsencode(name))
+
+
+def _shown_options(run: RunFiles) -> str:
+    """All options, but no more than one can look at."""
+    try:
+        text = json.dumps(run.options, indent=2)
+    except RecursionError:
+        return "nested too deeply to be shown"
+    return text if len(text) <= _LONGEST_OPTIONS else f"{text[:_LONGEST_OPTIONS]}…"
 
 
 def _best(run: RunFiles) -> dict[str, Any] | None:
@@ -167,8 +182,9 @@ def _best(run: RunFiles) -> dict[str, Any] | None:
     snapshot, distances = run.best.get("snapshot"), run.best.get("distances")
     if not isinstance(snapshot, str):
         return None
-    numbers = distances.items() if isinstance(distances, dict) else ()
-    known = [(one_line(n), f"{v:.5g}") for n, v in numbers if isinstance(v, (int, float))]
+    numbers = distances if isinstance(distances, dict) else {}
+    numbers = {name: finite(value) for name, value in numbers.items()}
+    known = [(one_line(n), f"{v:.5g}") for n, v in numbers.items() if v is not None]
     compared = one_line(run.best.get("compared with", "photos"))
     return {"snapshot": one_line(snapshot), "compared": compared, "distances": known}
 
@@ -181,13 +197,11 @@ def _metric_rows(run: RunFiles) -> Iterator[dict[str, str]]:
             shown = [_result(row, suffix) for row in known]
             values = [row.results[suffix] for row in known]
             lowest, highest = (shown[values.index(f(values))] for f in (min, max))
-            notes = "; ".join(known[-1].notes)
             yield {
                 "name": metric + suffix,
                 "newest": shown[-1],
                 "lowest": lowest,
                 "highest": highest,
-                "notes": notes,
             }
 
 
