@@ -18,6 +18,9 @@ _EXAMPLES = """examples:
   # Get the feature networks, some 600 MB, once:
   python run_metrics.py fetch
 
+  # The page of a run again, with its pictures in it, to send to somebody:
+  python run_metrics.py page --network=results/00000-stylegan2-shoes-1gpu-config-f --embed
+
   # FID of every snapshot of a run, on the data that it was trained on, with a plot:
   python run_metrics.py --network=results/00000-stylegan2-shoes-1gpu-config-f --metrics=fid50k
 
@@ -47,7 +50,12 @@ def _parse_args(words: Sequence[str] | None = None) -> argparse.Namespace:
     """Parses a command line; one that is given rather than typed has UserErrors for errors."""
     parser = cli.ArgumentParser(description=__doc__, epilog=_EXAMPLES)
     add = parser.add_argument
-    add("command", nargs="?", choices=["fetch"], help="get the feature networks and stop")
+    add(
+        "command",
+        nargs="?",
+        choices=["fetch", "page"],
+        help="fetch: get the feature networks and stop; page: write report.html of a run directory",
+    )
     add(
         "--network",
         type=cli.path,
@@ -68,6 +76,7 @@ def _parse_args(words: Sequence[str] | None = None) -> argparse.Namespace:
         type=cli.boolean,
         help="whether the network was trained on mirrored images (default: like the run)",
     )
+    add("--embed", action="store_true", help="with page: hold the pictures too, reduced")
     cli.add_num_gpus(add)
     cli.add_result_dir(add)
     add(
@@ -98,9 +107,13 @@ def _parse_args(words: Sequence[str] | None = None) -> argparse.Namespace:
         args.metrics = ["fid50k" if args.metricdata is None else "fid50k_full"]
     if args.metricdata is not None and (args.dataset is not None or args.data_dir):
         parser.error("--metricdata names the whole path: leave out --dataset and --data-dir")
+    if args.embed and args.command != "page":
+        parser.error("--embed is for the command page")
+    if args.command == "page" and not os.path.isdir(args.network or ""):
+        parser.error("page: --network names a run directory")
     if args.command is None and not args.network:
         parser.error("--network is missing")
-    if args.network:
+    if args.network and args.command != "page":
         try:
             pretrained.existing(args.network)
         except UserError as error:
@@ -167,7 +180,11 @@ def calc_metrics(
 
 
 def _measure(args: argparse.Namespace) -> str | None:
-    """Does what a command line says; returns the run directory of a measurement."""
+    """Does what a command line says; returns the run directory of a measurement, or a page."""
+    if args.command == "page":
+        from training.run.page.report import write_page
+
+        return write_page(args.network, args.embed)
     files = dict(args.feature_net)
     own_file = files.pop("own", None)
     sources = FeatureSources(files, own_file, args.allow_pickled_code)

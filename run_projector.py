@@ -64,9 +64,10 @@ def project_generated_images(
     from training.pictures import projections
 
     setup = _setup(network_pkl)
-    return projections.project_seeds(
+    made = projections.project_seeds(
         setup, seeds, truncation_psi, num_snapshots, **_where(result_dir)
     )
+    return _with_page(made)
 
 
 def project_real_images(
@@ -82,9 +83,18 @@ def project_real_images(
 
     folder = os.path.join(data_dir, dataset_name)
     setup = _setup(network_pkl)
-    return projections.project_dataset(
+    made = projections.project_dataset(
         setup, folder, num_images, num_snapshots, **_where(result_dir)
     )
+    return _with_page(made)
+
+
+def _with_page(run_dir: str) -> str:
+    """A run directory, in which its page is written."""
+    from training.run.page.report import try_page
+
+    try_page(run_dir)
+    return run_dir
 
 
 def _where(result_dir: str | None) -> dict[str, str | None]:
@@ -244,12 +254,12 @@ def main() -> None:
             made = projections.project_seeds(
                 setup, args.seeds, psi, args.num_snapshots, args.result_dir
             )
-            print(f"Wrote {made}")
+            print(f"Wrote {_with_page(made)}")
         else:
             made = projections.project_dataset(
                 setup, folder, args.num_images, args.num_snapshots, args.result_dir
             )
-            print(f"Wrote {made}")
+            print(f"Wrote {_with_page(made)}")
 
 
 if __name__ == "__main__":

@@ -283,8 +283,10 @@ def _train(args: argparse.Namespace) -> str | None:
     if options.makes_catalog:
         from metrics.best_snapshot import find_best
         from training.run.finishing import finish_run
+        from training.run.page.report import try_page
 
         finish_run(run_dir, options, find_best)
+        try_page(run_dir)
     return run_dir
 
 

@@ -9,6 +9,7 @@ setup(
     packages=find_packages(include=["dnnlib*", "metrics*", "tf_ops*", "training*"]),
     package_data={
         "tf_ops": ["kernels/*"],  # Built on first use.
+        "training.run.page": ["*.css", "*.html", "*.js"],
         "training.snapshots": ["networks/*"],
     },
     py_modules=[
@@ -25,6 +26,7 @@ setup(
         "charset-normalizer>=3",
         "google-crc32c>=1.5",
         "ImageHash>=4.3",
+        "jinja2>=3.1",
         "matplotlib>=3.8",
         "numpy>=2",
         "pillow>=10",

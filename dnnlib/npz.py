@@ -62,6 +62,23 @@ def read_arrays(file: IO[bytes]) -> Iterator[tuple[str, np.ndarray]]:
         raise ValueError(one_line(error) or "it ends early") from error
 
 
+def read_array(file: IO[bytes], name: str) -> np.ndarray:
+    """One array of an archive, without reading the others.
+
+    Raises:
+        ValueError, UserError: as `read_arrays`, or there is no such array.
+    """
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    try:
+        with zipfile.ZipFile(file) as archive:
+            return _read_array(name, archive.read(_members(archive, size)[name]))
+    except UserError:
+        raise
+    except Exception as error:
+        raise ValueError(one_line(error) or "it ends early") from error
+
+
 def _members(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
     members = archive.infolist()
     if any(m.compress_type != zipfile.ZIP_STORED for m in members):

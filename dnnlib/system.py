@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import os
+import platform
+import re
 import sys
 import tempfile
 import threading
@@ -116,6 +118,19 @@ def processor_count() -> int:
         with suppress(OSError):
             return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def describe_machine() -> str:
+    """Processor, cores, memory and system, for people, as far as the system says."""
+    name = platform.processor() or platform.machine()
+    with suppress(OSError, IndexError):  # Linux
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
+            name = re.findall(r"^model name\s*:\s*(.+)$", file.read(), re.MULTILINE)[0]
+    parts = [f"{processor_count()} cores of {name}"]
+    with suppress(AttributeError, OSError, ValueError):  # Windows has no sysconf.
+        size = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        parts.append(f"{size / 2**30:.0f} GiB of memory")
+    return ", ".join([*parts, f"{platform.system()} {platform.release()}"])
 
 
 def peak_memory_gb() -> float:

@@ -13,6 +13,7 @@ from metrics.evaluation import MetricOptions
 from metrics.metric_base import MetricGroup
 from metrics.official_calls import trained_options
 from training.run.file_names import kimg_of
+from training.run.page.report import try_page
 
 
 def measure(
@@ -23,7 +24,7 @@ def measure(
     mirror_augment: bool | None = None,
     **options: Any,
 ) -> str:
-    """Writes `metric-NAME.txt`, `.jsonl` and `.png` into a new run directory, which is returned.
+    """Writes metric-NAME.txt, .jsonl, .png and a page to a new run directory, which is returned.
 
     Args:
         network: a snapshot, or a run directory, of which every snapshot is measured.
@@ -57,6 +58,7 @@ def measure(
         for path in paths:
             group.run(path, run_dir)
             failed.update(group.errors)
+    try_page(run_dir)
     if failed:
         name, message = next(iter(failed.items()))
         more = f" (and {len(failed) - 1} more, see {run_dir}/log.txt)" if len(failed) > 1 else ""

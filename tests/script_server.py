@@ -68,6 +68,9 @@ def _wait(child: int, seconds: float) -> int:
 
 def main() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    import jinja2  # noqa: F401
+    import matplotlib.backends.backend_svg
+    import matplotlib.figure  # noqa: F401
     import PIL.Image  # noqa: F401
     import scipy.ndimage  # noqa: F401
     import tensorflow.compat.v1 as tf

@@ -43,6 +43,7 @@ ROOMS = (
     "training.latents.directions",
     "training.pictures",
     "training.run",
+    "training.run.page",
     "training.training_loop",
     "training.misc",
     "metrics.feature_networks",

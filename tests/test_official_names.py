@@ -235,7 +235,9 @@ def test_projections_of_a_submitted_run_are_in_its_directory(monkeypatch, tmp_pa
     places = []
     monkeypatch.setattr(run_projector, "_setup", lambda network_pkl: None)
     for name in ("project_seeds", "project_dataset"):
-        monkeypatch.setattr(projections, name, lambda *args, **where: places.append(where))
+        monkeypatch.setattr(
+            projections, name, lambda *args, **where: places.append(where) or str(tmp_path)
+        )
     run_projector.project_generated_images("network-final.pkl", [1], 2, 1.0)
     run_projector.project_real_images("network-final.pkl", "mine", "datasets", 1, 2, "there")
     assert places == [

@@ -108,7 +108,10 @@ def test_generated_images_project_with_pictures_of_the_way(workplace, run_here):
     assert not result.returncode, result.stderr
     out = workplace / "results/00000-project-generated-images"
     files = ("dlatents.npz", "step0002.png", "step0004.png", "target.png")
-    assert names(out) == [f"seed000{s}-{n}" for s in (7, 9) for n in files]
+    pictures = [f"seed000{s}-{n}" for s in (7, 9) for n in files]
+    assert names(out) == ["report.html", *pictures]
+    page = (out / "report.html").read_text()
+    assert all(f'src="{name}"' in page for name in pictures if name.endswith(".png"))
     assert "distance of plain pixels" in result.stderr
     assert re.search(r"^seed0007: distance \d\.\d{4}$", result.stdout, re.MULTILINE)
     made = run_here("generate-images", "--network=gray.pkl", "--seeds=9", "--truncation-psi=1",
@@ -126,7 +129,7 @@ def test_the_first_images_of_a_dataset(workplace, run_here):
     assert not result.returncode, result.stderr
     out = workplace / "real/00000-project-real-images"
     files = ("dlatents.npz", "step0004.png", "target.png")
-    assert names(out) == [f"image000{i}-{n}" for i in (0, 1) for n in files]
+    assert names(out) == [*(f"image000{i}-{n}" for i in (0, 1) for n in files), "report.html"]
     shown = np.asarray(Image.open(out / "image0001-target.png")).transpose(2, 0, 1)
     np.testing.assert_array_equal(shown, np.load(workplace / "images.npy")[1])
 

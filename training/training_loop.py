@@ -9,11 +9,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, nullcontext
 from functools import partial
 
+import tensorflow.compat.v1 as tf
+
 from dnnlib import UserError, tflib
 from dnnlib.files import remove_abandoned
 from dnnlib.output import tqdm
 from dnnlib.run_dir import LOG, locked, log_output, make_run_dir
-from dnnlib.system import peak_memory_gb
+from dnnlib.system import describe_machine, peak_memory_gb
 from dnnlib.tflib import Network, autosummary, tfutil
 from dnnlib.util import format_time
 from training.architecture.precision import computed_in, lower_dtype
@@ -41,9 +43,11 @@ from training.run.data import (
     open_dataset,
     process_reals,
 )
-from training.run.file_names import FINAL, OPTIONS_FILE
+from training.run.file_names import FINAL, OPTIONS_FILE, PAGE
 from training.run.interrupts import Interrupts
 from training.run.official_loop import refusing_official_keywords, setup_snapshot_image_grid
+from training.run.page.report import Page, page_of_failure, try_page
+from training.run.page.run_files import MACHINE
 from training.run.reports import kimg_text, measured_metrics, what_next
 from training.run.saving import Metrics, Networks, RunOutput
 from training.run.state import Counters, State, newest_state
@@ -86,7 +90,11 @@ def train(
         weights = None if options.resume_pkl is None else read_weights(options.resume_pkl)
         run_dir = make_run_dir(result_dir, desc)
         try:
-            with locked(run_dir), log_output(os.path.join(run_dir, LOG)):
+            with (
+                locked(run_dir),
+                page_of_failure(run_dir),
+                log_output(os.path.join(run_dir, LOG)),
+            ):
                 print(f"Run directory: {run_dir}")
                 training_loop(options, run_dir, training_set, metrics, weights=weights)
         except UserError:
@@ -108,7 +116,7 @@ def resume(options: TrainingOptions, run_dir: str, metrics: Metrics | None = Non
         UserError: as `training_loop`; no state is whole or fits; another process is training there,
             or the run is over.
     """
-    with locked(run_dir), log_output(os.path.join(run_dir, LOG)):
+    with locked(run_dir), page_of_failure(run_dir), log_output(os.path.join(run_dir, LOG)):
         remove_abandoned(run_dir)  # Killed at a moment that this session does not come to again.
         state = newest_state(run_dir)
         counters = state.counters
@@ -141,8 +149,8 @@ def training_loop(
     Args:
         options: of the run; the shape of the dataset is filled in here.
         run_dir: existing folder that gets reals.png, fakes*.png, network-snapshot-*.pkl,
-            network-final.pkl, training-state-*.npz, stats.jsonl, training_options.json and
-            TensorBoard events.
+            network-final.pkl, training-state-*.npz, stats.jsonl, training_options.json,
+            report.html and TensorBoard events.
         training_set: what is trained on.
         metrics: measured on every snapshot.
         weights: of the snapshot that a new run starts from, if it has been read already.
@@ -169,6 +177,8 @@ def training_loop(
     interrupts = Interrupts()
     with tflib.graph_session(options.seed), computed_in(options.precision):
         # Networks, from the weights of a snapshot if a run begins with one; the graph of a step.
+        gpus = "".join(f", {name}" for name in tfutil.gpu_models())
+        print(f"{MACHINE}{describe_machine()}{gpus}, TensorFlow {tf.__version__}")
         print(describe_data(training_set))
         for note in _notes(options, training_set, len(devices)):
             print(f"Warning: {note}")
@@ -194,6 +204,8 @@ def training_loop(
             run_dir, options, networks, training_set, counters, clock, state is not None
         )
         _print_length(options, counters, state is not None)
+        print(f"Page, from the first tick on: {os.path.join(run_dir, PAGE)}\n")
+        page = Page(run_dir)
         clock.start()
 
         with interrupts:
@@ -228,6 +240,8 @@ def training_loop(
                                 snapshot = output.save_tick(sched, done)
                                 if snapshot is not None:
                                     output.measure(snapshot, metrics, interrupts)
+                                if output.has_news and not done:
+                                    page.update()
                             clock.start_tick(counters.cur_nimg)
                         output.is_whole = True
 
@@ -240,6 +254,7 @@ def training_loop(
 
         # The end.
         final = output.save_final()
+        try_page(run_dir)
         print(f"\nDone: {kimg_text(counters.cur_nimg)} kimg in {format_time(clock.seconds())}.")
         print(what_next(run_dir, final, [] if metrics is None else metrics.metrics), flush=True)
         return final
@@ -296,7 +311,7 @@ def _print_length(options: TrainingOptions, counters: Counters, is_resumed: bool
     at_most = "" if limit is None else f", at most {format_time(limit)}"
     way = f"from {kimg_text(counters.cur_nimg)} to" if is_resumed else "for"
     length = kimg_text(round(options.total_kimg * 1000))
-    print(f"Training {way} {length} kimg{at_most}. The first step takes longer than others.\n")
+    print(f"Training {way} {length} kimg{at_most}. The first step takes longer than others.")
 
 
 def _progress_bar(options: TrainingOptions, counters: Counters) -> tqdm:

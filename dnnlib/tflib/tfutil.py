@@ -329,6 +329,13 @@ def gpu_devices() -> list[str]:
     return [f"/gpu:{i}" for i in range(len(tf.config.list_physical_devices("GPU")))]
 
 
+def gpu_models() -> list[str]:
+    """What the GPUs that TensorFlow sees are, for people."""
+    gpus = tf.config.list_physical_devices("GPU")
+    details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
+    return [str(d.get("device_name", gpu.name)) for d, gpu in zip(details, gpus, strict=True)]
+
+
 def replica_devices(num_gpus: int) -> list[str]:
     """One device a replica: GPUs, or the CPU where there is no GPU and one replica is asked for.
 

@@ -73,6 +73,8 @@ def test_every_snapshot_of_a_run_is_measured(run_dir, own_network, run_script, t
     assert rows[0]["results"] == rows[1]["results"]  # One seed, and the same weights.
     assert Image.open(folder / f"metric-{name}.png").size[0] > 100
     assert "mirrored: true" in (folder / "log.txt").read_text()
+    page = (folder / "report.html").read_text()
+    assert f'<th scope="row">{name}</th>' in page and "<svg" in page
 
 
 def test_secrets_of_an_url_are_not_kept(workplace, monkeypatch, tmp_path, capsys):
@@ -98,6 +100,7 @@ def test_wrong_input_gives_one_line(run_dir, run_script, tmp_path):
 
     assert "no metric 'fid'" in fails("--network=x", "--metrics=fid50k,fid")
     assert "--network is missing" in fails()
+    assert "page: --network names a run directory" in fails("page", "--network=x")
     assert "no role 'x'" in fails("--network=x", "--feature-net=x=y")
     message = fails(f"--network={run_dir}", "--metrics=ls")
     assert "no ls: no feature network" in message and "give --feature-net=" in message

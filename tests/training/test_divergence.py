@@ -158,6 +158,9 @@ def test_weights_that_break_end_a_run_and_replace_nothing(options, tmp_path, mon
     assert not (run_dir / "network-final.pkl").exists()
     states = find_states(str(run_dir))
     assert len(states) == 2 and "Diverged" in (run_dir / "log.txt").read_text()
+    assert (
+        "The run diverged: TrainD skipped all of its last" in (run_dir / "report.html").read_text()
+    )
     for path in states:
         with np.load(path) as arrays:
             assert non_finite(dict(arrays)) == []

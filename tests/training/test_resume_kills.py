@@ -146,7 +146,7 @@ def assert_ends_well(process, way):
 
 def assert_same_run(run_dir, whole):
     """Every file, every number: weights, moments of Adam, means, p, losses, pictures."""
-    by_clock = ("log.txt", "stats.jsonl")
+    by_clock = ("log.txt", "stats.jsonl", "report.html")
     names, expected = (
         {p.name for p in f.iterdir() if not p.name.startswith("events")} for f in (run_dir, whole)
     )

@@ -1,5 +1,6 @@
 """What a run prints and writes, its names, and metrics of held-out images: one short run."""
 
+import html
 import json
 import re
 from types import SimpleNamespace
@@ -152,11 +153,25 @@ def test_a_run_says_how_long_it_takes_and_what_comes_next(run):
     network = run.folder / "network-final.pkl"
     for words in (
         f"Run directory: {run.folder}",
+        f"Page: {run.folder / 'report.html'}",
         f"run_generator.py generate-grid --network={network}",
         f"run_metrics.py --network={run.folder} --metrics=fid1k",
         f"run_training.py --resume={run.folder} --total-kimg=N",
     ):
         assert words in end
+
+
+def test_the_page_of_a_run_shows_it(run):
+    """As it was when the run had ended."""
+    page = (run.folder / "report.html").read_text()
+    assert f"Page, from the first tick on: {run.folder / 'report.html'}\n" in run.done.stdout
+    assert "none: the run is over" in page and "0.05 of 0.05 thousand" in page
+    [machine] = re.findall(r"^Machine: (.*)$", run.done.stdout, re.MULTILINE)
+    assert machine.endswith(f"TensorFlow {tf.__version__}") and html.escape(machine) in page
+    [metric] = (path.stem.removeprefix("metric-") for path in run.folder.glob("metric-*.jsonl"))
+    assert f'<th scope="row">{metric}</th>' in page and "<dt>Trained on</dt><dd>24 images" in page
+    assert page.count("<svg") == 7 + 1  # Of statistics, and of the metric.
+    assert page.count('"fakes0000') == 4 + 1  # Of the slider, and the one that is shown.
 
 
 def test_metrics_that_a_resumed_run_drops_are_said(run, run_script):

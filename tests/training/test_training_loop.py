@@ -85,6 +85,7 @@ def test_run_directory_on_real_photos(photo_run):
     names = {path.name for path in run_dir.iterdir()}
     assert {
         "log.txt",
+        "report.html",
         "stats.jsonl",
         "training_options.json",
         "reals.png",

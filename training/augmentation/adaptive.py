@@ -13,13 +13,10 @@ from dnnlib import UserError
 from dnnlib.tflib import Network
 from dnnlib.tflib.autosummary import autosummary
 from training.augmentation.pipeline import augment
-from training.augmentation.presets import TARGETS, AugmentOptions, augment_preset
+from training.augmentation.presets import MAX_STRENGTH, TARGETS, AugmentOptions, augment_preset
 from training.augmentation.spec import AugmentSpec
 from training.random_streams import stream
 
-# Deviation: the official code bounds p only below. Augmentations leak into the generated images at
-# high p: below 0.8 they do not in practice (ADA, section 2.2).
-MAX_STRENGTH = 0.8
 # Mean scores of reals and of fakes that are closer than this say nothing: r_v divides by what is
 # between them.
 _MIN_GAP = 1e-3

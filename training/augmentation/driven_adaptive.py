@@ -10,8 +10,9 @@ import tensorflow.compat.v1 as tf
 
 from dnnlib import UserError, tflib
 from dnnlib.tflib import Network
-from training.augmentation.adaptive import MAX_STRENGTH, overfitting
+from training.augmentation.adaptive import overfitting
 from training.augmentation.pipeline import augment
+from training.augmentation.presets import MAX_STRENGTH
 from training.augmentation.spec import AugmentSpec
 
 # What each heuristic is computed from, in the order of `overfitting`.

@@ -43,6 +43,10 @@ _CHANGES_WHITE = ("brightness", "lumaflip")  # About white too.
 # (ADA, section 3.1).
 TARGETS = {"ada": 0.6, "adarv": 0.5}
 
+# Deviation: the official code bounds p only below. Augmentations leak into the generated images at
+# high p: below 0.8 they do not in practice (ADA, section 2.2).
+MAX_STRENGTH = 0.8
+
 
 @dataclass
 class AugmentOptions:

@@ -12,7 +12,7 @@ from PIL import Image
 from dnnlib import UserError
 from dnnlib.tflib import Network, tfutil
 from training.dataset import TFRecordDataset
-from training.datasets.photos.arrays import on_white, save_picture, to_picture
+from training.datasets.photos.arrays import WHITE_BORDER, on_white, save_picture, to_picture
 from training.pictures.provenance import UNKNOWN
 from training.random_streams import generator
 
@@ -23,8 +23,7 @@ _CPU_IMAGES = 96
 # Of pictures that are made at once, so that high resolutions fit in memory.
 _MINIBATCH_PIXELS = 1 << 20
 _PREVIEW_SIDE = 1024
-# Reals on white: so much of their borders is nearly white. Then that of so many fakes is measured.
-_WHITE_BORDER, _NUM_MEASURED = 0.9, 8
+_NUM_MEASURED = 8  # Fakes, whose borders are measured where those of reals are white.
 _NEARLY_WHITE = 250  # Of 255, each color.
 
 
@@ -159,7 +158,7 @@ class RunGrid:
         if not os.path.exists(reals_png):
             save_image_grid(reals, reals_png, (0, 255), self._size)
         self.reals_preview = self._preview(reals, (0, 255))
-        self._is_on_white = white_border(reals, (0, 255)) >= _WHITE_BORDER
+        self._is_on_white = white_border(reals, (0, 255)) >= WHITE_BORDER
         rng = generator("dataset", "grids", [seed, 0])
         self._latents = rng.standard_normal([len(reals), *latent_shape], dtype=np.float32)
 

@@ -7,6 +7,11 @@ import re
 
 OPTIONS_FILE = "training_options.json"
 FINAL = "network-final.pkl"
+BEST = "best-snapshot.json"
+REALS = "reals.png"
+STATS = "stats.jsonl"
+METRICS = "metric-*.jsonl"
+PAGE = "report.html"
 _POSITION = r"(\d{6,})(\.\d{3})?"  # See `position_name`.
 
 
@@ -19,9 +24,10 @@ def position_name(nimg: int, whole_kimg: bool) -> str:
 
 
 def kimg_of(path: str) -> int | float | None:
-    """Thousands of images that the name of a numbered snapshot or state tells."""
+    """Thousands of images that the name of a numbered snapshot, state or picture of fakes tells."""
     name = os.path.basename(path)
-    match = re.fullmatch(rf"(?:network-snapshot|training-state)-{_POSITION}(?:\.pkl|\.npz)?", name)
+    kind = "network-snapshot-|training-state-|fakes"
+    match = re.fullmatch(rf"(?:{kind}){_POSITION}(?:\.pkl|\.npz|\.png)?", name)
     if match is None:
         return None
     return int(match[1]) if match[2] is None else float(match[1] + match[2])

@@ -14,6 +14,7 @@ from dnnlib.files import atomic_write
 from training.config.options import TrainingOptions
 from training.pictures.catalog import CatalogOptions, generate_catalog
 from training.run.data import open_dataset
+from training.run.file_names import BEST, PAGE, REALS
 from training.snapshots.class_names import count_classes
 from training.snapshots.pickles import load_subject
 
@@ -49,7 +50,7 @@ def finish_run(
         found = {"snapshot": name, "compared with": best.compared_with}
         found["distances"] = {os.path.basename(p): d for p, d in best.distances.items()}
         try:
-            with atomic_write(os.path.join(run_dir, "best-snapshot.json"), "w") as file:
+            with atomic_write(os.path.join(run_dir, BEST), "w") as file:
                 json.dump(found, file, indent=1)
         except OSError as error:
             raise UserError(f"cannot write to {run_dir}: {error.strerror or error}") from error
@@ -71,7 +72,8 @@ def finish_run(
         f"""
 Done. Look at:
   {os.path.join(catalog, "contact-sheet.png")}   pictures of products that never existed
-  {os.path.join(run_dir, "reals.png")}   what it learned from
+  {os.path.join(run_dir, REALS)}   what it learned from
+  {os.path.join(run_dir, PAGE)}   how it learned, and what to do next
 
 More of them, and more training:
   python run_generator.py generate-catalog --network={best.path} --per-class=100 --out=catalog

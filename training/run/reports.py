@@ -15,9 +15,8 @@ from PIL import Image
 
 from dnnlib.files import atomic_write
 from dnnlib.util import format_time, one_line
+from training.run.file_names import METRICS, PAGE, STATS
 
-STATS = "stats.jsonl"
-METRICS = "metric-*.jsonl"
 _IMAGE_SIDE = 1024
 
 
@@ -125,6 +124,7 @@ def what_next(run_dir: str, snapshot: str, metrics: Sequence[str]) -> str:
     grid = os.path.join(run_dir, "grid.png")
     return (
         f"Run directory: {run_dir}\n"
+        f"Page: {os.path.join(run_dir, PAGE)}\n"
         "Pictures, quality of all snapshots, and a longer run:\n"
         f"  python run_generator.py generate-grid --network={snapshot} --grid=8x4 --out={grid}\n"
         f"  python run_metrics.py --network={run_dir} --metrics={names}\n"

@@ -20,7 +20,14 @@ from training.dataset import TFRecordDataset
 from training.pictures.grids import RunGrid
 from training.run.clock import Clock
 from training.run.divergence import REMEDY, Diverged, SkippedSteps, non_finite
-from training.run.file_names import FINAL, OPTIONS_FILE, kimg_of, position_name, state_path
+from training.run.file_names import (
+    FINAL,
+    OPTIONS_FILE,
+    REALS,
+    kimg_of,
+    position_name,
+    state_path,
+)
 from training.run.interrupts import Interrupted, Interrupts
 from training.run.reports import Reports, kimg_text, measured
 from training.run.state import Counters, save_state
@@ -69,6 +76,7 @@ class RunOutput:
 
     Attributes:
         skipped: steps that optimizers skipped.
+        has_news: whether the last tick wrote pictures or a snapshot.
         is_whole: whether the run is between two steps, outside a tick: only then its variables are
             a state.
 
@@ -90,13 +98,14 @@ class RunOutput:
         self._counters, self._clock, self._training_set = counters, clock, training_set
         self._state_time = time.monotonic()  # Of the last state.
         self.skipped = SkippedSteps()
+        self.has_news = False
         self.is_whole = True
         self._grid = RunGrid(
             training_set,
             options.grid_size,
             networks.G.input_shape[1:],
             options.seed,
-            os.path.join(run_dir, "reals.png"),
+            os.path.join(run_dir, REALS),
         )
         self._write_options()
         # Of a run that is being made longer: until the end it is of no use, and would say that the
@@ -143,7 +152,8 @@ class RunOutput:
         counters, options = self._counters, self._options
         is_image = done or counters.cur_tick % options.image_snapshot_ticks == 0
         is_snapshot = done or counters.cur_tick % options.network_snapshot_ticks == 0
-        if is_image or is_snapshot:
+        self.has_news = is_image or is_snapshot
+        if self.has_news:
             self._name_files(sched)
         path = self.save_snapshot() if is_snapshot else None
         if is_image:

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
     Images = TypeVar("Images", np.ndarray, tf.Tensor)
 
+# Pictures on white: so much of their borders, or more, is nearly white.
+WHITE_BORDER = 0.9
+
 
 def to_picture(pixels: np.ndarray) -> Image.Image:
     """Makes a picture of uint8 [1, 3 or 4, height, width]."""
