@@ -55,8 +55,8 @@ def load(path: str, allow_pickled_code: bool = False) -> Networks:
     Networks build their graph at first use: if you use only `Gs`, only `Gs` is built.
 
     Args:
-        path: file, https URL, or name in `pretrained`; a `.pkl` of format versions 2 to 5, or
-            an `.npz` of `npz_weights`.
+        path: file, https URL, or name in `pretrained`; a `.pkl` of format versions 2 to 5 or of
+            PyTorch (see `pytorch`), or an `.npz` of `npz_weights`.
         allow_pickled_code: run the Python source that is embedded in the file, where it describes
             a network that we do not have. For files that you trust as you trust a program.
 

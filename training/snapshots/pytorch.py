@@ -262,9 +262,9 @@ def _check_not_clamped(layers: Layers, clamp: Any) -> None:
 def _equal_widths(layers: Layers, variables: dict[str, np.ndarray], depth: int) -> int:
     """Gives the layers of the labels one width: here, that of D's mapping network is one number.
 
-    Units are added that neither get nor give anything, and stay so in training. Weights are scaled
-    by what the added units change: roots of the number of inputs, the mean square of the embedded
-    label, and the root of the width that scores are divided by.
+    Units are added that neither get nor give anything. Weights are scaled by what the added units
+    change: roots of the number of inputs, the mean square of the embedded label, and the root of
+    the width that scores are divided by.
 
     Returns:
         The width.
