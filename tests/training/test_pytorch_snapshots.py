@@ -218,6 +218,10 @@ BAD = {
         lambda: generator(tell("synthesis.b8.conv1", activation="relu")),
         "activation='lrelu' and 'relu'",
     ),
+    "nested lists": (
+        lambda: generator(tell("synthesis.b8.conv1", activation=[[0]])),
+        r"synthesis\.b8\.conv1\.activation of the type list",
+    ),
     "filters": (
         lambda: generator(put("synthesis.b8.resample_filter", np.eye(4))),
         "filters that are not one and separable",

@@ -19,6 +19,7 @@ _CLASSES = frozenset(
     "FullyConnectedLayer".split()
 )
 _OF_STYLEGAN3 = "SynthesisInput"
+_SCALARS = (bool, int, float, str, np.generic)
 _USUAL_FILTER = (1, 3, 3, 1)
 _CHANNEL_BASE = 32768  # Where a network does not say.
 
@@ -60,12 +61,15 @@ class Layers:
         return self._file.array(tensor)
 
     def attribute(self, path: str, name: str) -> Any:
-        """An attribute of a module, which has to be there."""
-        module = self.modules.get(path)
+        """An attribute of a module, a number or a name, which has to be there."""
+        module, shown = self.modules.get(path), one_line(f"{path}.{name}".lstrip("."), 80)
         if module is None or name not in module.state:
-            shown = one_line(f"{path}.{name}".lstrip("."), 80)
             raise UserError(f"its {self.name} lacks {shown}")
-        return module.state[name]
+        value = module.state[name]
+        # Others are not even compared: lists of lists of the same lists take for ever.
+        if value is not None and not isinstance(value, _SCALARS):
+            raise UserError(f"its {self.name} has {shown} of the type {type(value).__name__}")
+        return value
 
     def size(self, path: str, axis: int) -> int:
         """An axis of a tensor, which has to be there."""
