@@ -27,7 +27,8 @@ _OPERATIONS = """
     LONG4 FLOAT BINFLOAT STRING BINSTRING SHORT_BINSTRING UNICODE BINUNICODE SHORT_BINUNICODE
     BINUNICODE8 BINBYTES SHORT_BINBYTES BINBYTES8 BYTEARRAY8 EMPTY_LIST LIST APPEND APPENDS
     EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_DICT DICT SETITEM SETITEMS GLOBAL STACK_GLOBAL
-    INST REDUCE NEWOBJ BUILD PUT BINPUT LONG_BINPUT GET BINGET LONG_BINGET MEMOIZE
+    EMPTY_SET ADDITEMS INST REDUCE NEWOBJ BUILD PUT BINPUT LONG_BINPUT GET BINGET LONG_BINGET
+    MEMOIZE
 """.split()  # INST is there to name what it asks for.
 
 
@@ -52,7 +53,7 @@ def loads(
 def load_next(
     file: io.BytesIO,
     functions: Mapping[tuple[str, str], Callable | type | None],
-    persistent: Callable[[Any], Any],
+    persistent: Callable[[Any], Any] | None = None,
 ) -> Any:
     """The object of a pickle that other things may follow; the file is left behind its end.
 
@@ -62,12 +63,14 @@ def load_next(
             pickle gives; None for what is named but not called, of which a `Name` remains}.
             Instances of the classes get a state by their `set_state`. Attributes of dicts, which
             an OrderedDict may have, are left out.
-        persistent: called with what stands for an object outside the pickle.
+        persistent: called with what stands for an object outside the pickle; None: there is none.
 
     Raises:
         UserError, Exception: as `loads`.
     """
-    size = len(file.getbuffer()) - file.tell()
+    place = file.tell()
+    size = file.seek(0, io.SEEK_END) - place
+    file.seek(place)
     return _Unpickler(file, size, {}, _set_own_state, functions, persistent).load()
 
 
@@ -254,6 +257,14 @@ class _Unpickler(pickle._Unpickler):
 
     dispatch[pickle.APPEND[0]] = load_append
 
+    def load_additems(self):
+        items, target = self.pop_mark(), self.stack[-1]
+        if type(target) is not set:
+            raise UserError(f"it adds to a {type(target).__name__}")
+        target.update(_names(items))
+
+    dispatch[pickle.ADDITEMS[0]] = load_additems
+
     # What the functions that may be named do
 
     def container(self, kind: type, items: Any = ()) -> Any:
@@ -264,7 +275,7 @@ class _Unpickler(pickle._Unpickler):
             if not all(isinstance(pair, (list, tuple)) and len(pair) == 2 for pair in items):
                 raise UserError("it makes a dict of items that are not pairs")
             return _set_items({}, [x for pair in items for x in pair])
-        return kind(items)
+        return kind(_names(items) if kind is set else items)
 
     def encode(self, text: Any, encoding: Any = None) -> bytes:
         """`_codecs.encode` as old protocols use it for bytes, and nothing else."""
@@ -297,7 +308,7 @@ def _functions(reader: _Unpickler, arrays: ArrayReader) -> dict[tuple[str, str],
     add(("_codecs",), "encode", reader.encode)
     builtins = ("builtins", "__builtin__")
     add(builtins, "bytes", lambda: b"")  # How old protocols write empty bytes.
-    for kind in (list, tuple, dict):
+    for kind in (list, tuple, dict, set):
         add(builtins, kind.__name__, lambda *args, kind=kind: reader.container(kind, *args))
     add(("collections",), "OrderedDict", lambda *args: reader.container(dict, *args))
     return table
@@ -311,6 +322,13 @@ def _set_items(target: Any, items: list) -> dict:
             raise UserError("it has a dict with keys that are not names")
         dict.__setitem__(target, key, value)
     return target
+
+
+def _names(items: Iterable[Any]) -> Iterable[Any]:
+    """Members of a set, which have to be text for the same reason as keys."""
+    if not all(isinstance(item, str) and len(item) <= _MAX_KEY for item in items):
+        raise UserError("it has a set of things that are not names")
+    return items
 
 
 def _as_list(value: Any) -> list:

@@ -91,6 +91,7 @@ class TorchFile:
 
     Args:
         file: at its beginning, seekable, open as long as this is used.
+        max_pickles: bytes that all that is not numbers may have.
 
     Attributes:
         root: what was saved, with a `Tensor` or `Parameter` for each tensor.
@@ -101,8 +102,9 @@ class TorchFile:
         Exception: it is broken; any kind.
     """
 
-    def __init__(self, file: IO[bytes]):
+    def __init__(self, file: IO[bytes], max_pickles: int = _MAX_PICKLES):
         self._file, self._storages = file, dict[str, Storage]()
+        self._max_pickles = max_pickles
         self._size = file.seek(0, os.SEEK_END)
         file.seek(0)
         begin = file.read(2)
@@ -155,8 +157,8 @@ class TorchFile:
         order = f"{folder}byteorder"
         if order in members and members[order].file_size < 99 and archive.read(order) != b"little":
             raise UserError("it was written by a machine of another byte order")
-        if members[found[0]].file_size > _MAX_PICKLES:
-            raise UserError(f"it has a pickle of more than {_MAX_PICKLES} bytes")
+        if members[found[0]].file_size > self._max_pickles:
+            raise UserError(f"it has a pickle of more than {self._max_pickles} bytes")
 
         def read(storage: Storage) -> bytes:
             return archive.read(f"{folder}data/{storage.key}")
@@ -170,7 +172,7 @@ class TorchFile:
         return root
 
     def _open_row(self) -> Any:
-        begin = io.BytesIO(self._file.read(_MAX_PICKLES))
+        begin = io.BytesIO(self._file.read(self._max_pickles))
         if self._unpickle(begin) != _MAGIC or self._unpickle(begin) != _PROTOCOL:
             raise UserError("it is a pickle, but none that torch.save wrote")
         system = self._unpickle(begin)
@@ -199,15 +201,8 @@ class TorchFile:
     # What the pickles name
 
     def _unpickle(self, pickled: io.BytesIO) -> Any:
-        rebuild = "torch._utils"
-        functions: dict[tuple[str, str], Any] = {
-            (rebuild, "_rebuild_tensor"): _tensor,
-            (rebuild, "_rebuild_tensor_v2"): _tensor,
-            (rebuild, "_rebuild_parameter"): Parameter,
-            ("torch.nn.parameter", "Parameter"): Parameter,
-            **{tuple(name.split(".")): None for name in _STORAGES},
-        }
-        return load_next(pickled, functions, self._storage)
+        storages = {tuple(name.split(".")): None for name in _STORAGES}
+        return load_next(pickled, {**TENSOR_FUNCTIONS, **storages}, self._storage)
 
     def _storage(self, given: Any) -> Storage:
         """A storage of what stands for it: kind, format, key, device, count, part of another."""
@@ -270,6 +265,15 @@ def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_flags: Any) -
             f"and strides {one_line(list(strides), 80)} in a storage of {storage.count} numbers"
         )
     return Tensor(storage, offset, shape, strides)
+
+
+# What makes tensors of storages, by the names that a pickle has for it.
+TENSOR_FUNCTIONS: Mapping[tuple[str, str], Callable | type] = {
+    ("torch._utils", "_rebuild_tensor"): _tensor,
+    ("torch._utils", "_rebuild_tensor_v2"): _tensor,
+    ("torch._utils", "_rebuild_parameter"): Parameter,
+    ("torch.nn.parameter", "Parameter"): Parameter,
+}
 
 
 def _array(tensor: Tensor, data: bytes) -> np.ndarray:

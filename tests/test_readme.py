@@ -127,6 +127,7 @@ def workplace(tmp_path_factory, make_cache):
         class_names.set_label_names(labeled, ["dress", "hat", "shoes", "shirt"])
         D = Network("D", build + "D_stylegan2", **shape, label_size=4)
         pickles.save((labeled, D, labeled), str(folder / "labeled.pkl"))
+    shutil.copy(ROOT / "tests/golden/pt_auto16.pkl", folder / "pytorch.pkl")
     # As of a run that was interrupted; --dry-run only looks for it.
     (run_dir / "training-state-000000.npz").write_bytes(b"")
     options = preset("config-f")

@@ -94,10 +94,10 @@ def _newobj() -> None:
     pass
 
 
-def pickled(value: Any, is_row: bool = False) -> bytes:
-    """A pickle of protocol 2, as PyTorch writes it."""
+def pickled(value: Any, is_row: bool = False, protocol: int = 2) -> bytes:
+    """A pickle, of protocol 2 as PyTorch writes it unless told otherwise."""
     buffer = io.BytesIO()
-    pickler = _Pickler(buffer, protocol=2)
+    pickler = _Pickler(buffer, protocol=protocol)
     pickler.is_row = is_row
     pickler.dump(value)
     return buffer.getvalue()

@@ -33,8 +33,8 @@ class BuildTables(Protocol):
         """The format version of snapshots that the official code of a module writes."""
 
     @staticmethod
-    def official_kwargs(kwargs: Mapping[str, Any]) -> dict[str, Any]:
-        """Keyword arguments without those that official readers do not know."""
+    def official_kwargs(module: str, function: str, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """Keyword arguments of a build function as official readers understand them."""
 
     @staticmethod
     def meaningful_kwargs(state: SavedState) -> EasyDict:

@@ -376,7 +376,8 @@ class Network(NetworkVariables):
             "version": version,
             "name": self.name,
             "static_kwargs": network_state.saved_kwargs(
-                self.name, tables.official_kwargs(self.static_kwargs)
+                self.name,
+                tables.official_kwargs(self.build_module, self.build_func_name, self.static_kwargs),
             ),
             "components": dict(components),
             "build_module_src": self.build_module_src,

@@ -31,16 +31,14 @@ def safetensors():
 
 
 TORCH_OLD = pickle.dumps(0x1950A86A20F9469CFC6C, 2) + pickle.dumps(1001, 2)
-PYTORCH_OLD = b"\x80\x03}(X\x01\x00\x00\x00Gctorch_utils.persistence\n_reconstruct\n"
-PYTORCH_NEW = (
-    b"\x80\x04\x95\x20\x00\x00\x00\x00\x00\x00\x00}\x8c\x05G_ema\x8c\x17torch_utils.persistence"
-)
+PYTORCH_BROKEN = b"\x80\x03}(X\x01\x00\x00\x00Gctorch_utils.persistence\n_reconstruct\n"
+PYTORCH_OTHER = b"\x80\x04\x95\x20\x00\x00\x00\x00\x00\x00\x00}\x8c\x05G_ema\x8c\x0ctorch._utils"
 FILES = {
     "": "empty",
     "rosinality.pt": "PyTorch",
     "old.pt": "PyTorch",
-    "stylegan2-ada-pytorch.pkl": "PyTorch pickle of stylegan2-ada-pytorch",
-    "stylegan3.pkl": "PyTorch pickle of stylegan3:",
+    "broken.pkl": "PyTorch snapshot .*_reconstruct, which has no place",
+    "other.pkl": "PyTorch pickle without the networks of an official repository",
     "x.pkl.gz": "gzip",
     "x.pkl.bz2": "bzip2",
     "x.pkl.xz": "xz",
@@ -66,8 +64,8 @@ def content(name):
             **dict.fromkeys(["archive/data.pkl", "archive/version", "archive/data/0"], b"x")
         ),
         "old.pt": TORCH_OLD,
-        "stylegan2-ada-pytorch.pkl": PYTORCH_OLD,
-        "stylegan3.pkl": PYTORCH_NEW + b"NVIDIA stylegan3",
+        "broken.pkl": PYTORCH_BROKEN,
+        "other.pkl": PYTORCH_OTHER,
         "x.pkl.gz": gzip.compress(b"x"),
         "x.pkl.bz2": bz2.compress(b"x"),
         "x.pkl.xz": lzma.compress(b"x"),

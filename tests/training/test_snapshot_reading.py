@@ -45,6 +45,20 @@ def test_other_keywords_are_refused_by_name(session, tmp_path, key, value):
         _ = pickles.load(others.one(tmp_path / "D.pkl", static_kwargs=options)).vars
 
 
+def test_what_official_readers_do_not_agree_on_is_said(session, tmp_path):
+    """Sides of forks that say nothing, and the groups that PyTorch's readers take to be all."""
+    options = {"resolution": 4, "fmap_max": 2, "resolution_w": 4, "resolution_h": 4}
+    D = pickles.load(others.one(tmp_path / "D.pkl", static_kwargs=options))
+    written = {"resolution": 4, "fmap_max": 2, "mbstd_group_size": 4}
+    assert D.output_shape == [None, 1] and D.get_state()["static_kwargs"] == written
+    chosen = {"resolution": 4, "fmap_max": 2, "mbstd_group_size": 2}
+    D = pickles.load(others.one(tmp_path / "D.pkl", static_kwargs=chosen))
+    assert D.get_state()["static_kwargs"] == chosen
+    options["resolution_h"] = 8
+    with pytest.raises(UserError, match="keyword argument 'resolution_h'"):
+        pickles.load(others.one(tmp_path / "D.pkl", static_kwargs=options))
+
+
 def test_only_regular_files_are_read(tmp_path):
     os.mkfifo(tmp_path / "pipe.pkl")
     for path in (str(tmp_path / "pipe.pkl"), "/dev/zero", str(tmp_path)):

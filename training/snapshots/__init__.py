@@ -1,7 +1,8 @@
 """Snapshots: networks in files. Your own code needs `load`, `load_generator` and `save`.
 
 From a file to a network: `pickles.load` reads it and says what it is if it is something else;
-`dnnlib.restricted_pickle` makes arrays and plain values of it, and nothing else; each network's
+`dnnlib.restricted_pickle` makes arrays and plain values of it, and nothing else; `pytorch` gives
+the networks of stylegan2-ada-pytorch the form that they have in TensorFlow; each network's
 state is checked by `dnnlib.tflib.network_state`, and its build function is found in the tables of
 `build_functions`. The graph is built when the network is first used.
 """

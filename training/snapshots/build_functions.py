@@ -21,6 +21,7 @@ from dnnlib.tflib import static_kwargs
 from dnnlib.tflib.network_state import SavedState, module_source
 from dnnlib.util import EasyDict, UserError, one_line
 from training import networks, networks_stylegan, networks_stylegan2
+from training.architecture.specs import ScoresSpec
 from training.snapshots.keyword_ranges import RANGES
 
 STYLEGAN2 = networks_stylegan2.__name__  # NVlabs/stylegan2, configurations B to F
@@ -70,10 +71,16 @@ def format_version(module: str) -> int:
     return 5 if module == ADA else 4
 
 
-def official_kwargs(kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """Keyword arguments without `random_seed`, which is ours alone: official readers refuse those
-    that they do not know."""
-    return {key: value for key, value in kwargs.items() if key != "random_seed"}
+def official_kwargs(module: str, function: str, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Keyword arguments of a build function as official readers understand them.
+
+    They refuse those that they do not know, as `random_seed`, which is ours alone. Those of PyTorch
+    take the whole minibatch for a group where StyleGAN2's discriminator does not say.
+    """
+    known = {key: value for key, value in kwargs.items() if key != "random_seed"}
+    if module == STYLEGAN2 and function == "D_stylegan2":
+        known.setdefault("mbstd_group_size", ScoresSpec.mbstd_group_size)
+    return known
 
 
 def meaningful_kwargs(state: SavedState) -> EasyDict:

@@ -9,7 +9,7 @@ from dnnlib import urls
 from dnnlib.tflib import Network
 from dnnlib.tflib.layer_table import count_parameters, format_layers
 from dnnlib.tflib.network_state import module_source
-from training.snapshots import pickles, pretrained
+from training.snapshots import pickles, pretrained, pytorch
 from training.snapshots.class_names import label_names
 from training.snapshots.roles import ALONE, ROLES, by_role
 
@@ -36,20 +36,21 @@ def describe(path: str, allow_pickled_code: bool = False) -> str:
     if isinstance(result, tuple) and len(networks) < len(result):
         lines += [f"Lacks      {', '.join(r for r in ROLES if r not in networks)}"]
     for role, network in networks.items():
-        lines += ["", *_describe_network("Network" if role == ALONE else role, network)]
+        source = "made of a PyTorch snapshot" if pytorch.is_snapshot(content) else _source(network)
+        lines += ["", *_describe_network("Network" if role == ALONE else role, network, source)]
         if role != "G" or "Gs" not in networks:  # Gs has the same layers.
             lines += ["", format_layers(network, None, hide_layers_with_no_params=False)]
     return "\n".join(lines)
 
 
-def _describe_network(role: str, network: Network) -> list[str]:
+def _describe_network(role: str, network: Network, source: str) -> list[str]:
     origin = network.origin
     images = next((s for s in network.output_shapes + network.input_shapes if len(s) == 4), None)
     labels = dict(zip(network.input_names, network.input_shapes, strict=True)).get("labels_in")
     rows = {
         "name": network.name,
         "built by": f"{network.build_module}.{network.build_func_name}",
-        "format": f"version {origin.version}, {_source(network)}",
+        "format": f"version {origin.version}, {source}",
         "resolution": f"{images[3]}×{images[2]}, {images[1]} channels" if images else "-",
         "labels": (labels[1] or "none") if labels else "-",
         **_describe_classes(network),

@@ -17,7 +17,7 @@ from dnnlib import EasyDict, UserError, restricted_pickle, urls
 from dnnlib.files import atomic_write, open_regular
 from dnnlib.tflib import Network
 from dnnlib.util import one_line
-from training.snapshots import npz_weights, pretrained
+from training.snapshots import npz_weights, pretrained, pytorch
 from training.snapshots.build_functions import BUILD_MODULES, is_generator
 from training.snapshots.not_a_snapshot import describe_other
 from training.snapshots.roles import ALONE, Networks, by_role, find_networks
@@ -55,8 +55,8 @@ def load(path: str, allow_pickled_code: bool = False) -> Networks:
     Networks build their graph at first use: if you use only `Gs`, only `Gs` is built.
 
     Args:
-        path: file, https URL, or name in `pretrained`; a `.pkl` of format versions 2 to 5, or
-            an `.npz` of `npz_weights`.
+        path: file, https URL, or name in `pretrained`; a `.pkl` of format versions 2 to 5 or of
+            PyTorch (see `pytorch`), or an `.npz` of `npz_weights`.
         allow_pickled_code: run the Python source that is embedded in the file, where it describes
             a network that we do not have. For files that you trust as you trust a program.
 
@@ -134,20 +134,24 @@ def loads(content: bytes, path: str, allow_pickled_code: bool = False) -> Networ
 
 
 def _read(content: bytes, path: str, allow_pickled_code: bool) -> Any:
-    if other := describe_other(content):
+    is_pytorch = pytorch.is_snapshot(content)
+    if not is_pytorch and (other := describe_other(content)):
         raise UserError(f"{path} {other}")
     states = _States(len(content), path if allow_pickled_code else None)
+    kind = "PyTorch snapshot" if is_pytorch else "snapshot"
     try:
         if content.startswith(b"PK"):
             return npz_weights.loads(content)
+        if is_pytorch:
+            return pytorch.loads(content, states.network)
         return restricted_pickle.loads(content, _CLASSES, states.set_state)
     except UserError as error:
-        raise UserError(f"snapshot {path}: {error}") from error
+        raise UserError(f"{kind} {path}: {error}") from error
     except MemoryError as error:
         raise UserError(f"snapshot {path} claims more data than memory holds") from error
     except Exception as error:  # A broken pickle can fail in any way while it is read.
         raise UserError(
-            f"{path} is not a snapshot, or a broken one: {one_line(error) or 'it ends early'}"
+            f"{path} is not a {kind}, or a broken one: {one_line(error) or 'it ends early'}"
         ) from error
 
 
@@ -229,6 +233,11 @@ class _States:
         self._networks_left = _MAX_NETWORKS
         # Scalars are larger as arrays than in the file, and G and Gs may share what is the same.
         self._bytes_left = 4 * size + (1 << 20)
+
+    def network(self, state: Any) -> Network:
+        instance = Network.__new__(Network)
+        self.set_state(instance, state)
+        return instance
 
     def set_state(self, instance: Any, state: Any) -> None:
         if not isinstance(instance, Network):
