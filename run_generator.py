@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dnnlib import cli, output, own_code
 from training.pictures import catalog_command, control_commands, options, walk_options
@@ -265,6 +266,18 @@ def style_mixing_example(
     )
 
 
+def _trained_on(run_dir: str, data_dir: str | None) -> dict[str, Any]:
+    """Arguments of the dataset of a run directory, which may have moved; none of another folder."""
+    from training.run import resume
+    from training.run.file_names import OPTIONS_FILE
+
+    if not os.path.isfile(os.path.join(run_dir, OPTIONS_FILE)):
+        return {}
+    options = resume.read_options(run_dir)
+    resume.find_data(options, data_dir)
+    return options.dataset_args
+
+
 def _with_generator(network_pkl: str, make: Callable[[Network], str]) -> str:
     """What `make` returns for the generator of a snapshot, in a session of its own."""
     from dnnlib import tflib
@@ -295,9 +308,7 @@ def main() -> None:
             control_commands.run(args, classifier_measure)
             return
         if args.command == catalog_command.COMMAND:
-            from metrics.official_calls import trained_options
-
-            print(f"Wrote {catalog_command.run(args, trained_options)}")
+            print(f"Wrote {catalog_command.run(args, _trained_on)}")
             return
         if args.command == "info":
             output.printing_is_the_work()

@@ -84,6 +84,8 @@ def _set_defaults(args: argparse.Namespace, parser: argparse.ArgumentParser) -> 
     if not os.path.exists(args.data):
         parser.error(f"--data: there is no folder or archive {args.data}")
     args.is_of_photos = not _is_dataset(args.data)
+    if args.is_of_photos and _is_run(args.resume):
+        parser.error("--resume continues with the photos of the run: leave out --data")
     if args.is_of_photos and args.hours is None and args.total_kimg is None:
         parser.error(
             f"--data={args.data} holds no TFRecords: to train on photos, say how long, with "
@@ -279,7 +281,14 @@ def _train(args: argparse.Namespace) -> str | None:
     if run_dir is None:
         run_dir = training_loop.train(options, args.result_dir, _description(args), metrics)
     else:
-        training_loop.resume(options, run_dir, metrics)
+        try:
+            training_loop.resume(options, run_dir, metrics)
+        except training_loop.RunIsOver:
+            from training.run.finishing import is_finished
+
+            if not options.makes_catalog or is_finished(run_dir):
+                raise
+            print(f"{run_dir} is trained: what is left is its best snapshot and catalog")
     if options.makes_catalog:
         from metrics.best_snapshot import find_best
         from training.run.finishing import finish_run
@@ -297,6 +306,8 @@ def _options_of_photos(args: argparse.Namespace) -> TrainingOptions | None:
     from training.config.command_line import options_from_args
     from training.run import photos
 
+    if args.resolution is not None:
+        photos.check_resolution(args.resolution)
     found = photos.look(args.data)
     seconds = None if args.hours is None else photos.training_seconds(args.hours, 0)
     choice = photos.choose(found, args.given, seconds)
@@ -307,6 +318,8 @@ def _options_of_photos(args: argparse.Namespace) -> TrainingOptions | None:
     for name, value in choice.options.items():
         setattr(args, name, value)
     args.dataset = photos.build_dataset(found, args.resolution, args.result_dir, args.cond)
+    if "validation" not in args.given:
+        args.validation = photos.count_held_out(photos.count_images(args.dataset))
     options = options_from_args(args)
     options.makes_catalog = True
     if args.hours is not None:
@@ -411,7 +424,7 @@ def _resumed(args: argparse.Namespace) -> tuple[TrainingOptions, str]:
             raise UserError(f"{option}={value}: {run_dir} was started with {stored}")
     resume.find_data(options, args.data_dir)
     set_session_options(options, args)
-    if args.total_kimg is not None:
+    if args.total_kimg is not None and args.hours is None:
         options.total_seconds = None  # The demo's: who asks for more has more time.
     return options, run_dir
 

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from dnnlib import UserError
 from dnnlib.output import tqdm
 from metrics.evaluation import MetricOptions
@@ -17,7 +19,7 @@ from metrics.measure import find_snapshots
 from metrics.metric_base import MetricGroup
 
 _FAKES = 1000
-_MOST_SNAPSHOTS = 12  # The last ones; a run gets better, mostly.
+_MOST_SNAPSHOTS = 12  # Evenly over the run, the last one among them.
 _FEWEST_PHOTOS = 20  # Held out, that a distance says something of.
 _SEED = 1  # The same pictures for all.
 
@@ -59,7 +61,9 @@ def find_best(
     Raises:
         UserError: no snapshot, or none can be measured.
     """
-    paths = find_snapshots(run_dir)[-_MOST_SNAPSHOTS:]
+    paths = find_snapshots(run_dir)
+    chosen = np.linspace(len(paths) - 1, 0, min(len(paths), _MOST_SNAPSHOTS)).round().astype(int)
+    paths = [paths[number] for number in sorted(chosen)]
     held_out = num_held_out >= _FEWEST_PHOTOS
     what = f"{num_held_out} photos that were held out" if held_out else "the photos trained on"
     if len(paths) == 1:

@@ -20,6 +20,7 @@ from test_control import make_products
 import run_generator
 from dnnlib import UserError, cli, tflib
 from dnnlib.tflib import Network
+from training.config.presets import preset
 from training.datasets.photos.arrays import to_picture, to_pixels
 from training.latents.likeness import Gallery
 from training.pictures import finishing, generation, provenance
@@ -59,8 +60,9 @@ def made(tmp_path_factory):
     to_picture(planted[1][:, :, ::-1]).save(folder / "photos/shoe/mirrored.png")
     build = [sys.executable, str(ROOT / "dataset_tool.py"), "create_from_images", "data", "photos"]
     subprocess.run([*build, "--labels=folders"], cwd=folder, check=True, capture_output=True)
-    options = {"dataset_args": {"tfrecord_dir": "data"}}
-    (folder / "training_options.json").write_text(json.dumps(options))
+    options = preset("config-f")
+    options.dataset_args = {"tfrecord_dir": "data"}
+    (folder / "training_options.json").write_text(json.dumps(options.to_json()))
     return SimpleNamespace(folder=folder, planted=best)
 
 
@@ -195,6 +197,8 @@ def test_what_cannot_be_checked_is_said(workplace, generator, monkeypatch):
     (workplace / "moved/net.pkl").write_bytes((workplace / "net.pkl").read_bytes())
     code, _, err = generator("--per-class=1", "--out=bad2", network="moved/net.pkl")
     assert code == 2 and "name them with --dataset" in err and "--copy-check=false" in err
+    code, _, err = generator("--per-class=30000", "--out=bad4")
+    assert code == 2 and "a catalog has at most 50,000" in err
     code, _, err = generator("--per-class=1", "--out=bad3", "--background=white")
     assert code == 2 and "class 0 (hat): 0 of 1" in err and "no clean background" in err
 

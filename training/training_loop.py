@@ -104,6 +104,10 @@ def train(
     return run_dir
 
 
+class RunIsOver(UserError):
+    """There is nothing left of a run to train."""
+
+
 def resume(options: TrainingOptions, run_dir: str, metrics: Metrics | None = None) -> None:
     """Resumes a run in its own directory, from its newest state, as if it had never ended.
 
@@ -123,9 +127,12 @@ def resume(options: TrainingOptions, run_dir: str, metrics: Metrics | None = Non
         if _is_over(options, counters, counters.seconds) and os.path.exists(
             os.path.join(run_dir, FINAL)
         ):
-            raise UserError(
+            option = (
+                "--total-kimg" if options.total_seconds is None else "--hours, of all sessions,"
+            )
+            raise RunIsOver(
                 f"the run in {run_dir} is over, after {counters.cur_nimg / 1000:g} kimg: give a "
-                "larger --total-kimg to train longer"
+                f"larger {option} to train longer"
             )
         print(f"Resuming {run_dir} from {os.path.basename(state.path)}")
         if metrics is None and (measured := measured_metrics(run_dir)):

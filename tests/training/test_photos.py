@@ -139,9 +139,9 @@ def test_too_few_photos(tmp_path):
     content = io.BytesIO()
     Image.new("RGB", (8, 8)).save(content, "PNG")
     (tmp_path / "one.png").write_bytes(content.getvalue())
-    with pytest.raises(UserError, match="holds 1 picture: a network learns from many"):
+    with pytest.raises(UserError, match="holds 1 pictures, expected at least 4: a network learns"):
         photos.look(str(tmp_path))
-    for name in ("one", "two"):
+    for name in ("one", "two", "three", "four"):
         (tmp_path / f"{name}.png").write_bytes(content.getvalue()[:20])
     with pytest.raises(UserError, match="no picture in it can be read"):
         photos.look(str(tmp_path))
@@ -162,6 +162,13 @@ def test_one_command_from_photos_to_a_catalog(folder, tmp_path, run_script):
     number = best["snapshot"].removeprefix("network-snapshot-").removesuffix(".pkl")
     assert (run_dir / f"catalog-{number}/catalog.csv").exists()
     assert f"--network={run_dir / best['snapshot']}" in done.stdout
+    # Stopped after the training, before the catalog was whole: what is left is done.
+    (run_dir / f"catalog-{number}/contact-sheet.png").unlink(missing_ok=True)
+    done = run_script(["run_training.py", f"--resume={run_dir}"])
+    assert done.returncode == 0, done.stderr
+    assert "is trained: what is left is its best snapshot and catalog" in done.stdout
+    done = run_script(["run_training.py", f"--resume={run_dir}", "--data", str(folder)])
+    assert done.returncode == 2 and "leave out --data" in done.stderr
 
 
 def test_how_long_has_to_be_said(folder, run_script):

@@ -52,6 +52,8 @@ def place_vectors(D: Network, images: tf.Tensor) -> tf.Tensor:
     axis = layout.channel_axis(data_format)
     rows, columns = layout.spatial_axes(data_format)
     activations = block_activations(D, images)[-_BLOCKS:]
+    if not activations:
+        raise UserError(f"{D.build_func_name} has no blocks whose features could be compared")
     height, width = (activations[-1].shape[a].value for a in (rows, columns))
     parts = []
     for x in activations:

@@ -122,6 +122,11 @@ class Judge:
                 f"dataset {photos.tfrecord_dir} has images {list(photos.shape)}, the network makes "
                 f"{self._D.input_shape[1:]}: name the one that it was trained on"
             )
+        if photos.num_images < 2:
+            raise UserError(
+                f"dataset {photos.tfrecord_dir}: copies of a single photo cannot be told: use "
+                "--copy-check=false"
+            )
         gallery = Gallery()
         begins = range(0, photos.num_images, _MINIBATCH)
         for begin in tqdm(begins, desc="Looking at photos", unit="minibatch", disable=None):

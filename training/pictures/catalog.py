@@ -19,14 +19,20 @@ from training.latents.likeness import Gallery
 from training.pictures.candidates import Choice, Judge, candidate_seeds
 from training.pictures.catalog_files import CatalogFiles, ClassState, Row
 from training.pictures.finishing import FORMATS, Finish, finish
-from training.pictures.generation import TO_UINT8, class_file_name, image_of_seed
+from training.pictures.generation import (
+    TO_UINT8,
+    class_file_name,
+    image_of_seed,
+    random_state,
+)
+from training.pictures.grids import images_at_once
 from training.pictures.provenance import Provenance, classes_to_plain
-from training.pictures.samples import Studio
 from training.snapshots.class_names import Class, class_labels, count_classes, show_class
 from training.snapshots.pickles import Subject
 
 _AT_ONCE = 16  # Pictures that are chosen together; what a stopped catalog loses at most.
 _PATIENCE = 8  # Rounds in which nothing could be chosen, until a class is given up.
+_MOST_PICTURES = 50_000
 _QUALITY = 95  # Of JPEG and WebP.
 
 
@@ -72,7 +78,12 @@ def generate_catalog(
             when all else is written, a class that lacks pictures.
     """
     Gs = subject.Gs
-    classes = list(options.classes) or list(range(count_classes(Gs))) or [0]
+    classes = list(dict.fromkeys(options.classes)) or list(range(count_classes(Gs))) or [0]
+    if options.per_class * len(classes) > _MOST_PICTURES:
+        raise UserError(
+            f"{options.per_class} pictures of each of {len(classes)} classes: a catalog has at "
+            f"most {_MOST_PICTURES:,}; make several, with --class or --seed"
+        )
     settings = {
         "network": subject.sha256,
         "photos": None if photos is None else photos.content,
@@ -99,7 +110,7 @@ def generate_catalog(
         )
         raise
     files.save_table(MEASURED, options.psi)
-    files.save_sheet()
+    files.save_sheet(maker.provenance)
     if lacking:
         raise UserError(_what_lacks(lacking, subject, options, out))
     states = files.states.values()
@@ -108,7 +119,8 @@ def generate_catalog(
         "near-duplicates": sum(state.duplicates for state in states),
     }
     said = ", ".join(f"{count} {what}" for what, count in passed.items() if count)
-    return f"{total} pictures in {out}" + (f"; passed over: {said}" if said else "")
+    made = sum(len(state.rows) for state in states)
+    return f"{made} pictures in {out}" + (f"; passed over: {said}" if said else "")
 
 
 class _Maker:
@@ -116,7 +128,7 @@ class _Maker:
 
     def __init__(self, subject: Subject, options: CatalogOptions, out: str):
         self._Gs, self._options, self._out = subject.Gs, options, out
-        self._provenance = Provenance(subject.sha256, options.metadata)
+        self.provenance = Provenance(subject.sha256, options.metadata)
         self._is_labeled = bool(count_classes(subject.Gs))
 
     def name(self, entry: Class) -> str:
@@ -125,21 +137,35 @@ class _Maker:
 
     def candidates(self, entry: Class, seeds: Sequence[int]) -> np.ndarray:
         """Pictures uint8 [N, C, H, W], with the noise that is in the network."""
-        studio = Studio(self._Gs, self._options.psi, [entry] if self._is_labeled else [])
-        return studio.images(studio.draw(seeds).dlatents)
+        Gs, shape = self._Gs, self._Gs.input_shape[1:]
+        return Gs.run(
+            np.concatenate([random_state(seed).randn(1, *shape) for seed in seeds]),
+            class_labels(Gs, [entry] * len(seeds)),
+            truncation_psi=self._options.psi,
+            randomize_noise=False,
+            output_transform=TO_UINT8,
+            minibatch_size=images_at_once(Gs),
+        )
 
     def is_usable(self, image: np.ndarray) -> bool:
         """Whether an image has a background that can be replaced, if it is to be."""
         return finish(image, self._options.finish) is not None
 
-    def write(self, entry: Class, seed: int) -> tuple[str, np.ndarray]:
-        """Writes the picture of a seed; returns its name, and the image uint8 [C, H, W]."""
+    def write(self, entry: Class, seed: int) -> tuple[str, np.ndarray] | None:
+        """Writes the picture of a seed; returns its name, and the image uint8 [C, H, W].
+
+        None if by itself it has no background to replace, by a hair: images of a minibatch are
+        rounded otherwise.
+        """
         psi, how = self._options.psi, self._options.finish
         # By itself, as `generate-images` does: so that it can be made again to the last bit.
         label = class_labels(self._Gs, [entry])
         image = image_of_seed(self._Gs, seed, label, psi, "const", output_transform=TO_UINT8)
+        picture = finish(image, how)
+        if picture is None:
+            return None
         name = f"{self.name(entry)}-seed{seed:04d}{FORMATS[how.format]}"
-        xmp = self._provenance.xmp(
+        xmp = self.provenance.xmp(
             "generate-images",
             f"seed{seed:04d}.png",
             seeds=[seed],
@@ -150,12 +176,15 @@ class _Maker:
             background=how.background,
         )
         quality = {} if how.format == "png" else {"quality": _QUALITY}
-        save_picture(finish(image, how), os.path.join(self._out, name), xmp, **quality)
+        save_picture(picture, os.path.join(self._out, name), xmp, **quality)
         return name, image
 
-    def row(self, entry: Class, seed: int, place: int, choice: Choice) -> Row:
-        """Writes the picture of a candidate that was chosen, and describes it."""
-        name, image = self.write(entry, seed)
+    def row(self, entry: Class, seed: int, place: int, choice: Choice) -> Row | None:
+        """Writes the picture of a candidate that was chosen, and describes it; None as `write`."""
+        written = self.write(entry, seed)
+        if written is None:
+            return None
+        name, image = written
         values = PICTURE.function(image[np.newaxis])[0]
         near = choice.neighbors
         return Row(
@@ -194,7 +223,8 @@ def _fill(
             break
         images = maker.candidates(entry, seeds)
         choice = judge.choose(images, entry, wanted, known, maker.is_usable)
-        rows = [maker.row(entry, seeds[place], place, choice) for place in choice.places]
+        made = [maker.row(entry, seeds[place], place, choice) for place in choice.places]
+        rows = [row for row in made if row is not None]
         fruitless = 0 if rows else fruitless + 1
         state = ClassState(
             seeds.stop,

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dnnlib import UserError, cli, urls
 from training.pictures import options
 from training.pictures.finishing import FORMATS, KEEP, TRANSPARENT, Finish, parse_size
+from training.snapshots import pretrained
 
 COMMAND = "generate-catalog"
 _PSI, _CANDIDATES = 0.7, 4
@@ -54,19 +55,20 @@ def check(args: argparse.Namespace) -> None:
         args.truncation_psi = _PSI
 
 
-def run(args: argparse.Namespace, trained_options: Callable[[str], dict]) -> str:
+def run(args: argparse.Namespace, trained_on: Callable[[str, str | None], dict]) -> str:
     """Runs the command in the session that is the default; returns what to print.
 
     Args:
         args: checked.
-        trained_options: reads `training_options.json` in a folder.
+        trained_on: arguments of the dataset of a run directory, which may have moved to a folder;
+            none where it is no run directory.
     """
     from training.pictures.catalog import CatalogOptions, generate_catalog
     from training.snapshots.class_names import find_classes
     from training.snapshots.pickles import load_subject
 
     subject = load_subject(args.network, args.allow_pickled_code)
-    photos = _open_photos(args, subject.Gs, trained_options) if args.copy_check else None
+    photos = _open_photos(args, subject.Gs, trained_on) if args.copy_check else None
     wanted = CatalogOptions(
         args.per_class,
         [] if args.classes is None else find_classes(subject.Gs, args.classes),
@@ -83,7 +85,7 @@ def run(args: argparse.Namespace, trained_options: Callable[[str], dict]) -> str
             photos.close()
 
 
-def _open_photos(args: argparse.Namespace, Gs, trained_options: Callable[[str], dict]):
+def _open_photos(args: argparse.Namespace, Gs, trained_on: Callable[[str, str | None], dict]):
     """The photos that a network was trained on, a `TFRecordDataset`."""
     from training.config.command_line import dataset_folder
     from training.dataset import TFRecordDataset
@@ -92,13 +94,12 @@ def _open_photos(args: argparse.Namespace, Gs, trained_options: Callable[[str], 
     if args.dataset is not None:
         kwargs = {"tfrecord_dir": dataset_folder("--dataset", args.dataset, args.data_dir)}
     elif not urls.is_url(args.network):
-        trained = trained_options(os.path.dirname(args.network)).get("dataset_args", {})
-        known = ("tfrecord_dir", "max_label_size", "validation", "seed")
-        kwargs = {name: trained[name] for name in known if name in trained}
+        folder = os.path.dirname(os.path.abspath(pretrained.local_path(args.network)))
+        kwargs = trained_on(folder, args.data_dir or None)
     if "tfrecord_dir" not in kwargs:
         raise UserError(
             "the photos that the network was trained on are not known: name them with --dataset, "
             "or do without the check for copies: --copy-check=false"
         )
     resolution = Gs.static_kwargs.get("resolution", max(Gs.output_shape[2:]))
-    return TFRecordDataset(**kwargs, resolution=resolution)
+    return TFRecordDataset(**{**kwargs, "resolution": resolution})

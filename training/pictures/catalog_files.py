@@ -19,7 +19,7 @@ from dnnlib.schema import Range, Size
 from training.datasets.photos.arrays import save_png, to_pixels
 from training.pictures.edits import draw_strips
 from training.pictures.finishing import on_white
-from training.pictures.provenance import UNKNOWN
+from training.pictures.provenance import Provenance
 
 _TABLE, _STATE, _SHEET = "catalog.csv", "catalog.json", "contact-sheet.png"
 _SHEET_COLUMNS, _SHEET_ROWS = 8, 40
@@ -129,8 +129,8 @@ class CatalogFiles:
         self._write(path, text.getvalue())
         return path
 
-    def save_sheet(self) -> None:
-        """Writes a sheet of the first pictures of each class, a row for each."""
+    def save_sheet(self, provenance: Provenance) -> None:
+        """Writes a sheet of the first pictures of the first classes, a row for each."""
         rows, texts = [], []
         for state in list(self.states.values())[:_SHEET_ROWS]:
             shown = state.rows[:_SHEET_COLUMNS]
@@ -141,7 +141,9 @@ class CatalogFiles:
                 texts.append([[f"{row.label} {row.seed}".strip()] for row in shown] + [[]] * gaps)
         if rows:
             sheet = draw_strips(rows, texts)
-            save_png(sheet, os.path.join(self.folder, _SHEET), UNKNOWN.xmp("generate-catalog"))
+            save_png(
+                sheet, os.path.join(self.folder, _SHEET), provenance.xmp("generate-catalog", _SHEET)
+            )
 
     def _thumbnail(self, file: str) -> np.ndarray:
         """A picture of the catalog on white, uint8 [3, H, W]."""
@@ -150,7 +152,7 @@ class CatalogFiles:
             with Image.open(path) as picture:
                 picture.thumbnail((_THUMBNAIL, _THUMBNAIL))
                 return to_pixels(on_white(picture))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             raise UserError(f"cannot read {path}: {error}") from error
 
     def _read(self) -> None:

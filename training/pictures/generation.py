@@ -71,6 +71,8 @@ def generate_images(
         random_state(seed)
     out_dir = make_folder(result_dir, "generate-images", outdir)
     done = 0
+    noise = _noise_vars(Gs)
+    before = tflib.run(noise)  # What other pictures of this network are made with.
     try:
         for seed, number in tqdm(pairs, desc="Generating", unit="image", disable=None):
             label = labels[done : done + 1]
@@ -91,6 +93,8 @@ def generate_images(
     except KeyboardInterrupt:
         _say_what_there_is(done, len(pairs), out_dir)
         raise
+    finally:
+        tflib.set_vars(dict(zip(noise, before, strict=True)))
     return out_dir
 
 
@@ -118,7 +122,7 @@ def image_of_seed(
     """
     rnd = random_state(seed)
     z = rnd.randn(1, *Gs.input_shape[1:])
-    noise_vars = [v for n, v in Gs.components.synthesis.vars.items() if n.startswith("noise")]
+    noise_vars = _noise_vars(Gs)
     shapes = [tflib.shape_to_list(v.shape) for v in noise_vars]
     if noise_mode == "seed":
         tflib.set_vars({v: rnd.randn(*s) for v, s in zip(noise_vars, shapes, strict=True)})
@@ -126,6 +130,10 @@ def image_of_seed(
         tflib.set_vars({v: np.zeros(s) for v, s in zip(noise_vars, shapes, strict=True)})
     options |= {"randomize_noise": noise_mode == "random"}
     return _images(Gs, z, label, truncation_psi, centers, **options)[0]
+
+
+def _noise_vars(Gs: Network) -> list[Any]:
+    return [v for n, v in Gs.components.synthesis.vars.items() if n.startswith("noise")]
 
 
 def generate_from_dlatents(
@@ -363,7 +371,7 @@ def read_dlatents(path: str, shape: Sequence[int]) -> np.ndarray:
 def class_file_name(Gs: Network, number: Class) -> str:
     """A class in the name of a file."""
     if isinstance(number, Mix):
-        return "mix-" + "-".join(f"{c}_{share:.3g}" for c, share in number.shares)
+        return "mix-" + "-".join(f"{c}_{share:g}" for c, share in number.shares)
     names = label_names(Gs)
     name = re.sub(r"\W+", "_", names[number])[:60].strip("_") if names else ""
     return f"{number}-{name}" if name else str(number)

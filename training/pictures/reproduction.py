@@ -21,7 +21,7 @@ from training.datasets.photos.arrays import save_png, to_pixels
 from training.latents.options import CENTERS, TruncationOptions
 from training.latents.truncation import find_centers
 from training.pictures import generation, provenance
-from training.pictures.finishing import KEEP, Finish, finish
+from training.pictures.finishing import KEEP, Finish, finish, on_white
 from training.pictures.provenance import Record
 from training.snapshots import pickles
 
@@ -108,7 +108,8 @@ def reproduce(
         with Image.open(made) as again:
             again.load()
     save_png(again, out, provenance.packet(record))
-    return _compared(pixels, np.asarray(again), is_lossless)
+    new = np.asarray(again if is_lossless else on_white(again))
+    return _compared(pixels, new, is_lossless)
 
 
 def check_network(picture: str, record: Record, network: str, sha256: str) -> None:
@@ -130,7 +131,7 @@ def _open(path: str) -> tuple[Record, np.ndarray, bool]:
             picture.load()  # Metadata may stand after the pixels.
             record = provenance.read(picture)
             is_lossless = picture.format in _LOSSLESS
-            pixels = np.asarray(picture)
+            pixels = np.asarray(picture if is_lossless else on_white(picture))
     except UserError as error:
         raise UserError(f"cannot read {path}: {error}") from error
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
@@ -150,8 +151,8 @@ def _make_image(
         return _make_dlatent(Gs, options.dlatents, folder, npz)
     if options.noise_mode == "random":
         raise UserError("it was made with --noise-mode=random, whose noise nobody knows any more")
-    if len(options.seeds) != 1 or options.truncation_psi is None:
-        raise UserError("its record does not name one seed and its truncation")
+    if len(options.seeds) != 1 or len(options.classes) > 1 or options.truncation_psi is None:
+        raise UserError("its record does not name one seed, one class and their truncation")
     centers = find_centers(Gs, TruncationOptions(options.truncation, options.clusters), network)
     generation.generate_images(
         Gs,
@@ -196,8 +197,7 @@ def _is(w: np.ndarray, sha256: str) -> bool:
 def _make_mix(
     Gs: Network, network: str, record: Record, options: _Mix, folder: str, npz: str | None
 ) -> str:
-    if len(options.row_seeds) * len(options.col_seeds) > _MOST_PICTURES:
-        raise UserError(f"its record names more than {_MOST_PICTURES} mixes")
+    _check_count(Gs, len(options.row_seeds) * len(options.col_seeds))
     generation.style_mixing_example(
         Gs,
         options.row_seeds,
@@ -217,8 +217,7 @@ def _make_mix(
 def _make_grid(
     Gs: Network, network: str, record: Record, options: _Grid, folder: str, npz: str | None
 ) -> str:
-    if options.grid[0] * options.grid[1] > _MOST_PICTURES or not options.seeds:
-        raise UserError("its record names a grid that there is not")
+    _check_count(Gs, options.grid[0] * options.grid[1] * bool(options.seeds))
     path = os.path.join(folder, "grid.png")
     generation.generate_grid(
         Gs,
@@ -240,6 +239,12 @@ _MAKERS: Mapping[str, tuple[type, Callable[..., str]]] = {
 }
 
 
+def _check_count(Gs: Network, count: int) -> None:
+    """Raises a UserError if so many pictures are none, or more than are made in one file."""
+    if not 0 < count <= _MOST_PICTURES or count * np.prod(Gs.output_shape[2:]) > _MOST_PIXELS:
+        raise UserError(f"its record names {count} pictures, none or too many to make again")
+
+
 def _only_file(folder: str) -> str:
     (name,) = os.listdir(folder)
     return os.path.join(folder, name)
@@ -256,4 +261,4 @@ def _compared(old: np.ndarray, new: np.ndarray, is_lossless: bool) -> str:
         return f"{text}: the picture was compressed"
     if difference.max() == 1:
         return f"{text}: rounding of another machine or TensorFlow"
-    return f"{text}: the picture was changed after it was made"
+    return f"{text}: it was changed, or made in another precision or on another machine"

@@ -17,10 +17,13 @@ import numpy as np
 from PIL import Image
 
 from dnnlib import UserError
+from dnnlib.files import open_regular
 from dnnlib.output import tqdm
 from dnnlib.util import format_time
 from training.architecture.precision import lower_dtype
 from training.datasets.building.output import Output
+from training.datasets.format.find_dataset import find_dataset
+from training.datasets.format.manifest import read_manifest
 from training.datasets.items import Item
 from training.datasets.photos.decode import Unreadable, open_image
 from training.datasets.sources.images import (
@@ -32,6 +35,7 @@ from training.run.plan import convolution_speed
 from training.snapshots import pretrained
 
 _RESOLUTIONS = (1024, 512, 256, 128, 64, 32)
+_LEAST_PHOTOS = 4
 _LOOKED_AT = 500  # Photos whose size is read.
 _FEW = 4000  # Photos, up to which a network that knows products helps.
 _START = "clothing-64"
@@ -102,17 +106,23 @@ def look(path: str) -> Photos:
     """Reads all photos once, and the sizes of some.
 
     Raises:
-        UserError: there are none, or fewer than two.
+        UserError: there are none, or only a few.
     """
     source = images_source(path, "none")
     names = [item.name for item in source.items]
-    if len(names) < 2:
-        raise UserError(f"{path} holds {len(names)} picture: a network learns from many")
+    if len(names) < _LEAST_PHOTOS:
+        raise UserError(
+            f"{path} holds {len(names)} pictures, expected at least {_LEAST_PHOTOS}: a network "
+            "learns from many"
+        )
     chosen = set(np.linspace(0, len(names) - 1, min(len(names), _LOOKED_AT)).astype(int).tolist())
     digest, sides = hashlib.sha256(), []
     bar = {"desc": "Looking at photos", "unit": "photo", "disable": None}
     for number, name in enumerate(tqdm(names, **bar)):
-        where = source.read(Item(name))
+        try:
+            where = source.read(Item(name))
+        except Unreadable as error:  # A member of an archive. It will be skipped, with the reason.
+            where = str(error).encode()
         digest.update(f"{name}\0".encode("utf-8", "surrogateescape"))
         for part in _parts(where):
             digest.update(part)
@@ -153,7 +163,7 @@ def choose(photos: Photos, given: Mapping[str, Any], seconds: float | None) -> C
     total_kimg = given.get("total_kimg")
     allowed = _allowed_resolution(photos)
     resolution, size, kimg = _choose_size(allowed, speed, seconds, total_kimg, given)
-    validation = max(1, min(int(photos.count * _HELD_OUT), _MOST_HELD_OUT))
+    validation = count_held_out(photos.count)
     options: dict[str, Any] = {
         "config": "auto",
         "mirror_augment": True,
@@ -186,6 +196,31 @@ def choose(photos: Photos, given: Mapping[str, Any], seconds: float | None) -> C
     if options["resume"] is not None:
         reasons.append(f"Starts from {options['resume']}, which knows products; --resume=noresume")
     return Choice(options, options["resolution"], tuple(reasons))
+
+
+def check_resolution(resolution: int) -> None:
+    """Raises a UserError for a resolution that is none of a dataset of photos."""
+    if resolution not in (16, *_RESOLUTIONS):
+        raise UserError(
+            f"--resolution={resolution}: expected a power of two from 16 to {_RESOLUTIONS[0]}"
+        )
+
+
+def count_held_out(count: int) -> int:
+    """How many of so many photos are held out."""
+    return max(1, min(int(count * _HELD_OUT), _MOST_HELD_OUT))
+
+
+def count_images(dataset: str) -> int:
+    """Images of a dataset that `build_dataset` made: without copies and what cannot be read.
+
+    Raises:
+        UserError: too few are left.
+    """
+    count = int((read_manifest(find_dataset(dataset)) or {}).get("images", 0))
+    if count < _LEAST_PHOTOS:
+        raise UserError(f"{dataset}: only {count} photos are left without copies: more are needed")
+    return count
 
 
 def training_seconds(hours: float, spent: float) -> float:
@@ -292,7 +327,7 @@ def _parts(where: str | bytes | np.ndarray) -> Iterator[bytes]:
         yield bytes(where)
         return
     try:
-        with open(where, "rb") as file:
+        with open_regular(where) as file:
             while part := file.read(_CHUNK):
                 yield part
     except OSError:  # It will be skipped, with the reason.

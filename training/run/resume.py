@@ -16,7 +16,7 @@ from training.run.file_names import OPTIONS_FILE, find_states, kimg_of
 LATEST = "latest"
 # Options that another session of the same run may have otherwise.
 _FREE = ("total_kimg", "total_seconds", "keep_states")
-_FREE += ("image_snapshot_ticks", "network_snapshot_ticks")
+_FREE += ("image_snapshot_ticks", "network_snapshot_ticks", "makes_catalog")
 _NOT_GIVEN = "none"
 _MAX_NAMED = 3  # options in an error
 

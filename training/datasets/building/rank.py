@@ -34,7 +34,7 @@ from training.datasets.format.label_file import read_labels
 from training.datasets.format.level_files import LevelReader
 from training.datasets.format.levels import coarser
 from training.datasets.items import Item, ItemList, Rows, Source
-from training.datasets.photos.arrays import to_picture
+from training.datasets.photos.arrays import on_white, to_picture
 from training.datasets.photos.decode import Fit, Unreadable, fit_picture
 from training.datasets.photos.reader import PictureReader
 
@@ -261,6 +261,7 @@ class _Ranking:
                 scale = _SIDE / max(width, height)
                 fit = Fit(max(1, round(height * scale)), max(1, round(width * scale)), "stretch")
                 pixels = self._fitted(data, fit)
+            pixels = on_white(pixels)
             for_judge = self._fitted(data, self._judge.fit) if self._judge else None
         except Unreadable as error:
             return error
