@@ -96,6 +96,12 @@ def test_what_is_chosen(monkeypatch):
     kimg = [photos._kimg(r, photos._SIZES[-1], 1e11, 3600, None) for r in photos._RESOLUTIONS]
     assert kimg == sorted(kimg)
     assert choose(monkeypatch, of(count=50)).options["validation"] == 5
+    assert usual.options["resume"] == "clothing-64"
+    assert choose(monkeypatch, of(), {"fmap_max": 96}).options["resume"] == "clothing-64"
+    for other in ({"fmap_max": 64}, {"config": "config-f"}, {"resume": None}):
+        assert choose(monkeypatch, of(), other).options["resume"] is None
+    assert choose(monkeypatch, of(count=5000)).options["resume"] is None
+    assert gpu.options["resume"] is None
     assert choose(monkeypatch, of(), mixed=False).options["precision"] == "fp32"
 
 

@@ -268,7 +268,12 @@ def test_states_are_plain_and_official(session):
     D = Network("D", f"{STYLEGAN2}.D_stylegan2", resample_kernel=kernel, **SHAPE)
     D.static_kwargs.random_seed = 5
     state = D.get_state()
-    assert state["static_kwargs"] == {"resample_kernel": [1, 3, 3, 1], **SHAPE}
+    # Other readers take the whole minibatch where no group is named.
+    assert state["static_kwargs"] == {
+        "resample_kernel": [1, 3, 3, 1],
+        "mbstd_group_size": 4,
+        **SHAPE,
+    }
     assert {type(v) for v in state["static_kwargs"]["resample_kernel"]} == {int, float}
     D.static_kwargs.nonlinearity = print
     with pytest.raises(UserError, match="'nonlinearity' holds a builtin_function"):

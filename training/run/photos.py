@@ -39,6 +39,9 @@ _LEAST_PHOTOS = 4
 _LOOKED_AT = 500  # Photos whose size is read.
 _FEW = 4000  # Photos, up to which a network that knows products helps.
 _START = "clothing-64"
+# Options that make other networks of it, unless they have the values that are chosen anyway.
+_SHAPING = ("config", "fmap_base", "fmap_max", "latent_size", "mapping_layers", "cmethod", "dcap")
+_SHAPING += ("G_func", "D_func")
 # Photos of a class, on average, that make classes worth learning.
 _LEAST_OF_CLASS = 10
 _HELD_OUT, _MOST_HELD_OUT = 0.1, 300
@@ -175,7 +178,8 @@ def choose(photos: Photos, given: Mapping[str, Any], seconds: float | None) -> C
     if size.fmap_base is not None:
         options |= {name: getattr(size, name) for name in ("fmap_base", "fmap_max", "latent_size")}
         options["batch"] = 16
-    fits = size.name == "small" and photos.count <= _FEW
+    own_shape = {name: given[name] for name in _SHAPING if given.get(name) is not None}
+    fits = size == _SIZES[-1] and photos.count <= _FEW and own_shape.items() <= options.items()
     start = _START if fits and os.path.isfile(pretrained.OWN[_START]) else None
     options["resume"] = start
     options = {**options, **{name: given[name] for name in options if name in given}}
