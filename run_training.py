@@ -113,7 +113,7 @@ def _check(args: argparse.Namespace, parser: argparse.ArgumentParser, given: set
     if args.metrics == "none":
         if args.metricdata is not None:
             parser.error("--metricdata is what metrics compare with: add --metrics")
-        if args.feature_net:
+        if args.feature_net and not args.is_of_photos:
             parser.error("--feature-net is what metrics look through: add --metrics")
     if args.demo:
         free = {"demo", "result_dir", "data_dir", "seed", "dry_run"}
@@ -294,7 +294,8 @@ def _train(args: argparse.Namespace) -> str | None:
         from training.run.finishing import finish_run
         from training.run.page.report import try_page
 
-        finish_run(run_dir, options, find_best)
+        own_net = dict(args.feature_net).get("own")
+        finish_run(run_dir, options, partial(find_best, feature_net=own_net))
         try_page(run_dir)
     return run_dir
 

@@ -30,13 +30,11 @@ class Best:
 
     Attributes:
         path: of the file.
-        distance: kernel distance to the photos.
-        distances: of all that were compared, by path.
+        distances: kernel distances of all that were compared to the photos, by path.
         compared_with: what photos, for people.
     """
 
     path: str
-    distance: float
     distances: Mapping[str, float]
     compared_with: str
 
@@ -67,7 +65,7 @@ def find_best(
     held_out = num_held_out >= _FEWEST_PHOTOS
     what = f"{num_held_out} photos that were held out" if held_out else "the photos trained on"
     if len(paths) == 1:
-        return Best(paths[0], float("nan"), {}, what)
+        return Best(paths[0], {}, what)
     options = MetricOptions(
         dataset_args,
         sources=FeatureSources(own_file=feature_net or paths[-1]),
@@ -85,5 +83,4 @@ def find_best(
             print(f"NOTE: {os.path.basename(path)} is left out", file=sys.stderr)
     if not distances:
         raise UserError(f"{run_dir}: no snapshot could be measured")
-    best = min(distances, key=distances.get)
-    return Best(best, distances[best], distances, what)
+    return Best(min(distances, key=distances.get), distances, what)

@@ -27,7 +27,6 @@ class BestSnapshot(Protocol):
     """See `metrics.best_snapshot.Best`."""
 
     path: str
-    distance: float
     distances: dict[str, float]
     compared_with: str
 
