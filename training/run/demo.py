@@ -56,7 +56,6 @@ Done. Look at what it learned:
 
 Next, more of these, and your own photos:
   python run_generator.py generate-grid --network={snapshot} --grid=16x6 --seeds=100 --out=more.png
-  python dataset_tool.py create_from_images datasets/mine PHOTOS --resolution=64
-  python run_training.py --data-dir=datasets --dataset=mine"""
+  python run_training.py --data=PHOTOS --hours=8"""
     )
     return run_dir
