@@ -3,8 +3,9 @@
     python tests/benchmarks/train_step.py --resolution=64 --fmap-base=2048 --fmap-max=128 --batch=16
 
 Random images; losses, regularization intervals and weight average as in a real run. The share of
-the peak is the work of the networks' convolutions (forward, and backward for inputs and weights as
-each phase needs them) over the time and over what a plain convolution reaches in the same run.
+the peak is the work of all convolutions and matrix products that are executed, forward and in
+gradients, over the time and over what a plain convolution reaches in the same run. `--ops` prints
+where the time goes, by kinds of operations.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from dnnlib import tflib  # isort: skip
 import numpy as np
 import tensorflow.compat.v1 as tf
+from op_work import OpWork, by_kind, executed
 
 from dnnlib.tflib import Network, autosummary
 from training.architecture.precision import PRECISIONS, computed_in
@@ -62,8 +64,11 @@ def make_dataset(folder: str, resolution: int) -> TFRecordDataset:
     return TFRecordDataset(str(path))
 
 
-def measure(args: argparse.Namespace, folder: str) -> dict[str, float]:
-    """Seconds of each phase, and per kimg over whole cycles of 16 minibatches."""
+def measure(args: argparse.Namespace, folder: str) -> tuple[dict[str, float], list[OpWork]]:
+    """Seconds of each phase, and per kimg over whole cycles of 16 minibatches; TFLOP a kimg.
+
+    And what is executed for a step in which everything takes place.
+    """
     options = preset(args.config, args.resolution, 1, args.batch)
     options.sched_args.minibatch_size_base = args.batch
     options.augment_args.mode = args.aug
@@ -81,8 +86,18 @@ def measure(args: argparse.Namespace, folder: str) -> dict[str, float]:
         graph.step(sched, 0, 0, *next(batches))  # The first run of every op plans and allocates.
         figures = {}
         feeds = graph._feeds(sched, 0, *next(batches))
-        ops = {"G": graph._G_op, "G_reg": graph._G_reg_op, "D": graph._D_op}
-        for name, op in {**ops, "D_reg": graph._D_reg_op, "Gs": graph._Gs_op}.items():
+        phases = {  # And every how many steps.
+            "G": (graph._G_op, 1),
+            "G_reg": (graph._G_reg_op, options.G_reg_interval),
+            "D": (graph._D_op, 1),
+            "D_reg": (graph._D_reg_op, options.D_reg_interval),
+            "Gs": (graph._Gs_op, 1),
+        }
+        ops, flops = [], 0.0
+        for name, (op, interval) in phases.items():
+            work = [work for feed in feeds for work in executed(op, feed)]
+            ops += work
+            flops += sum(w.flops for w in work) / interval / args.batch
             start = time.perf_counter()
             for _ in range(3):
                 for feed in feeds:
@@ -94,7 +109,7 @@ def measure(args: argparse.Namespace, folder: str) -> dict[str, float]:
         images = args.cycles * options.D_reg_interval * args.batch
         figures["sec_per_kimg"] = round((time.perf_counter() - start) / images * 1000, 2)
         batches.close()
-    return figures
+    return figures | {"tflop_per_kimg": round(flops / 1e9, 2)}, ops
 
 
 def main() -> None:
@@ -107,14 +122,14 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--precision", choices=PRECISIONS, default="fp32")
     parser.add_argument("--aug", choices=("noaug", "fixed"), default="noaug", help="p is 0.5")
-    parser.add_argument("--tflop-per-kimg", type=float, default=14.0, help="of the networks")
     parser.add_argument("--cycles", type=int, default=1, help="of 16 minibatches")
+    parser.add_argument("--ops", action="store_true", help="print where the time goes")
     args = parser.parse_args()
     before = conv_gflops()
     with tempfile.TemporaryDirectory() as folder:
-        figures = measure(args, folder)
+        figures, ops = measure(args, folder)
     after = conv_gflops()
-    gflops = args.tflop_per_kimg * 1000 / figures["sec_per_kimg"]
+    gflops = figures["tflop_per_kimg"] * 1000 / figures["sec_per_kimg"]
     figures |= {
         "conv_gflops_before": round(before, 1),
         "conv_gflops_after": round(after, 1),
@@ -123,6 +138,10 @@ def main() -> None:
     }
     for name, value in figures.items():
         print(f"{name:20} {value}")
+    if args.ops:
+        total = sum(op.seconds for op in ops)
+        for op in by_kind(ops)[:20]:
+            print(f"{op.kind:30} {op.seconds:7.3f} s {op.seconds / total:6.1%} {op.flops:.2e} FLOP")
     print(json.dumps({**vars(args), **figures}))
 
 

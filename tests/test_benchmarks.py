@@ -1,0 +1,50 @@
+"""What the benchmarks count."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+from small_networks import SHAPE
+
+from dnnlib import tflib
+from dnnlib.tflib import Network
+
+sys.path.insert(0, str(Path(__file__).resolve().parent / "benchmarks"))
+from op_work import by_kind, executed
+
+MAPS = SHAPE["fmap_max"]
+
+
+def test_work_of_a_discriminator_and_of_its_gradient():
+    images = 3
+    with tflib.graph_session(seed=0):
+        D = Network("D", func_name="training.networks_stylegan2.D_stylegan2", **SHAPE)
+        x = tf.placeholder(tf.float32, [None, 3, 16, 16])
+        scores = D.get_output_for(x, None)
+        gradients = tf.gradients(scores, list(D.trainables.values()))
+        tflib.init_uninitialized_vars()
+        feed = {x: np.zeros([images, 3, 16, 16])}
+        forward, both = (
+            sum(op.flops for op in executed(fetches, feed)) for fetches in (scores, gradients)
+        )
+    from_rgb = 16 * 16 * 3 * MAPS
+    # Two kernels of 3×3, the second in every other place, beside one of 1×1.
+    blocks = sum(s * s * (9 + 9 / 4 + 1 / 4) * MAPS * MAPS for s in (16, 8))
+    last = 4 * 4 * 9 * (MAPS + 1) * MAPS + 4 * 4 * MAPS * MAPS + MAPS
+    assert forward == 2 * images * (from_rgb + blocks + last)
+    # Each layer again by its weights, and all but the first by their inputs.
+    assert both == 3 * forward - 2 * images * from_rgb
+
+
+def test_work_of_transposed_convolutions_and_products():
+    with tflib.graph_session(seed=0):
+        x, w = tf.placeholder(tf.float32, [2, 5, 5, 4]), tf.random_normal([3, 3, 6, 4])
+        up = tf.nn.conv2d_transpose(x, w, [2, 10, 10, 6], 2)
+        a, b = tf.placeholder(tf.float32, [7, 2, 3]), tf.random_normal([7, 2, 5])
+        product = tf.matmul(a, b, transpose_a=True)
+        ops = executed([up, product], {x: np.ones([2, 5, 5, 4]), a: np.ones([7, 2, 3])})
+    assert sum(op.flops for op in ops) == 2 * (2 * 5 * 5 * 9 * 4 * 6 + 7 * 3 * 5 * 2)
+    kinds = by_kind(ops)
+    assert len({op.kind for op in kinds}) == len(kinds) < len(ops)
+    assert [op.seconds for op in kinds] == sorted((op.seconds for op in kinds), reverse=True)
