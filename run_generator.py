@@ -67,6 +67,8 @@ def _parse_args(words: Sequence[str] | None = None) -> argparse.Namespace:
         options.add_code_options(sub)
         if psi is not None:
             options.add_truncation(sub, psi)
+        if name not in ("info", "convert"):
+            cli.add_precision(sub.add_argument)
         return sub
 
     sub = command("generate-images", "Writes one PNG for each seed.", "--seeds=1-10")
@@ -293,6 +295,7 @@ def main() -> None:
     walk = walk_options.walk_of(args) if args.command == "generate-video" else None
     # TensorFlow takes seconds to load, and has to wait for what can be checked without it.
     from dnnlib import tflib
+    from training.architecture.precision import computed_in
     from training.latents.truncation import find_centers
     from training.pictures import generation, reproduction, walk_videos
     from training.pictures.provenance import Provenance
@@ -300,8 +303,9 @@ def main() -> None:
     from training.snapshots.class_names import describe_places, find_classes
 
     network, trusted = getattr(args, "network", None), args.allow_pickled_code
+    precision = getattr(args, "precision", "fp32")
     own_code.load_networks(args)
-    with tflib.graph_session():
+    with tflib.graph_session(), computed_in(precision):
         if args.command in control_commands.COMMANDS:
             from metrics.picture_scores import classifier_measure
 

@@ -90,6 +90,7 @@ def _parse_args(words: Sequence[str] | None = None) -> argparse.Namespace:
         default=1,
         help="how often to measure, with new fakes each time; mean and deviation are reported (1)",
     )
+    cli.add_precision(add)
     add_feature_net_option(
         add,
         f"({', '.join(ROLES)}); without ROLE= your own frozen graph or SavedModel for fid, "
@@ -218,6 +219,7 @@ def _measure(args: argparse.Namespace) -> str | None:
         seed=args.seed,
         repeats=args.repeats,
         sources=sources,
+        precision=args.precision,
         allow_pickled_code=args.allow_pickled_code,
     )
 

@@ -248,6 +248,17 @@ def add_num_gpus(add: Callable) -> None:
     add("--num-gpus", "--gpus", type=integer(1), default=1, help="number of GPUs (default: 1)")
 
 
+def add_precision(add: Callable) -> None:
+    """Adds --precision, with the method `add_argument` of a parser or a group."""
+    add(
+        "--precision",
+        choices=("fp32", "mixed"),
+        default="fp32",
+        help="mixed computes the four highest resolutions of the generator in float16 on GPUs, and "
+        "in bfloat16 on CPUs that have it: faster, and pixels differ a little (default: fp32)",
+    )
+
+
 def add_save_video(add: Callable) -> None:
     """Adds --save-video, with the method `add_argument` of a parser or a group."""
     add(

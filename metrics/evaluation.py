@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -21,6 +21,7 @@ from metrics.feature_networks import FeatureNetwork, FeatureSources
 from metrics.feature_networks.graph_process import user_errors
 from metrics.reals import RealImages, choose_reals
 from training import random_streams
+from training.architecture.precision import computed_in, lower_dtype
 from training.dataset import TFRecordDataset
 from training.datasets.photos.arrays import on_white
 from training.snapshots.build_functions import BUILD_MODULES
@@ -46,6 +47,8 @@ class MetricOptions:
         allow_pickled_code: run the code that a snapshot brings.
         held_out: compare with the images of the dataset that are held out, not with the others.
         Gs_kwargs: keyword arguments of the generator when it makes fakes.
+        precision: in which it makes them, see `training.architecture.precision`; path lengths,
+            whose steps are too short for less, are of float32 always.
     """
 
     dataset_args: Mapping[str, Any] | None
@@ -57,6 +60,7 @@ class MetricOptions:
     allow_pickled_code: bool = False
     held_out: bool = False
     Gs_kwargs: Mapping[str, Any] = field(default_factory=lambda: {"is_validation": True})
+    precision: Literal["fp32", "mixed"] = "fp32"
 
 
 def other_dataset_args(folder: str, trained: Mapping[str, Any]) -> dict[str, Any]:
@@ -208,6 +212,8 @@ class Evaluation:
         self._networks: dict[str, str] = {}
         if self._dataset is not None and self._dataset.label_size and not self.label_size:
             self.note("the network has no labels; those of the dataset are not used")
+        if self.options.precision == "mixed" and lower_dtype() is not None:
+            self.note(f"pictures are made in {lower_dtype().name}, for path lengths in float32")
 
     def note(self, text: str) -> None:
         """Something that the reader of the number should know; the same text counts once."""
@@ -284,7 +290,8 @@ class Evaluation:
             kwargs["random_seed"] = random_streams.stream(feeds["seed"], "replica", replica)
         if with_dlatents:
             kwargs["return_dlatents"] = True
-        result = self.Gs.get_output_for(feeds["latents"], feeds["labels"], **kwargs)
+        with computed_in(self.options.precision):
+            result = self.Gs.get_output_for(feeds["latents"], feeds["labels"], **kwargs)
         return (feeds, *result) if with_dlatents else (feeds, result)
 
     def replicas(self, key: Hashable, build: Callable) -> Replicas:

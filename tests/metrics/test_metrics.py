@@ -25,6 +25,7 @@ from metrics.metric_defaults import metric_defaults
 from metrics.perceptual_path_length import PPL
 from metrics.precision_recall import PR
 from metrics.reals import choose_reals
+from training.architecture import precision
 from training.snapshots import pickles
 
 COUNT = 45  # Fakes: not a multiple of the minibatch.
@@ -150,6 +151,27 @@ def test_path_length_equals_images_of_steps_compared_by_hand(
         values = np.sort(tflib.run(distance) / 0.1**2)
     assert report.results[""] == pytest.approx(values.mean(), rel=1e-3)
     assert report.num_fakes == 10
+
+
+def test_mixed_precision_is_of_fakes_and_not_of_path_lengths(workplace, options, monkeypatch):
+    if not precision.has_bfloat16():
+        monkeypatch.setattr(precision, "has_bfloat16", lambda: True)
+    options = dataclasses.replace(options, precision="mixed")
+    with tflib.graph_session(7):
+        Gs = pickles.load_generator(workplace.snapshot)
+        with Evaluation(Gs, "x", options) as evaluation:
+            metric = PPL("ppl", 2, 1e-4, "w", "end", False)
+            metric.use_features(options.sources)
+            metric._build(evaluation)(0)
+            assert _types_of_convolutions() == {tf.float32}
+            evaluation.fake_images(0)
+            assert _types_of_convolutions() == {tf.float32, tf.bfloat16}
+            assert any("bfloat16" in note for note in evaluation.facts()["notes"])
+
+
+def _types_of_convolutions():
+    ops = tf.get_default_graph().get_operations()
+    return {op.get_attr("T") for op in ops if op.type == "Conv2D"}
 
 
 @pytest.mark.parametrize("space", ["z", "w"])

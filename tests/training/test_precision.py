@@ -5,7 +5,9 @@ import sys
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
+from PIL import Image
 
+import run_generator
 import run_training
 from dnnlib import tflib
 from dnnlib.tflib import Network
@@ -14,6 +16,8 @@ from training.architecture import precision, synthesis
 from training.datasets.building.build import Output
 from training.datasets.sources.demo_dataset import create_demo
 from training.loss import path_lengths, r1_penalty
+from training.pictures import provenance
+from training.snapshots import pickles
 
 SHAPE = {"resolution": 32, "fmap_base": 256, "fmap_max": 16}
 STYLE = {"latent_size": 16, "dlatent_size": 16, "mapping_fmaps": 16, "mapping_layers": 2}
@@ -127,3 +131,30 @@ def test_growing_networks_are_refused(run_script, tmp_path):
     args = ["--data-dir=.", "--dataset=data", "--config=config-b", "--precision=mixed", "--dry-run"]
     done = run_script(["run_training.py", *args], cwd=tmp_path)
     assert done.returncode == 2 and "config-b grows" in done.stderr
+
+
+def test_pictures_in_mixed_precision_say_so_and_are_made_again(tmp_path, monkeypatch, capsys):
+    if not precision.has_bfloat16():  # Computed in software, slowly.
+        monkeypatch.setattr(precision, "has_bfloat16", lambda: True)
+    snapshot = str(tmp_path / "Gs.pkl")
+    with tflib.graph_session(seed=3):
+        Gs = Network("Gs", "training.networks_stylegan2.G_main", num_channels=3, **SHAPE, **STYLE)
+        pickles.save(Gs, snapshot)
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["run_generator.py", *words, f"--network={snapshot}"])
+        run_generator.main()
+        return capsys.readouterr().out
+
+    def picture(name, *words):
+        run("generate-images", "--seeds=5", f"--outdir={tmp_path / name}", *words)
+        with Image.open(tmp_path / name / "seed0005.png") as image:
+            record = provenance.read(image).options
+            return np.asarray(image).astype(int), record.get("precision")
+
+    (exact, of_exact), (mixed, of_mixed) = picture("fp32"), picture("mixed", "--precision=mixed")
+    assert (of_exact, of_mixed) == (None, "mixed")
+    assert 0 < np.abs(exact - mixed).max() <= 4
+    out = str(tmp_path / "again.png")
+    text = run("reproduce", str(tmp_path / "mixed" / "seed0005.png"), f"--out={out}")
+    assert text.endswith("all pixels are equal\n")

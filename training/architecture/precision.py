@@ -41,6 +41,11 @@ def computed_in(precision: str) -> Iterator[None]:
         _lower_dtype.reset(token)
 
 
+def is_mixed() -> bool:
+    """Whether the block of `computed_in` computes some of its activations in less than float32."""
+    return _lower_dtype.get() is not None
+
+
 def lower_dtype() -> tf.DType | None:
     """What mixed precision is on this machine; None where nothing is faster than float32.
 

@@ -17,6 +17,7 @@ from dnnlib.files import open_regular
 from dnnlib.schema import Range, Size
 from dnnlib.tflib import Network
 from dnnlib.util import one_line
+from training.architecture.precision import PRECISIONS, computed_in
 from training.datasets.photos.arrays import save_png, to_pixels
 from training.latents.options import CENTERS, TruncationOptions
 from training.latents.truncation import find_centers
@@ -30,8 +31,15 @@ _LOSSLESS = ("PNG",)
 _Seeds = Annotated[list[Annotated[int, Range(0, 2**32 - 1)]], Size(10_000)]
 
 
-@dataclass(frozen=True)
-class _Images:
+@dataclass(frozen=True, kw_only=True)
+class _Options:
+    """What all commands have."""
+
+    precision: Literal[PRECISIONS] = "fp32"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Images(_Options):
     """Options of generate-images in a record: of a seed, or of a w."""
 
     seeds: _Seeds = field(default_factory=list)
@@ -45,8 +53,8 @@ class _Images:
     background: Annotated[str, Size(40)] = KEEP
 
 
-@dataclass(frozen=True)
-class _Mix:
+@dataclass(frozen=True, kw_only=True)
+class _Mix(_Options):
     row_seeds: _Seeds
     col_seeds: _Seeds
     col_styles: Annotated[list[int], Size(100)]
@@ -55,8 +63,8 @@ class _Mix:
     classes: list[Any] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
-class _Grid:
+@dataclass(frozen=True, kw_only=True)
+class _Grid(_Options):
     grid: tuple[Annotated[int, Range(1, 10_000)], Annotated[int, Range(1, 10_000)]]
     seeds: _Seeds
     truncation_psi: float
@@ -103,7 +111,8 @@ def reproduce(
         options = schema.parse(kind, record.options, "options")
     except UserError as error:
         raise UserError(f"{picture}: its record does not say how it was made: {error}") from error
-    with tempfile.TemporaryDirectory(prefix="reproduce.") as folder:
+    scratch = tempfile.TemporaryDirectory(prefix="reproduce.")
+    with scratch as folder, computed_in(options.precision):
         made = make(Gs, network, record, options, folder, dlatents_npz)
         with Image.open(made) as again:
             again.load()
