@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from dnnlib.ownership import exposure
 
@@ -127,10 +128,31 @@ def describe_machine() -> str:
         with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
             name = re.findall(r"^model name\s*:\s*(.+)$", file.read(), re.MULTILINE)[0]
     parts = [f"{processor_count()} cores of {name}"]
-    with suppress(AttributeError, OSError, ValueError):  # Windows has no sysconf.
-        size = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        parts.append(f"{size / 2**30:.0f} GiB of memory")
+    if (total := memory_gb()[0]) is not None:
+        parts.append(f"{total:.0f} GiB of memory")
     return ", ".join([*parts, f"{platform.system()} {platform.release()}"])
+
+
+def memory_gb() -> tuple[float | None, float | None]:
+    """(all, free) memory that this process may use, in GiB; None where the system does not say.
+
+    A container has what its control group says.
+    """
+    total = free = None
+    with suppress(AttributeError, OSError, ValueError):  # Windows has no sysconf.
+        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    with suppress(OSError, IndexError):  # Linux
+        with open("/proc/meminfo", encoding="utf-8") as file:
+            free = int(re.findall(r"^MemAvailable:\s*(\d+) kB$", file.read(), re.MULTILINE)[0])
+        free /= 2**20
+    with suppress(OSError, ValueError):
+        limit, used = (
+            int(Path(f"/sys/fs/cgroup/memory.{name}").read_text()) / 2**30
+            for name in ("max", "current")
+        )
+        total = min(total or limit, limit)
+        free = min(free or limit, max(limit - used, 0.0))
+    return total, free
 
 
 def peak_memory_gb() -> float:

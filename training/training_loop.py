@@ -21,6 +21,7 @@ from dnnlib.util import format_time
 from training.architecture.precision import computed_in, lower_dtype
 from training.augmentation.adaptive import overfitting
 from training.config import schedule
+from training.config.memory import describe_memory
 from training.config.official_schedule import training_schedule
 from training.config.options import TrainingOptions
 from training.config.schedule import (
@@ -210,7 +211,7 @@ def training_loop(
         output = RunOutput(
             run_dir, options, networks, training_set, counters, clock, state is not None
         )
-        _print_length(options, counters, state is not None)
+        _print_length(options, training_set.resolution, counters, state is not None)
         print(f"Page, from the first tick on: {os.path.join(run_dir, PAGE)}\n")
         page = Page(run_dir)
         clock.start()
@@ -313,11 +314,15 @@ def _build_graph(
     return graph
 
 
-def _print_length(options: TrainingOptions, counters: Counters, is_resumed: bool) -> None:
+def _print_length(
+    options: TrainingOptions, resolution: int, counters: Counters, is_resumed: bool
+) -> None:
     limit = options.total_seconds
     at_most = "" if limit is None else f", at most {format_time(limit)}"
     way = f"from {kimg_text(counters.cur_nimg)} to" if is_resumed else "for"
     length = kimg_text(round(options.total_kimg * 1000))
+    if memory := describe_memory(options, resolution):
+        print(memory)
     print(f"Training {way} {length} kimg{at_most}. The first step takes longer than others.")
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from dnnlib import UserError, own_code
 from training.augmentation.presets import TARGETS, AugmentOptions, augment_preset
 from training.config.comparison_methods import apply_method, set_capacity
+from training.config.memory import fit_to_memory
 from training.config.options import TrainingOptions, set_network_size
 from training.config.presets import ADA_NAMES, preset
 from training.config.schedule import MIN_TICKS, ScheduleOptions
@@ -55,9 +56,8 @@ def options_from_args(args: Any) -> TrainingOptions:
     dataset_args = {"tfrecord_dir": path, "resolution": args.resolution}
     # Deviation: labels are ignored by default in the official code.
     dataset_args["max_label_size"] = "full" if args.cond else 0
-    resolution = None
-    if args.config == "auto":  # It depends on the data; the names of the files tell.
-        resolution = 2 ** choose_level(find_dataset(path), args.resolution)
+    # auto depends on the data.
+    resolution = _resolution(path, args) if args.config == "auto" else None
     options = preset(args.config, resolution, args.num_gpus, args.batch)
     options.dataset_args = dataset_args
     _set_own_networks(options, args)
@@ -92,7 +92,14 @@ def options_from_args(args: Any) -> TrainingOptions:
     _set_own_losses(options, args)
     if args.dcap is not None:
         set_capacity(options, args.dcap)
+    if args.batch_gpu is None and args.G_func is None and args.D_func is None:
+        fit_to_memory(options, _resolution(path, args))
     return options
+
+
+def _resolution(path: str, args: Any) -> int:
+    """Of the images to train on; the names of the files tell."""
+    return 2 ** choose_level(find_dataset(path), args.resolution)
 
 
 def _set_own_networks(options: TrainingOptions, args: Any) -> None:

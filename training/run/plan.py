@@ -11,6 +11,7 @@ import tensorflow.compat.v1 as tf
 from dnnlib import tflib
 from dnnlib.tflib import Network, tfutil
 from dnnlib.util import format_time
+from training.config.memory import describe_memory
 from training.config.options import TrainingOptions
 from training.config.schedule import DEFAULT_GROUP, schedule_notes, tick_kimg, training_schedule
 from training.run.data import complete_options, open_dataset
@@ -37,11 +38,13 @@ def describe(options: TrainingOptions) -> str:
         flops = _flops(options, G, D)
     speed, device = convolution_speed()
     seconds = options.total_kimg * 1000 * flops / (speed * _EFFICIENCY * options.num_gpus)
+    memory = describe_memory(options, dataset.resolution)
     held_out = f" and {dataset.num_held_out} held out" if dataset.num_held_out else ""
     lines = [
         f"Images: {dataset.num_images} {dataset.shape}{held_out}, seen "
         f"{options.total_kimg * 1000 / dataset.num_images:.1f} times each",
         *_schedule_lines(options, dataset.resolution_log2),
+        *filter(None, [memory]),
         f"Parameters: {parameters[0]:,} in G, {parameters[1]:,} in D",
         f"Time: about {format_time(seconds)} by {flops / 1e9:.1f} TFLOP a kimg, at "
         f"{_EFFICIENCY:.0%} of the {speed / 1e9:.0f} GFLOP/s that a convolution reaches now on "

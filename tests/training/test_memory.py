@@ -1,0 +1,80 @@
+"""What a step takes is known beforehand, and images at once are as many as memory holds."""
+
+import pytest
+
+from dnnlib.tflib import tfutil
+from training.config import memory
+from training.config.options import set_network_size
+from training.config.presets import preset
+from training.config.schedule import training_schedule
+
+CONFIG = "config-f"
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """Function: sets what the machine has, in GiB."""
+
+    def has(total, free=None):
+        monkeypatch.setattr(memory, "memory_gb", lambda: (total, total if free is None else free))
+
+    monkeypatch.setattr(tfutil, "gpu_devices", lambda: {})
+    return has
+
+
+def at_once(options, log2):
+    return training_schedule(0, log2, options.num_gpus, options.sched_args).minibatch_gpu
+
+
+@pytest.mark.parametrize(
+    ("resolution", "fmap_base", "fmap_max", "images", "measured"),
+    [(64, 2048, 128, 4, 1.09), (64, 2048, 128, 16, 1.35), (256, 2048, 128, 2, 1.31),
+     (1024, None, None, 4, 15.4)],
+)  # fmt: skip
+def test_estimates_are_near_what_was_measured(resolution, fmap_base, fmap_max, images, measured):
+    options = preset(CONFIG, resolution)
+    set_network_size(options, fmap_base, fmap_max, None)
+    assert memory.step_gb(options, resolution, images) == pytest.approx(measured, rel=0.1)
+
+
+@pytest.mark.parametrize(("total", "fits"), [(64, 4), (23.5, 2), (8, 2), (None, 4)])
+def test_a_step_takes_half_of_the_memory_if_two_images_do(machine, total, fits):
+    machine(total)
+    options = preset(CONFIG, 1024, minibatch=4)
+    memory.fit_to_memory(options, 1024)
+    assert at_once(options, 10) == fits
+
+
+def test_images_at_once_divide_a_step_and_split_into_groups(machine):
+    machine(20)
+    options = preset(CONFIG, 256, minibatch=24)  # 12 at once, in groups of 4.
+    assert at_once(options, 8) == 12
+    memory.fit_to_memory(options, 256)
+    assert at_once(options, 8) == 8
+    assert memory.step_gb(options, 256, 8) <= 10 < memory.step_gb(options, 256, 12)
+
+
+def test_gpus_have_memory_of_their_own(machine, monkeypatch):
+    machine(8)
+    monkeypatch.setattr(tfutil, "gpu_devices", lambda: {"/gpu:0": "a GPU"})
+    options = preset(CONFIG, 1024, minibatch=4)
+    memory.fit_to_memory(options, 1024)
+    assert at_once(options, 10) == 4 and memory.describe_memory(options, 1024) is None
+
+
+def test_what_is_said(machine):
+    options = preset(CONFIG, 1024, minibatch=4)
+    machine(64, 60)
+    text = memory.describe_memory(options, 1024)
+    assert text.startswith("Memory: about 14.4 GiB for 4 images at once on each of 1 devices")
+    machine(64, 9)
+    text = memory.describe_memory(options, 1024)
+    assert text.startswith("Warning: Memory") and "--batch-gpu" in text and "\n" not in text
+
+
+def test_the_plan_says_it(run_script, tmp_path):
+    run_script(["dataset_tool.py", "create_demo", tmp_path / "demo", "--images=8"])
+    args = ["--dataset=demo", "--dry-run", "--fmap-base=64", "--fmap-max=4"]
+    args += [f"--data-dir={tmp_path}", f"--result-dir={tmp_path}"]
+    result = run_script(["run_training.py", *args])
+    assert "Memory: about 1.0 GiB for " in result.stderr
