@@ -12,7 +12,6 @@ def test_the_notebook_runs(tmp_path, make_cache, monkeypatch):
     nbformat = pytest.importorskip("nbformat", reason="needs nbformat (the extra test)")
     kernel = pytest.importorskip("ipykernel.kernelspec", reason="needs ipykernel (the extra test)")
     # A kernel of this interpreter, in a copy of the project that the notebook may fill.
-    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
     kernel.install(prefix=str(tmp_path / "prefix"), kernel_name="tour")
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "prefix/share/jupyter"))
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
