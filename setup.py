@@ -38,6 +38,7 @@ setup(
     extras_require={
         "gpu": ["tensorflow[and-cuda]>=2.18,<2.22"],
         "beam": ["apache-beam>=2.60"],
+        "dask": ["distributed>=2025.1"],
         "hdf5": ["h5py>=3.8"],
         "lsun": ["lmdb>=1.4"],
         "onnx": ["onnxruntime>=1.17"],
@@ -45,10 +46,14 @@ setup(
         "video": ["imageio-ffmpeg>=0.5"],
         "test": [
             "defusedxml>=0.7",
+            "distributed>=2025.1",
             "h5py>=3.8",
             "hypothesis>=6",
             "imageio-ffmpeg>=0.5",
+            "ipykernel>=6.29",
             "lmdb>=1.4",
+            "nbclient>=0.10",
+            "nbformat>=5.10",
             "pyarrow>=16",
             "pytest>=8",
             "pytest-xdist>=3.5",

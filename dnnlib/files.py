@@ -69,16 +69,8 @@ def staged_directory(path: str, mode: int = 0o777) -> Iterator[str]:
         UserError: `path` exists and is not an empty folder, or its parent cannot be written.
     """
     path = os.path.abspath(path)
-    parent, name = os.path.split(path)
     check_free(path)
-    is_new_parent = not os.path.isdir(parent)
-    try:
-        os.makedirs(parent, exist_ok=True)
-        remove_abandoned(parent, name)
-        staging, lock = _make_locked(parent, name)
-    except OSError as error:
-        raise UserError(f"cannot write in {parent}: {error.strerror or error}") from error
-    try:
+    with _locked_beside(path) as (staging, lock):
         yield staging
         check_free(path)
         try:
@@ -88,16 +80,47 @@ def staged_directory(path: str, mode: int = 0o777) -> Iterator[str]:
             _publish(staging, path, lock)
         except OSError as error:
             raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+    _sync_folder(os.path.dirname(path))
+
+
+@contextmanager
+def folder_beside(path: str) -> Iterator[str]:
+    """Yields a hidden folder beside `path` for what goes into it; it is removed in the end.
+
+    What a killed process left behind is removed as by `staged_directory`.
+
+    Raises:
+        UserError: the parent of `path` cannot be written.
+    """
+    with _locked_beside(os.path.abspath(path)) as (folder, _):
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _locked_beside(path: str) -> Iterator[tuple[str, _FolderLock]]:
+    """A new hidden folder beside `path` and its lock; an exception removes the folder."""
+    parent, name = os.path.split(path)
+    is_new_parent = not os.path.isdir(parent)
+    try:
+        os.makedirs(parent, exist_ok=True)
+        remove_abandoned(parent, name)
+        folder, lock = _make_locked(parent, name)
+    except OSError as error:
+        raise UserError(f"cannot write in {parent}: {error.strerror or error}") from error
+    try:
+        yield folder, lock
     except BaseException:
         lock.close()
-        shutil.rmtree(staging, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
         if is_new_parent:
             with suppress(OSError):  # Somebody else has put something there.
                 os.rmdir(parent)
         raise
     finally:
         lock.close()
-    _sync_folder(parent)
 
 
 def open_regular(path: str) -> IO[bytes]:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from dnnlib import cli
+from dnnlib import UserError, cli
 
 if TYPE_CHECKING:
     from training.datasets.building.output import Output
@@ -115,20 +115,27 @@ class Command:
         self.run(argparse.Namespace(**{**values, **given}))
 
     def run(self, args: argparse.Namespace) -> None:
-        """Does what a command line says, here or on Beam's workers."""
+        """Does what a command line says, here or on the workers of a cluster."""
         values = {name: value for name, value in vars(args).items() if name != "run"}
         if not self.makes_dataset:
             self.function(**values)
             return
         runner, beam_option = values.pop("runner"), values.pop("beam_option")
+        scheduler = values.pop("scheduler")
+        if (runner == "dask") != (scheduler is not None):
+            raise UserError("--runner=dask and --scheduler=HOST:PORT belong together: give both")
         output = take_output(values)
         importer = self.function(**values)
         if runner == "local":
             importer(output)
-            return
-        from training.datasets.building import beam
+        elif runner == "dask":
+            from training.datasets.building import dask_cluster
 
-        beam.run(importer, output, runner, beam_option)
+            dask_cluster.run(importer, output, scheduler)
+        else:
+            from training.datasets.building import beam
+
+            beam.run(importer, output, runner, beam_option)
 
 
 def take_output(values: dict[str, Any]) -> Output:

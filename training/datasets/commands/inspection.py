@@ -51,7 +51,9 @@ def unpack(**given) -> None:
     official_seed("--seed", "which images"),
     RECORDS,
 )
-def pack(unpacked_dir: str, runner: str, beam_option: list[str], **given) -> None:
+def pack(
+    unpacked_dir: str, runner: str, beam_option: list[str], scheduler: str | None, **given
+) -> None:
     """Make a dataset of random images of an unpacked one."""
     from training.datasets.sources import pack
 

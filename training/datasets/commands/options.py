@@ -71,10 +71,16 @@ RECORDS = Group(
         option("--workers", "threads (default: one for each core)", cli.integer(1), "N"),
         option(
             "--runner",
-            "local: on this machine; others: as an Apache Beam pipeline over the shards, which "
-            'needs pip install -e ".[beam]" (default: local)',
-            choices=("local", "direct", "flink", "spark", "dataflow"),
+            "local: on this machine; dask: by the workers of --scheduler, which needs "
+            'pip install -e ".[dask]"; others: as an Apache Beam pipeline, which needs '
+            'pip install -e ".[beam]". Each worker writes some of the --shards (default: local)',
+            choices=("local", "dask", "direct", "flink", "spark", "dataflow"),
             default="local",
+        ),
+        option(
+            "--scheduler",
+            "of --runner=dask: where dask scheduler runs, in a private network, like node7:8786",
+            metavar="HOST:PORT",
         ),
         option(
             "--beam-option",
