@@ -17,7 +17,7 @@ from types import ModuleType
 import tensorflow.compat.v1 as tf
 
 from dnnlib import UserError
-from tf_ops import build
+from tf_ops import build, gpu_kernels
 
 IMPLEMENTATIONS = ("auto", "ref", "native", "cuda")
 DTYPES = (tf.float32, tf.float16, tf.bfloat16)
@@ -60,8 +60,9 @@ def find(op_name: str, impl: str, dtype: tf.DType) -> ModuleType | None:
 def _load() -> tuple[ModuleType | None, str | None]:
     """The library, or why there is none."""
     try:
-        with_cuda = bool(tf.config.list_physical_devices("GPU"))
-        path = build.library(with_cuda)
+        path = build.library()
+        for capability in gpu_kernels.capabilities():
+            gpu_kernels.hand_over(path, capability)
     except UserError as error:
         return None, str(error)
     try:
@@ -74,4 +75,5 @@ def _load() -> tuple[ModuleType | None, str | None]:
 @functools.cache
 def _warn_once(problem: str) -> None:
     line = " ".join(problem.split())
-    print(f"Warning: no native operations, the slower reference serves: {line}", file=sys.stderr)
+    what = f"no native operations, the slower reference serves, {build.COST}"
+    print(f"Warning: {what}: {line}", file=sys.stderr)
