@@ -61,7 +61,8 @@ class Nvrtc:
             options = [f"--gpu-architecture={architecture}", *flags]
             words = (c_char_p * len(options))(*[option.encode() for option in options])
             if self.library.nvrtcCompileProgram(program, len(options), words):
-                raise CompileError(self._result(program, "ProgramLog").decode(errors="replace"))
+                log = self._result(program, "ProgramLog").rstrip(b"\0")
+                raise CompileError(log.decode(errors="replace"))
             is_binary = architecture.startswith("sm_")
             return self._result(program, "CUBIN" if is_binary else "PTX")
         finally:

@@ -152,7 +152,7 @@ def _sum(x, x_type, sums, sums_type, outer, channels, inner, parts) -> Launch:
 
 
 def resample_2d(source: int, target: int, transforms: int, sizes, adjoint: bool) -> list[Launch]:
-    """`sizes` are batch, in_h, in_w, channels, out_h, out_w: those of the op, for its adjoint too."""
+    """`sizes` are batch, in_h, in_w, channels, out_h, out_w: the adjoint's are the same."""
     a = Resample2DArguments(*sizes, transforms, source, target)
     if adjoint:
         return [over("resample_2d_spread", a, a.in_w * a.channels, a.in_h, a.batch)]

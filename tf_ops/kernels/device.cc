@@ -17,8 +17,9 @@
 
 namespace {
 
-constexpr int kNotInitialized = 3, kNoBinaryForGpu = 209, kNoDriver = 303;  // Of CUresult.
-constexpr int kCapabilityMajor = 75, kCapabilityMinor = 76;                 // Of CUdevice_attribute.
+// Of CUresult and CUdevice_attribute.
+constexpr int kNotInitialized = 3, kNoBinaryForGpu = 209, kNoDriver = 303;
+constexpr int kCapabilityMajor = 75, kCapabilityMinor = 76;
 
 struct Driver {
   int (*cuCtxGetCurrent)(void** context) = nullptr;
@@ -96,8 +97,8 @@ class Kernels {
   }
 
   std::mutex mutex_;
-  std::map<int, std::string> images_;       // By capability; PTX ends with a 0, as strings do.
-  std::map<void*, void*> modules_;          // By context.
+  std::map<int, std::string> images_;  // By capability; PTX ends with a 0, as strings do.
+  std::map<void*, void*> modules_;     // By context.
   std::map<std::pair<void*, std::string>, void*> functions_;
 };
 
