@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -89,9 +90,15 @@ def recipe_of(compiler: nvrtc.Nvrtc, capability: int) -> KernelRecipe:
     )
 
 
-def hand_over(library: str, capability: int) -> None:
-    """Gives the library of native operations the kernels for a compute capability."""
-    data = Path(image(capability)).read_bytes()
-    loaded = ctypes.CDLL(library)  # Which TensorFlow uses too: a library is loaded once.
+def hand_over(library: str, images: Mapping[int, str]) -> None:
+    """Gives the library of native operations the kernels for every kind of GPU.
+
+    Args:
+        library: its path; TensorFlow has loaded it.
+        images: {compute capability: path of the kernels}.
+    """
+    loaded = ctypes.CDLL(library)  # The one that TensorFlow uses: it is loaded once.
     loaded.tf_ops_add_kernels.restype = None
-    loaded.tf_ops_add_kernels(ctypes.c_int(capability), data, ctypes.c_int64(len(data)))
+    for capability, path in images.items():
+        data = Path(path).read_bytes()
+        loaded.tf_ops_add_kernels(ctypes.c_int(capability), data, ctypes.c_int64(len(data)))

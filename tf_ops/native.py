@@ -61,12 +61,14 @@ def _load() -> tuple[ModuleType | None, str | None]:
     """The library, or why there is none."""
     try:
         path = build.library()
-        for capability in gpu_kernels.capabilities():
-            gpu_kernels.hand_over(path, capability)
+        images = {n: gpu_kernels.image(n) for n in gpu_kernels.capabilities()}
     except UserError as error:
         return None, str(error)
     try:
-        return tf.load_op_library(path), None
+        library = tf.load_op_library(path)
+        # Afterwards: TensorFlow finds no operations in a library that was loaded before.
+        gpu_kernels.hand_over(path, images)
+        return library, None
     except (tf.errors.OpError, OSError) as error:
         folder = os.path.dirname(path)
         return None, f"{path} cannot be loaded ({error}); remove {folder} to have it built again"

@@ -70,7 +70,7 @@ def test_every_kernel_compiles_for_every_gpu(compiler, fake, capability):
 def test_compiled_handed_over_and_launched(compiler, cuda, fake, libraries, cache):
     """A cubin for a GPU that NVRTC knows, PTX for one that is newer."""
     fake.switch_context(next(CONTEXTS))
-    gpu_kernels.hand_over(libraries[1], 90)
+    gpu_kernels.hand_over(libraries[1], {90: gpu_kernels.image(90)})
     assert launch_something(cuda).tolist() == np.ones((1, 4, 4, 1)).tolist()
     assert fake.modules == [b"\x7fELF"]
     (folder,) = [p for p in cache.iterdir() if p.is_dir()]
@@ -82,9 +82,10 @@ def test_ptx_for_newer_gpus(compiler, cuda, fake, libraries, cache):
     newer = max(compiler.capabilities) + 10
     fake.reset(newer)
     fake.switch_context(next(CONTEXTS))
-    gpu_kernels.hand_over(libraries[1], newer)
+    image = gpu_kernels.image(newer)
+    gpu_kernels.hand_over(libraries[1], {newer: image})
     launch_something(cuda)
-    ptx = Path(gpu_kernels.image(newer)).read_bytes()
+    ptx = Path(image).read_bytes()
     assert fake.modules == [ptx[:4]]
     assert f".target sm_{max(compiler.capabilities)}".encode() in ptx and ptx.endswith(b"\0")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from dnnlib import UserError
 from tf_ops import artifacts, build, compilers, gpu_kernels, native, nvrtc
 
 
@@ -177,6 +178,30 @@ def test_a_gpu_without_nvrtc_takes_the_reference(monkeypatch, capfd):
     finally:
         native._load.cache_clear()
         native._warn_once.cache_clear()
+
+
+START = """
+import numpy as np
+import tensorflow.compat.v1 as tf
+from tf_ops import gpu_kernels, native, nvrtc, upfirdn_2d
+
+gpu_kernels.capabilities = lambda: [75, 90]
+gpu_kernels.image = lambda capability: nvrtc.__file__
+with tf.Graph().as_default(), tf.Session() as session, tf.device("/cpu:0"):
+    y = upfirdn_2d.upfirdn_2d(tf.ones([1, 4, 4, 1]), np.ones((2, 2)), impl="native")
+    print(session.run(y).sum())
+"""
+
+
+def test_a_process_that_sees_gpus(run_script):
+    """Finds operations in the library that the kernels are handed to."""
+    try:
+        native.find("upfirdn_2d", "native", native.DTYPES[0])
+    except UserError as error:
+        pytest.skip(str(error))
+    result = run_script(["-c", START])
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.split() == ["36.0"]
 
 
 def test_checking_says_what_is_there(compiler, monkeypatch):
