@@ -204,6 +204,10 @@ def _not_built(recipe: artifacts.Recipe, made_with: str) -> str:
 def _describe_gpu(tf) -> list[str]:
     """Lines about what a GPU needs; the last one sums up."""
     lines, missing = [], []
+    try:
+        find_compiler()
+    except BuildError:  # The line about the operations says how to install one.
+        missing.append("a C++ compiler")
     if not tf.test.is_built_with_cuda():
         missing.append("a TensorFlow for GPUs")
         lines.append('CUDA: this TensorFlow is for CPUs only: pip install -e ".[gpu]"')
