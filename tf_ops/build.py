@@ -214,7 +214,8 @@ def _describe_gpu(tf) -> list[str]:
     try:
         compiler = nvrtc.find()
         version = ".".join(map(str, compiler.version))
-        first, last = (f"{n // 10}.{n % 10}" for n in (nvrtc.OLDEST, compiler.capabilities[-1]))
+        known = max(nvrtc.OLDEST, compiler.capabilities[0]), compiler.capabilities[-1]
+        first, last = (f"{n // 10}.{n % 10}" for n in known)
         lines.append(f"NVRTC: {version}, for GPUs from {first} to {last}, PTX for newer ones: "
                      f"{compiler.path}")  # fmt: skip
     except BuildError as error:
