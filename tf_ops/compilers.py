@@ -7,20 +7,13 @@ import functools
 import json
 import os
 import platform
-import re
 import shlex
 import shutil
 import subprocess
 from collections.abc import Sequence
-from pathlib import Path
 
 from dnnlib import UserError
 from dnnlib.util import one_line
-
-# Compute capabilities; of those, what the CUDA compiler at hand knows, and PTX of the last for GPUs
-# to come.
-CUDA_ARCHITECTURES = (70, 75, 80, 86, 89, 90)
-CUDA_FLAGS = ("-std=c++17", "-O3", "-Xcompiler=-fPIC", "-w", "--threads=0")
 
 
 class BuildError(UserError):
@@ -40,41 +33,21 @@ def find_compiler() -> tuple[str, ...]:
         if path:
             return (path, *words[1:])
     tried = f"CXX={named}" if named else "g++, c++, clang++"
-    raise BuildError(f"no C++ compiler found ({tried}): install one, or name it in CXX")
+    raise BuildError(f"no C++ compiler found ({tried}): {_how_to_install()}, or name one in CXX")
 
 
-def find_nvcc() -> str:
-    """Path of the CUDA compiler, found by PATH or in $CUDA_HOME.
-
-    Raises:
-        BuildError: there is none.
-    """
-    home = os.environ.get("CUDA_HOME", "/usr/local/cuda")
-    path = shutil.which("nvcc") or shutil.which(os.path.join(home, "bin", "nvcc"))
-    if not path:
-        raise BuildError("no CUDA compiler (nvcc) found: install CUDA, or name it in CUDA_HOME")
-    return path
-
-
-def cuda_architectures(nvcc: str) -> tuple[int, ...]:
-    """Those of `CUDA_ARCHITECTURES` that a CUDA compiler knows.
-
-    Raises:
-        BuildError: it knows none of them.
-    """
-    known = {int(n) for n in re.findall(r"compute_(\d+)", output([nvcc, "--list-gpu-arch"]))}
-    usable = tuple(n for n in CUDA_ARCHITECTURES if n in known)
-    if not usable:
-        raise BuildError(f"{nvcc} compiles for none of the architectures {CUDA_ARCHITECTURES}")
-    return usable
-
-
-def cuda_command(nvcc: str, architectures: Sequence[int], source: Path, target: str) -> list[str]:
-    """Compiles a `.cu` file to an object, for every architecture and for GPUs to come."""
-    codes = [f"-gencode=arch=compute_{n},code=sm_{n}" for n in architectures]
-    last = f"compute_{architectures[-1]}"
-    codes.append(f"-gencode=arch={last},code={last}")
-    return [nvcc, *CUDA_FLAGS, *codes, "-c", str(source), "-o", target]
+def _how_to_install() -> str:
+    """The command for the package manager at hand, or all three."""
+    commands = {
+        "conda": "conda install -c conda-forge gxx",
+        "apt-get": "apt-get install g++",
+        "dnf": "dnf install gcc-c++",
+    }
+    # Conda is chosen by who works in an environment of it, and needs no administrator.
+    here = [
+        n for n in commands if shutil.which(n) and (n != "conda" or "CONDA_PREFIX" in os.environ)
+    ]
+    return " or ".join(commands[name] for name in here[:1] or commands)
 
 
 def output(command: Sequence[str]) -> str:

@@ -17,7 +17,7 @@ from types import ModuleType
 import tensorflow.compat.v1 as tf
 
 from dnnlib import UserError
-from tf_ops import build
+from tf_ops import build, gpu_kernels
 
 IMPLEMENTATIONS = ("auto", "ref", "native", "cuda")
 DTYPES = (tf.float32, tf.float16, tf.bfloat16)
@@ -60,12 +60,15 @@ def find(op_name: str, impl: str, dtype: tf.DType) -> ModuleType | None:
 def _load() -> tuple[ModuleType | None, str | None]:
     """The library, or why there is none."""
     try:
-        with_cuda = bool(tf.config.list_physical_devices("GPU"))
-        path = build.library(with_cuda)
+        path = build.library()
+        images = {n: gpu_kernels.image(n) for n in gpu_kernels.capabilities()}
     except UserError as error:
         return None, str(error)
     try:
-        return tf.load_op_library(path), None
+        library = tf.load_op_library(path)
+        # Afterwards: TensorFlow finds no operations in a library that was loaded before.
+        gpu_kernels.hand_over(path, images)
+        return library, None
     except (tf.errors.OpError, OSError) as error:
         folder = os.path.dirname(path)
         return None, f"{path} cannot be loaded ({error}); remove {folder} to have it built again"
@@ -74,4 +77,5 @@ def _load() -> tuple[ModuleType | None, str | None]:
 @functools.cache
 def _warn_once(problem: str) -> None:
     line = " ".join(problem.split())
-    print(f"Warning: no native operations, the slower reference serves: {line}", file=sys.stderr)
+    what = f"no native operations, the slower reference serves, {build.COST}"
+    print(f"Warning: {what}: {line}", file=sys.stderr)

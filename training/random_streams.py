@@ -66,10 +66,14 @@ def stream(seed: tf.Tensor | None, name: str, index: int = 0) -> tf.Tensor | Non
     """
     if seed is None:
         return None
-    tf, number = load_tensorflow(), _STREAMS.index(name)
-    return tf.random.experimental.stateless_fold_in(
-        tf.random.experimental.stateless_fold_in(seed, number), index
-    )
+    return _fold_in(_fold_in(seed, _STREAMS.index(name)), index)
+
+
+def _fold_in(seed: tf.Tensor, number: int) -> tf.Tensor:
+    """Another seed. Random ops read theirs in the host's memory: a GPU would be waited for."""
+    tf = load_tensorflow()
+    with tf.device("/cpu:0"):
+        return tf.random.experimental.stateless_fold_in(seed, number)
 
 
 def fresh_seed() -> tf.Tensor:
@@ -88,9 +92,7 @@ def augment_stream(seed: tf.Tensor | None, name: str, use: int) -> tf.Tensor | N
     """
     if seed is None:
         return None
-    tf = load_tensorflow()
-    number = _AUGMENT_STREAMS.index(name) * _AUGMENT_USES + use
-    return tf.random.experimental.stateless_fold_in(seed, number)
+    return _fold_in(seed, _AUGMENT_STREAMS.index(name) * _AUGMENT_USES + use)
 
 
 def normal(shape, seed: tf.Tensor | None) -> tf.Tensor:

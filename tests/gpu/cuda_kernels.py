@@ -1,9 +1,8 @@
-"""Builds the CUDA kernels and calls them by their C interface, on the CPU and on a GPU."""
+"""The host's side of the CUDA kernels, with a driver that runs them on the CPU."""
 
 from __future__ import annotations
 
 import ctypes
-import re
 import subprocess
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,33 +11,84 @@ import numpy as np
 import pytest
 from c_interface import DTYPES
 
-from tf_ops import build, compilers
+from tf_ops import compilers, nvrtc
 
 HERE = Path(__file__).resolve().parent
-SOURCES = sorted(build.SOURCES.glob("*.cu"))
+FLAGS = ("-std=c++17", "-O1", "-w", "-fPIC", "-shared", "-I", nvrtc.SOURCES)
 
 
-def nvcc() -> str:
-    """Path of the CUDA compiler, else the test is skipped."""
+def build(folder: Path) -> tuple[str, str]:
+    """Paths of the fake driver, see fake_cuda.cc, and of the host's side that opens it."""
     try:
-        return compilers.find_nvcc()
+        compiler = compilers.find_compiler()
     except compilers.BuildError as error:
         pytest.skip(str(error))
+    fake, host = f"{folder}/fake_cuda.so", f"{folder}/host.so"
+    sources = [*sorted(nvrtc.SOURCES.glob("*_cuda.cc")), nvrtc.SOURCES / "device.cc"]
+    commands = (
+        [*compiler, *FLAGS, HERE / "fake_cuda.cc", "-o", fake],
+        [*compiler, *FLAGS, f'-DCUDA_DRIVER="{fake}"', *sources, "-o", host, "-ldl"],
+    )
+    for process in [subprocess.Popen(list(map(str, c))) for c in commands]:
+        assert process.wait() == 0
+    return fake, host
 
 
-def run(command) -> str:
-    result = subprocess.run(list(map(str, command)), capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr[-3000:]
-    return result.stdout + result.stderr
+class Fake:
+    """The fake driver, and what it has noted."""
+
+    def __init__(self, path: str):
+        self.path = path
+        self.library = ctypes.CDLL(path)
+        for name in ("fake_kernel", "fake_kernels"):
+            getattr(self.library, name).restype = ctypes.c_char_p
+        for name in ("fake_arguments", "fake_module", "fake_stream"):
+            getattr(self.library, name).restype = ctypes.c_void_p
+        self.library.fake_size.restype = ctypes.c_int64
+        self.library.fake_shape.restype = ctypes.POINTER(ctypes.c_uint)
+
+    def reset(self, capability: int) -> None:
+        self.library.fake_reset(capability)
+
+    def switch_context(self, context: int) -> None:
+        self.library.fake_context(ctypes.c_void_p(context))
+
+    def fail(self, error: int) -> None:
+        self.library.fake_fail(error)
+
+    @property
+    def kernels(self) -> list[str]:
+        return self.library.fake_kernels().decode().split()
+
+    @property
+    def modules(self) -> list[bytes]:
+        """The first four bytes of each image that was loaded."""
+        count = self.library.fake_modules()
+        return [ctypes.string_at(self.library.fake_module(i), 4) for i in range(count)]
+
+    def launches(self) -> list[tuple]:
+        """(kernel, grid, block, bytes of the arguments, stream)."""
+        noted = []
+        for i in range(self.library.fake_launches()):
+            shape = self.library.fake_shape(i)[:6]
+            data = ctypes.string_at(self.library.fake_arguments(i), self.library.fake_size(i))
+            name = self.library.fake_kernel(i).decode()
+            stream = self.library.fake_stream(i)
+            noted.append((name, tuple(shape[:3]), tuple(shape[3:]), data, stream))
+        return noted
 
 
 def kernels(library: str, memory) -> SimpleNamespace:
     """upfirdn(op, dtype, x, y), fused_bias_act(op, dtype, tensors), channel_sum(x, axis),
-    resample and weighted_gather(op, adjoint, in, out).
+    resample and weighted_gather(op, adjoint, in, out), and add(capability, image).
     """
     lib = ctypes.CDLL(library)
     lib.tf_ops_channel_sum_workspace.restype = ctypes.c_int64
+    lib.tf_ops_device_error.restype = ctypes.c_char_p
     stream = ctypes.c_void_p(memory.stream)
+
+    def add(capability: int, image: bytes) -> None:
+        lib.tf_ops_add_kernels(capability, image, ctypes.c_int64(len(image)))
 
     def channel_sum(x, axis):
         shape = (int(np.prod(x.shape[:axis])), x.shape[axis], int(np.prod(x.shape[axis + 1 :])))
@@ -56,58 +106,11 @@ def kernels(library: str, memory) -> SimpleNamespace:
 
     return SimpleNamespace(
         memory=memory,
+        add=add,
+        error_name=lambda error: lib.tf_ops_device_error(error).decode(),
         upfirdn=lambda *args: lib.tf_ops_upfirdn_2d_cuda(*args, stream),
         fused_bias_act=lambda *args: lib.tf_ops_fused_bias_act_cuda(*args, stream),
         channel_sum=channel_sum,
         resample=lambda *args: lib.tf_ops_resample_2d_cuda(*args, stream),
         weighted_gather=lambda *args: lib.tf_ops_weighted_gather_cuda(*args, stream),
     )
-
-
-class TorchMemory:
-    """Tensors of bytes on the GPU, which remember the shape and type they stand for."""
-
-    def __init__(self, torch):
-        self.torch = torch
-        self.stream = torch.cuda.current_stream().cuda_stream
-
-    def upload(self, array):
-        if array is None:
-            return None, None
-        array = np.ascontiguousarray(array)
-        tensor = self.torch.from_numpy(array.reshape(-1).view(np.uint8).copy()).cuda()
-        return (tensor, array.shape, array.dtype), tensor.data_ptr()
-
-    def empty(self, shape, dtype):
-        return self.upload(np.zeros(shape, dtype))
-
-    def download(self, kept):
-        tensor, shape, dtype = kept
-        return tensor.cpu().numpy().view(dtype).reshape(shape)
-
-
-def library_on_cpu(folder: Path) -> str:
-    """The kernels built by a C++ compiler, see cuda_on_cpu.h; needs CUDA's headers."""
-    dry_run = run([nvcc(), "--dryrun", "-c", SOURCES[0]])
-    includes = re.search(r'INCLUDES="([^"]*)"', dry_run).group(1).split()
-    target = f"{folder}/kernels_on_cpu.so"
-    objects = []
-    for source in SOURCES:
-        objects.append(f"{folder}/{source.stem}.o")
-        flags = ["-std=c++17", "-O1", "-w", "-fPIC", "-include", HERE / "cuda_on_cpu.h"]
-        compiler = compilers.find_compiler()
-        run([*compiler, "-x", "c++", *flags, *includes, "-c", source, "-o", objects[-1]])
-    run([*compilers.find_compiler(), "-shared", "-o", target, *objects])
-    return target
-
-
-def library_on_gpu(folder: Path) -> str:
-    """The kernels built by nvcc."""
-    objects = []
-    for source in SOURCES:
-        objects.append(str(folder / f"{source.stem}.o"))
-        architectures = compilers.cuda_architectures(nvcc())
-        run(compilers.cuda_command(nvcc(), architectures, source, objects[-1]))
-    target = str(folder / "kernels.so")
-    run([nvcc(), "-shared", "-o", target, *objects])
-    return target

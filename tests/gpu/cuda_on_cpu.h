@@ -3,30 +3,35 @@
 // order of the threads will do. Included before everything else.
 #pragma once
 
-#include <cuda_bf16.h>
-#include <cuda_fp16.h>
-#include <cuda_runtime.h>
-
-#include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <map>
+#include <string>
 
-static thread_local dim3 gridDim, blockDim;
-static thread_local uint3 blockIdx, threadIdx;
+#define __device__
+struct Index {
+  unsigned x, y, z;
+};
+static thread_local Index gridDim, blockDim, blockIdx, threadIdx;
 
-template <typename Arguments>
-cudaError_t launch_on_cpu(void (*kernel)(Arguments), dim3 grid, dim3 block, void** arguments,
-                          size_t, cudaStream_t) {
-  gridDim = grid;
-  blockDim = block;
-  for (blockIdx.z = 0; blockIdx.z < grid.z; ++blockIdx.z)
-    for (blockIdx.y = 0; blockIdx.y < grid.y; ++blockIdx.y)
-      for (blockIdx.x = 0; blockIdx.x < grid.x; ++blockIdx.x)
-        for (threadIdx.z = 0; threadIdx.z < block.z; ++threadIdx.z)
-          for (threadIdx.y = 0; threadIdx.y < block.y; ++threadIdx.y)
-            for (threadIdx.x = 0; threadIdx.x < block.x; ++threadIdx.x)
-              kernel(*static_cast<Arguments*>(arguments[0]));
-  return cudaSuccess;
+struct Kernel {
+  void (*run)(const void* arguments);
+  size_t size;  // Of the arguments.
+};
+
+inline std::map<std::string, Kernel>& kernels() {
+  static std::map<std::string, Kernel> all;
+  return all;
 }
 
-#define cudaLaunchKernel launch_on_cpu
+inline bool add_kernel(const char* name, Kernel kernel) { return kernels()[name] = kernel, true; }
+
+template <typename Arguments, void (*kFunction)(const Arguments&)>
+Kernel kernel_of() {
+  return {[](const void* p) { kFunction(*static_cast<const Arguments*>(p)); }, sizeof(Arguments)};
+}
+
+#define KERNEL(NAME, ARGUMENTS)                                                              \
+  static void NAME(const ARGUMENTS& a);                                                      \
+  static const bool NAME##_is_known = add_kernel(#NAME, kernel_of<ARGUMENTS, NAME>());        \
+  static void NAME(const ARGUMENTS& a)

@@ -17,7 +17,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from dnnlib import UserError
-from tf_ops import build, compilers, native, upfirdn_2d
+from tf_ops import artifacts, build, compilers, native, nvrtc, upfirdn_2d
 from tf_ops.fused_bias_act import fused_bias_act
 
 # Stands for a compiler: notes its arguments, does BODY, and writes what -o names.
@@ -39,7 +39,7 @@ def compiler(tmp_path, monkeypatch):
     def forget():
         native._load.cache_clear()
         native._warn_once.cache_clear()
-        build._say_once.cache_clear()
+        artifacts._say_once.cache_clear()
 
     def install(body=""):
         path = tmp_path / "fake-c++"
@@ -74,7 +74,8 @@ def the_reference_serves(capfd):
             y = fused_bias_act(upfirdn_2d.upfirdn_2d(x, np.ones((2, 2))), act="lrelu")
         assert session.run(y).shape == (1, 3, 3, 1)
     (line,) = [n for n in capfd.readouterr().err.splitlines() if "Warning" in n]
-    assert line.startswith("Warning: no native operations, the slower reference serves: ")
+    cost = "the slower reference serves, which takes 13 % longer to train"
+    assert line.startswith(f"Warning: no native operations, {cost}")
     with pytest.raises(UserError, match="no native operations"):
         upfirdn_2d.upfirdn_2d(x, np.ones((2, 2)), impl="native")
     return line
@@ -82,22 +83,22 @@ def the_reference_serves(capfd):
 
 def test_a_library_is_built_once_and_whole(compiler, tmp_path):
     compiler()
-    path = Path(build.library(with_cuda=False))
+    path = Path(build.library())
     assert path.read_text() == "made\n"
-    key = build.find_recipe(False).key
+    key = build.find_recipe().key
     assert path == tmp_path / "cache/tf_ops" / key / "ops.so"
     assert sorted(p.name for p in path.parent.iterdir()) == ["build.json", "log", "ops.so"]
     assert entries(tmp_path) == [key, f"{key}.lock"]
-    sources = len(list(build.SOURCES.glob("*.cc"))) - len(build.PLAIN)
+    sources = len(list(nvrtc.SOURCES.glob("*.cc"))) - len(build.PLAIN)
     assert len(calls(tmp_path)) == sources + 1  # And the linker.
-    assert build.library(with_cuda=False) == str(path)
+    assert build.library() == str(path)
     assert len(calls(tmp_path)) == sources + 1
-    assert build.describe(False).startswith("CPU: built with Fake compiler 1.0, TensorFlow ")
+    assert "\noperations: built with Fake compiler 1.0: " in build.describe()
 
 
 def test_what_a_library_depends_on(compiler):
     compiler()
-    recipe = build.find_recipe(False)
+    recipe = build.find_recipe()
     keys = {recipe.key}
     for field in dataclasses.fields(recipe):
         value = getattr(recipe, field.name)
@@ -110,7 +111,8 @@ def test_checking_builds_nothing(compiler, tmp_path, monkeypatch, capsys):
     compiler()
     monkeypatch.setattr(sys, "argv", ["build.py", "--check"])
     build.main()
-    assert capsys.readouterr().out.startswith("CPU: not built yet; to be built with Fake compiler")
+    printed = capsys.readouterr().out
+    assert "\noperations: not built yet; to be built with Fake compiler" in printed
     assert calls(tmp_path) == [] and not (tmp_path / "cache").exists()
 
 
@@ -120,8 +122,32 @@ def test_no_compiler(compiler, monkeypatch, capfd, tmp_path):
     monkeypatch.delenv("CXX")
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(compilers.BuildError, match=r"g\+\+, c\+\+, clang\+\+"):
-        build.library(with_cuda=False)
-    assert build.describe(False).startswith("CPU: cannot be built: no C++ compiler")
+        build.library()
+    cost = "the slower reference serves, which takes 13 % longer to train"
+    assert f"\noperations: cannot be built, {cost}" in build.describe()
+
+
+@pytest.mark.parametrize(
+    ("there", "command"),
+    [
+        (["apt-get"], "apt-get install g++,"),
+        (["dnf"], "dnf install gcc-c++,"),
+        (["apt-get", "conda"], "conda install -c conda-forge gxx,"),
+        ([], "conda install -c conda-forge gxx or apt-get install g++ or dnf install gcc-c++,"),
+    ],
+)
+def test_how_to_install_a_compiler(monkeypatch, tmp_path, there, command):
+    for name in there:
+        (tmp_path / name).write_text("#!/bin/sh\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.delenv("CONDA_PREFIX", raising=False)
+    if "conda" in there:
+        monkeypatch.setenv("CONDA_PREFIX", str(tmp_path))
+    with pytest.raises(compilers.BuildError) as error:
+        compilers.find_compiler()
+    assert f"): {command} or name one in CXX" in str(error.value)
 
 
 def test_a_compiler_that_fails(compiler, capfd, tmp_path):
@@ -129,12 +155,12 @@ def test_a_compiler_that_fails(compiler, capfd, tmp_path):
     assert the_reference_serves(capfd).endswith(
         "fake-c++ failed: x.cc:1: fatal error: no such header"
     )
-    key = build.find_recipe(False).key
+    key = build.find_recipe().key
     assert entries(tmp_path) == [f"{key}.lock", f"{key}.log"]
     assert "remark" in (tmp_path / f"cache/tf_ops/{key}.log").read_text()
-    assert "failed: x.cc:1: fatal error: no such header (all: " in build.describe(False)
+    assert "failed: x.cc:1: fatal error: no such header (all: " in build.describe()
     compiler()  # Mended: builds, and the log of the failure goes.
-    build.library(with_cuda=False)
+    build.library()
     assert entries(tmp_path) == [key, f"{key}.lock"]
 
 
@@ -152,7 +178,7 @@ def test_a_compiler_that_never_ends(compiler, tmp_path):
     compiler("exec sleep 60")
     start = time.monotonic()
     with pytest.raises(compilers.BuildError, match=r"fake-c\+\+ did not end within 0.3 s"):
-        build.library(with_cuda=False, timeout=0.3)
+        build.library(timeout=0.3)
     assert time.monotonic() - start < 20
     assert not [n for n in entries(tmp_path) if n.endswith(".partial")]
 
@@ -182,10 +208,10 @@ def test_a_read_only_cache(compiler, capfd, tmp_path):
 
 def test_a_library_in_a_read_only_cache_is_used(compiler, tmp_path):
     compiler()
-    path = build.library(with_cuda=False)
-    for name in ("", f"{build.find_recipe(False).key}.lock"):
+    path = build.library()
+    for name in ("", f"{build.find_recipe().key}.lock"):
         (tmp_path / "cache/tf_ops" / name).chmod(0o400 if name else 0o555)
-    assert build.library(with_cuda=False) == path
+    assert build.library() == path
 
 
 @pytest.mark.parametrize("how", ["owner", "mode", "parent", "link", "sticky"])
@@ -195,8 +221,8 @@ def test_what_others_could_have_planted_is_not_loaded(compiler, tmp_path, monkey
         pytest.skip("needs root, to give files to others")
     compiler()
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    recipe = build.find_recipe(False)
-    planted = Path(recipe.library)
+    recipe = build.find_recipe()
+    planted = Path(recipe.path)
     planted.parent.mkdir(parents=True)
     planted.write_text("code")
     if how == "owner":
@@ -213,7 +239,7 @@ def test_what_others_could_have_planted_is_not_loaded(compiler, tmp_path, monkey
         (tmp_path / "cache/tf_ops").chmod(0o1777)
         os.chown(planted.parent, 65534, 65534)
     for _ in range(2):
-        path = build.library(with_cuda=False)
+        path = build.library()
         assert path == str(tmp_path / f"home/.cache/dnnlib/tf_ops/{recipe.key}/ops.so")
     assert planted.read_text() == "code" and Path(path).read_text() == "made\n"
     warnings = capfd.readouterr().err.splitlines()
@@ -221,8 +247,8 @@ def test_what_others_could_have_planted_is_not_loaded(compiler, tmp_path, monkey
     monkeypatch.setenv("HOME", str(tmp_path / "cache"))
     (tmp_path / "home/.cache").rename(planted.parent.parent.parent / ".cache")
     os.chown(planted.parent.parent.parent / ".cache", 65534, 65534)
-    with pytest.raises(build.BuildError, match=r"not loaded: .*(belongs to|others can)"):
-        build.library(with_cuda=False)
+    with pytest.raises(compilers.BuildError, match=r"not loaded: .*(belongs to|others can)"):
+        build.library()
 
 
 def test_folders_like_tmp_and_own_links_serve(compiler, tmp_path):
@@ -232,7 +258,7 @@ def test_folders_like_tmp_and_own_links_serve(compiler, tmp_path):
     (tmp_path / "cache").symlink_to("scratch/../scratch/mine")
     umask = os.umask(0)  # Not even then can others write where a library is to be.
     try:
-        path = build.library(with_cuda=False)
+        path = build.library()
     finally:
         os.umask(umask)
     assert Path(path).resolve().is_relative_to(tmp_path / "scratch/mine")
@@ -240,17 +266,17 @@ def test_folders_like_tmp_and_own_links_serve(compiler, tmp_path):
 
 def test_waiting_has_an_end(compiler, tmp_path):
     compiler()
-    recipe = build.find_recipe(False)
-    os.makedirs(build.folders()[0])
+    recipe = build.find_recipe()
+    os.makedirs(artifacts.folders()[0])
     with open(recipe.folder + ".lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(compilers.BuildError, match=r"another process holds .* more than 0.4 s"):
-            build.library(with_cuda=False, timeout=0.2)
-    build.library(with_cuda=False)
+            build.library(timeout=0.2)
+    build.library()
 
 
 def start_building():
-    code = "from tf_ops import build; print(build.library(with_cuda=False))"
+    code = "from tf_ops import build; print(build.library())"
     root = str(Path(__file__).resolve().parents[2])
     environment = {**os.environ, "PYTHONPATH": root, "TF_CPP_MIN_LOG_LEVEL": "3"}
     return subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE)
@@ -278,9 +304,9 @@ def test_killed_half_way(compiler, tmp_path):
         assert [n for n in entries(tmp_path) if n.endswith(".partial")]
         compiler()
         start = time.monotonic()
-        build.library(with_cuda=False)
+        build.library()
         assert time.monotonic() - start < 20
-        key = build.find_recipe(False).key
+        key = build.find_recipe().key
         assert entries(tmp_path) == [key, f"{key}.lock"]
     finally:
         for pid in (tmp_path / "pids").read_text().split():
@@ -293,26 +319,3 @@ def test_importing_compiles_nothing(compiler, tmp_path, run_script):
     code = "import tf_ops.upfirdn_2d, tf_ops.fused_bias_act, training.networks_stylegan2"
     assert run_script(["-c", code]).returncode == 0
     assert not (tmp_path / "calls").exists()
-
-
-def test_cuda_needs_its_compiler(compiler, monkeypatch, tmp_path):
-    compiler()
-    monkeypatch.setenv("PATH", "/bin:/usr/bin")
-    monkeypatch.setenv("CUDA_HOME", str(tmp_path))
-    with pytest.raises(compilers.BuildError, match=r"no CUDA compiler \(nvcc\) found"):
-        build.library(with_cuda=True)
-    nvcc = tmp_path / "bin/nvcc"
-    nvcc.parent.mkdir()
-    nvcc.write_text("#!/bin/sh\necho compute_35; echo compute_121\n")
-    nvcc.chmod(0o755)
-    with pytest.raises(compilers.BuildError, match="none of the architectures"):
-        build.library(with_cuda=True)
-    nvcc.write_text("#!/bin/sh\necho compute_75; echo compute_90; echo compute_121\n")
-    assert compilers.cuda_architectures(str(nvcc)) == (75, 90)
-    command = compilers.cuda_command(str(nvcc), (75, 90), Path("x.cu"), "x.o")
-    codes = [word.partition("=")[2] for word in command if word.startswith("-gencode")]
-    assert codes == [
-        "arch=compute_75,code=sm_75",
-        "arch=compute_90,code=sm_90",
-        "arch=compute_90,code=compute_90",
-    ]

@@ -36,7 +36,7 @@ def library():
         native.find("upfirdn_2d", "native", tf.float32)
     except UserError as error:
         pytest.skip(str(error))
-    lib = ctypes.CDLL(build.library(with_cuda=False))
+    lib = ctypes.CDLL(build.library())
     lib.tf_ops_upfirdn_2d_cpu.restype = None
     lib.tf_ops_fused_bias_act_cpu.restype = None
     lib.tf_ops_resample_2d_cpu.restype = None

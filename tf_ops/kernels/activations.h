@@ -5,16 +5,7 @@
 // branches, so that loops vectorise. NaN stays NaN.
 #pragma once
 
-#include <cmath>
-#include <cstdint>
-#include <cstring>
-
-// Loops vectorise only where everything in them is inlined.
-#ifdef __CUDACC__
-#define HOST_DEVICE __host__ __device__ __forceinline__
-#else
-#define HOST_DEVICE __attribute__((always_inline)) inline
-#endif
+#include "common.h"
 
 // The order of `activation_funcs` in fused_bias_act.py.
 enum Activation { kLinear, kRelu, kLrelu, kTanh, kSigmoid, kElu, kSelu, kSoftplus, kSwish };

@@ -1,7 +1,23 @@
-// Element types and the interface to a pool of threads.
+// Whole numbers, element types and the interface to a pool of threads.
 #pragma once
 
+#ifdef __CUDACC_RTC__  // NVRTC has no standard headers; what is used of them is built in.
+typedef unsigned short uint16_t;
+typedef int int32_t;
+typedef unsigned uint32_t;
+typedef long long int64_t;
+#else
+#include <cmath>
 #include <cstdint>
+#include <cstring>
+#endif
+
+// Loops vectorise only where everything in them is inlined.
+#ifdef __CUDACC__
+#define HOST_DEVICE __host__ __device__ __forceinline__
+#else
+#define HOST_DEVICE __attribute__((always_inline)) inline
+#endif
 
 enum DataType { kFloat32 = 0, kFloat16 = 1, kBfloat16 = 2 };
 

@@ -9,8 +9,6 @@
 // Scale and noise are for order 0; without them they are 1 and 0.
 #pragma once
 
-#include <cstdint>
-
 #include "common.h"
 
 struct BiasAct {
@@ -37,14 +35,14 @@ extern "C" {
 void tf_ops_fused_bias_act_cpu(const BiasAct* op, int dtype, const BiasActTensors* tensors,
                                ParallelFor parallel, void* pool);
 
-// Tensors in the memory of the device; `sum` is not computed. Returns a cudaError_t.
+// Tensors in the memory of the device; `sum` is not computed. Returns a CUresult.
 int tf_ops_fused_bias_act_cuda(const BiasAct* op, int dtype, const BiasActTensors* tensors,
                                void* stream);
 
 // How many floats of working memory `tf_ops_channel_sum_cuda` needs.
 int64_t tf_ops_channel_sum_workspace(int64_t outer, int64_t channels, int64_t inner);
 
-// sum[c] = sum over outer and inner of x[outer, c, inner]. Returns a cudaError_t.
+// sum[c] = sum over outer and inner of x[outer, c, inner]. Returns a CUresult.
 int tf_ops_channel_sum_cuda(int64_t outer, int64_t channels, int64_t inner, int dtype,
                             const void* x, float* workspace, void* sum, void* stream);
 }

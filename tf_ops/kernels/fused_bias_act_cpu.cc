@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "activations.h"
-#include "host_floats.h"
+#include "floats.h"
 
 namespace {
 

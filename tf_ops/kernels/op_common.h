@@ -1,16 +1,15 @@
-// What the TensorFlow operations share. TF_OPS_CUDA is defined where the CUDA forms are linked too.
+// What the TensorFlow operations share.
 #pragma once
 
 #include <cstdint>
 #include <string>
 
 #include "common.h"
+#include "device.h"
 #include "tensorflow/core/framework/op.h"
 #include "tensorflow/core/framework/op_kernel.h"
 #include "tensorflow/core/framework/shape_inference.h"
-#ifdef TF_OPS_CUDA
 #include "tensorflow/core/platform/stream_executor.h"
-#endif
 
 using tensorflow::OpKernel;
 using tensorflow::OpKernelConstruction;
@@ -44,17 +43,15 @@ inline void* pool_of(OpKernelContext* context) {
   return context->device()->tensorflow_cpu_worker_threads()->workers;
 }
 
-#ifdef TF_OPS_CUDA
 inline void* stream_of(OpKernelContext* context) {
   return context->op_device_context()->stream()->platform_specific_handle().stream;
 }
 
 inline void check_cuda(OpKernelContext* context, int error) {
   OP_REQUIRES(context, error == 0,
-              absl::InternalError("CUDA error " + std::to_string(error) + " in " +
+              absl::InternalError(std::string(tf_ops_device_error(error)) + " in " +
                                   std::string(context->op_kernel().type_string())));
 }
-#endif
 
 struct OnCpu {};
 struct OnGpu {};

@@ -6,8 +6,6 @@
 // A weight depends on no more than n, the pixel of y and the pixel of x; the adjoint has the same.
 #pragma once
 
-#include <cstdint>
-
 #include "common.h"
 
 struct Resample2D {
@@ -22,7 +20,7 @@ extern "C" {
 void tf_ops_resample_2d_cpu(const Resample2D* op, int adjoint, const float* in, float* out,
                             ParallelFor parallel, void* pool);
 
-// As before, in the memory of the device; returns a cudaError_t, 0 for success.
+// As before, in the memory of the device; returns a CUresult, 0 for success.
 int tf_ops_resample_2d_cuda(const Resample2D* op, int adjoint, const float* in, float* out,
                             void* stream);
 }

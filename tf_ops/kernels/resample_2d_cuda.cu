@@ -5,15 +5,8 @@
 // the same at every run. Neighboring threads have neighboring channels and columns.
 
 #include "device_common.h"
-#include "resample_2d.h"
 
-namespace {
-
-struct Arguments {
-  Resample2D op;
-  const float* in;
-  float* out;
-};
+namespace resample_2d {
 
 // How much pixel `index` counts at a position; 0 where that is not finite.
 __device__ inline float weight_at(double position, int64_t index) {
@@ -34,7 +27,7 @@ __device__ inline int64_t neighbor(double position, int64_t size) {
   return static_cast<int64_t>(fmin(fmax(floor(position), -2.0), static_cast<double>(size)));
 }
 
-__global__ void sample_kernel(Arguments a) {
+__device__ inline void sample(const Resample2DArguments& a) {
   const Resample2D& op = a.op;
   for_all(op.out_w * op.channels, op.out_h, op.batch, [&](int64_t n, int64_t v, int64_t at) {
     const int64_t u = divide(at, op.channels), c = at - u * op.channels;
@@ -73,7 +66,7 @@ __device__ inline void narrow_columns(double slope, double start, int64_t index,
   if (slope != 0) range->narrow((index - start) / slope, 1 / fabs(slope));
 }
 
-__global__ void spread_kernel(Arguments a) {
+__device__ inline void spread(const Resample2DArguments& a) {
   const Resample2D& op = a.op;
   for_all(op.in_w * op.channels, op.in_h, op.batch, [&](int64_t n, int64_t i, int64_t at) {
     const int64_t j = divide(at, op.channels), c = at - j * op.channels;
@@ -101,13 +94,7 @@ __global__ void spread_kernel(Arguments a) {
   });
 }
 
-}  // namespace
+}  // namespace resample_2d
 
-int tf_ops_resample_2d_cuda(const Resample2D* op, int adjoint, const float* in, float* out,
-                            void* stream) {
-  const int64_t width = adjoint ? op->in_w : op->out_w, height = adjoint ? op->in_h : op->out_h;
-  if (op->batch * op->channels * width * height == 0) return cudaSuccess;
-  const Arguments arguments{*op, in, out};
-  const Launch launch(width * op->channels, height, op->batch);
-  return launch.run(adjoint ? spread_kernel : sample_kernel, arguments, stream);
-}
+KERNEL(resample_2d_sample, Resample2DArguments) { resample_2d::sample(a); }
+KERNEL(resample_2d_spread, Resample2DArguments) { resample_2d::spread(a); }

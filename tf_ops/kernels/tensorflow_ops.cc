@@ -89,10 +89,8 @@ class Upfirdn2DOp : public OpKernel {
     if constexpr (std::is_same_v<Device, OnCpu>) {
       tf_ops_upfirdn_2d_cpu(&op, dtype, data_of(x), data_of(y), parallel_for, pool_of(context));
     } else {
-#ifdef TF_OPS_CUDA
       check_cuda(context, tf_ops_upfirdn_2d_cuda(&op, dtype, data_of(x), data_of(y),
                                                  stream_of(context)));
-#endif
     }
   }
 
@@ -208,7 +206,6 @@ class FusedBiasActOp : public OpKernel {
     if constexpr (std::is_same_v<Device, OnCpu>) {
       tf_ops_fused_bias_act_cpu(&op, dtype, &tensors, parallel_for, pool_of(context));
     } else {
-#ifdef TF_OPS_CUDA
       if (tensors.out != nullptr) {
         check_cuda(context,
                    tf_ops_fused_bias_act_cuda(&op, dtype, &tensors, stream_of(context)));
@@ -222,7 +219,6 @@ class FusedBiasActOp : public OpKernel {
                               op.outer, op.channels, op.inner, dtype, tensors.out,
                               static_cast<float*>(data_of(&workspace)), tensors.sum,
                               stream_of(context)));
-#endif
     }
   }
 
@@ -240,10 +236,8 @@ class FusedBiasActOp : public OpKernel {
 REGISTER_BOTH(float, tensorflow::DEVICE_CPU, OnCpu);
 REGISTER_BOTH(Eigen::half, tensorflow::DEVICE_CPU, OnCpu);
 REGISTER_BOTH(tensorflow::bfloat16, tensorflow::DEVICE_CPU, OnCpu);
-#ifdef TF_OPS_CUDA
 REGISTER_BOTH(float, tensorflow::DEVICE_GPU, OnGpu);
 REGISTER_BOTH(Eigen::half, tensorflow::DEVICE_GPU, OnGpu);
 REGISTER_BOTH(tensorflow::bfloat16, tensorflow::DEVICE_GPU, OnGpu);
-#endif
 
 }  // namespace

@@ -70,10 +70,8 @@ class Resample2DOp : public OpKernel {
     if constexpr (std::is_same_v<Device, OnCpu>) {
       tf_ops_resample_2d_cpu(&op, adjoint_, floats(in), target, parallel_for, pool_of(context));
     } else {
-#ifdef TF_OPS_CUDA
       check_cuda(context, tf_ops_resample_2d_cuda(&op, adjoint_, floats(in), target,
                                                   stream_of(context)));
-#endif
     }
   }
 
@@ -122,10 +120,8 @@ class WeightedGatherOp : public OpKernel {
       tf_ops_weighted_gather_cpu(&op, adjoint_, floats(in), target, parallel_for,
                                  pool_of(context));
     } else {
-#ifdef TF_OPS_CUDA
       check_cuda(context, tf_ops_weighted_gather_cuda(&op, adjoint_, floats(in), target,
                                                       stream_of(context)));
-#endif
     }
   }
 
@@ -140,8 +136,6 @@ class WeightedGatherOp : public OpKernel {
                           WeightedGatherOp<PLACE>)
 
 REGISTER_BOTH(tensorflow::DEVICE_CPU, OnCpu);
-#ifdef TF_OPS_CUDA
 REGISTER_BOTH(tensorflow::DEVICE_GPU, OnGpu);
-#endif
 
 }  // namespace

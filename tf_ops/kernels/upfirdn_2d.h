@@ -5,8 +5,6 @@
 // where u is x with up-1 zeros after each pixel and zeros all around.
 #pragma once
 
-#include <cstdint>
-
 #include "common.h"
 
 struct Upfirdn2D {
@@ -27,6 +25,6 @@ extern "C" {
 void tf_ops_upfirdn_2d_cpu(const Upfirdn2D* op, int dtype, const void* x, void* y,
                            ParallelFor parallel, void* pool);
 
-// x and y are in the memory of the device; returns a cudaError_t, 0 for success.
+// x and y are in the memory of the device; returns a CUresult, 0 for success.
 int tf_ops_upfirdn_2d_cuda(const Upfirdn2D* op, int dtype, const void* x, void* y, void* stream);
 }

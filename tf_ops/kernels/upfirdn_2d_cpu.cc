@@ -13,7 +13,7 @@
 #include <numeric>
 #include <vector>
 
-#include "host_floats.h"
+#include "floats.h"
 
 namespace {
 

@@ -5,8 +5,6 @@
 // Indices that are not in [0, in_size) count as slices of zeros.
 #pragma once
 
-#include <cstdint>
-
 #include "common.h"
 
 struct WeightedGather {
@@ -23,7 +21,7 @@ extern "C" {
 void tf_ops_weighted_gather_cpu(const WeightedGather* op, int adjoint, const float* in, float* out,
                                 ParallelFor parallel, void* pool);
 
-// As before, in the memory of the device; returns a cudaError_t, 0 for success.
+// As before, in the memory of the device; returns a CUresult, 0 for success.
 int tf_ops_weighted_gather_cuda(const WeightedGather* op, int adjoint, const float* in, float* out,
                                 void* stream);
 }

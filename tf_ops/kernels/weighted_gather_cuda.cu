@@ -5,17 +5,10 @@
 // have neighboring elements of a slice.
 
 #include "device_common.h"
-#include "weighted_gather.h"
 
-namespace {
+namespace weighted_gather {
 
-struct Arguments {
-  WeightedGather op;
-  const float* in;
-  float* out;
-};
-
-__global__ void gather_kernel(Arguments a) {
+__device__ inline void collect(const WeightedGatherArguments& a) {
   const WeightedGather& op = a.op;
   for_all(op.inner, op.out_size, op.batch * op.outer, [&](int64_t image, int64_t r, int64_t i) {
     const int64_t taps = (divide(image, op.outer) * op.out_size + r) * op.taps;
@@ -29,7 +22,7 @@ __global__ void gather_kernel(Arguments a) {
   });
 }
 
-__global__ void spread_kernel(Arguments a) {
+__device__ inline void spread(const WeightedGatherArguments& a) {
   const WeightedGather& op = a.op;
   for_all(op.inner, op.outer, op.batch, [&](int64_t n, int64_t o, int64_t i) {
     const int64_t image = n * op.outer + o;
@@ -47,14 +40,7 @@ __global__ void spread_kernel(Arguments a) {
   });
 }
 
-}  // namespace
+}  // namespace weighted_gather
 
-int tf_ops_weighted_gather_cuda(const WeightedGather* op, int adjoint, const float* in, float* out,
-                                void* stream) {
-  const int64_t size = adjoint ? op->in_size : op->out_size;
-  if (op->batch * op->outer * op->inner * size == 0) return cudaSuccess;
-  const Arguments arguments{*op, in, out};
-  if (adjoint) return Launch(op->inner, op->outer, op->batch).run(spread_kernel, arguments, stream);
-  const Launch launch(op->inner, op->out_size, op->batch * op->outer);
-  return launch.run(gather_kernel, arguments, stream);
-}
+KERNEL(weighted_gather_collect, WeightedGatherArguments) { weighted_gather::collect(a); }
+KERNEL(weighted_gather_spread, WeightedGatherArguments) { weighted_gather::spread(a); }

@@ -1,8 +1,6 @@
-// float16 and bfloat16 on the CPU, without branches so that compilers vectorise the loops.
+// float16 and bfloat16, without branches so that compilers vectorise the loops; GPUs have
+// instructions for float16.
 #pragma once
-
-#include <cstdint>
-#include <cstring>
 
 #include "common.h"
 
@@ -14,23 +12,30 @@ struct Bfloat16 {
   uint16_t bits;
 };
 
-inline float as_float(uint32_t bits) {
+HOST_DEVICE float as_float(uint32_t bits) {
   float value;
-  std::memcpy(&value, &bits, sizeof value);
+  memcpy(&value, &bits, sizeof value);
   return value;
 }
 
-inline uint32_t as_bits(float value) {
+HOST_DEVICE uint32_t as_bits(float value) {
   uint32_t bits;
-  std::memcpy(&bits, &value, sizeof bits);
+  memcpy(&bits, &value, sizeof bits);
   return bits;
 }
 
-inline float to_float(float value) { return value; }
+HOST_DEVICE float to_float(float value) { return value; }
 
-inline float to_float(Bfloat16 value) { return as_float(static_cast<uint32_t>(value.bits) << 16); }
+HOST_DEVICE float to_float(Bfloat16 value) {
+  return as_float(static_cast<uint32_t>(value.bits) << 16);
+}
 
-inline float to_float(Float16 value) {
+HOST_DEVICE float to_float(Float16 value) {
+#ifdef __CUDA_ARCH__
+  float result;
+  asm("cvt.f32.f16 %0, %1;" : "=f"(result) : "h"(value.bits));
+  return result;
+#else
   const uint32_t sign = static_cast<uint32_t>(value.bits & 0x8000u) << 16;
   const uint32_t magnitude = value.bits & 0x7fffu;
   // An exponent of 31 becomes 255, so that infinities and NaNs stay what they are.
@@ -38,19 +43,23 @@ inline float to_float(Float16 value) {
   // Subnormals are multiples of 2^-24, which is the last bit of 0.5f.
   const float subnormal = as_float(magnitude + as_bits(0.5f)) - 0.5f;
   return as_float(sign | as_bits(magnitude < 0x0400u ? subnormal : normal));
+#endif
 }
 
-inline void from_float(float value, float* out) { *out = value; }
+HOST_DEVICE void from_float(float value, float* out) { *out = value; }
 
 // Both round to the nearest, ties to even.
-inline void from_float(float value, Bfloat16* out) {
+HOST_DEVICE void from_float(float value, Bfloat16* out) {
   const uint32_t bits = as_bits(value);
   const uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
   const bool nan = (bits & 0x7fffffffu) > 0x7f800000u;
   out->bits = static_cast<uint16_t>(nan ? (bits >> 16) | 0x0040u : rounded);
 }
 
-inline void from_float(float value, Float16* out) {
+HOST_DEVICE void from_float(float value, Float16* out) {
+#ifdef __CUDA_ARCH__
+  asm("cvt.rn.f16.f32 %0, %1;" : "=h"(out->bits) : "f"(value));
+#else
   const uint32_t bits = as_bits(value);
   const uint32_t sign = (bits >> 16) & 0x8000u;
   const uint32_t magnitude = bits & 0x7fffffffu;
@@ -61,6 +70,7 @@ inline void from_float(float value, Float16* out) {
   result = rounded >= (143u << 23) ? 0x7c00u : result;
   result = magnitude > 0x7f800000u ? 0x7e00u : result;
   out->bits = static_cast<uint16_t>(sign | result);
+#endif
 }
 
 // Calls function(T{}) with the C++ type of an element type.
