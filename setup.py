@@ -9,6 +9,7 @@ setup(
     packages=find_packages(include=["dnnlib*", "metrics*", "tf_ops*", "training*"]),
     package_data={
         "tf_ops": ["kernels/*"],  # Built on first use.
+        "training.pictures.explorer": ["*.css", "*.html", "*.js"],
         "training.run.page": ["*.css", "*.html", "*.js"],
         "training.snapshots": ["networks/*"],
     },
@@ -38,6 +39,7 @@ setup(
     extras_require={
         "gpu": ["tensorflow[and-cuda]>=2.18,<2.22"],
         "beam": ["apache-beam>=2.60"],
+        "explore": ["starlette>=0.40", "uvicorn>=0.30"],
         "hdf5": ["h5py>=3.8"],
         "lsun": ["lmdb>=1.4"],
         "onnx": ["onnxruntime>=1.17"],
@@ -53,6 +55,8 @@ setup(
             "pytest>=8",
             "pytest-xdist>=3.5",
             "ruff>=0.8",
+            "starlette>=0.40",
+            "uvicorn>=0.30",
         ],
     },
 )
