@@ -99,6 +99,8 @@ class tqdm(_tqdm.tqdm):
         if sys.stderr is None:
             kwargs["disable"] = True
         self._watcher, self._text, self._done = _WATCHER.get(), kwargs.get("desc") or "", 0
+        if self._watcher is not None:
+            kwargs["disable"] = True
         super().__init__(*args, **kwargs)
 
     def update(self, n: float | None = 1) -> bool | None:
@@ -122,7 +124,7 @@ class tqdm(_tqdm.tqdm):
 
 @contextmanager
 def watched(watcher: Callable[[str, int, int | None], None]) -> Iterator[None]:
-    """Progress bars of this thread that begin in the block tell a function of each step.
+    """Progress bars of this thread that begin in the block tell a function, and not the terminal.
 
     Args:
         watcher: takes the text of the bar, how much is done, and of how much (None: not known). A

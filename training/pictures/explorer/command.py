@@ -77,7 +77,6 @@ def run(args: argparse.Namespace, load_distance: Callable) -> None:
     from training.pictures.explorer import server
     from training.pictures.explorer.desk import Desk
     from training.pictures.explorer.explorer import Explorer, Materials
-    from training.pictures.explorer.requests import PictureRequest
     from training.snapshots.pickles import Subject, load_subject
 
     def find_directions(subject: Subject) -> tuple[str, files.Directions] | None:
@@ -100,12 +99,12 @@ def run(args: argparse.Namespace, load_distance: Callable) -> None:
     materials = Materials(args.network, subject, directions, distance)
     with args.listener, tempfile.TemporaryDirectory(prefix="explore.") as folder:
         explorer = Explorer(materials, Desk(folder, args.result_dir, args.outdir))
-        explorer.picture(PictureRequest())  # The graph is built once, before anybody waits for it.
+        explorer.warm_up()
         host, port = args.listener.getsockname()[:2]
         is_local = args.host in server.LOCAL
         if not is_local:
             print(
-                f"NOTE: --host={args.host}: everyone who can reach this machine may use the page, "
+                f"NOTE: --host={args.host}: everyone who can reach this address may use the page, "
                 "without a password",
                 file=sys.stderr,
             )

@@ -91,6 +91,13 @@ class Explorer:
         self._photos: dict[str, np.ndarray] = {}  # w by the id of the result.
         self._unchanged: tuple[Any, np.ndarray] | None = None  # What was measured last.
 
+    def warm_up(self) -> None:
+        """Builds the graph of pictures of seeds and of w, before anybody waits for it."""
+        self.picture(PictureRequest())
+        with self._working() as (number, folder):
+            self._from_w(folder, Studio(self._Gs).draw([0]).dlatents[0])
+            self.desk.discard(number)
+
     def stop(self) -> None:
         """Ends what is made at the moment: what there is of a walk or projection is kept."""
         self._is_stopped.set()

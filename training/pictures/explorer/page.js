@@ -56,13 +56,19 @@ function showResult(name, told, alt, extra) {
   const link = figure.querySelector(".download");
   link.href = address;
   link.download = address.split("/").pop();
-  figure.querySelector("code").textContent = told.command;
+  showCommand(figure, told.command);
   figure.querySelector(".made").hidden = false;
   const picture = shown(address, alt);
   // The one before stays until the new one is there.
   const swap = () => frame.replaceChildren(picture, ...(extra || []));
   if (picture.decode) picture.decode().then(swap, swap);
   else swap();
+}
+
+// Lines break between words only, and not after the hyphens of options.
+function showCommand(figure, command) {
+  const words = command.split(" ").map((word) => make("span", { class: "word" }, word));
+  figure.querySelector("code").replaceChildren(...words.flatMap((word) => [word, " "]).slice(0, -1));
 }
 
 for (const figure of document.querySelectorAll(".result")) {
@@ -83,9 +89,8 @@ async function save(name) {
     const note = figure.querySelector(".note");
     note.hidden = false;
     note.textContent = `Saved as ${told.files[told.files.length - 1]}.`;
-    const code = figure.querySelector("code");
     const npz = told.files.find((file) => file.endsWith(".npz"));
-    if (npz) code.textContent = code.textContent.replace("FILE.npz", quoted(npz));
+    if (npz) showCommand(figure, seen[name].command.replace("FILE.npz", quoted(npz)));
     showError(figure);
   } catch (error) {
     showError(figure, error);

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
-import sys
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -36,7 +36,7 @@ _MOST_JSON, MOST_PHOTO = 1 << 16, 32 << 20  # Bytes of a request.
 _LONGEST_END = 20  # Seconds that requests get at the end; each ends at its next step.
 LOCAL = ("127.0.0.1", "localhost")
 _HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; img-src 'self'; media-src 'self'; "
+    "Content-Security-Policy": "default-src 'none'; img-src 'self' data:; media-src 'self'; "
     "style-src 'self'; script-src 'self'; connect-src 'self'; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
@@ -199,6 +199,6 @@ async def _say_what_is_wrong(request: Request, error: Exception) -> Response:
 
 async def _say_that_it_failed(request: Request, error: Exception) -> Response:
     """A defect of ours: Starlette raises it again, and the server goes on."""
-    print(f"ERROR: {request.url.path}: {type(error).__name__}: {error}", file=sys.stderr)
+    traceback.print_exception(error)
     text = f"this failed, which is a defect: {type(error).__name__}: {one_line(error)}"
     return JSONResponse({"error": text}, 500, headers=_HEADERS)
