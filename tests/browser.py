@@ -119,13 +119,19 @@ class Browser:
             self.call("Input.dispatchKeyEvent", type="keyDown", **code)
             self.call("Input.dispatchKeyEvent", type="keyUp", **code)
 
+    def choose_file(self, selector: str, path: str) -> None:
+        """Chooses a file in an input of the page, as a user does."""
+        script = f"document.querySelector({json.dumps(selector)})"
+        found = self.call("Runtime.evaluate", expression=script)["result"]["objectId"]
+        self.call("DOM.setFileInputFiles", files=[path], objectId=found)
+
     def screenshot(self, path: str, height: int | None = None) -> None:
-        """Writes a PNG of the window, or of the page from its top down to a height."""
-        area = {}
+        """Writes a PNG or .jpg of the window, or of the page from its top down to a height."""
+        area = {"format": "jpeg", "quality": 85} if path.endswith(".jpg") else {"format": "png"}
         if height is not None:
             clip = {"x": 0, "y": 0, "width": self._shape[0], "height": height, "scale": 1}
-            area = {"clip": clip, "captureBeyondViewport": True}
-        content = self.call("Page.captureScreenshot", format="png", **area)["data"]
+            area |= {"clip": clip, "captureBeyondViewport": True}
+        content = self.call("Page.captureScreenshot", **area)["data"]
         Path(path).write_bytes(base64.b64decode(content))
 
     def call(self, method: str, **params: Any) -> dict:

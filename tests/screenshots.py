@@ -2,7 +2,7 @@
 """Makes the screenshots of the documentation with a headless Chromium, which has to be installed.
 
 python tests/screenshots.py http://127.0.0.1:7860/ explorer.png --script="chooseSeed(44)"
-python tests/screenshots.py results/00000-run/report.html report.png --height=1400
+python tests/screenshots.py results/00000-run/report.html report.jpg --height=1400
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("page", help="address, or an HTML file")
-    parser.add_argument("out", help="PNG to write")
+    parser.add_argument("out", help="PNG or .jpg to write")
     parser.add_argument("--width", type=int, default=1200, help="of the window (default: 1200)")
     parser.add_argument("--height", type=int, default=900, help="of the picture (default: 900)")
     parser.add_argument("--dark", action="store_true", help="as for who prefers dark colors")

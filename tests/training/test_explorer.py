@@ -401,6 +401,16 @@ def test_the_page_works_in_a_narrow_browser(server, dark):
         browser.wait_for("document.querySelector('#saved-list pre')")
         shown = browser.evaluate("document.querySelector('#picture-result code').textContent")
         assert "edited.npz" in shown and "FILE.npz" not in shown
+        # A photo, which then is the picture.
+        photo = server.where / "photo.jpg"
+        photo.write_bytes(photo_of())
+        browser.choose_file("#file", str(photo))
+        browser.evaluate("document.querySelector('#num-steps').value = 10")
+        browser.evaluate("document.querySelector('#photo-form button').click()")
+        browser.wait_for("document.querySelectorAll('#photo-result img').length === 2")
+        browser.wait_for("!document.querySelector('#photo-used').hidden")
+        browser.wait_for("document.querySelector('#picture-result img').alt.includes('photo')")
+        assert browser.evaluate("document.documentElement.scrollWidth") <= 400
         # An error is a line.
         browser.evaluate("document.querySelector('#row-seeds').value = 'x'")
         browser.evaluate("document.querySelector('#mixing-form button').click()")

@@ -47,6 +47,7 @@ _MOST_WAITING = 16
 _MOST_PHOTOS = 100  # Whose w are kept.
 # As `generate_grid`, mixes, edits and walks have it, so that a product is the same in all of them.
 _NOISE = "const"
+_OF_W = "Save writes the w of this picture too: FILE.npz in the command."
 
 
 class Stopped(KeyboardInterrupt):
@@ -132,7 +133,7 @@ class Explorer:
                 before = self._before(studio, request, w) if steps else values
         name = f"seed{request.seed:04d}" if request.photo is None else "photo"
         facts = {"command": self._picture_command(request, steps), "values": _numbers(values)}
-        facts |= {"before": _numbers(before)}
+        facts |= {"before": _numbers(before), "note": _OF_W if ".npz" in files else ""}
         name += "-edited" if steps else ""
         return self.desk.add(Result(number, "picture", files, name, facts))
 

@@ -285,11 +285,17 @@ longWork("photo", () => {
   updatePicture();
 });
 
+const kind = find("kind"), direction = find("direction");
+function showDirection() {
+  if (direction) direction.disabled = kind.value !== "direction";
+}
+kind.addEventListener("input", showDirection);
 longWork("walk", () => askJson("/api/walk", {
-  seeds: find("walk-seeds").value, walk: find("kind").value, w_frames: number("w-frames"),
-  direction: find("kind").value === "direction" ? find("direction").value : null,
-  film: find("film").value, ...common(),
-}), (told) => showResult("walk", told, `Walk: ${find("kind").value}`));
+  seeds: find("walk-seeds").value, walk: kind.value, w_frames: number("w-frames"),
+  direction: kind.value === "direction" ? direction.value : null, film: find("film").value,
+  ...common(), ...(kind.value === "class" ? { class_number: null } : {}), // Through all of them.
+}), (told) => showResult("walk", told, `Walk: ${kind.value}`));
 
+showDirection();
 showNumbers(); // Browsers keep what was chosen when a page is loaded again.
 updatePicture().then(makeGrid);
