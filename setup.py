@@ -39,7 +39,7 @@ setup(
     extras_require={
         "gpu": ["tensorflow[and-cuda]>=2.18,<2.22"],
         "beam": ["apache-beam>=2.60"],
-        "explore": ["starlette>=0.40", "uvicorn>=0.30"],
+        "explore": ["starlette>=1", "uvicorn>=0.40"],
         "hdf5": ["h5py>=3.8"],
         "lsun": ["lmdb>=1.4"],
         "onnx": ["onnxruntime>=1.17"],
@@ -55,8 +55,8 @@ setup(
             "pytest>=8",
             "pytest-xdist>=3.5",
             "ruff>=0.8",
-            "starlette>=0.40",
-            "uvicorn>=0.30",
+            "starlette>=1",
+            "uvicorn>=0.40",
         ],
     },
 )

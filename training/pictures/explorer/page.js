@@ -278,6 +278,7 @@ longWork("photo", () => {
   const address = `/api/photo?how=${encodeURIComponent(JSON.stringify(how))}`;
   return ask(address, file, { "Content-Type": "application/octet-stream" });
 }, (told) => {
+  told.note = `Left: what was found. Right: the photo. ${told.note}`;
   showResult("photo", told, "The picture that was found", [make("img",
     { src: told.files["-target.png"], alt: "The photo, cropped" })]);
   photo = told.id;
