@@ -233,12 +233,30 @@ def test_what_is_saved_is_reproduced(server, run_script):
     ]  # fmt: skip
 
 
-def test_sliders_say_what_they_did(server):
-    told = server.make("picture", seed=2, steps={"lightness": 1.5})
-    plain = server.make("picture", seed=2)
-    # 8 bits of a picture that is read from a file, and of one that is not, are the same.
-    assert told["before"] == plain["values"] == plain["before"]
-    assert set(told["values"]) >= {"lightness", "area"}
+def test_sliders_say_what_they_did(networks, tmp_path, monkeypatch, session):
+    """By a measure that knows every picture: those of the network have no clean background."""
+    from training.latents.attributes.measured import Measure
+    from training.latents.directions import files
+    from training.pictures.explorer import explorer
+    from training.pictures.explorer.desk import Desk
+    from training.snapshots.pickles import load_subject
+
+    mean = Measure(("lightness",), lambda images: images.mean(axis=(1, 2, 3))[:, np.newaxis])
+    monkeypatch.setattr(explorer, "PICTURE", mean)
+    path = str(networks / "directions.npz")
+    subject = load_subject(str(networks / "labeled.pkl"))
+    materials = explorer.Materials("labeled.pkl", subject, (path, files.load(path)), None)
+    made = explorer.Explorer(materials, Desk(str(tmp_path), "results", None))
+    edited = made.picture(explorer.PictureRequest(seed=2, steps={"lightness": 1.5}))
+    plain = made.picture(explorer.PictureRequest(seed=2))
+    for result, name in ((edited, "values"), (plain, "values"), (plain, "before")):
+        with Image.open(result.picture) as picture:
+            assert result.facts[name]["lightness"] == float(f"{np.asarray(picture).mean():.4g}")
+    # The picture without sliders is made from w there, and from the seed here.
+    assert edited.facts["before"]["lightness"] == pytest.approx(
+        plain.facts["values"]["lightness"], abs=0.1
+    )
+    assert abs(edited.facts["values"]["lightness"] - edited.facts["before"]["lightness"]) > 0.1
 
 
 def test_every_thread_gets_its_own_picture(server):

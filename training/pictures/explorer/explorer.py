@@ -25,6 +25,7 @@ from training.latents.projection import Projection
 from training.latents.truncation import find_centers
 from training.pictures import generation, options, walk_videos
 from training.pictures.edits import Edit, total_step
+from training.pictures.explorer.command_lines import NOISE, CommandLines, line
 from training.pictures.explorer.desk import Desk, Result
 from training.pictures.explorer.requests import (
     GridRequest,
@@ -38,15 +39,13 @@ from training.pictures.projection_files import save_dlatents
 from training.pictures.projections import Setup, project_files
 from training.pictures.provenance import Provenance
 from training.pictures.samples import Studio
-from training.snapshots.class_names import Class, count_classes, find_classes, label_names
+from training.snapshots.class_names import Class, count_classes, find_classes
 from training.snapshots.pickles import Subject
 
 # Of all pictures of a grid, a mix or a walk together.
 _MOST_PIXELS = 1 << 26
 _MOST_WAITING = 16
 _MOST_PHOTOS = 100  # Whose w are kept.
-# As `generate_grid`, mixes, edits and walks have it, so that a product is the same in all of them.
-_NOISE = "const"
 _OF_W = "Save writes the w of this picture too: FILE.npz in the command."
 
 
@@ -86,6 +85,7 @@ class Explorer:
         self.materials, self.desk = materials, desk
         self.progress: tuple[str, int, int | None] = ("", 0, None)
         self._Gs, self._provenance = materials.subject.Gs, Provenance(materials.subject.sha256)
+        self._lines = CommandLines(materials.network, self._Gs)
         self._lock, self._waiting = threading.Lock(), threading.BoundedSemaphore(_MOST_WAITING)
         self._is_stopped, self._is_closed = threading.Event(), threading.Event()
         self._projections: dict[str, Projection] = {}
@@ -119,7 +119,7 @@ class Explorer:
         with self._working() as (number, folder):
             if not steps and request.photo is None:
                 generation.generate_images(
-                    self._Gs, [request.seed], request.psi, folder, classes, folder, _NOISE,
+                    self._Gs, [request.seed], request.psi, folder, classes, folder, NOISE,
                     provenance=self._provenance,
                 )  # fmt: skip
                 path = os.path.join(folder, f"seed{request.seed:04d}.png")
@@ -132,7 +132,7 @@ class Explorer:
                 values = _measured(files[".png"])
                 before = self._before(studio, request, w) if steps else values
         name = f"seed{request.seed:04d}" if request.photo is None else "photo"
-        facts = {"command": self._picture_command(request, steps), "values": _numbers(values)}
+        facts = {"command": self._lines.picture(request, bool(steps)), "values": _numbers(values)}
         facts |= {"before": _numbers(before), "note": _OF_W if ".npz" in files else ""}
         name += "-edited" if steps else ""
         return self.desk.add(Result(number, "picture", files, name, facts))
@@ -157,7 +157,7 @@ class Explorer:
             for x in range(request.columns)
         ]
         words = {"grid": "{}x{}".format(*size), "seeds": request.seed, "out": "grid.png"}
-        command = self._command("generate-grid", request, **words)
+        command = self._lines.of("generate-grid", request, **words)
         facts = {"command": command, "cells": cells, "columns": request.columns}
         return self.desk.add(Result(number, "grid", {".png": path}, "grid", facts))
 
@@ -181,7 +181,7 @@ class Explorer:
             )  # fmt: skip
         words = {"row_seeds": request.row_seeds, "col_seeds": request.col_seeds}
         words |= {"col_styles": request.col_styles.strip() or None, "outdir": "mixing"}
-        command = self._command("style-mixing-example", request, **words)
+        command = self._lines.of("style-mixing-example", request, **words)
         path = os.path.join(folder, "grid.png")
         return self.desk.add(Result(number, "mix", {".png": path}, "mixing", {"command": command}))
 
@@ -215,7 +215,7 @@ class Explorer:
                 note = "Stopped: these are the frames so far."
         words = {"walk": request.walk, "seeds": request.seeds, "w_frames": request.w_frames}
         words |= {"direction": direction, "out": f"walk.{request.film}"}
-        facts = {"command": self._command("generate-video", request, **words), "note": note}
+        facts = {"command": self._lines.of("generate-video", request, **words), "note": note}
         return self.desk.add(Result(number, "walk", {f".{request.film}": path}, "walk", facts))
 
     def photo(self, request: PhotoRequest, content: bytes) -> Result:
@@ -232,7 +232,7 @@ class Explorer:
             self._Gs,
             self.materials.distance,
             # Of the network's own noise, so that w alone gives the picture.
-            ProjectionOptions(num_steps=request.num_steps, space=request.space, noise_mode=_NOISE),
+            ProjectionOptions(num_steps=request.num_steps, space=request.space, noise_mode=NOISE),
             minibatch=1,
             classes=self._classes(request.class_number),
             provenance=self._provenance,
@@ -259,9 +259,9 @@ class Explorer:
             if len(self._photos) > _MOST_PHOTOS:
                 del self._photos[next(iter(self._photos))]
         words = {"target": "PHOTO", "outdir": "out", "num_steps": request.num_steps}
-        words |= {"space": request.space, "noise_mode": _NOISE, "save_video": "false"}
-        words |= {"network": self.materials.network, "class": self._class_word(request)}
-        command = _line("run_projector.py", "project", **words)
+        words |= {"space": request.space, "noise_mode": NOISE, "save_video": "false"}
+        words |= {"network": self.materials.network, "class": self._lines.class_word(request)}
+        command = line("run_projector.py", "project", **words)
         files = {".png": paths["proj.png"], "-target.png": paths["target.png"], ".npz": npz}
         facts = {"command": command, "note": note}
         return self.desk.add(Result(number, "photo", files, "photo", facts))
@@ -276,7 +276,7 @@ class Explorer:
         again, npz = None, saved.get(".npz")
         if ".png" in saved:
             words = {"network": network, "dlatents": npz}
-            again = f"{_line('run_generator.py', 'reproduce', **words)} "
+            again = f"{line('run_generator.py', 'reproduce', **words)} "
             again += shlex.quote(saved[".png"])
         return {"files": list(saved.values()), "command": again}
 
@@ -355,36 +355,6 @@ class Explorer:
         if self._unchanged is None or self._unchanged[0] != key:
             self._unchanged = (key, studio.measure(w[np.newaxis], PICTURE)[0])
         return self._unchanged[1]
-
-    def _class_word(self, request: Any) -> str | None:
-        """The class for a command line: by name where that is as clear as the number."""
-        number = request.class_number
-        if number is None:
-            return None
-        names = label_names(self._Gs)
-        name = names[number] if names else ""
-        try:
-            is_clear = find_classes(self._Gs, name) == [number]
-        except UserError:
-            is_clear = False
-        return name if is_clear else str(number)
-
-    def _command(self, command: str, request: Any, **words: Any) -> str:
-        words = {"network": self.materials.network, **words, "truncation_psi": request.psi}
-        words["class"] = self._class_word(request)
-        return _line("run_generator.py", command, **words)
-
-    def _picture_command(self, request: PictureRequest, steps: dict[str, float]) -> str:
-        if request.photo is None and not steps:
-            words = {"seeds": request.seed, "noise_mode": _NOISE, "outdir": "."}
-            return self._command("generate-images", request, **words)
-        # The page puts in the file that it has saved.
-        words = {"network": self.materials.network, "dlatents": "FILE.npz", "outdir": "."}
-        return _line("run_generator.py", "generate-images", **words)
-
-
-def _line(script: str, command: str, **words: Any) -> str:
-    return shlex.join(["python", script, command, *cli.words(**words)])
 
 
 def _measured(path: str) -> np.ndarray:
