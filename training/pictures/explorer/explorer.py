@@ -249,6 +249,8 @@ class Explorer:
             try:
                 project_files(setup, [target], made, False, projection)
             except Stopped:
+                if not os.path.exists(os.path.join(made, "dlatents.npz")):
+                    raise  # It had not begun.
                 note = f"Stopped after {projection.cur_step} steps."
             except UserError as error:
                 raise UserError(str(error).replace(target, "the photo")) from error
