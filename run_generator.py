@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from dnnlib import cli, output, own_code
 from training.pictures import catalog_command, control_commands, options, walk_options
+from training.pictures.explorer import command as explorer_command
 
 if TYPE_CHECKING:
     from dnnlib.tflib import Network
@@ -38,6 +39,9 @@ _EXAMPLES = """examples:
 
   # A catalog: 20 good pictures of each class, checked for copies of photos, with a table:
   python run_generator.py generate-catalog --network=network-final.pkl --per-class=20 --out=catalog
+
+  # All of this on a page in the browser (docs/explorer.md):
+  python run_generator.py explore --network=clothing-64
 
   # One of NVIDIA's published networks, by its name; any https URL works too:
   python run_generator.py generate-images --network=stylegan2-car-config-f --seeds=1-4
@@ -174,11 +178,14 @@ def _parse_args(words: Sequence[str] | None = None) -> argparse.Namespace:
 
     control_commands.add_commands(command)
     catalog_command.add_command(command)
+    explorer_command.add_command(command)
     args = commands.parse(words, ["generate-images", "style-mixing-example"])
     if args.command in control_commands.COMMANDS:
         control_commands.check(args)
     elif args.command == catalog_command.COMMAND:
         catalog_command.check(args)
+    elif args.command == explorer_command.COMMAND:
+        explorer_command.check(args)
     elif getattr(args, "truncation_psi", 0) is None:
         # The scripts of StyleGAN2-ADA, whose name for the folder this is, have other defaults.
         is_ada = getattr(args, "outdir", None) is not None
@@ -313,6 +320,12 @@ def main() -> None:
             return
         if args.command == catalog_command.COMMAND:
             print(f"Wrote {catalog_command.run(args, _trained_on)}")
+            return
+        if args.command == explorer_command.COMMAND:
+            from metrics.feature_networks import FeatureSources
+            from metrics.projection_distance import choose
+
+            explorer_command.run(args, lambda Gs, D: choose("auto", Gs, D, FeatureSources()))
             return
         if args.command == "info":
             output.printing_is_the_work()

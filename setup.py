@@ -9,6 +9,7 @@ setup(
     packages=find_packages(include=["dnnlib*", "metrics*", "tf_ops*", "training*"]),
     package_data={
         "tf_ops": ["kernels/*"],  # Built on first use.
+        "training.pictures.explorer": ["*.css", "*.html", "*.js"],
         "training.run.page": ["*.css", "*.html", "*.js"],
         "training.snapshots": ["networks/*"],
     },
@@ -39,6 +40,7 @@ setup(
         "gpu": ["tensorflow[and-cuda]>=2.18,<2.22"],
         "beam": ["apache-beam>=2.60"],
         "dask": ["distributed>=2025.1"],
+        "explore": ["starlette>=1", "uvicorn>=0.40"],
         "hdf5": ["h5py>=3.8"],
         "lsun": ["lmdb>=1.4"],
         "onnx": ["onnxruntime>=1.17"],
@@ -60,6 +62,8 @@ setup(
             "pytest>=8",
             "pytest-xdist>=3.5",
             "ruff>=0.8",
+            "starlette>=1",
+            "uvicorn>=0.40",
         ],
     },
 )

@@ -5,14 +5,19 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from typing import Any, TextIO
 
 import tqdm as _tqdm
 
 from dnnlib.util import UserError, printable
 
+# What progress bars of this thread tell of their steps, see `watched`.
+_WATCHER: ContextVar[Callable[[str, int, int | None], None] | None] = ContextVar(
+    "watcher", default=None
+)
 _MOVES = re.compile(r"\n*(?:\x1b\[A)+")  # Of progress bars, between the lines of several.
 
 
@@ -93,7 +98,43 @@ class tqdm(_tqdm.tqdm):
         kwargs.setdefault("miniters", 0)  # No bar needs the thread: each looks at the time itself.
         if sys.stderr is None:
             kwargs["disable"] = True
+        self._watcher, self._text, self._done = _WATCHER.get(), kwargs.get("desc") or "", 0
+        if self._watcher is not None:
+            kwargs["disable"] = True
         super().__init__(*args, **kwargs)
+
+    def update(self, n: float | None = 1) -> bool | None:
+        is_drawn = super().update(n)
+        if self._watcher is not None:
+            self._done += int(n or 0)
+            self._watcher(self._text, self._done, self.total)
+        return is_drawn
+
+    def __iter__(self) -> Iterator:
+        if self._watcher is None:
+            yield from super().__iter__()
+            return
+        try:
+            for item in self.iterable:
+                yield item
+                self.update()
+        finally:
+            self.close()
+
+
+@contextmanager
+def watched(watcher: Callable[[str, int, int | None], None]) -> Iterator[None]:
+    """Progress bars of this thread that begin in the block tell a function, and not the terminal.
+
+    Args:
+        watcher: takes the text of the bar, how much is done, and of how much (None: not known). A
+            KeyboardInterrupt that it raises ends the work as Ctrl-C does.
+    """
+    token = _WATCHER.set(watcher)
+    try:
+        yield
+    finally:
+        _WATCHER.reset(token)
 
 
 def install() -> None:

@@ -202,3 +202,23 @@ def test_a_log_takes_what_the_screen_does_not(tmp_path, capsys):
     lines = path.read_text().splitlines()
     assert lines[0] == f"Röcke {printable(HOSTILE)}"
     assert lines[1].isprintable() and lines[1].startswith("dnnlib.util.UserError: ")
+
+
+def test_bars_tell_a_watcher_and_end_when_it_says_so():
+    told = []
+    with output.watched(lambda *step: told.append(step)):
+        assert list(output.tqdm("ab", desc="letters")) == ["a", "b"]
+        with output.tqdm(total=5, desc="steps") as bar:
+            bar.update(2)
+            bar.update()
+    assert list(output.tqdm("ab", disable=True)) == ["a", "b"]
+    assert told == [("letters", 1, 2), ("letters", 2, 2), ("steps", 2, 5), ("steps", 3, 5)]
+
+    def stop(text, done, total):
+        raise KeyboardInterrupt
+
+    seen = []
+    with output.watched(stop), pytest.raises(KeyboardInterrupt):
+        for letter in output.tqdm("ab"):
+            seen.append(letter)
+    assert seen == ["a"]

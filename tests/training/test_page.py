@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 
 from dnnlib import UserError
+from tests.browser import Browser, find_chromium
 from training.augmentation.presets import MAX_STRENGTH
 from training.datasets.building.build import Output
 from training.datasets.photos.arrays import save_png
@@ -336,3 +337,30 @@ def test_plots_take_the_colors_of_the_page():
     assert "#0102" not in svg and "<style" not in svg and "http" not in svg.partition(">")[2]
     assert svg == draw([[(0, 1), (5, 2)], [(0, 3), (5, 1)]], "a-")
     assert len(draw([[(i, i % 7) for i in range(100_000)]], "a-")) < 20_000
+
+
+@pytest.mark.skipif(find_chromium() is None, reason="needs a Chromium")
+@pytest.mark.parametrize("dark", [False, True])
+def test_a_page_works_in_a_narrow_browser(run_dir, dark):
+    address = Path(write_page(str(run_dir))).as_uri()
+    with Browser(400, 800, dark) as browser:
+        browser.open(address)
+        assert browser.evaluate("document.documentElement.scrollWidth") <= 400
+        paper = browser.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert (max(json.loads(paper.replace("rgb(", "[").replace(")", "]"))) < 60) == dark
+        # The slider over time, by the keyboard, which comes to everything that can be used.
+        reached = []
+        for _ in range(40):
+            browser.press("Tab")
+            reached.append(
+                browser.evaluate("document.activeElement.id || document.activeElement.tagName")
+            )
+        assert {"when", "BUTTON", "A", "SUMMARY", "PRE"} <= set(reached)
+        browser.evaluate("document.querySelector('#when').focus()")
+        assert browser.evaluate("document.querySelector('#fakes').src").endswith("1000.500.png")
+        browser.press("ArrowLeft")
+        browser.wait_for("document.querySelector('#fakes').src.endsWith('fakes000008.png')")
+        assert browser.evaluate("document.querySelector('#label').textContent").startswith("8")
+        assert browser.complaints == []
+        outside = [a for a in browser.addresses if not a.startswith(("file:", "data:"))]
+        assert outside == []

@@ -6,10 +6,12 @@ A noise map is [N, 1, H, W], one for every target and noise input of the synthes
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import tensorflow.compat.v1 as tf
 
+from dnnlib import tflib
 from dnnlib.tflib import Network
 from training.latents.distances import box_means
 
@@ -22,6 +24,18 @@ def noise_variables(synthesis: Network) -> dict[str, tf.Variable]:
     numbers = {name: re.fullmatch(r"noise(\d+)", name) for name in synthesis.own_vars}
     found = sorted((int(match[1]), name) for name, match in numbers.items() if match)
     return {name: synthesis.own_vars[name] for _, name in found}
+
+
+@contextmanager
+def noise_restored(synthesis: Network) -> Iterator[None]:
+    """After the block, the noise inputs of a network are as they were before."""
+    with synthesis.as_default():
+        variables = list(noise_variables(synthesis).values())
+        before = tflib.run(variables)
+        try:
+            yield
+        finally:
+            tflib.set_vars(dict(zip(variables, before, strict=True)))
 
 
 def regularization(maps: Iterable[tf.Tensor]) -> tf.Tensor:

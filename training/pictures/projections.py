@@ -148,7 +148,13 @@ def project_dataset(
         dataset.close()
 
 
-def project_files(setup: Setup, paths: Sequence[str], out_dir: str, save_video: bool) -> list[str]:
+def project_files(
+    setup: Setup,
+    paths: Sequence[str],
+    out_dir: str,
+    save_video: bool,
+    projection: Projection | None = None,
+) -> list[str]:
     """Projects pictures: photos of any size are cropped in the middle and resized (Lanczos).
 
     One file has its files in `out_dir`, as in the ADA repository; several have a folder each.
@@ -158,6 +164,8 @@ def project_files(setup: Setup, paths: Sequence[str], out_dir: str, save_video: 
         paths: files, and folders of pictures; in these, what is no picture is passed over.
         out_dir: made if need be.
         save_video: whether to write a film of each.
+        projection: one of this generator and distance to use again, whose options become those of
+            `setup`, of the same space and noise mode; None: a new one.
 
     Returns:
         The folders of the files of each target.
@@ -201,6 +209,7 @@ def project_files(setup: Setup, paths: Sequence[str], out_dir: str, save_video: 
             len(found),
             lambda target: FinalFiles(target, save_video, num_steps, setup.provenance),
             out_dir,
+            projection,
         )
     if not written:
         raise UserError(f"--target={paths[0]}: no picture in this folder could be read")
@@ -217,6 +226,7 @@ def _project(
     total: int,
     open_files: Callable[[Target], Files],
     out_dir: str,
+    projection: Projection | None = None,
 ) -> None:
     """Projects targets in minibatches, in one graph, and writes the files of each.
 
@@ -224,7 +234,9 @@ def _project(
     """
     options = setup.options
     count = min(setup.minibatch or _targets_at_once(setup.Gs), max(total, 1))
-    projection, done, rounds = None, 0, -(-total // count)
+    done, rounds = 0, -(-total // count)
+    if projection is not None:
+        projection.options = options
     rest = iter(targets)
     bar = {"desc": "Projecting", "unit": "step", "disable": None}
     with tqdm(total=rounds * options.num_steps, **bar) as progress:
