@@ -54,6 +54,8 @@ def choose(kind: str, Gs: Network, D: Network | None, sources: FeatureSources) -
     Raises:
         UserError: there is none of that kind.
     """
+    if D is not None and len(D.input_shape) != 4:  # A snapshot may call anything D.
+        D = None
     if kind == "pixels":
         return pixel_distance
     if kind == "discriminator":

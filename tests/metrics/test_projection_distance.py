@@ -58,6 +58,8 @@ def test_the_first_distance_that_is_at_hand(session, lpips, capsys):
     assert found is pixel_distance and not said
     with pytest.raises(UserError, match="the snapshot holds no discriminator"):
         choose("discriminator", Gs, None, nothing)
+    found, _ = choose("auto", Gs, Gs, nothing)  # A snapshot may call anything D.
+    assert found is pixel_distance
     with pytest.raises(UserError, match="--distance=ssim: use auto, lpips"):
         choose("ssim", Gs, D, nothing)
     small, _ = networks(resolution=8)

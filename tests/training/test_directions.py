@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from training.latents.directions.search import Found, Sampled, Search
 from training.latents.directions.sefa import sefa
 from training.latents.directions.style_layers import StyleLayer, style_layers
 from training.latents.directions.style_space import rank_channels
+from training.snapshots.pickles import Subject
 
 RNG = np.random.default_rng(0)
 NUM_LAYERS, SIZE = 6, 8
@@ -308,9 +310,14 @@ def test_files_there_and_back(saved):
     found = files.load(path)
     assert dataclasses.replace(found.info, arrays_sha256="") == about
     np.testing.assert_array_equal(found.arrays["lightness"], arrays["lightness"])
-    files.check_network(found, path, "net.pkl", "ab" * 32)
+    shape = SimpleNamespace(input_shape=[None, 2, 4])
+    Gs = SimpleNamespace(components=SimpleNamespace(synthesis=shape))
+    files.check_network(found, path, Subject("net.pkl", "ab" * 32, Gs, None))
     with pytest.raises(UserError, match=r"directions of another network, net.pkl"):
-        files.check_network(found, path, "other.pkl", "cd" * 32)
+        files.check_network(found, path, Subject("other.pkl", "cd" * 32, Gs, None))
+    shape.input_shape = [None, 3, 4]
+    with pytest.raises(UserError, match=r"directions \[2, 4\], and w of net.pkl are \[3, 4\]"):
+        files.check_network(found, path, Subject("net.pkl", "ab" * 32, Gs, None))
     with pytest.raises(UserError, match="did you mean lightness"):
         files.find_direction(found, path, "lightnes")
     with pytest.raises(UserError, match=r"no direction for area: R² 0.01"):

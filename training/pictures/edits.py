@@ -66,7 +66,7 @@ def edit(
             that cannot be read or written.
     """
     directions = files.load(change.directions)
-    files.check_network(directions, change.directions, subject.network, subject.sha256)
+    files.check_network(directions, change.directions, subject)
     step = total_step(directions, change)
     psi = request.psi
     classes = [] if request.classes is None else find_classes(subject.Gs, request.classes)

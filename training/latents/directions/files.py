@@ -9,7 +9,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from dnnlib.files import atomic_write, open_regular
 from dnnlib.npz import read_arrays
 from dnnlib.schema import Range, Size, read_json
 from dnnlib.util import did_you_mean, one_line
+
+if TYPE_CHECKING:
+    from training.snapshots.pickles import Subject
 
 METHODS = ("ridge", "boundary", "sefa", "ganspace")
 _MAX_BYTES = 1 << 30
@@ -151,14 +154,19 @@ def load(path: str) -> Directions:
     return Directions(info, arrays)
 
 
-def check_network(directions: Directions, path: str, network: str, sha256: str) -> None:
-    """Raises a UserError if directions are not of the network with that checksum."""
+def check_network(directions: Directions, path: str, subject: Subject) -> None:
+    """Raises a UserError if directions are not of the network of a snapshot."""
+    network, sha256 = subject.network, subject.sha256
     if directions.info.network_sha256 != sha256:
         raise UserError(
             f"{path} has directions of another network, {one_line(directions.info.network, 100)} "
             f"(SHA-256 {directions.info.network_sha256[:12]}…), and {network} is {sha256[:12]}…: "
             "find them anew with run_generator.py directions"
         )
+    found = [directions.info.num_layers, directions.info.dlatent_size]
+    expected = list(subject.Gs.components.synthesis.input_shape[1:])
+    if found != expected:  # Nothing of ours writes that.
+        raise UserError(f"{path} has directions {found}, and w of {network} are {expected}")
 
 
 def find_direction(directions: Directions, path: str, name: str) -> np.ndarray:

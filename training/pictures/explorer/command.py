@@ -85,7 +85,7 @@ def run(args: argparse.Namespace, load_distance: Callable) -> None:
             return None
         try:
             directions = files.load(path)
-            files.check_network(directions, path, subject.network, subject.sha256)
+            files.check_network(directions, path, subject)
         except UserError as error:
             if args.directions is not None:
                 raise
