@@ -40,8 +40,9 @@ setup(
         "beam": ["apache-beam>=2.60"],
         "hdf5": ["h5py>=3.8"],
         "lsun": ["lmdb>=1.4"],
-        "onnx": ["onnxruntime>=1.17"],
+        "onnx": ["onnx>=1.16", "onnxruntime>=1.17", "tf2onnx>=1.17"],
         "parquet": ["pyarrow>=16"],
+        "tflite": ["ai-edge-litert>=1.2"],
         "video": ["imageio-ffmpeg>=0.5"],
         "test": [
             "defusedxml>=0.7",
