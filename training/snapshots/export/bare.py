@@ -112,17 +112,45 @@ def _write_keras(source: str, folder: str) -> None:
     """A SavedModel with functions of one argument, {name: tensor}, which `TFSMLayer` calls."""
     import tensorflow.compat.v1 as tf
 
+    with tf.Session(graph=tf.Graph()) as session:
+        meta = tf.saved_model.load(session, ["serve"], source)
     tf = tf.compat.v2
-    loaded = tf.saved_model.load(source)
-    module = tf.Module()
-    module.loaded = loaded
-    for name, signature in loaded.signatures.items():
-        _, specs = signature.structured_input_signature
-        function = tf.function(
-            lambda inputs, signature=signature: signature(**inputs), input_signature=[specs]
-        )
+    module, shared = tf.Module(), {}
+    for node in meta.graph_def.node:  # Large constants, once for all functions.
+        value = tf.make_ndarray(node.attr["value"].tensor) if node.op == "Const" else None
+        if value is not None and value.size > 256 and value.dtype == np.float32:
+            shared[f"{node.name}:0"] = tf.Variable(value, trainable=False, name=node.name)
+    module.weights = list(shared.values())
+    for name, signature in meta.signature_def.items():
+        function = _keras_function(meta.graph_def, signature, shared)
         setattr(module, "serve" if name == "serving_default" else name, function)
-    tf.saved_model.save(module, folder, signatures=dict(loaded.signatures))
+    tf.saved_model.save(module, folder)
+
+
+def _keras_function(graph, signature, shared: dict):
+    """The function of a signature; what it computes stands among other nodes of a graph."""
+    import tensorflow.compat.v1 as tf
+
+    given = {key: info.name for key, info in signature.inputs.items()}
+    wanted = {key: info.name for key, info in signature.outputs.items()}
+    outputs = [name.partition(":")[0] for name in wanted.values()]
+    graph = tf.graph_util.extract_sub_graph(graph, outputs)
+    nodes = {f"{node.name}:0": node for node in graph.node}
+    used = {name: variable for name, variable in shared.items() if name in nodes}
+    shapes = {key: nodes[name].attr["shape"].shape for key, name in given.items()}
+    for name in used:  # Else it would be in the file twice.
+        graph.node.remove(nodes[name])
+    specs = {k: tf.TensorSpec(tf.TensorShape(s), tf.float32, k) for k, s in shapes.items()}
+
+    def function(inputs):
+        replaced = {name: inputs[key] for key, name in given.items()}
+        replaced |= {name: variable.read_value() for name, variable in used.items()}
+        made = tf.import_graph_def(
+            graph, input_map=replaced, return_elements=list(wanted.values()), name=""
+        )
+        return dict(zip(wanted, made, strict=True))
+
+    return tf.compat.v2.function(function, input_signature=[specs])
 
 
 def _write_tflite(source: str, path: str) -> None:
