@@ -182,10 +182,10 @@ def test_what_makes_other_pictures_is_not_published(tmp_path, monkeypatch):
 
 def test_a_missing_package_is_named_with_its_cure(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    message = r"--format=onnx needs onnx and tf2onnx and onnxruntime: pip install -e .\[onnx\]"
+    message = r'needs onnx and tf2onnx and onnxruntime: pip install -e "\.\[onnx\]"'
     with pytest.raises(UserError, match=message):
         command.export("network.pkl", "onnx", "model", 0.5)
-    with pytest.raises(UserError, match=r"needs ai-edge-litert: pip install -e .\[tflite\]"):
+    with pytest.raises(UserError, match=r'needs ai-edge-litert: pip install -e "\.\[tflite\]"'):
         command.check_packages("tflite")
     command.check_packages("keras")
 
