@@ -47,7 +47,7 @@ FAMILIES = {
     ),
 }
 COLUMNS = tuple(command.FORMATS)
-MOST = 2e-5  # That the table may say; rounding in another order makes less.
+MOST = 5e-6  # That the table may say; rounding in another order makes less.
 
 
 def make(family, name="Gs"):
@@ -138,7 +138,7 @@ def test_the_graph_is_the_same_whatever_machine_writes_it(monkeypatch):
 
 def small_snapshot(folder):
     with tflib.graph_session(seed=1):
-        Gs = make("ADA, conditional, RGBA, not square")
+        Gs = make("E-Gresnet, conditional, grey")
         class_names.set_label_names(Gs, ["dress", "hat", "shoes"])
         pickles.save((Gs, Gs, Gs), str(folder / "network.pkl"))
         generation.generate_images(
@@ -159,7 +159,7 @@ def test_the_command_and_what_the_page_shows(tmp_path, run_script):
     digest = hashlib.sha256((tmp_path / "network.pkl").read_bytes()).hexdigest()
     assert (record["network_sha256"], record["psi"]) == (digest, 0.7)
     assert record["label_names"] == ["dress", "hat", "shoes"]
-    assert (record["latent_size"], record["height"], record["channels"]) == (8, 16, 4)
+    assert (record["latent_size"], record["height"], record["channels"]) == (8, 16, 1)
     example = re.search(r"```python\n(import json\n.*?)```", PAGE.read_text("utf-8"), re.DOTALL)[1]
     shown = subprocess.run(
         [sys.executable, "-I", "-c", example], cwd=tmp_path, capture_output=True, text=True
@@ -168,7 +168,7 @@ def test_the_command_and_what_the_page_shows(tmp_path, run_script):
     made, ours = (
         np.asarray(Image.open(tmp_path / p), int) for p in ("hat.png", "ours/seed0005.png")
     )
-    assert made.shape == (16, 24, 4) and np.abs(made - ours).max() <= 1
+    assert made.shape == (16, 16) and np.abs(made - ours).max() <= 1
     again = run_script(words.split(), cwd=tmp_path)
     assert again.returncode == 2
     assert "exists already" in again.stderr and len(again.stderr.splitlines()) == 1
