@@ -111,7 +111,7 @@ def test_every_family_makes_our_pictures_in_every_format(families, tmp_path, kin
     for i, (family, (_, _, ours)) in enumerate(families.items()):
         with np.load(tmp_path / f"{i}.npz") as file:
             found = check.judge(dict(file), *ours)
-            assert ("png0" in file) == (kind == "savedmodel")
+            assert ("png0" in file) == (kind == "savedmodel" and "RGBA" not in family)
         print(f"{kind}: {family}: {found.difference:.1e} ({found.programs})")
         assert 0 <= found.difference <= said[family][kind] <= MOST
 

@@ -9,7 +9,7 @@ Its tensors, all with any number N of rows:
 
     images    [N, H, W, C] uint8, of z
     dlatents  [N, num_layers, dlatent_size] float32, w of z
-    png       [N] the files of `images`, where PNG has as many channels
+    png       [N] the files of `images`, without opacity only
     w_images  [N, H, W, C] uint8, of w
     w_values  [N, H, W, C] float32, about [-1, 1], of which `w_images` are made
 """
@@ -27,7 +27,8 @@ from dnnlib.tflib import Network
 from tf_ops import layout
 from training.snapshots.class_names import class_labels, count_classes
 
-_PNG_CHANNELS = (1, 3, 4)
+# Colors of pictures with opacity are those on white, which is not how files have them.
+_PNG_CHANNELS = (1, 3)
 
 
 @dataclass(frozen=True)
