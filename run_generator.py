@@ -55,6 +55,9 @@ _EXAMPLES = """examples:
   # What is in a snapshot; the same in the layout of the ADA repository:
   python run_generator.py info --network=network-final.pkl
   python run_generator.py convert --network=network-final.pkl --out=new.pkl --format=5
+
+  # The generator as a model for other programs (docs/export.md):
+  python run_generator.py export --network=network-final.pkl --format=savedmodel --out=model
 """
 
 
@@ -167,6 +170,19 @@ def _parse_args(words: Sequence[str] | None = None) -> argparse.Namespace:
         required=True,
         help="4: like StyleGAN2's code, 5: like ADA's, npz: weights only, with a JSON beside it; "
         "npz-float16: of Gs and D, at half precision, a third of the size",
+    )
+
+    text = "Writes the generator as a model for other programs, checked by running it there."
+    sub = command("export", text, "--format=savedmodel --out=model")
+    sub.add_argument(
+        "--format",
+        choices=("savedmodel", "keras", "onnx", "tflite"),
+        required=True,
+        help="savedmodel: TensorFlow, TensorFlow Serving; keras: for keras.layers.TFSMLayer; "
+        "onnx: onnxruntime; tflite: LiteRT",
+    )
+    sub.add_argument(
+        "--out", type=cli.folder_to_write, required=True, metavar="DIR", help="new folder to write"
     )
 
     text = "Joins the coarse layers of one network and the fine layers of another."
@@ -334,6 +350,11 @@ def main() -> None:
         if args.command == "convert":
             conversion.convert(network, args.out, args.format, trusted)
             print(f"Wrote {args.out}")
+            return
+        if args.command == "export":
+            from training.snapshots.export.command import export
+
+            print(export(network, args.format, args.out, args.truncation_psi, trusted))
             return
         if args.command == "blend":
             at = (args.resolution, args.width)

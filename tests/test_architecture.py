@@ -38,6 +38,7 @@ ROOMS = (
     "training.loss",
     "training.config",
     "training.snapshots",
+    "training.snapshots.export",
     "training.latents",
     "training.latents.attributes",
     "training.latents.directions",

@@ -6,14 +6,35 @@ NHWC on the CPU, whose convolutions know no other layout unless oneDNN is on, NC
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+from contextvars import ContextVar
+
 import tensorflow.compat.v1 as tf
 
 NCHW = "NCHW"
 NHWC = "NHWC"
+# Whether a block of `portable` is being executed.
+_portable: ContextVar[bool] = ContextVar("portable", default=False)
+
+
+@contextlib.contextmanager
+def portable() -> Iterator[None]:
+    """Graphs that are built within the block run anywhere: NHWC, float32, reference operations."""
+    token = _portable.set(True)
+    try:
+        yield
+    finally:
+        _portable.reset(token)
+
+
+def is_portable() -> bool:
+    """Whether the graph that is being built is one for other machines, see `portable`."""
+    return _portable.get()
 
 
 def internal_format() -> str:
-    """Layout of activations inside networks on this machine."""
+    """Layout of activations inside networks, that of this machine unless the graph is portable."""
     return NCHW if _has_gpu() else NHWC
 
 
@@ -92,4 +113,4 @@ def _strides(stride: int, data_format: str) -> list[int]:
 
 
 def _has_gpu() -> bool:
-    return bool(tf.config.list_physical_devices("GPU"))
+    return not is_portable() and bool(tf.config.list_physical_devices("GPU"))

@@ -17,7 +17,7 @@ from types import ModuleType
 import tensorflow.compat.v1 as tf
 
 from dnnlib import UserError
-from tf_ops import build, gpu_kernels
+from tf_ops import build, gpu_kernels, layout
 
 IMPLEMENTATIONS = ("auto", "ref", "native", "cuda")
 DTYPES = (tf.float32, tf.float16, tf.bfloat16)
@@ -29,7 +29,7 @@ def find(op_name: str, impl: str, dtype: tf.DType) -> ModuleType | None:
     Args:
         op_name: of the operation, for messages.
         impl: `ref` always takes the reference; `auto` and `cuda` (the official default) take the
-            twin where there is one; `native` takes the twin or fails.
+            twin where there is one, but for portable graphs; `native` takes the twin or fails.
         dtype: of the tensor; twins know those in `DTYPES`.
 
     Raises:
@@ -38,7 +38,7 @@ def find(op_name: str, impl: str, dtype: tf.DType) -> ModuleType | None:
     if impl not in IMPLEMENTATIONS:
         raise UserError(f"impl={impl!r} of {op_name}: use one of {', '.join(IMPLEMENTATIONS)}")
     if impl in ("auto", "cuda"):
-        impl = os.environ.get("TF_OPS_IMPL") or "auto"
+        impl = "ref" if layout.is_portable() else os.environ.get("TF_OPS_IMPL") or "auto"
         if impl not in ("auto", "ref", "native"):
             raise UserError(f"TF_OPS_IMPL={impl}: use auto, ref or native")
     if impl == "ref":

@@ -100,8 +100,10 @@ def _reference(x, k, up, down, pad):
     """Pure TensorFlow: zeros and padding, then a depthwise convolution."""
     height, width, minor = x.shape[1], x.shape[2], x.shape[3]
     if up != (1, 1):
-        x = tf.reshape(x, [-1, height, 1, width, 1, minor])
-        x = tf.pad(x, [[0, 0], [0, 0], [0, up[0] - 1], [0, 0], [0, up[1] - 1], [0, 0]])
+        # Zeros after each pixel, then after each row: four axes, as TF Lite pads no more.
+        x = tf.pad(x, [[0, 0], [0, 0], [0, 0], [0, int(minor) * (up[1] - 1)]])
+        x = tf.reshape(x, [-1, height, width * up[1], minor])
+        x = tf.pad(x, [[0, 0], [0, 0], [0, int(width) * up[1] * (up[0] - 1)], [0, 0]])
         x = tf.reshape(x, [-1, height * up[0], width * up[1], minor])
     x = tf.pad(x, [[0, 0], *([max(p, 0) for p in side] for side in pad), [0, 0]])
     crop = [[max(-p, 0) for p in side] for side in pad]
