@@ -74,7 +74,7 @@ def _parse_args(words: Sequence[str] | None = None) -> argparse.Namespace:
         options.add_code_options(sub)
         if psi is not None:
             options.add_truncation(sub, psi)
-        if name not in ("info", "convert"):
+        if name not in ("info", "convert", "export", explorer_command.COMMAND):
             cli.add_precision(sub.add_argument)
         return sub
 
