@@ -247,7 +247,12 @@ def _train(args: argparse.Namespace) -> str | None:
     """Does what a command line says; returns the run directory if a run was trained."""
     _load_own_code(args)
     # TensorFlow takes seconds to load, and has to wait for what can be checked without it.
-    from training.config.command_line import dataset_folder, demo_options, options_from_args
+    from training.config.command_line import (
+        dataset_folder,
+        demo_options,
+        fit_to_machine,
+        options_from_args,
+    )
 
     run_dir = None
     if _is_run(args.resume):
@@ -260,6 +265,8 @@ def _train(args: argparse.Namespace) -> str | None:
             return None
     else:
         options = options_from_args(args)
+    if run_dir is None:
+        fit_to_machine(options, args)
     metric_folder = None
     held_out = args.metricdata == HELD_OUT and "validation" in options.dataset_args
     if args.metricdata is not None and not held_out:
@@ -417,7 +424,7 @@ def _resumed(args: argparse.Namespace) -> tuple[TrainingOptions, str]:
     given = None
     if args.dataset is not None:
         given = options_from_args(argparse.Namespace(**{**vars(args), "resume": None}))
-    options = resume.resumed_options(run_dir, given)
+    options = resume.resumed_options(run_dir, given, args.batch_gpu is not None)
     for name, where in _OWN_CODE.items():
         value, stored = getattr(args, name), getattr(options, where)["func_name"]
         if value is not None and value != stored:

@@ -74,8 +74,9 @@ def staged_directory(path: str, mode: int = 0o777) -> Iterator[str]:
         yield staging
         check_free(path)
         try:
-            for entry in os.scandir(staging):
-                _sync_file(entry.path)
+            for folder, _, names in os.walk(staging):
+                for name in names:
+                    _sync_file(os.path.join(folder, name))
             _set_mode(staging, mode)
             _publish(staging, path, lock)
         except OSError as error:

@@ -136,7 +136,7 @@ def describe_machine() -> str:
 def memory_gb() -> tuple[float | None, float | None]:
     """(all, free) memory that this process may use, in GiB; None where the system does not say.
 
-    A container has what its control group says.
+    A container has at most what the control group at its root says.
     """
     total = free = None
     with suppress(AttributeError, OSError, ValueError):  # Windows has no sysconf.
@@ -145,13 +145,10 @@ def memory_gb() -> tuple[float | None, float | None]:
         with open("/proc/meminfo", encoding="utf-8") as file:
             free = int(re.findall(r"^MemAvailable:\s*(\d+) kB$", file.read(), re.MULTILINE)[0])
         free /= 2**20
-    with suppress(OSError, ValueError):
-        limit, used = (
-            int(Path(f"/sys/fs/cgroup/memory.{name}").read_text()) / 2**30
-            for name in ("max", "current")
-        )
-        total = min(total or limit, limit)
-        free = min(free or limit, max(limit - used, 0.0))
+    for name in ("memory.max", "memory/memory.limit_in_bytes"):
+        with suppress(OSError, ValueError):  # "max" without a limit, or an absurd number.
+            limit = int(Path("/sys/fs/cgroup", name).read_text()) / 2**30
+            total, free = (limit if size is None else min(size, limit) for size in (total, free))
     return total, free
 
 

@@ -234,7 +234,7 @@ def _describe_gpu(tf) -> list[str]:
         )
     needed = "everything needed is there" if not missing else f"missing: {', '.join(missing)}"
     if not found and not missing:
-        needed += ", up to the missing GPU"
+        needed = "everything is installed; only the GPU is missing"
     return [*lines, f"for a GPU: {needed}"]
 
 

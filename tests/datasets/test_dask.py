@@ -261,7 +261,7 @@ def test_schedulers_that_do_not_answer_are_one_line(tmp_path, monkeypatch):
     ):
         convert(tmp_path, f"127.0.0.1:{free_port()}")
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        with pytest.raises(UserError, match=r"it says nothing"):
+        with pytest.raises(UserError, match="no answer"):
             convert(tmp_path, f"127.0.0.1:{silent.getsockname()[1]}")
     for wrong in ("node7", "node7:0", "http://node7:80", "node7:99999", "a b:1", ""):
         with pytest.raises(UserError, match=r"^--scheduler is .*expected HOST:PORT"):

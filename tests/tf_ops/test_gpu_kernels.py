@@ -206,7 +206,7 @@ def test_a_process_that_sees_gpus(run_script):
 
 def test_checking_says_what_is_there(compiler, monkeypatch):
     assert "NVRTC: 12.9, for GPUs from 7.0 to 12.0, PTX for newer ones" in build.describe()
-    assert build.describe().endswith("everything needed is there, up to the missing GPU")
+    assert build.describe().endswith("everything is installed; only the GPU is missing")
     with monkeypatch.context() as patch:
         patch.setenv("CXX", "/nowhere/c++")
         assert build.describe().endswith("for a GPU: missing: a C++ compiler")

@@ -1,12 +1,18 @@
 """What a step takes is known beforehand, and images at once are as many as memory holds."""
 
+import copy
+import json
+
 import pytest
 
+from dnnlib import UserError
+from dnnlib.system import memory_gb
 from dnnlib.tflib import tfutil
 from training.config import memory
 from training.config.options import set_network_size
 from training.config.presets import preset
 from training.config.schedule import training_schedule
+from training.run.resume import resumed_options
 
 CONFIG = "config-f"
 
@@ -49,9 +55,43 @@ def test_images_at_once_divide_a_step_and_split_into_groups(machine):
     machine(20)
     options = preset(CONFIG, 256, minibatch=24)  # 12 at once, in groups of 4.
     assert at_once(options, 8) == 12
-    memory.fit_to_memory(options, 256)
+    assert memory.fit_to_memory(options, 256).startswith("NOTE: 8 images at once, not 12")
     assert at_once(options, 8) == 8
     assert memory.step_gb(options, 256, 8) <= 10 < memory.step_gb(options, 256, 12)
+
+
+@pytest.mark.parametrize("minibatch", [9, 15, 7, 5])
+def test_what_does_not_divide_stays(machine, minibatch):
+    machine(6)
+    options = preset(CONFIG, 512, minibatch=minibatch)
+    memory.fit_to_memory(options, 512)
+    assert minibatch % at_once(options, 9) == 0
+
+
+def test_networks_of_others_are_not_estimated(machine):
+    machine(6)
+    options = preset(CONFIG, 1024, minibatch=4)
+    options.G_args["func_name"] = "mine.G_mine"
+    assert memory.fit_to_memory(options, 1024) is memory.describe_memory(options, 1024) is None
+
+
+def test_a_run_is_resumed_on_another_machine(machine, tmp_path):
+    options = preset(CONFIG, 1024, minibatch=4)
+    options.dataset_args = {"tfrecord_dir": "data"}
+    given = copy.deepcopy(options)
+    machine(16)
+    memory.fit_to_memory(options, 1024)
+    (tmp_path / "training_options.json").write_text(json.dumps(options.to_json()))
+    resumed = resumed_options(str(tmp_path), copy.deepcopy(given), at_once_is_given=False)
+    assert at_once(resumed, 10) == 2
+    with pytest.raises(UserError, match=r"minibatch_gpu_dict"):
+        resumed_options(str(tmp_path), given, at_once_is_given=True)
+
+
+def test_memory_of_this_machine():
+    total, free = memory_gb()
+    assert total is None or 0 < total < 1 << 16
+    assert total is None or free is None or 0 < free <= total
 
 
 def test_gpus_have_memory_of_their_own(machine, monkeypatch):
@@ -66,12 +106,13 @@ def test_what_is_said(machine):
     options = preset(CONFIG, 1024, minibatch=4)
     machine(64, 60)
     text = memory.describe_memory(options, 1024)
-    assert text.startswith("Memory: about 14.4 GiB for 4 images at once on each of 1 devices")
+    assert text.startswith("Memory: about 14.4 GiB for 4 images at once, of 64.0 GiB")
     machine(64, 9)
     text = memory.describe_memory(options, 1024)
     assert text.startswith("Warning: Memory") and "--batch-gpu" in text and "\n" not in text
 
 
+@pytest.mark.skipif(tfutil.gpu_devices() or memory_gb()[1] is None, reason="nobody knows")
 def test_the_plan_says_it(run_script, tmp_path):
     run_script(["dataset_tool.py", "create_demo", tmp_path / "demo", "--images=8"])
     args = ["--dataset=demo", "--dry-run", "--fmap-base=64", "--fmap-max=4"]

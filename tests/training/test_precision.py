@@ -9,7 +9,7 @@ from PIL import Image
 
 import run_generator
 import run_training
-from dnnlib import tflib
+from dnnlib import UserError, tflib
 from dnnlib.tflib import Network
 from tf_ops import layout
 from training.architecture import precision, synthesis
@@ -153,8 +153,11 @@ def test_pictures_in_mixed_precision_say_so_and_are_made_again(tmp_path, monkeyp
             return np.asarray(image).astype(int), record.get("precision")
 
     (exact, of_exact), (mixed, of_mixed) = picture("fp32"), picture("mixed", "--precision=mixed")
-    assert (of_exact, of_mixed) == (None, "mixed")
+    assert (of_exact, of_mixed) == (None, "bfloat16")
     assert 0 < np.abs(exact - mixed).max() <= 4
     out = str(tmp_path / "again.png")
     text = run("reproduce", str(tmp_path / "mixed" / "seed0005.png"), f"--out={out}")
     assert text.endswith("all pixels are equal\n")
+    monkeypatch.setattr(precision, "has_bfloat16", lambda: False)
+    with pytest.raises(UserError, match="was made in bfloat16, which this machine does not"):
+        run("reproduce", str(tmp_path / "mixed" / "seed0005.png"), f"--out={out}")

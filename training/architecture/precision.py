@@ -41,9 +41,10 @@ def computed_in(precision: str) -> Iterator[None]:
         _lower_dtype.reset(token)
 
 
-def is_mixed() -> bool:
-    """Whether the block of `computed_in` computes some of its activations in less than float32."""
-    return _lower_dtype.get() is not None
+def name_of_lower() -> str | None:
+    """In what the block of `computed_in` computes some of its activations, if not in float32."""
+    dtype = _lower_dtype.get()
+    return None if dtype is None else dtype.name
 
 
 def lower_dtype() -> tf.DType | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import Any
 
 from dnnlib import UserError, own_code
@@ -92,9 +93,15 @@ def options_from_args(args: Any) -> TrainingOptions:
     _set_own_losses(options, args)
     if args.dcap is not None:
         set_capacity(options, args.dcap)
-    if args.batch_gpu is None and args.G_func is None and args.D_func is None:
-        fit_to_memory(options, _resolution(path, args))
     return options
+
+
+def fit_to_machine(options: TrainingOptions, args: Any) -> None:
+    """What a new run takes of this machine, unless the command line says."""
+    if args.batch_gpu is None and not args.demo:
+        note = fit_to_memory(options, _resolution(options.dataset_args["tfrecord_dir"], args))
+        if note:
+            print(note, file=sys.stderr)
 
 
 def _resolution(path: str, args: Any) -> int:

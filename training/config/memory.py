@@ -25,6 +25,8 @@ _IN_THE_END = 10**12  # Images seen, when every network has grown.
 def step_gb(options: TrainingOptions, resolution: int, images: int) -> float:
     """GiB that a training step takes at the peak, roughly.
 
+    Of square images: those with a longer base grid take more, by as much as they have more pixels.
+
     Args:
         options: of the run.
         resolution: of its images.
@@ -43,28 +45,43 @@ def step_gb(options: TrainingOptions, resolution: int, images: int) -> float:
     return size / 2**30
 
 
-def fit_to_memory(options: TrainingOptions, resolution: int) -> None:
+def fit_to_memory(options: TrainingOptions, resolution: int) -> str | None:
     """Lowers the images at once at full resolution, so that a step takes half of the memory.
 
     More rounds make up for that. It is half of all memory, not of what is free at the moment: what
-    a seed gives does not depend on what else runs.
+    a seed gives does not depend on what else runs. It does depend on the machine, since the
+    discriminator compares images that are there at once; a run keeps the number it began with.
 
     Args:
         options: of the run, which are changed. Never below two images at once where there were
             more: the discriminator compares them.
         resolution: of its images.
+
+    Returns:
+        What was changed, for people; None: nothing.
     """
     total, _ = memory_gb()
-    images = _at_once(options, resolution)
-    if total is None or _fits(options, resolution, images, total) or tfutil.gpu_devices():
-        return
+    before = images = _at_once(options, resolution)
+    if not _is_known(options) or total is None or _fits(options, resolution, images, total):
+        return None
+    if tfutil.gpu_devices():
+        return None
     # Deviation: the official code, which trains on GPUs, needs a --batch-gpu that fits.
     group = options.D_args.get("mbstd_group_size", DEFAULT_GROUP) or 1
     share = images * _rounds(options, resolution)
-    while images > 2 and not _fits(options, resolution, images, total):
-        images = max(images_at_once(share, images - 1, group), 2)
+    while not _fits(options, resolution, images, total):
+        fewer = images_at_once(share, images - 1, group) if images > 2 else 1
+        if fewer == 1:
+            break
+        images = fewer
+    if images == before:
+        return None
     schedule = options.sched_args
     schedule.minibatch_gpu_dict = {**schedule.minibatch_gpu_dict, resolution: images}
+    return (
+        f"NOTE: {images} images at once, not {before}, since a step may take half of the "
+        f"{total:.0f} GiB of this machine; --batch-gpu={images} does the same on every machine"
+    )
 
 
 def describe_memory(options: TrainingOptions, resolution: int) -> str | None:
@@ -75,13 +92,14 @@ def describe_memory(options: TrainingOptions, resolution: int) -> str | None:
         resolution: of its images.
     """
     total, free = memory_gb()
-    if total is None or free is None or tfutil.gpu_devices():
+    if not _is_known(options) or total is None or free is None or tfutil.gpu_devices():
         return None
     images = _at_once(options, resolution)
     size = step_gb(options, resolution, images * options.num_gpus)
+    devices = "" if options.num_gpus == 1 else f" on each of {options.num_gpus} devices"
     text = (
-        f"Memory: about {size:.1f} GiB for {images} images at once on each of {options.num_gpus} "
-        f"devices, of {total:.1f} GiB, {free:.1f} of which are free"
+        f"Memory: about {size:.1f} GiB for {images} images at once{devices}, of {total:.1f} GiB, "
+        f"{free:.1f} of which are free"
     )
     if size <= free:
         return text
@@ -90,6 +108,12 @@ def describe_memory(options: TrainingOptions, resolution: int) -> str | None:
         f"Warning: {text}: the system may end the run; {less}--fmap-base, --fmap-max or "
         "--resolution takes less"
     )
+
+
+def _is_known(options: TrainingOptions) -> bool:
+    """Whether both networks are ours: what others take, nobody knows."""
+    names = (kwargs["func_name"] for kwargs in (options.G_args, options.D_args))
+    return all(name.startswith("training.") for name in names)
 
 
 def _fits(options: TrainingOptions, resolution: int, images: int, total: float) -> bool:

@@ -21,7 +21,7 @@ from PIL import Image
 from dnnlib import UserError, schema
 from dnnlib.files import open_regular
 from dnnlib.schema import Size
-from training.architecture.precision import is_mixed
+from training.architecture.precision import name_of_lower
 from training.latents.truncation import Centers
 from training.pictures import xmp
 from training.snapshots import pickles
@@ -84,7 +84,7 @@ class Provenance:
     ) -> bytes | None:
         """The packet of a picture; None if pictures get none.
 
-        Whether the block of `computed_in` makes it in mixed precision is an option of its own.
+        The lower precision of the block of `computed_in` that makes it is an option of its own.
 
         Args:
             command, file, options: see `Record`; options that are None are left out. NumPy's
@@ -93,7 +93,7 @@ class Provenance:
         """
         if not self.is_kept:
             return None
-        options["precision"] = "mixed" if is_mixed() else None
+        options["precision"] = name_of_lower()
         named = {name: _plain(value) for name, value in options.items() if value is not None}
         if len(text := json.dumps(named)) > _MOST_OPTIONS:
             named = {"sha256": hashlib.sha256(text.encode()).hexdigest()}

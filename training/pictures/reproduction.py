@@ -17,7 +17,7 @@ from dnnlib.files import open_regular
 from dnnlib.schema import Range, Size
 from dnnlib.tflib import Network
 from dnnlib.util import one_line
-from training.architecture.precision import PRECISIONS, computed_in
+from training.architecture.precision import computed_in, lower_dtype
 from training.datasets.photos.arrays import save_png, to_pixels
 from training.latents.options import CENTERS, TruncationOptions
 from training.latents.truncation import find_centers
@@ -35,7 +35,7 @@ _Seeds = Annotated[list[Annotated[int, Range(0, 2**32 - 1)]], Size(10_000)]
 class _Options:
     """What all commands have."""
 
-    precision: Literal[PRECISIONS] = "fp32"
+    precision: Literal["float16", "bfloat16"] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,8 +111,12 @@ def reproduce(
         options = schema.parse(kind, record.options, "options")
     except UserError as error:
         raise UserError(f"{picture}: its record does not say how it was made: {error}") from error
+    if options.precision is not None and options.precision != getattr(lower_dtype(), "name", None):
+        raise UserError(
+            f"{picture} was made in {options.precision}, which this machine does not compute in"
+        )
     scratch = tempfile.TemporaryDirectory(prefix="reproduce.")
-    with scratch as folder, computed_in(options.precision):
+    with scratch as folder, computed_in("mixed" if options.precision else "fp32"):
         made = make(Gs, network, record, options, folder, dlatents_npz)
         with Image.open(made) as again:
             again.load()

@@ -81,13 +81,17 @@ def _why_not(folder: str) -> str:
     return "the folder holds no training-state-*.npz to resume from: start the run anew"
 
 
-def resumed_options(run_dir: str, given: TrainingOptions | None) -> TrainingOptions:
+def resumed_options(
+    run_dir: str, given: TrainingOptions | None, at_once_is_given: bool = True
+) -> TrainingOptions:
     """The options that a run was started with.
 
     Args:
         run_dir: its directory.
         given: what the command line describes, to be checked against them; None if it describes no
             run. Options that do not change what a step does may be others, and are taken.
+        at_once_is_given: whether it says how many images are at once on a device; the machine that
+            the run began on chose otherwise.
 
     Raises:
         UserError: the options cannot be read, or what is given is another run.
@@ -100,6 +104,8 @@ def resumed_options(run_dir: str, given: TrainingOptions | None) -> TrainingOpti
     if options.resume_pkl is not None:
         given.augment_args.kimg = options.augment_args.kimg
         given.G_smoothing_rampup = options.G_smoothing_rampup
+    if not at_once_is_given:
+        given.sched_args.minibatch_gpu_dict = options.sched_args.minibatch_gpu_dict
     # The dataset may have moved; whether it has changed is checked when it is opened.
     options.dataset_args["tfrecord_dir"] = given.dataset_args["tfrecord_dir"]
     wanted, stored = (json.loads(json.dumps(o.to_json())) for o in (given, options))

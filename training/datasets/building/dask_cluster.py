@@ -133,7 +133,7 @@ class _Work:
             finally:
                 os.chdir(before)
                 if not os.path.exists(os.path.join(self.folder, _MARK)):  # The client has ended.
-                    shutil.rmtree(self.folder, ignore_errors=True)
+                    shutil.rmtree(os.path.dirname(part), ignore_errors=True)
         return part
 
 
@@ -170,7 +170,7 @@ def _probe(address: str) -> None:
     try:
         asyncio.run(attempt())
     except Exception as error:  # What answers may be anything.
-        reason = one_line(error) or "it says nothing"
+        reason = one_line(error) or "no answer"
         raise UserError(
             f"no Dask scheduler at {address} ({reason}): start one with dask scheduler, or correct "
             "--scheduler"
@@ -212,8 +212,8 @@ def _do_shards(client: Client, address: str, work: _Work) -> list[str]:
             future.result()
         except KilledWorker as error:
             raise UserError(
-                "several workers have died of the same shard, perhaps for want of memory: see "
-                "their logs, give more --shards"
+                "several workers died while writing the same shard, perhaps out of memory: see "
+                "their logs, or give more --shards"
             ) from error
         except RuntimeError as error:
             if "deserialization" not in str(error):

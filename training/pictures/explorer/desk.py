@@ -54,6 +54,7 @@ class Desk:
         self._folder, self._result_dir, self._saved_to = folder, result_dir, None
         self._outdir, self._lock = outdir, threading.Lock()
         self._results: dict[str, Result] = {}
+        self._saved: dict[str, dict[str, str]] = {}
 
     def new_folder(self) -> tuple[str, str]:
         """(id, path) of a folder for a result."""
@@ -69,6 +70,7 @@ class Desk:
             alike = [number for number, r in self._results.items() if r.kind == result.kind]
             for number in alike[:-_KEPT]:
                 del self._results[number]
+                self._saved.pop(number, None)
                 self.discard(number)
         return result
 
@@ -85,11 +87,11 @@ class Desk:
         with self._lock:
             result = self._results.get(number)
         if result is None:
-            raise UserError("this picture is not kept any more: make it again")
+            raise UserError("this picture is no longer available: make it again")
         return result
 
     def save(self, number: str) -> dict[str, str]:
-        """Copies the files of a result; {suffix: path}.
+        """Copies the files of a result, once; {suffix: path}.
 
         Raises:
             UserError: there is no such result, or a file cannot be written.
@@ -98,7 +100,9 @@ class Desk:
         with self._lock:
             if self._saved_to is None:
                 self._saved_to = make_folder(self._result_dir, "explore", self._outdir)
-            return self._copy(result, self._saved_to)
+            if number not in self._saved:
+                self._saved[number] = self._copy(result, self._saved_to)
+            return self._saved[number]
 
     def _copy(self, result: Result, folder: str) -> dict[str, str]:
         count = 1

@@ -290,7 +290,7 @@ class Explorer:
             UserError: too many wait already, or the work was stopped.
         """
         if not self._waiting.acquire(blocking=False):
-            raise UserError(f"{_MOST_WAITING} pictures are waited for already: try again")
+            raise UserError(f"{_MOST_WAITING} requests are already waiting: try again")
         try:
             with self._lock:
                 self._is_stopped.clear()

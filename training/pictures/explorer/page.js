@@ -90,7 +90,7 @@ async function save(name) {
     note.hidden = false;
     note.textContent = `Saved as ${told.files[told.files.length - 1]}.`;
     const npz = told.files.find((file) => file.endsWith(".npz"));
-    if (npz) showCommand(figure, seen[name].command.replace("FILE.npz", quoted(npz)));
+    if (npz) showCommand(figure, seen[name].command.replace("FILE.npz", () => quoted(npz)));
     showError(figure);
   } catch (error) {
     showError(figure, error);
@@ -214,6 +214,7 @@ function longWork(name, start, show) {
   box.querySelector(".stop").addEventListener("click", () => ask("/api/stop").catch(() => {}));
   const run = async () => {
     button.disabled = true;
+    box.dataset.running = "yes";
     const timer = setInterval(() => showProgress(box), 500);
     try {
       show(await start());
@@ -221,6 +222,7 @@ function longWork(name, start, show) {
       showError(find(`${name}-result`), error);
     }
     clearInterval(timer);
+    delete box.dataset.running;
     box.hidden = true;
     button.disabled = false;
   };
@@ -235,6 +237,7 @@ async function showProgress(box) {
   const answer = await fetch("/api/progress").catch(() => null);
   const told = answer && answer.ok ? await answer.json() : {};
   const bar = box.querySelector("progress");
+  if (!box.dataset.running) return;  // It has ended in the meantime.
   box.hidden = false;
   if (told.total) {
     bar.max = told.total;

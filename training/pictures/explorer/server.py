@@ -33,6 +33,7 @@ from training.snapshots.class_names import count_classes, label_names
 
 _FOLDER = os.path.dirname(os.path.abspath(__file__))
 _MOST_JSON, MOST_PHOTO = 1 << 16, 32 << 20  # Bytes of a request.
+_MOST_CONNECTIONS = 64  # Each may bring a photo.
 _LONGEST_END = 20  # Seconds that requests get at the end; each ends at its next step.
 LOCAL = ("127.0.0.1", "localhost")
 _HEADERS = {
@@ -128,6 +129,7 @@ def serve(explorer: Explorer, listener: socket.socket, local: bool) -> None:
         log_level="critical",  # Defects are told by the handler.
         access_log=False,
         server_header=False,
+        limit_concurrency=_MOST_CONNECTIONS,
         timeout_graceful_shutdown=_LONGEST_END,
     )
     _Server(config, explorer).run(sockets=[listener])

@@ -21,6 +21,7 @@ _SCRIPT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "bare.py")
 # Values in [-1, 1] may be off by half of what a level of uint8 is, as rounding to one is.
 MOST = 1 / 255
 _PSIS = (0.5, 0.7, 1.0)
+_LONGEST = 1800.0  # Seconds.
 
 
 @dataclass(frozen=True)
@@ -43,13 +44,17 @@ def run_bare(*args: str) -> None:
     Raises:
         UserError: it fails; says how.
     """
-    done = subprocess.run(
-        [sys.executable, "-I", _SCRIPT, *args],
-        capture_output=True,
-        text=True,
-        errors="replace",
-        cwd=tempfile.gettempdir(),
-    )
+    try:
+        done = subprocess.run(
+            [sys.executable, "-I", _SCRIPT, *args],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            cwd=tempfile.gettempdir(),
+            timeout=_LONGEST,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise UserError(f"it takes more than {_LONGEST / 60:g} minutes") from error
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if line.strip()]
         why = next((line for line in reversed(lines) if "Error" in line), (lines or ["?"])[-1])

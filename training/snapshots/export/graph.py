@@ -112,7 +112,8 @@ def _add(Gs: Network, cut: np.ndarray, outputs: list[str]) -> dict[str, str]:
         made[prefix + "images"] = tf.cast(levels, tf.uint8)
     if "png" in outputs:
         made["png"] = tf.io.encode_png(made["images"])
-    found = {t.op.name.rsplit("/", 1)[-1]: t.op.name for t in (z, labels, psi, w)}
+    inputs = {"z": z, "labels": labels, "psi": psi, "w": w}
+    found = {name: tensor.op.name for name, tensor in inputs.items()}
     return found | {name: tf.identity(made[name], name).op.name for name in outputs}
 
 
