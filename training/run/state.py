@@ -72,6 +72,14 @@ class Counters:
     def of_new_run(cls) -> Counters:
         return cls(0, 0, 0, 0, 0, 0.0, saved_nimg=0)
 
+    @classmethod
+    def from_json(cls, values: Any) -> Counters:
+        """The counters that `to_json` gave; raises a UserError if they are none."""
+        return schema.parse(cls, values, "counters")
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
     def add_step(self, num_images: int) -> None:
         """Counts a step."""
         self.last_nimg = self.cur_nimg
@@ -246,6 +254,11 @@ def save_state(path: str, counters: Counters, keep: int) -> None:
             os.unlink(other)
     except OSError as error:
         raise UserError(f"cannot write state {path}: {error.strerror or error}") from error
+
+
+def trained_variables() -> list[tf.Variable]:
+    """The variables that make up a run, without its statistics."""
+    return [v for name, v in _variables().items() if not name.startswith(_STATISTICS)]
 
 
 def _variables() -> dict[str, tf.Variable]:
