@@ -264,6 +264,9 @@ def _train(args: argparse.Namespace) -> str | None:
     """Does what a command line says; returns the run directory if a run was trained."""
     _load_own_code(args)
     found = cluster.find_cluster(args.workers, args.worker_index, args.slurm, os.environ)
+    if found is not None or args.num_workers:
+        # What one machine with all replicas does: the minibatch of some configurations depends.
+        args.num_gpus *= args.num_workers if found is None else len(found.addresses)
     if found is not None and not args.dry_run:
         return _train_together(args, found)
     # TensorFlow takes seconds to load, and has to wait for what can be checked without it.
@@ -328,8 +331,6 @@ def _train_together(args: argparse.Namespace, found: cluster.Cluster) -> str | N
 
     load_tensorflow()
     is_chief = found.index == 0
-    # What one machine with all replicas would do: the minibatch of some configurations depends.
-    args.num_gpus *= len(found.addresses)
     options, run_dir, metrics = None, "", None
     if not _is_run(args.resume):
         options = options_from_args(args)

@@ -184,16 +184,12 @@ def run_local_workers(count: int, command: Sequence[str]) -> int:
     Returns:
         0 if all ended well, else the exit code of the first one that did not.
     """
-    addresses = [f"127.0.0.1:{port}" for port in _free_ports(count)]
+    addresses = [f"127.0.0.1:{port}" for port in free_ports(count)]
     processes: list[subprocess.Popen] = []
     with ExitStack() as stack:
         stack.enter_context(_passed_on(processes))
         for index in range(count):
-            config = {
-                "cluster": {"worker": addresses},
-                "task": {"type": "worker", "index": index},
-            }
-            env = {**os.environ, TF_CONFIG: json.dumps(config)}
+            env = {**os.environ, TF_CONFIG: tf_config(addresses, index)}
             # In a group of its own, so that a terminal's Ctrl-C does not come twice.
             process = subprocess.Popen(
                 command, env=env, stdin=subprocess.DEVNULL, start_new_session=True
@@ -238,7 +234,13 @@ def _end(process: subprocess.Popen) -> None:
     process.wait()
 
 
-def _free_ports(count: int) -> list[int]:
+def tf_config(addresses: Sequence[str], index: int) -> str:
+    """`TF_CONFIG` of a worker."""
+    task = {"type": "worker", "index": index}
+    return json.dumps({"cluster": {"worker": list(addresses)}, "task": task})
+
+
+def free_ports(count: int) -> list[int]:
     """Ports that nobody uses at this moment."""
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]

@@ -341,15 +341,10 @@ class Workers(Alone):
     def _lost(self, limit: float) -> WorkerLost:
         gone = self._cluster.unreachable()
         names = ", ".join(map(self._cluster.name, gone))
-        what = (
-            f"{names} {'has' if len(gone) == 1 else 'have'} ended"
-            if gone
-            else (
-                f"another worker does not answer, within {limit:g} seconds (--worker-timeout): it is "
-                "stuck or cut off"
-            )
-        )
-        return WorkerLost(f"{what}; see what it says, and start all again with --resume=latest")
+        what = f"{names} {'has' if len(gone) == 1 else 'have'} ended"
+        if not gone:
+            what = f"another worker does not answer, within {limit:g} seconds (--worker-timeout)"
+        return WorkerLost(f"{what}: see what it says, and start all again with --resume=latest")
 
     @contextmanager
     def _beating(self, signals: Signals) -> Iterator[None]:
