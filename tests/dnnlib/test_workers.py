@@ -22,13 +22,16 @@ class Signals:
         self.received = self.received or number
 
 
-def together(function, count=2, limit=20.0):
-    """What a function of `Workers` returns on each, or the exception that it raises."""
+def together(function, count=2, limit=20.0, known=lambda addresses, index: addresses):
+    """What a function of `Workers` returns on each, or the exception that it raises.
+
+    `known(addresses, index)` are those that worker `index` knows of.
+    """
     addresses = tuple(f"127.0.0.1:{port}" for port in free_ports(count))
 
     def work(index):
         try:
-            return function(Workers(Cluster(addresses, index), limit))
+            return function(Workers(Cluster(known(addresses, index), index), limit))
         except Exception as error:
             return error
 
@@ -107,6 +110,12 @@ def test_what_the_chief_computes_is_told_and_so_is_what_he_cannot():
     first, second = together(work)
     assert first[:2] == second[:2] == (["0 é\0", "1 é\0"], {"index": 0})
     assert first[2] == "there is no run" and second[2].endswith("): there is no run")
+
+
+def test_lists_of_different_lengths_are_refused_on_all():
+    errors = together(lambda w: w.tell("x"), 3, 5.0, lambda a, index: a[: 2 if index == 0 else 3])
+    for error, count in zip(errors, (2, 3, 3), strict=True):
+        assert f"do not agree on how many they are, {count} here" in str(error)
 
 
 def test_one_that_does_not_take_part_is_missed_within_the_limit():
