@@ -42,6 +42,9 @@ _EXAMPLES = """examples:
   # Resume the run that was interrupted last:
   python run_training.py --resume=latest
 
+  # Two processes of this machine train together; docs/distributed.md has several machines:
+  python run_training.py --data-dir=~/datasets --dataset=shoes --num-workers=2
+
   # A network small enough for a CPU:
   python run_training.py --data-dir=~/datasets --dataset=shoes --config=config-e \\
       --total-kimg=200 --batch=16 --fmap-base=2048 --fmap-max=128 --latent-size=128
