@@ -8,10 +8,11 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext, redirect_stdout
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from dnnlib import UserError, cli, output, own_code, urls
+from dnnlib import UserError, cli, cluster, output, own_code, urls
 from dnnlib.run_dir import next_run_dir
 from dnnlib.tensorflow_loader import load_tensorflow
 from dnnlib.util import did_you_mean
@@ -41,6 +42,9 @@ _EXAMPLES = """examples:
   # Resume the run that was interrupted last:
   python run_training.py --resume=latest
 
+  # Two processes of this machine train together; docs/distributed.md has several machines:
+  python run_training.py --data-dir=~/datasets --dataset=shoes --num-workers=2
+
   # A network small enough for a CPU:
   python run_training.py --data-dir=~/datasets --dataset=shoes --config=config-e \\
       --total-kimg=200 --batch=16 --fmap-base=2048 --fmap-max=128 --latent-size=128
@@ -48,9 +52,11 @@ _EXAMPLES = """examples:
 
 
 HELD_OUT = "validation"  # What --metricdata calls the images of --validation.
+_TRY_AGAIN = 75  # Exit code after another worker was lost, as sysexits.h has it.
 # Options of one session of a run, not of the run itself.
 _OF_A_SESSION = {"resume", "result_dir", "total_kimg", "hours", "snap", "keep", "dry_run"}
 _OF_A_SESSION |= {"metrics", "metricdata", "feature_net"}
+_OF_A_SESSION |= {"workers", "worker_index", "slurm", "num_workers", "worker_timeout"}
 _OWN_CODE = {"G_func": "G_args", "D_func": "D_args"}
 _OWN_CODE |= {"G_loss": "G_loss_args", "D_loss": "D_loss_args"}
 _OF_A_SESSION |= _OWN_CODE.keys()  # A run that names functions of the user's needs them again.
@@ -119,7 +125,18 @@ def _check(args: argparse.Namespace, parser: argparse.ArgumentParser, given: set
         free = {"demo", "result_dir", "data_dir", "seed", "dry_run"}
         if names := _listed(given - free):
             parser.error(f"--demo chooses {names} itself: leave it out")
+    _check_workers(args, parser, given)
     _check_resume(args, parser, given)
+
+
+def _check_workers(
+    args: argparse.Namespace, parser: argparse.ArgumentParser, given: set[str]
+) -> None:
+    ways = given & {"workers", "slurm", "num_workers"}
+    if len(ways) > 1:
+        parser.error(f"{_listed(ways)}: use one of them")
+    if (args.workers is None) != (args.worker_index is None):
+        parser.error("--workers and --worker-index belong together: the list, and who this is")
 
 
 def _check_resume(
@@ -153,11 +170,14 @@ def _listed(options: set[str]) -> str:
 
 
 def main() -> None:
+    args = _parse_args()
+    if (args.num_workers or 1) > 1 and not args.dry_run:
+        raise SystemExit(cluster.run_local_workers(args.num_workers, cluster.local_command()))
     try:
-        _train(_parse_args())
-    except Diverged as error:
+        _train(args)
+    except (Diverged, cluster.WorkerLost) as error:
         print(f"run_training.py: error: {error}", file=sys.stderr)
-        raise SystemExit(1) from error
+        raise SystemExit(1 if isinstance(error, Diverged) else _TRY_AGAIN) from error
 
 
 def run(
@@ -246,13 +266,14 @@ def _words(metrics: Sequence[str] | None = None, **options: Any) -> list[str]:
 def _train(args: argparse.Namespace) -> str | None:
     """Does what a command line says; returns the run directory if a run was trained."""
     _load_own_code(args)
+    found = cluster.find_cluster(args.workers, args.worker_index, args.slurm, os.environ)
+    if found is not None or args.num_workers:
+        # What one machine with all replicas does: the minibatch of some configurations depends.
+        args.num_gpus *= args.num_workers if found is None else len(found.addresses)
+    if found is not None and not args.dry_run:
+        return _train_together(args, found)
     # TensorFlow takes seconds to load, and has to wait for what can be checked without it.
-    from training.config.command_line import (
-        dataset_folder,
-        demo_options,
-        fit_to_machine,
-        options_from_args,
-    )
+    from training.config.command_line import demo_options, fit_to_machine, options_from_args
 
     run_dir = None
     if _is_run(args.resume):
@@ -267,10 +288,7 @@ def _train(args: argparse.Namespace) -> str | None:
         options = options_from_args(args)
     if run_dir is None:
         fit_to_machine(options, args)
-    metric_folder = None
-    held_out = args.metricdata == HELD_OUT and "validation" in options.dataset_args
-    if args.metricdata is not None and not held_out:
-        metric_folder = dataset_folder("--metricdata", args.metricdata, args.data_dir)
+    metric_data = _metric_data(args, options)
     if args.dry_run:
         output.printing_is_the_work()
         print(json.dumps(options.to_json(), indent=2), flush=True)
@@ -284,7 +302,7 @@ def _train(args: argparse.Namespace) -> str | None:
 
         run_demo(options, args.result_dir, training_loop.train)
         return None
-    metrics = _metrics(args, options, metric_folder, held_out)
+    metrics = _metrics(args, options, *metric_data)
     if run_dir is None:
         run_dir = training_loop.train(options, args.result_dir, _description(args), metrics)
     else:
@@ -305,6 +323,63 @@ def _train(args: argparse.Namespace) -> str | None:
         finish_run(run_dir, options, partial(find_best, feature_net=own_net))
         try_page(run_dir)
     return run_dir
+
+
+def _train_together(args: argparse.Namespace, found: cluster.Cluster) -> str | None:
+    """As `_train`, of one of several workers; returns the run directory on the first of them."""
+    if args.demo or args.is_of_photos:
+        raise UserError(
+            "several workers train on a dataset of TFRecords that each of them finds: make it with "
+            "dataset_tool.py first, and name it with --dataset"
+        )
+    from training.config.command_line import options_from_args
+
+    load_tensorflow()
+    is_chief = found.index == 0
+    options, run_dir, metrics = None, "", None
+    if not _is_run(args.resume):
+        options = options_from_args(args)
+    elif is_chief:
+        options, run_dir = _resumed(args)
+    if is_chief:
+        metrics = _metrics(args, options, *_metric_data(args, options), len(found.addresses))
+    from dnnlib.tflib.workers import Workers
+    from training import training_loop
+    from training.run import agreement
+
+    with nullcontext() if is_chief else redirect_stdout(output.SafeStream(None)):
+        workers = Workers(found, args.worker_timeout)
+        agreement.check_same_programs(workers)
+        if not _is_run(args.resume):
+            description = _description(args)
+            run_dir = training_loop.train(options, args.result_dir, description, metrics, workers)
+        else:
+            options = agreement.chiefs_options(workers, options)
+            if not is_chief:
+                _find_data(args, options)
+            training_loop.resume(options, run_dir, metrics, workers)
+    return run_dir if is_chief else None
+
+
+def _find_data(args: argparse.Namespace, options: TrainingOptions) -> None:
+    """Looks for the dataset of a run of the chief where the own command line says."""
+    from training.config.command_line import dataset_folder
+    from training.run import resume
+
+    if args.dataset is not None:
+        folder = dataset_folder("--dataset", args.dataset, args.data_dir)
+        options.dataset_args["tfrecord_dir"] = folder
+    resume.find_data(options, args.data_dir)
+
+
+def _metric_data(args: argparse.Namespace, options: TrainingOptions) -> tuple[str | None, bool]:
+    """The dataset of --metricdata, and whether it stands for the images that are held out."""
+    from training.config.command_line import dataset_folder
+
+    held_out = args.metricdata == HELD_OUT and "validation" in options.dataset_args
+    if args.metricdata is None or held_out:
+        return None, held_out
+    return dataset_folder("--metricdata", args.metricdata, args.data_dir), False
 
 
 def _options_of_photos(args: argparse.Namespace) -> TrainingOptions | None:
@@ -371,10 +446,14 @@ def _print_plan(args: argparse.Namespace, options: TrainingOptions, run_dir: str
 
 
 def _metrics(
-    args: argparse.Namespace, options: TrainingOptions, folder: str | None, held_out: bool
+    args: argparse.Namespace,
+    options: TrainingOptions,
+    folder: str | None,
+    held_out: bool,
+    num_workers: int = 1,
 ) -> MetricGroup | None:
     """The metrics that --metrics names, with the dataset of --metricdata in `folder`, or with the
-    images that are held out.
+    images that are held out. The first of several workers measures, with its own devices.
     """
     names = [name for name in args.metrics.split(",") if name != "none"]
     if not names:
@@ -394,7 +473,7 @@ def _metrics(
         MetricOptions(
             dataset_args,
             options.mirror_augment,
-            options.num_gpus,
+            options.num_gpus // num_workers,
             sources=sources,
             held_out=held_out,
         ),

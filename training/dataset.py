@@ -147,7 +147,11 @@ class TFRecordDataset(ConfiguredReading):
             self._readers.popitem()[1].close()
 
     def minibatches(
-        self, start: int, minibatch_size: int, lod: int = 0
+        self,
+        start: int,
+        minibatch_size: int,
+        lod: int = 0,
+        rows: np.ndarray | None = None,
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Minibatches, read ahead in the background; endless unless the dataset does not repeat.
 
@@ -155,6 +159,8 @@ class TFRecordDataset(ConfiguredReading):
             start: position in the run, in images: the first image is that of position `start`.
             minibatch_size: images at once.
             lod: level of detail: 0 for the finest level, 1 for half its resolution, …
+            rows: which images of each minibatch are read, int64 [N], by their places in it; None
+                for all.
 
         Returns:
             (images uint8 [N, C, H, W], labels float32 [N, label_size]).
@@ -166,7 +172,7 @@ class TFRecordDataset(ConfiguredReading):
         if not self.repeat:
             positions = range(start, self.num_images, minibatch_size)
         return map_in_threads(
-            lambda position: self._load(position, minibatch_size, lod),
+            lambda position: self._load(position, minibatch_size, lod, rows),
             positions,
             _READ_THREADS,
             _READ_AHEAD,
@@ -256,9 +262,12 @@ class TFRecordDataset(ConfiguredReading):
             return order
         return known[epoch]
 
-    def _load(self, start: int, count: int, lod: int) -> tuple[np.ndarray, np.ndarray]:
+    def _load(
+        self, start: int, count: int, lod: int, rows: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray]:
         end = start + count if self.repeat else min(start + count, self.num_images)
         positions = np.arange(start, end, dtype=np.int64)
+        positions = positions if rows is None else positions[rows]
         index = self.image_index(positions)
         images = self.read_images(index, lod)
         if self.mirror_augment:

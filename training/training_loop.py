@@ -6,8 +6,9 @@ import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import closing, nullcontext
+from contextlib import ExitStack, closing, nullcontext
 from functools import partial
+from typing import Any
 
 import tensorflow.compat.v1 as tf
 
@@ -17,6 +18,8 @@ from dnnlib.output import tqdm
 from dnnlib.run_dir import LOG, locked, log_output, make_run_dir
 from dnnlib.system import describe_machine, peak_memory_gb
 from dnnlib.tflib import Network, autosummary, tfutil
+from dnnlib.tflib.autosummary import Moments
+from dnnlib.tflib.workers import ALONE, Alone
 from dnnlib.util import format_time
 from training.architecture.precision import computed_in, lower_dtype
 from training.augmentation.adaptive import overfitting
@@ -34,6 +37,7 @@ from training.config.schedule import (
 )
 from training.dataset import TFRecordDataset
 from training.pictures.grids import save_image_grid
+from training.run.agreement import check_same_run
 from training.run.clock import Clock
 from training.run.data import (
     Minibatches,
@@ -50,8 +54,8 @@ from training.run.official_loop import refusing_official_keywords, setup_snapsho
 from training.run.page.report import Page, page_of_failure, try_page
 from training.run.page.run_files import MACHINE
 from training.run.reports import kimg_text, measured_metrics, what_next
-from training.run.saving import Metrics, Networks, RunOutput
-from training.run.state import Counters, State, newest_state
+from training.run.saving import Metrics, Networks, NoOutput, RunOutput, has_snapshot
+from training.run.state import Counters, State, newest_state, trained_variables
 from training.run.train_graph import TrainGraph
 from training.snapshots.adapt import Weights
 from training.snapshots.build_functions import find_for_options
@@ -70,7 +74,11 @@ __all__ = [
 
 
 def train(
-    options: TrainingOptions, result_dir: str, desc: str, metrics: Metrics | None = None
+    options: TrainingOptions,
+    result_dir: str,
+    desc: str,
+    metrics: Metrics | None = None,
+    workers: Alone = ALONE,
 ) -> str:
     """Trains in a new run directory `result_dir/NNNNN-desc`, which is returned.
 
@@ -79,17 +87,24 @@ def train(
         result_dir: root of the run directories.
         desc: what the name of the run directory ends with.
         metrics: measured on every snapshot.
+        workers: that train together; the chief writes.
 
     Raises:
         UserError: as `training_loop`, or `result_dir` cannot be written.
     """
     # What can be checked without networks leaves no run directory behind.
     with closing(open_dataset(options)) as training_set:
-        num_replicas = len(tfutil.replica_devices(options.num_gpus))
+        _replica_devices(options, workers)
         group_size = options.D_args.get("mbstd_group_size", DEFAULT_GROUP) or 1
-        check_schedule(training_set.resolution_log2, num_replicas, group_size, options.sched_args)
-        weights = None if options.resume_pkl is None else read_weights(options.resume_pkl)
-        run_dir = make_run_dir(result_dir, desc)
+        log2, num_replicas = training_set.resolution_log2, options.num_gpus
+        check_schedule(log2, num_replicas, group_size, options.sched_args)
+        is_transfer = options.resume_pkl is not None and workers.is_chief
+        weights = read_weights(options.resume_pkl) if is_transfer else None
+        check_same_run(workers, options, training_set)
+        run_dir = workers.from_chief(lambda: make_run_dir(result_dir, desc))
+        if not workers.is_chief:
+            training_loop(options, run_dir, training_set, workers=workers)
+            return run_dir
         try:
             with (
                 locked(run_dir),
@@ -97,7 +112,9 @@ def train(
                 log_output(os.path.join(run_dir, LOG)),
             ):
                 print(f"Run directory: {run_dir}")
-                training_loop(options, run_dir, training_set, metrics, weights=weights)
+                training_loop(
+                    options, run_dir, training_set, metrics, weights=weights, workers=workers
+                )
         except UserError:
             if not os.path.exists(os.path.join(run_dir, OPTIONS_FILE)):  # It had not begun.
                 shutil.rmtree(run_dir, ignore_errors=True)
@@ -109,38 +126,59 @@ class RunIsOver(UserError):
     """There is nothing left of a run to train."""
 
 
-def resume(options: TrainingOptions, run_dir: str, metrics: Metrics | None = None) -> None:
+def resume(
+    options: TrainingOptions,
+    run_dir: str,
+    metrics: Metrics | None = None,
+    workers: Alone = ALONE,
+) -> None:
     """Resumes a run in its own directory, from its newest state, as if it had never ended.
 
     Args:
         options: of the run, as from `training.run.resume.resumed_options`.
-        run_dir: its directory.
+        run_dir: its directory, which only the chief looks at.
         metrics: measured on every snapshot.
+        workers: that train together.
 
     Raises:
         UserError: as `training_loop`; no state is whole or fits; another process is training there,
             or the run is over.
     """
-    with locked(run_dir), page_of_failure(run_dir), log_output(os.path.join(run_dir, LOG)):
-        remove_abandoned(run_dir)  # Killed at a moment that this session does not come to again.
-        state = newest_state(run_dir)
-        counters = state.counters
-        if _is_over(options, counters, counters.seconds) and os.path.exists(
-            os.path.join(run_dir, FINAL)
-        ):
-            option = (
-                "--total-kimg" if options.total_seconds is None else "--hours, of all sessions,"
-            )
-            raise RunIsOver(
-                f"the run in {run_dir} is over, after {counters.cur_nimg / 1000:g} kimg: give a "
-                f"larger {option} to train longer"
-            )
-        print(f"Resuming {run_dir} from {os.path.basename(state.path)}")
-        if metrics is None and (measured := measured_metrics(run_dir)):
-            print(f"Nothing is measured any more: {measured} were; --metrics names what is to be")
+    with ExitStack() as stack:
+        states = []
+
+        def open_run() -> dict[str, Any]:
+            stack.enter_context(locked(run_dir))
+            stack.enter_context(page_of_failure(run_dir))
+            stack.enter_context(log_output(os.path.join(run_dir, LOG)))
+            states.append(_newest_state(options, run_dir, metrics))
+            return states[0].counters.to_json()
+
+        counters = Counters.from_json(workers.from_chief(open_run))
+        state = states[0] if states else State("", counters, {})
         with closing(open_dataset(options)) as training_set:
-            check_same_data(options, counters, training_set)
-            training_loop(options, run_dir, training_set, metrics, state=state)
+            check_same_data(options, state.counters, training_set)
+            check_same_run(workers, options, training_set)
+            training_loop(options, run_dir, training_set, metrics, state=state, workers=workers)
+
+
+def _newest_state(options: TrainingOptions, run_dir: str, metrics: Metrics | None) -> State:
+    """The state that a run is resumed from, unless the run is over."""
+    remove_abandoned(run_dir)  # Killed at a moment that this session does not come to again.
+    state = newest_state(run_dir)
+    counters = state.counters
+    if _is_over(options, counters, counters.seconds) and os.path.exists(
+        os.path.join(run_dir, FINAL)
+    ):
+        option = "--total-kimg" if options.total_seconds is None else "--hours, of all sessions,"
+        raise RunIsOver(
+            f"the run in {run_dir} is over, after {counters.cur_nimg / 1000:g} kimg: give a "
+            f"larger {option} to train longer"
+        )
+    print(f"Resuming {run_dir} from {os.path.basename(state.path)}")
+    if metrics is None and (measured := measured_metrics(run_dir)):
+        print(f"Nothing is measured any more: {measured} were; --metrics names what is to be")
+    return state
 
 
 @refusing_official_keywords
@@ -151,7 +189,8 @@ def training_loop(
     metrics: Metrics | None = None,
     weights: Mapping[str, Weights] | None = None,
     state: State | None = None,
-) -> str:
+    workers: Alone = ALONE,
+) -> str | None:
     """Trains networks and writes a run directory.
 
     Args:
@@ -162,36 +201,39 @@ def training_loop(
         training_set: what is trained on.
         metrics: measured on every snapshot.
         weights: of the snapshot that a new run starts from, if it has been read already.
-        state: that a run is resumed from; None starts anew.
+        state: that a run is resumed from, of which other workers than the chief need the counters
+            only; None starts anew.
+        workers: that train together, each in a process of its own. The chief writes.
 
     Returns:
-        Path of the final snapshot.
+        Path of the final snapshot; None on other workers.
 
     Raises:
         UserError: dataset or options do not fit.
     """
     options = complete_options(options, training_set)
-    devices = tfutil.replica_devices(options.num_gpus)
+    devices = _replica_devices(options, workers)
     schedule_at = partial(
         schedule.training_schedule,
         resolution_log2=training_set.resolution_log2,
-        num_gpus=len(devices),
+        num_gpus=options.num_gpus,
         options=options.sched_args,
     )
-    minibatches = Minibatches(training_set, options)
+    minibatches = Minibatches(training_set, options, workers)
     counters = Counters.of_new_run() if state is None else state.counters
-    if state is None and weights is None and options.resume_pkl is not None:
+    is_transfer = options.resume_pkl is not None and workers.is_chief
+    if state is None and weights is None and is_transfer:
         weights = read_weights(options.resume_pkl)
     interrupts = Interrupts()
-    with tflib.graph_session(options.seed), computed_in(options.precision):
+    with workers.session(options.seed), computed_in(options.precision):
         # Networks, from the weights of a snapshot if a run begins with one; the graph of a step.
         gpus = "".join(f", {name}" for name in tfutil.gpu_models())
         print(f"{MACHINE}{describe_machine()}{gpus}, TensorFlow {tf.__version__}")
         print(describe_data(training_set))
-        for note in _notes(options, training_set, len(devices)):
+        for note in _notes(options, training_set, options.num_gpus):
             print(f"Warning: {note}")
         # Resumed runs keep their split, and have been told.
-        if state is None and (copies := copies_of_held_out(training_set)):
+        if state is None and workers.is_chief and (copies := copies_of_held_out(training_set)):
             print(
                 f"Warning: {copies} of the {training_set.num_held_out} images held out have "
                 "near-duplicates among those trained on, which hides overfitting: build the "
@@ -202,31 +244,36 @@ def training_loop(
             networks = _build_networks(options, training_set)
             if weights is not None:
                 transfer(weights, networks._asdict(), options.resume_partial)
-            graph = _build_graph(options, training_set, networks, devices)
+            graph = _build_graph(options, training_set, networks, devices, workers)
 
         # Resume.
-        if state is not None:
+        if state is not None and workers.is_chief:
             state.restore()
+        workers.share()
         clock = Clock(counters.seconds, counters.tick_seconds)
-        output = RunOutput(
-            run_dir, options, networks, training_set, counters, clock, state is not None
-        )
-        _print_length(options, training_set.resolution, counters, state is not None)
+        with workers.waiting_for_chief(interrupts) as is_chief:
+            output = (RunOutput if is_chief else NoOutput)(
+                run_dir, options, networks, training_set, counters, clock, state is not None
+            )
+        if memory := describe_memory(options, training_set.resolution, len(devices)):
+            print(memory)
+        _print_length(options, counters, state is not None)
         print(f"Page, from the first tick on: {os.path.join(run_dir, PAGE)}\n")
         page = Page(run_dir)
         clock.start()
 
         with interrupts:
             with output.saved_at_the_end():
-                output.measure_again(metrics, interrupts, _is_over(options, counters))
+                with workers.waiting_for_chief(interrupts):
+                    output.measure_again(metrics, interrupts, _is_over(options, counters))
                 sched = schedule_at(counters.last_nimg)
                 # As of a run that was ended between its last step and its last file.
                 done = _is_over(options, counters)
                 with (
-                    _progress_bar(options, counters) as bar,
+                    _progress_bar(options, counters, workers) as bar,
                     closing(minibatches),
                 ):
-                    while not done and interrupts.received is None:
+                    while not done and workers.agree(interrupts) is None:
                         # Fetch a minibatch.
                         previous = sched
                         sched = schedule_at(counters.cur_nimg)
@@ -241,10 +288,15 @@ def training_loop(
                         bar.update(sched.minibatch_size / 1000)
 
                         # Once a tick: report, and write pictures, snapshots and states.
-                        done = _is_over(options, counters, clock.seconds())
+                        done = _is_over(options, counters, workers.most(clock.seconds()))
                         if done or _is_tick(options, sched, counters):
-                            with tqdm.external_write_mode():
-                                _report(options, graph, sched, counters, clock, output)
+                            if has_snapshot(options, counters, done):
+                                workers.share()  # Rounding of different processors ends here.
+                            moments = autosummary.read_autosummaries(workers)
+                            waiting = workers.waiting_for_chief(interrupts)
+                            with waiting, tqdm.external_write_mode():
+                                if workers.is_chief:
+                                    _report(options, graph, sched, counters, clock, output, moments)
                                 snapshot = output.save_tick(sched, done)
                                 if snapshot is not None:
                                     output.measure(snapshot, metrics, interrupts)
@@ -254,13 +306,16 @@ def training_loop(
                         output.is_whole = True
 
             # Ended by a signal.
-            if interrupts.received is not None:
+            if workers.agree(interrupts) is not None:
+                autosummary.move_to_chief(workers)
                 output.save_end()
                 print(f"Ended at {kimg_text(counters.cur_nimg)} kimg. To resume:")
                 print(f"  python run_training.py --resume={run_dir}")
                 raise interrupts.exception()
 
         # The end.
+        if not workers.is_chief:
+            return None
         final = output.save_final()
         try_page(run_dir)
         print(f"\nDone: {kimg_text(counters.cur_nimg)} kimg in {format_time(clock.seconds())}.")
@@ -285,6 +340,17 @@ def _notes(
         )
 
 
+def _replica_devices(options: TrainingOptions, workers: Alone) -> list[str]:
+    """One device for each of this worker's replicas; raises a UserError if they do not divide."""
+    own, rest = divmod(options.num_gpus, workers.count)
+    if rest:
+        raise UserError(
+            f"the run has {options.num_gpus} replicas, which {workers.count} workers cannot share: "
+            "use a number of workers that divides it"
+        )
+    return tfutil.replica_devices(own)
+
+
 def _build_networks(options: TrainingOptions, training_set: TFRecordDataset) -> Networks:
     if options.precision == "mixed":
         dtype = lower_dtype()
@@ -304,34 +370,33 @@ def _build_graph(
     training_set: TFRecordDataset,
     networks: Networks,
     devices: list[str],
+    workers: Alone,
 ) -> TrainGraph:
-    print(f"Building TensorFlow graph on {', '.join(devices)}...", flush=True)
+    where = f"{', '.join(devices)}" + f" of each of {workers.count} workers" * (workers.count > 1)
+    print(f"Building TensorFlow graph on {where}...", flush=True)
     start = time.monotonic()
-    graph = TrainGraph(*networks, training_set, options, devices)
+    graph = TrainGraph(*networks, training_set, options, devices, workers)
+    workers.prepare(trained_variables())
     tflib.init_uninitialized_vars()
     autosummary.init_autosummaries()
     print(f"Built the graph in {format_time(time.monotonic() - start)}")
     return graph
 
 
-def _print_length(
-    options: TrainingOptions, resolution: int, counters: Counters, is_resumed: bool
-) -> None:
+def _print_length(options: TrainingOptions, counters: Counters, is_resumed: bool) -> None:
     limit = options.total_seconds
     at_most = "" if limit is None else f", at most {format_time(limit)}"
     way = f"from {kimg_text(counters.cur_nimg)} to" if is_resumed else "for"
     length = kimg_text(round(options.total_kimg * 1000))
-    if memory := describe_memory(options, resolution):
-        print(memory)
     print(f"Training {way} {length} kimg{at_most}. The first step takes longer than others.")
 
 
-def _progress_bar(options: TrainingOptions, counters: Counters) -> tqdm:
+def _progress_bar(options: TrainingOptions, counters: Counters, workers: Alone) -> tqdm:
     return tqdm(
         total=options.total_kimg,
         initial=counters.cur_nimg / 1000,
         unit="kimg",
-        disable=None,
+        disable=None if workers.is_chief else True,
         leave=False,
         smoothing=0.05,
         bar_format="{l_bar}{bar}| {n:.3f}/{total:.3f} kimg [{elapsed}<{remaining}, {rate_fmt}]",
@@ -358,6 +423,7 @@ def _report(
     counters: Counters,
     clock: Clock,
     output: RunOutput,
+    moments: Mapping[str, Moments],
 ) -> None:
     """Reports what happened since the last tick."""
     seconds, tick_seconds = clock.end_tick()
@@ -375,7 +441,6 @@ def _report(
         "augment": float(tflib.run(graph.augment.strength)),
         "peak_memory_gb": peak_memory_gb(),
     }
-    moments = autosummary.read_autosummaries()
     values = {name: m.mean for name, m in moments.items()}
     scores = [values.get(f"Loss/scores/{name}") for name in ("real", "validation", "fake")]
     if None not in scores and not graph.augment.needs_validation:

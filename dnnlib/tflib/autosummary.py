@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from dnnlib.tflib import tfutil
+from dnnlib.tflib.workers import ALONE, Alone
 
 _COLLECTION = "autosummaries"
 # [(name, placeholder of moments, op that adds them)] for numbers that are no tensors.
@@ -106,16 +107,18 @@ def init_autosummaries() -> None:
     tfutil.run([var.initializer for _, var in tf.get_collection(_COLLECTION)])
 
 
-def read_autosummaries() -> dict[str, Moments]:
+def read_autosummaries(workers: Alone = ALONE) -> dict[str, Moments]:
     """Statistics gathered since the last call, which start anew. Adds no ops.
+
+    Args:
+        workers: whose statistics are read, on all of them at the same time.
 
     Returns:
         Only those that were evaluated at least once, in the order in which they were declared.
     """
     entries = tf.get_collection(_COLLECTION)
     sums: dict[str, np.ndarray] = {}
-    values = tfutil.run([var for _, var in entries])
-    for (name, _), value in zip(entries, values, strict=True):
+    for (name, _), value in zip(entries, _total(workers), strict=True):
         sums[name] = sums.get(name, 0.0) + value
     init_autosummaries()
     results = {}
@@ -125,6 +128,20 @@ def read_autosummaries() -> dict[str, Moments]:
             std = float(np.sqrt(max(squares / num - mean * mean, 0.0)))
             results[name] = Moments(float(num), float(mean), std)
     return results
+
+
+def move_to_chief(workers: Alone) -> None:
+    """Gives the chief the statistics of all workers, which read none of them any more."""
+    variables = [var for _, var in tf.get_collection(_COLLECTION)]
+    totals = _total(workers)
+    if workers.is_chief:
+        tfutil.set_vars(dict(zip(variables, totals, strict=True)))
+
+
+def _total(workers: Alone) -> np.ndarray:
+    """What the workers' accumulators hold, [N, 3]."""
+    values = tfutil.run([var for _, var in tf.get_collection(_COLLECTION)])
+    return workers.total(np.reshape(values, [-1, 3]))
 
 
 def finalize_autosummaries() -> None:

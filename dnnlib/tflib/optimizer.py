@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import tensorflow.compat.v1 as tf
 
 from dnnlib.tflib import tfutil
 from dnnlib.tflib.autosummary import autosummary
+from dnnlib.tflib.workers import ALONE, Alone
 from dnnlib.util import UserError
 
 
@@ -82,6 +84,7 @@ class Optimizer:
         loss_scaling_inc: added to s in each step that is taken.
         loss_scaling_dec: subtracted from s in each step that is skipped.
         report_mem_usage: official keyword without effect: `run_training.py` reports memory.
+        workers: that take steps together.
         kwargs: passed on, e.g. beta1, beta2, epsilon.
     """
 
@@ -97,6 +100,8 @@ class Optimizer:
         loss_scaling_inc: float = 0.0005,
         loss_scaling_dec: float = 1.0,
         report_mem_usage: bool = False,
+        *,
+        workers: Alone = ALONE,
         **kwargs: Any,
     ):
         if not callable(tf_optimizer):
@@ -106,7 +111,7 @@ class Optimizer:
             tf_optimizer = _OPTIMIZERS[tf_optimizer]
         self.name = name
         self.learning_rate = tf.convert_to_tensor(learning_rate, tf.float32)
-        self._rounds = minibatch_multiplier
+        self._rounds, self._workers = minibatch_multiplier, workers
         self._replicas: list[dict[tf.Variable, tf.Tensor]] = []
         self._losses: list[tf.Tensor] = []
         if share is None:
@@ -191,10 +196,12 @@ class Optimizer:
             return parts[0] if len(parts) == 1 else tf.add_n(parts) / len(parts)
 
     def _step(self, variables: list[tf.Variable], gradients: list[tf.Tensor]) -> tf.Operation:
+        gradients = self._workers.mean(gradients)
+        report = partial(autosummary, condition=self._workers.once())
         # One number per tensor tells: a sum is finite only if every term is. Of squares, because
         # Adam keeps those.
         finite = tf.reduce_all(tf.is_finite(tf.stack([tf.nn.l2_loss(g) for g in gradients])))
-        skipped = autosummary(f"{self.name}/skipped_steps", tf.cast(~finite, tf.float32))
+        skipped = report(f"{self.name}/skipped_steps", tf.cast(~finite, tf.float32))
         pairs = list(zip(gradients, variables, strict=True))
 
         def apply() -> tf.Tensor:
@@ -202,10 +209,10 @@ class Optimizer:
                 return tf.constant(True)
 
         applied = tf.cond(finite, apply, lambda: tf.constant(False))
-        reports = [autosummary(f"{self.name}/learning_rate", self.learning_rate)]
+        reports = [report(f"{self.name}/learning_rate", self.learning_rate)]
         if self._scaling is not None:
             change = self._scaling.assign_add(tf.where(finite, *self._scaling_steps))
-            reports.append(autosummary(f"{self.name}/loss_scaling", change))
+            reports.append(report(f"{self.name}/loss_scaling", change))
         return tf.group(applied, skipped, *reports)
 
     def _accumulate(self, variables, gradients) -> tf.Operation:

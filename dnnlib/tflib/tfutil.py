@@ -69,6 +69,18 @@ def create_session(
     ops of scripts that name one are computed on the CPU.
     """
     assert_not_forked()
+    session = tf.Session(config=session_config(config_dict))
+    if force_as_default:
+        # Entered and never left; the session keeps the context, which would leave when collected.
+        context = session.as_default()
+        context.enforce_nesting = False
+        context.__enter__()
+        session.default_context = context
+    return session
+
+
+def session_config(config_dict: Mapping[str, Any] | None = None) -> tf.ConfigProto:
+    """The settings of `create_session`."""
     proto = tf.ConfigProto(allow_soft_placement=not gpu_devices())
     for key, value in {**DEFAULT_CONFIG, **(config_dict or {})}.items():
         fields = key.split(".")
@@ -78,14 +90,7 @@ def create_session(
         for field in fields[:-1]:
             target = getattr(target, field)
         setattr(target, fields[-1], value)
-    session = tf.Session(config=proto)
-    if force_as_default:
-        # Entered and never left; the session keeps the context, which would leave when collected.
-        context = session.as_default()
-        context.enforce_nesting = False
-        context.__enter__()
-        session.default_context = context
-    return session
+    return proto
 
 
 @contextmanager
@@ -337,14 +342,14 @@ def gpu_models() -> list[str]:
 
 
 def replica_devices(num_gpus: int) -> list[str]:
-    """One device a replica: GPUs, or the CPU where there is no GPU and one replica is asked for.
+    """One device a replica: GPUs, or where there is none the CPU, which replicas share.
 
     Raises:
-        UserError: fewer GPUs than asked for.
+        UserError: there are GPUs, but fewer than asked for.
     """
     gpus = gpu_devices()
     if num_gpus <= len(gpus):
         return gpus[:num_gpus]
-    if num_gpus == 1:
-        return ["/cpu:0"]
+    if not gpus:
+        return ["/cpu:0"] * num_gpus
     raise UserError(f"--num-gpus={num_gpus}, but TensorFlow sees {len(gpus)}: use a lower number")

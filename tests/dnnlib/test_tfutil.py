@@ -189,11 +189,12 @@ def test_init_tf_is_for_the_whole_process_and_seeds_it(run_script):
 def test_replica_devices(monkeypatch):
     monkeypatch.setattr(tfutil, "gpu_devices", list)
     assert tfutil.replica_devices(1) == ["/cpu:0"]
-    with pytest.raises(UserError, match=r"--num-gpus=2.*sees 0"):
-        tfutil.replica_devices(2)
+    assert tfutil.replica_devices(2) == ["/cpu:0", "/cpu:0"]
     monkeypatch.setattr(tfutil, "gpu_devices", lambda: ["/gpu:0", "/gpu:1", "/gpu:2"])
     assert tfutil.replica_devices(1) == ["/gpu:0"]
     assert tfutil.replica_devices(2) == ["/gpu:0", "/gpu:1"]
+    with pytest.raises(UserError, match=r"--num-gpus=4.*sees 3"):
+        tfutil.replica_devices(4)
 
 
 def test_easy_dict():

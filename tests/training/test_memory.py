@@ -72,7 +72,7 @@ def test_networks_of_others_are_not_estimated(machine):
     machine(6)
     options = preset(CONFIG, 1024, minibatch=4)
     options.G_args["func_name"] = "mine.G_mine"
-    assert memory.fit_to_memory(options, 1024) is memory.describe_memory(options, 1024) is None
+    assert memory.fit_to_memory(options, 1024) is memory.describe_memory(options, 1024, 1) is None
 
 
 def test_a_run_is_resumed_on_another_machine(machine, tmp_path):
@@ -99,16 +99,16 @@ def test_gpus_have_memory_of_their_own(machine, monkeypatch):
     monkeypatch.setattr(tfutil, "gpu_devices", lambda: {"/gpu:0": "a GPU"})
     options = preset(CONFIG, 1024, minibatch=4)
     memory.fit_to_memory(options, 1024)
-    assert at_once(options, 10) == 4 and memory.describe_memory(options, 1024) is None
+    assert at_once(options, 10) == 4 and memory.describe_memory(options, 1024, 1) is None
 
 
 def test_what_is_said(machine):
     options = preset(CONFIG, 1024, minibatch=4)
     machine(64, 60)
-    text = memory.describe_memory(options, 1024)
+    text = memory.describe_memory(options, 1024, 1)
     assert text.startswith("Memory: about 14.4 GiB for 4 images at once, of 64.0 GiB")
     machine(64, 9)
-    text = memory.describe_memory(options, 1024)
+    text = memory.describe_memory(options, 1024, 1)
     assert text.startswith("Warning: Memory") and "--batch-gpu" in text and "\n" not in text
 
 

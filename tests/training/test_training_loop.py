@@ -314,7 +314,7 @@ def test_more_bad_input(drawn_dir, run_script, tmp_path):
     common = ["run_training.py", f"--data-dir={drawn_dir}", "--dataset=drawn", *SMALL]
     for args, message in [
         ([f"--result-dir={tmp_path / 'file' / 'results'}"], "choose another --result-dir"),
-        ([f"--result-dir={tmp_path}", "--num-gpus=2"], "--num-gpus=2, but TensorFlow sees"),
+        ([f"--result-dir={tmp_path}", "--num-gpus=3"], "--batch=8 is not a multiple"),
         ([f"--result-dir={tmp_path}", "--batch-gpu=3"], "--batch=8 is not a multiple"),
     ]:
         result = run_script([*common, *args])

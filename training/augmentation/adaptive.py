@@ -12,6 +12,7 @@ import tensorflow.compat.v1 as tf
 from dnnlib import UserError
 from dnnlib.tflib import Network
 from dnnlib.tflib.autosummary import autosummary
+from dnnlib.tflib.workers import ALONE, Alone
 from training.augmentation.pipeline import augment
 from training.augmentation.presets import MAX_STRENGTH, TARGETS, AugmentOptions, augment_preset
 from training.augmentation.spec import AugmentSpec
@@ -40,15 +41,19 @@ class AdaptiveAugment:
         options: of the run.
         augments_images: False: p is the strength of what the discriminator does itself, see
             `StrengthenedDiscriminator`. Nothing can leak into the images then, and p may reach 1.
+        workers: that move p together.
 
     Attributes:
         strength: p, a scalar variable.
     """
 
-    def __init__(self, options: AugmentOptions, augments_images: bool = True):
+    def __init__(
+        self, options: AugmentOptions, augments_images: bool = True, workers: Alone = ALONE
+    ):
         if options.mode not in ("noaug", "fixed", *TARGETS):
             raise UserError(f"--aug={options.mode}: use noaug, fixed, ada or adarv")
         self._options, self._augments_images = options, augments_images
+        self._workers = workers
         self._max_strength = MAX_STRENGTH if augments_images else 1.0
         self._spec = augment_preset(options.preset)
         with tf.name_scope(None), tf.control_dependencies(None):
@@ -96,6 +101,7 @@ class AdaptiveAugment:
         return self._add(tf.stack([0.0, tf.add_n(scores), 0.0, 0.0]))
 
     def _add(self, update: tf.Tensor) -> tf.Operation:
+        update = self._workers.sum(update)
         nothing = tf.one_hot(update.shape[0].value - 1, update.shape[0].value, _UNKNOWN, 0.0)
         is_finite = tf.reduce_all(tf.is_finite(update))
         return self._sums.assign_add(tf.where(is_finite, update, nothing), read_value=False)
@@ -131,7 +137,8 @@ class AdaptiveAugment:
         gap = train - generated
         is_known = (sums[3] > 0) & (tf.abs(gap) > _MIN_GAP)
         r = tf.where(is_known, (train - validation) / gap, np.nan)
-        with tf.control_dependencies([autosummary("r_v", tf.boolean_mask([r], [is_known]))]):
+        known = tf.boolean_mask([r], [is_known])
+        with tf.control_dependencies([autosummary("r_v", known, condition=self._workers.once())]):
             return tf.identity(r)
 
     def moves_at(self, minibatch: int) -> bool:

@@ -84,19 +84,20 @@ def fit_to_memory(options: TrainingOptions, resolution: int) -> str | None:
     )
 
 
-def describe_memory(options: TrainingOptions, resolution: int) -> str | None:
+def describe_memory(options: TrainingOptions, resolution: int, replicas: int) -> str | None:
     """What a step takes beside what there is, for people; None for GPUs, or if nobody knows.
 
     Args:
         options: of the run.
         resolution: of its images.
+        replicas: on this machine.
     """
     total, free = memory_gb()
     if not _is_known(options) or total is None or free is None or tfutil.gpu_devices():
         return None
     images = _at_once(options, resolution)
-    size = step_gb(options, resolution, images * options.num_gpus)
-    devices = "" if options.num_gpus == 1 else f" on each of {options.num_gpus} devices"
+    size = step_gb(options, resolution, images * replicas)
+    devices = "" if replicas == 1 else f" on each of {replicas} devices"
     text = (
         f"Memory: about {size:.1f} GiB for {images} images at once{devices}, of {total:.1f} GiB, "
         f"{free:.1f} of which are free"

@@ -33,6 +33,8 @@ def add_options(
     _add_comparison(group.add_argument)
     group = parser.add_argument_group("smaller networks and shorter schedules, for small machines")
     _add_sizes(group.add_argument)
+    group = parser.add_argument_group("several machines, see docs/distributed.md")
+    _add_workers(group.add_argument)
     group = parser.add_argument_group("networks and losses of your own, see docs/own-code.md")
     _add_own_code(group.add_argument)
 
@@ -208,6 +210,36 @@ def _add_sizes(add: Callable) -> None:
         "--ema-kimg",
         type=cli.number(0),
         help="half-life of the weight average in thousands of images (default: config's)",
+    )
+
+
+def _add_workers(add: Callable) -> None:
+    add(
+        "--workers",
+        metavar="HOST:PORT,…",
+        help="addresses of the processes that train together, the same list for each; each has "
+        "--num-gpus devices, and --batch is of all (default: what TF_CONFIG says, else none)",
+    )
+    add(
+        "--worker-index",
+        type=cli.integer(0),
+        metavar="I",
+        help="which of --workers this process is; 0 writes all files",
+    )
+    add("--slurm", action="store_true", help="the processes are the tasks that srun has started")
+    add(
+        "--num-workers",
+        type=cli.integer(1, 64),
+        metavar="N",
+        help="start so many processes on this machine, to try it",
+    )
+    add(
+        "--worker-timeout",
+        type=cli.number(1),
+        default=600,
+        metavar="SECONDS",
+        help="how long to wait for other workers in a step, before the first one 6 times as long "
+        "(default: 600)",
     )
 
 

@@ -14,6 +14,7 @@ import tensorflow.compat.v1 as tf
 
 from dnnlib import UserError, tflib
 from dnnlib.output import tqdm
+from dnnlib.tflib.workers import ALONE, Alone
 from dnnlib.threads import map_in_threads
 from training.architecture.sizes import SQUARE_BASE
 from training.config.options import NETWORK_SHAPE, TrainingOptions
@@ -41,13 +42,17 @@ class Minibatches:
     Args:
         training_set: of the run.
         options: of the run, which say whether steps need held-out images too.
+        workers: that share a minibatch: each reads its own rows.
     """
 
-    def __init__(self, training_set: TFRecordDataset, options: TrainingOptions):
+    def __init__(
+        self, training_set: TFRecordDataset, options: TrainingOptions, workers: Alone = ALONE
+    ):
         self._datasets = [training_set]
+        self._num_replicas, self._workers = options.num_gpus, workers
         if options.augment_args.mode == "adarv" or training_set.num_held_out:
             self._datasets.append(training_set.validation_set())
-        self._kind: tuple[int, int] | None = None
+        self._kind: tuple[int, int, int] | None = None
         self._parts: list[Generator] = []
 
     def fetch(self, sched: Schedule, position: int) -> tuple:
@@ -58,15 +63,24 @@ class Minibatches:
             position: images that the run has seen; with the same level and size, what follows the
                 minibatch before.
         """
-        kind = (sched.resolution, sched.minibatch_size)
+        kind = (sched.resolution, sched.minibatch_size, sched.minibatch_gpu)
         if kind != self._kind:
             self.close()
             lod = int(np.floor(sched.lod))
             self._kind = kind
+            rows = self._rows(sched)
             self._parts = [
-                d.minibatches(position, sched.minibatch_size, lod) for d in self._datasets
+                d.minibatches(position, sched.minibatch_size, lod, rows) for d in self._datasets
             ]
         return tuple(next(part) for part in self._parts)
+
+    def _rows(self, sched: Schedule) -> np.ndarray | None:
+        """This worker's rows of a minibatch: in every round those of its replicas."""
+        if self._workers.count == 1:
+            return None
+        own = sched.minibatch_gpu * self._num_replicas // self._workers.count
+        rounds = np.arange(sched.minibatch_size).reshape(-1, self._workers.count, own)
+        return rounds[:, self._workers.index].reshape(-1)
 
     def close(self) -> None:
         """Stops reading ahead."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from _thread import interrupt_main
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
@@ -33,6 +34,8 @@ class Interrupts:
     def __init__(self) -> None:
         self.received: int | None = None
         self._raises = False
+        self._is_own = False  # One came to this process.
+        self._is_taken = False
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> Interrupts:
@@ -52,6 +55,15 @@ class Interrupts:
             return SystemExit(128 + self.received)
         return KeyboardInterrupt()
 
+    def take(self, number: int) -> None:
+        """Notes a signal that came to another worker, from any thread; this process may still get
+        a first one of its own.
+        """
+        self.received = self.received or number
+        if self._raises:
+            self._is_taken = True
+            interrupt_main(signal.SIGTERM)  # The handler runs in the main thread.
+
     @contextmanager
     def raised(self) -> Iterator[None]:
         """A block of work that can be repeated: the first signal ends it by `Interrupted`."""
@@ -64,9 +76,14 @@ class Interrupts:
             self._raises = False
 
     def _note(self, number: int, _frame: FrameType | None) -> None:
-        is_first = self.received is None
+        if self._is_taken:
+            self._is_taken = False
+            if self._raises:
+                raise Interrupted
+            return
+        is_first, self._is_own = not self._is_own, True
         if is_first:
-            self.received = number
+            self.received = self.received or number
             doing = "stopping what is measured" if self._raises else "finishing the step"
             text = f"\n{_NAMES[number]}: {doing}, then saving; once more stops at once\n"
             with suppress(OSError):  # A terminal that has hung up takes nothing.

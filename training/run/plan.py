@@ -38,7 +38,7 @@ def describe(options: TrainingOptions) -> str:
         flops = _flops(options, G, D)
     speed, device = convolution_speed()
     seconds = options.total_kimg * 1000 * flops / (speed * _EFFICIENCY * options.num_gpus)
-    memory = describe_memory(options, dataset.resolution)
+    memory = describe_memory(options, dataset.resolution, options.num_gpus)
     held_out = f" and {dataset.num_held_out} held out" if dataset.num_held_out else ""
     lines = [
         f"Images: {dataset.num_images} {dataset.shape}{held_out}, seen "

@@ -7,10 +7,11 @@ import json
 import os
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any, NamedTuple, Protocol
 
 from dnnlib import UserError, tflib
+from dnnlib.cluster import WorkerLost
 from dnnlib.files import atomic_write
 from dnnlib.tflib import Network
 from training.architecture.precision import computed_in
@@ -44,6 +45,42 @@ class Networks(NamedTuple):
     G: Network
     D: Network
     Gs: Network
+
+
+def has_snapshot(options: TrainingOptions, counters: Counters, done: bool) -> bool:
+    """Whether the tick that ends has a snapshot: those of a run that is over, and every few."""
+    return done or counters.cur_tick % options.network_snapshot_ticks == 0
+
+
+class NoOutput:
+    """In the place of `RunOutput` on workers that write nothing: only counts ticks."""
+
+    has_news = False
+    is_whole = True
+
+    def __init__(
+        self,
+        run_dir: str,
+        options: TrainingOptions,
+        networks: Networks,
+        training_set: TFRecordDataset,
+        counters: Counters,
+        clock: Clock,
+        is_resumed: bool,
+    ):
+        self._counters = counters
+
+    def saved_at_the_end(self) -> AbstractContextManager:
+        return nullcontext()
+
+    def save_tick(self, sched: Schedule, done: bool) -> None:
+        self._counters.add_tick()
+
+    def save_end(self) -> None:
+        pass
+
+    def measure_again(self, metrics: None, interrupts: Interrupts, is_over: bool) -> None:
+        pass
 
 
 class Metrics(Protocol):
@@ -122,7 +159,11 @@ class RunOutput:
         """Whatever ends the block, what the run has learned is saved."""
         try:
             yield
-        except Diverged:  # What was saved before is better.
+        except (Diverged, WorkerLost) as error:
+            # What was saved before is better, unless other workers ended between two steps.
+            if isinstance(error, WorkerLost) and self.is_whole:
+                with suppress(Diverged):
+                    self.save_end()
             raise
         except BaseException as error:
             with suppress(Diverged):
@@ -151,7 +192,7 @@ class RunOutput:
         """
         counters, options = self._counters, self._options
         is_image = done or counters.cur_tick % options.image_snapshot_ticks == 0
-        is_snapshot = done or counters.cur_tick % options.network_snapshot_ticks == 0
+        is_snapshot = has_snapshot(options, counters, done)
         self.has_news = is_image or is_snapshot
         if self.has_news:
             self._name_files(sched)

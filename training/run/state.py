@@ -72,6 +72,14 @@ class Counters:
     def of_new_run(cls) -> Counters:
         return cls(0, 0, 0, 0, 0, 0.0, saved_nimg=0)
 
+    @classmethod
+    def from_json(cls, values: Any) -> Counters:
+        """The counters that `to_json` gave; raises a UserError if they are none."""
+        return schema.parse(cls, values, "counters")
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
     def add_step(self, num_images: int) -> None:
         """Counts a step."""
         self.last_nimg = self.cur_nimg
@@ -123,12 +131,14 @@ class State:
             UserError: names the variables that do not fit.
         """
         variables = _variables()
-        # A statistic that the run did not have yet starts from nothing.
-        needed = [name for name in variables if not name.startswith(_STATISTICS)]
-        problems = [f"{name} is missing" for name in needed if name not in self.arrays]
-        problems += [f"{name} has no place" for name in self.arrays if name not in variables]
-        for name in variables.keys() & self.arrays.keys():
-            shape, expected = self.arrays[name].shape, tuple(variables[name].shape.as_list())
+        # A statistic that the run did not have yet starts from nothing; and where several workers
+        # share the replicas, each has fewer.
+        kept = {n: a for n, a in self.arrays.items() if n in variables or not _is_statistic(n)}
+        needed = [name for name in variables if not _is_statistic(name)]
+        problems = [f"{name} is missing" for name in needed if name not in kept]
+        problems += [f"{name} has no place" for name in kept if name not in variables]
+        for name in variables.keys() & kept.keys():
+            shape, expected = kept[name].shape, tuple(variables[name].shape.as_list())
             if shape != expected:
                 problems.append(f"{name} has shape {list(shape)}, not {list(expected)}")
         if problems:
@@ -136,7 +146,7 @@ class State:
             raise UserError(
                 f"state {self.path} does not fit this run: {'; '.join(problems[:_MAX_NAMED])}{more}"
             )
-        tflib.set_vars({variables[name]: value for name, value in self.arrays.items()})
+        tflib.set_vars({variables[name]: value for name, value in kept.items()})
         self.arrays.clear()  # As large as all that is trained.
 
 
@@ -206,7 +216,7 @@ def _named(
         name = names.pop(key)
         if value.dtype.kind not in "biuf":
             raise UserError(f"{one_line(name, 100)} holds {value.dtype}, not numbers")
-        if not name.startswith(_STATISTICS) and not np.isfinite(value).all():
+        if not _is_statistic(name) and not np.isfinite(value).all():
             raise UserError(f"{one_line(name, 100)} has values that are not finite (NaN, infinity)")
         yield name, value
     if names:
@@ -230,7 +240,7 @@ def save_state(path: str, counters: Counters, keep: int) -> None:
     """
     names = list(_variables())
     values = tflib.run([_variables()[name] for name in names])
-    kept = {n: v for n, v in zip(names, values, strict=True) if not n.startswith(_STATISTICS)}
+    kept = {n: v for n, v in zip(names, values, strict=True) if not _is_statistic(n)}
     if bad := non_finite(kept):
         raise Diverged(f"no state is saved: {', '.join(bad[:_MAX_NAMED])} not finite: {REMEDY}")
     meta = _Meta(STATE_FORMAT, counters, names)
@@ -246,6 +256,15 @@ def save_state(path: str, counters: Counters, keep: int) -> None:
             os.unlink(other)
     except OSError as error:
         raise UserError(f"cannot write state {path}: {error.strerror or error}") from error
+
+
+def trained_variables() -> list[tf.Variable]:
+    """The variables that make up a run, without its statistics."""
+    return [v for name, v in _variables().items() if not _is_statistic(name)]
+
+
+def _is_statistic(name: str) -> bool:
+    return name.startswith(_STATISTICS)
 
 
 def _variables() -> dict[str, tf.Variable]:

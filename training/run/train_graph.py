@@ -13,6 +13,7 @@ from dnnlib import tflib
 from dnnlib.tflib import Network, Optimizer
 from dnnlib.tflib.autosummary import autosummary
 from dnnlib.tflib.optimizer import lazy_regularization_args
+from dnnlib.tflib.workers import ALONE, Alone
 from training.architecture import spectral_norm
 from training.augmentation.adaptive import AdaptiveAugment
 from training.config.comparison_methods import find_method
@@ -32,7 +33,8 @@ class TrainGraph:
         G, D, Gs: generator, discriminator, weight average of the generator.
         training_set: gives labels for fakes.
         options: of the run.
-        devices: one for each replica.
+        devices: one for each replica of this worker.
+        workers: that train together; each has a part of the replicas.
 
     Attributes:
         pl_mean: running mean of path lengths.
@@ -47,18 +49,20 @@ class TrainGraph:
         training_set: TFRecordDataset,
         options: TrainingOptions,
         devices: list[str],
+        workers: Alone = ALONE,
     ):
-        self._options = options
-        self._num_replicas = len(devices)
+        self._options, self._workers = options, workers
+        self._num_replicas = len(devices) * workers.count
+        self._first_replica = len(devices) * workers.index
         self._is_growing = not options.sched_args.is_constant
-        self.pl_mean = PathLengthMean()
+        self.pl_mean = PathLengthMean(workers)
         augments_images = not find_method(options.cmethod).has_strength
-        self.augment = AdaptiveAugment(options.augment_args, augments_images)
+        self.augment = AdaptiveAugment(options.augment_args, augments_images, workers)
         self._inputs = _Inputs(training_set, options.seed)
         rounds = self._inputs.rounds if self._accumulates(training_set.resolution_log2) else None
         with tf.name_scope("Optimizers"):
-            self._G = _Trainee("G", G, options, self._inputs.G_lrate, rounds)
-            self._D = _Trainee("D", D, options, self._inputs.D_lrate, rounds)
+            self._G = _Trainee("G", G, options, self._inputs.G_lrate, rounds, workers)
+            self._D = _Trainee("D", D, options, self._inputs.D_lrate, rounds, workers)
         results = self._build_replicas(training_set, devices)
         self._build_updates(results)
         self._validation_op = None
@@ -86,33 +90,38 @@ class TrainGraph:
             schedule: of this moment.
             position: images seen by the run before this minibatch.
             minibatch: its number: says when to regularize.
-            reals: uint8 [minibatch_size, C, H, W], of the finest level that takes part.
-            labels: float32 [minibatch_size, label_size].
+            reals: uint8 [N, C, H, W], of the finest level that takes part: the minibatch, or this
+                worker's rows of it.
+            labels: float32 [N, label_size].
             held_out: as many images that are never trained on and their labels, whose scores tell
                 overfitting; only --aug=adarv needs them.
         """
         options = self._options
         feeds = self._feeds(schedule, position, reals, labels)
         if self._is_growing:
-            tflib.run(self._lod_op, feeds[0])
-        _run_rounds(self._G_op, feeds)
+            self._workers.run(self._lod_op, feeds[0])
+        self._run_rounds(self._G_op, feeds)
         if self._G_reg_op is not None and minibatch % options.G_reg_interval == 0:
-            _run_rounds(self._G_reg_op, feeds)
+            self._run_rounds(self._G_reg_op, feeds)
         if held_out is not None:  # Before D_op, for scores of the same discriminator.
-            _run_rounds(self._validation_op, self._feeds(schedule, position, *held_out))
-        _run_rounds(self._D_op, feeds)
-        tflib.run(self._Gs_op, feeds[0])
+            self._run_rounds(self._validation_op, self._feeds(schedule, position, *held_out))
+        self._run_rounds(self._D_op, feeds)
+        self._workers.run(self._Gs_op, feeds[0])
         if self._D_reg_op is not None and minibatch % options.D_reg_interval == 0:
-            _run_rounds(self._D_reg_op, feeds)
+            self._run_rounds(self._D_reg_op, feeds)
         if self._spectral_op is not None:
-            tflib.run(self._spectral_op)
+            self._workers.run(self._spectral_op)
         if self._augment_op is not None and self.augment.moves_at(minibatch):
-            tflib.run(self._augment_op, feeds[0])
+            self._workers.run(self._augment_op, feeds[0])
 
     def reset_optimizers(self) -> None:
         """Forgets the moments of both optimizers."""
         self._G.main.reset_optimizer_state()
         self._D.main.reset_optimizer_state()
+
+    def _run_rounds(self, op: tf.Operation, feeds: list[dict[tf.Tensor, Any]]) -> None:
+        for feed in feeds:
+            self._workers.run(op, feed)
 
     def _feeds(self, schedule, position, reals, labels) -> list[dict[tf.Tensor, Any]]:
         """What each accumulation round is fed with."""
@@ -134,11 +143,13 @@ class TrainGraph:
         # Deviation: every round has its own reals for the regularizer too; the official code uses
         # those of the last round for all.
         feeds = []
-        for begin in range(0, size, round_size):
+        own_size = round_size // self._workers.count
+        for number in range(size // round_size):
+            rows = slice(number * own_size, (number + 1) * own_size)
             feed = {
-                self._inputs.position: position + begin,
-                self._inputs.reals: reals[begin : begin + round_size],
-                self._inputs.labels: labels[begin : begin + round_size],
+                self._inputs.position: position + number * round_size,
+                self._inputs.reals: reals[rows],
+                self._inputs.labels: labels[rows],
             }
             feeds.append({**values, **feed})
         return feeds
@@ -158,7 +169,8 @@ class TrainGraph:
         results = []
         for i, device in enumerate(devices):
             with tf.name_scope(f"Replica{i}"), tf.device(device):
-                seed = stream(self._inputs.seed, "replica", i)
+                number = self._first_replica + i
+                seed = stream(self._inputs.seed, "replica", number)
                 context = LossContext(
                     G=self._G.network,
                     D=self.augment.wrap(self._D.network, seed),
@@ -166,7 +178,7 @@ class TrainGraph:
                     minibatch_size=self._inputs.minibatch_gpu,
                     seed=seed,
                     pl_mean=self.pl_mean,
-                    moves_w_mean=i == 0,  # Several replicas would race.
+                    moves_w_mean=number == 0,  # Several replicas would race.
                 )
                 self._G.register(self._G.loss(context))
                 reals, labels = self._reals(i, seed)
@@ -197,7 +209,8 @@ class TrainGraph:
         for i, device in enumerate(devices):
             with tf.name_scope(f"Validation{i}"), tf.device(device):
                 # Its own random numbers, like those of further replicas.
-                seed = stream(self._inputs.seed, "replica", len(devices) + i)
+                number = self._num_replicas + self._first_replica + i
+                seed = stream(self._inputs.seed, "replica", number)
                 images, labels = self._reals(i, seed)
                 D = self.augment.wrap(self._D.network, seed)
                 scores = D.get_output_for(images, labels, is_training=True)[:, 0]
@@ -256,6 +269,7 @@ class _Trainee:
         options: of the run.
         lrate: learning rate, a scalar tensor.
         rounds: of accumulation in a step, a scalar tensor; None for one.
+        workers: that train together.
 
     Attributes:
         network: as given.
@@ -270,6 +284,7 @@ class _Trainee:
         options: TrainingOptions,
         lrate: tf.Tensor,
         rounds: tf.Tensor | None,
+        workers: Alone,
     ):
         loss_args, opt_args, self._interval = {
             "G": (options.G_loss_args, options.G_opt_args, options.G_reg_interval),
@@ -278,7 +293,7 @@ class _Trainee:
         self.network, self.loss = network, find_loss(name, loss_args)
         lazy = options.lazy_regularization
         args = lazy_regularization_args(lrate, self._interval if lazy else None, **opt_args)
-        args["minibatch_multiplier"] = rounds
+        args |= {"minibatch_multiplier": rounds, "workers": workers}
         self.main = Optimizer(name=f"Train{name}", **args)
         # Of the regularizer; shares the state of the other.
         self._lazy = Optimizer(name=f"Reg{name}", share=self.main, **args) if lazy else None
@@ -299,8 +314,3 @@ class _Trainee:
         if self._lazy is None or not self._lazy.has_gradients:
             return update, None
         return update, self._lazy.apply_updates()
-
-
-def _run_rounds(op: tf.Operation, feeds: list[dict[tf.Tensor, Any]]) -> None:
-    for feed in feeds:
-        tflib.run(op, feed)

@@ -1,0 +1,260 @@
+"""Which processes work together, as the command line or a cluster's manager says. No TensorFlow.
+
+A cluster is a list of addresses HOST:PORT, the same in every process, and the place of this one in
+it. Whoever starts the processes says so: by `TF_CONFIG` (Kubernetes), by options, or by SLURM.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+from dnnlib import schema
+from dnnlib.tensorflow_loader import load_tensorflow
+from dnnlib.util import UserError, one_line
+
+TF_CONFIG = "TF_CONFIG"
+_ADDRESS = re.compile(r"([A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]):(\d{1,5})")
+_MOST = 4096  # Workers.
+_POLL_SECONDS = 0.2
+# Two jobs may share a machine: a range of ports for each, below those that Linux gives away.
+_SLURM_PORTS, _SLURM_RANGES, _SLURM_RANGE = 10_000, 1000, 20
+
+
+class WorkerLost(UserError):
+    """Another worker ended or does not answer: nothing is wrong here, and all can be restarted."""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """The processes that work together.
+
+    Attributes:
+        addresses: HOST:PORT of each.
+        index: of this process.
+    """
+
+    addresses: tuple[str, ...]
+    index: int
+
+    def name(self, index: int) -> str:
+        """A worker for people."""
+        return f"worker {index} ({self.addresses[index]})"
+
+    def unreachable(self) -> list[int]:
+        """The other workers at whose address nobody listens."""
+        others = (i for i in range(len(self.addresses)) if i != self.index)
+        return [i for i in others if not _listens(self.addresses[i])]
+
+    def wait_for_others(self, seconds: float) -> None:
+        """Waits until there is a server at every address.
+
+        Raises:
+            UserError: not within that time; names who is missing.
+        """
+        deadline = time.monotonic() + seconds
+        while missing := self.unreachable():
+            if time.monotonic() >= deadline:
+                names = ", ".join(map(self.name, missing[:5]))
+                more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
+                raise UserError(
+                    f"{names}{more} could not be reached within {seconds:g} seconds: start all "
+                    "workers, look whether one of them ended with an error, and whether a firewall "
+                    "is between them (--worker-timeout waits longer)"
+                )
+            time.sleep(_POLL_SECONDS)
+
+
+def find_cluster(
+    workers: str | None, index: int | None, is_slurm: bool, env: Mapping[str, str]
+) -> Cluster | None:
+    """The cluster that options or the environment name; None for one process alone.
+
+    Args:
+        workers: addresses with commas between them.
+        index: place of this process.
+        is_slurm: whether SLURM says both.
+        env: the environment.
+
+    Raises:
+        UserError: says what is wrong.
+    """
+    if is_slurm:
+        found = _of_slurm(env)
+    elif workers is not None:
+        found = _checked("--workers", workers.split(","), index, "--worker-index")
+    elif env.get(TF_CONFIG):
+        found = _of_tf_config(env[TF_CONFIG])
+    else:
+        return None
+    return found if len(found.addresses) > 1 else None
+
+
+def _of_tf_config(text: str) -> Cluster:
+    """{"cluster": {"worker": [..]}, "task": {"type": "worker", "index": 0}}; what else TensorFlow
+    knows there has no meaning for us, except that a "chief" is the first worker.
+    """
+    try:
+        config = schema.parse_json(text, dict[str, Any])
+        jobs = schema.parse(dict[str, list[str]], config.get("cluster"), "cluster")
+        task = schema.parse(dict[str, Any], config.get("task"), "task")
+        kind = schema.parse(str, task.get("type"), "task.type")
+        index = task.get("index")
+        index = int(index) if isinstance(index, str) and index.isdecimal() else index
+        index = schema.parse(int, index, "task.index")
+    except UserError as error:
+        raise UserError(
+            f"{TF_CONFIG}: {error}; expected "
+            '{"cluster": {"worker": ["HOST:PORT", …]}, "task": {"type": "worker", "index": 0}}'
+        ) from error
+    kinds = [name for name in ("chief", "worker") if name in jobs]
+    if kind not in kinds:
+        raise UserError(
+            f"{TF_CONFIG}: the task is of type {one_line(kind, 40)!r}: runs have workers only, the "
+            "first of which may be called chief"
+        )
+    if not 0 <= index < len(jobs[kind]):
+        raise UserError(f"{TF_CONFIG}: task.index is {index}, but {kind} has {len(jobs[kind])}")
+    before = len(jobs["chief"]) if kind == "worker" and "chief" in jobs else 0
+    addresses = [address for name in kinds for address in jobs[name]]
+    return _checked(f"{TF_CONFIG}: cluster", addresses, before + index, "task.index")
+
+
+def _checked(where: str, addresses: Sequence[str], index: int | None, place: str) -> Cluster:
+    addresses = [address.strip() for address in addresses]
+    for address in addresses:
+        match = _ADDRESS.fullmatch(address)
+        if match is None or not 0 < int(match[2]) < 1 << 16:
+            shown = one_line(address, 60)
+            raise UserError(f"{where}: {shown!r} is no address: expected HOST:PORT")
+    if twice := [address for i, address in enumerate(addresses) if address in addresses[:i]]:
+        raise UserError(f"{where} names {twice[0]} twice: every worker has an address of its own")
+    if not 0 < len(addresses) <= _MOST:
+        raise UserError(f"{where} names {len(addresses)} workers, expected 1 to {_MOST}")
+    if index is None or not 0 <= index < len(addresses):
+        last = len(addresses) - 1
+        raise UserError(f"{place}={index}: expected the place of this worker, 0 to {last}")
+    return Cluster(tuple(addresses), index)
+
+
+def _of_slurm(env: Mapping[str, str]) -> Cluster:
+    """The tasks of a job step, as `srun` tells each of them."""
+    resolver = load_tensorflow().distribute.cluster_resolver.SlurmClusterResolver
+    try:
+        count, job = int(env["SLURM_STEP_NUM_TASKS"]), int(env["SLURM_JOB_ID"])
+        port = _SLURM_PORTS + job % _SLURM_RANGES * _SLURM_RANGE
+        # Which GPUs a task sees is up to SLURM: as many of them as it takes for all tasks.
+        slurm = resolver({"worker": count}, port, _MOST, 1, auto_set_gpu=False)
+        addresses = slurm.cluster_spec().as_dict()["worker"]
+        own = f"{env['SLURMD_NODENAME']}:{port + int(env['SLURM_LOCALID'])}"
+        # By address: SLURM counts n9 before n10, and the resolver does not.
+        return _checked("--slurm", addresses, addresses.index(own), "SLURM_LOCALID")
+    except (KeyError, RuntimeError, ValueError) as error:
+        raise UserError(
+            f"--slurm: start every worker by srun, which tells it of the others: {one_line(error)}"
+        ) from error
+
+
+def _listens(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    with suppress(OSError), socket.create_connection((host.strip("[]"), int(port)), timeout=2):
+        return True
+    return False
+
+
+def run_local_workers(count: int, command: Sequence[str]) -> int:
+    """Runs a command in several processes of this machine, which know each other by `TF_CONFIG`.
+
+    Ctrl-C, SIGTERM and SIGHUP are passed on to all.
+
+    Args:
+        count: of processes.
+        command: program and arguments.
+
+    Returns:
+        0 if all ended well, else the exit code of the first one that did not.
+    """
+    addresses = [f"127.0.0.1:{port}" for port in free_ports(count)]
+    processes: list[subprocess.Popen] = []
+    with ExitStack() as stack:
+        stack.enter_context(_passed_on(processes))
+        for index in range(count):
+            env = {**os.environ, TF_CONFIG: tf_config(addresses, index)}
+            # In a group of its own, so that a terminal's Ctrl-C does not come twice.
+            process = subprocess.Popen(
+                command, env=env, stdin=subprocess.DEVNULL, start_new_session=True
+            )
+            stack.callback(_end, process)
+            processes.append(process)
+        return _wait(processes)
+
+
+def _wait(processes: list[subprocess.Popen]) -> int:
+    first, running = 0, list(processes)
+    while running:
+        for process in list(running):
+            if (code := process.poll()) is not None:
+                running.remove(process)
+                first = first or (code if code >= 0 else 128 - code)
+        time.sleep(0.05)
+    return first
+
+
+@contextmanager
+def _passed_on(processes: list[subprocess.Popen]):
+    def forward(number: int, _frame: Any) -> None:
+        for process in processes:
+            with suppress(OSError):
+                process.send_signal(number)
+
+    numbers = [getattr(signal, name, None) for name in ("SIGINT", "SIGTERM", "SIGHUP")]
+    previous: dict[int, Callable | int | None] = {}
+    for number in numbers:
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+            previous[number] = signal.signal(number, forward)
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _end(process: subprocess.Popen) -> None:
+    process.kill()
+    process.wait()
+
+
+def tf_config(addresses: Sequence[str], index: int) -> str:
+    """`TF_CONFIG` of a worker."""
+    task = {"type": "worker", "index": index}
+    return json.dumps({"cluster": {"worker": list(addresses)}, "task": task})
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody uses at this moment."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for s in sockets:
+            s.bind(("127.0.0.1", 0))
+        return [s.getsockname()[1] for s in sockets]
+
+
+def local_command() -> list[str]:
+    """This process's own command without --num-workers, for `run_local_workers`."""
+    words, kept = iter(sys.argv[1:]), []
+    for word in words:
+        if word == "--num-workers":
+            next(words, None)
+        elif not word.startswith("--num-workers="):
+            kept.append(word)
+    return [sys.executable, sys.argv[0], *kept]
