@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dnnlib.system import memory_gb
-from dnnlib.tflib import tfutil
 from training.architecture.sizes import resolution_log2
 from training.architecture.specs import ImagesSpec
 from training.config.options import TrainingOptions
@@ -64,7 +63,7 @@ def fit_to_memory(options: TrainingOptions, resolution: int) -> str | None:
     before = images = _at_once(options, resolution)
     if not _is_known(options) or total is None or _fits(options, resolution, images, total):
         return None
-    if tfutil.gpu_devices():
+    if _has_gpu():
         return None
     # Deviation: the official code, which trains on GPUs, needs a --batch-gpu that fits.
     group = options.D_args.get("mbstd_group_size", DEFAULT_GROUP) or 1
@@ -93,7 +92,7 @@ def describe_memory(options: TrainingOptions, resolution: int, replicas: int) ->
         replicas: on this machine.
     """
     total, free = memory_gb()
-    if not _is_known(options) or total is None or free is None or tfutil.gpu_devices():
+    if not _is_known(options) or total is None or free is None or _has_gpu():
         return None
     images = _at_once(options, resolution)
     size = step_gb(options, resolution, images * replicas)
@@ -134,3 +133,10 @@ def _at_the_end(options: TrainingOptions, resolution: int) -> Schedule:
     """The schedule at full resolution."""
     log2 = resolution_log2(resolution)
     return training_schedule(_IN_THE_END, log2, options.num_gpus, options.sched_args)
+
+
+def _has_gpu() -> bool:
+    # Command lines are checked without TensorFlow.
+    from dnnlib.tflib import tfutil
+
+    return bool(tfutil.gpu_devices())
