@@ -495,3 +495,26 @@ def test_ctrl_c_ends_it_within_a_projection(server):
     assert server.process.returncode == 130 and "Traceback" not in stderr
     assert stderr.splitlines()[-1] == "run_generator.py: interrupted"
     assert not list(server.scratch.glob("explore.*"))
+
+
+@pytest.mark.parametrize(
+    ("host", "header", "known"),
+    [
+        ("127.0.0.1", "127.0.0.1:7860", True),
+        ("127.0.0.1", "localhost:7860", True),
+        ("::1", "[::1]:7860", True),
+        ("127.0.0.1", "192.0.2.1:7860", False),
+        ("127.0.0.1", "example.com", False),
+        ("127.0.0.1", "", False),
+        ("127.0.0.1", "[::1", False),
+        ("0.0.0.0", "192.0.2.1:7860", True),
+        ("0.0.0.0", "example.com:7860", False),
+        ("shop.example", "Shop.example:7860", True),
+        ("shop.example", "shop.example.com", False),
+    ],
+)
+def test_pages_of_the_web_have_no_name_for_it(host, header, known):
+    from training.pictures.explorer import server
+
+    assert server._KnownHosts(None, host)._knows(header) is known
+    assert server.is_local(host) is (host in ("127.0.0.1", "::1"))

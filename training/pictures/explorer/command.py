@@ -101,8 +101,7 @@ def run(args: argparse.Namespace, load_distance: Callable) -> None:
         explorer = Explorer(materials, Desk(folder, args.result_dir, args.outdir))
         explorer.warm_up()
         host, port = args.listener.getsockname()[:2]
-        is_local = args.host in server.LOCAL
-        if not is_local:
+        if not server.is_local(args.host):
             print(
                 f"NOTE: --host={args.host}: everyone who can reach this address may use the page, "
                 "without a password",
@@ -110,4 +109,4 @@ def run(args: argparse.Namespace, load_distance: Callable) -> None:
             )
         shown = f"[{host}]" if ":" in host else host
         print(f"http://{shown}:{port}/ shows {args.network}; Ctrl-C ends it", flush=True)
-        server.serve(explorer, args.listener, is_local)
+        server.serve(explorer, args.listener, args.host)

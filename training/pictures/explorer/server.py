@@ -6,21 +6,30 @@ Content-Security-Policy has the browser ask nobody else.
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import socket
 import traceback
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 import uvicorn
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers
 from starlette.middleware import Middleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
-from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response
+from starlette.responses import (
+    FileResponse,
+    HTMLResponse,
+    JSONResponse,
+    PlainTextResponse,
+    Response,
+)
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from dnnlib import UserError, schema
 from dnnlib.util import one_line
@@ -35,7 +44,6 @@ _FOLDER = os.path.dirname(os.path.abspath(__file__))
 _MOST_JSON, MOST_PHOTO = 1 << 16, 32 << 20  # Bytes of a request.
 _MOST_CONNECTIONS = 64  # Each may bring a photo.
 _LONGEST_END = 20  # Seconds that requests get at the end; each ends at its next step.
-LOCAL = ("127.0.0.1", "localhost")
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; img-src 'self' data:; media-src 'self'; "
     "style-src 'self'; script-src 'self'; connect-src 'self'; base-uri 'none'; "
@@ -46,12 +54,18 @@ _HEADERS = {
 }
 
 
-def make_app(explorer: Explorer, local: bool) -> Starlette:
+def is_local(host: str) -> bool:
+    """Whether an address, or name, reaches this machine from itself only."""
+    address = _address(host)
+    return host == "localhost" if address is None else address.is_loopback
+
+
+def make_app(explorer: Explorer, host: str) -> Starlette:
     """The web application of an explorer.
 
     Args:
         explorer: makes what is asked for.
-        local: whether it answers to names of this machine only, so that no page of the web can
+        host: where it listens. It answers to that name, and to addresses: no page of the web can
             lead a browser here by a name of its own.
     """
 
@@ -109,18 +123,17 @@ def make_app(explorer: Explorer, local: bool) -> Starlette:
         Route("/api/progress", progress),
         Route("/files/{id}/{name}", file),
     ]
-    hosts = list(LOCAL) if local else ["*"]
     return Starlette(
         routes=routes,
-        middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False)],
+        middleware=[Middleware(_KnownHosts, host=host)],
         exception_handlers={UserError: _say_what_is_wrong, Exception: _say_that_it_failed},
     )
 
 
-def serve(explorer: Explorer, listener: socket.socket, local: bool) -> None:
+def serve(explorer: Explorer, listener: socket.socket, host: str) -> None:
     """Answers until Ctrl-C or SIGTERM, which it passes on to who called."""
     config = uvicorn.Config(
-        make_app(explorer, local),
+        make_app(explorer, host),
         http="h11",
         loop="asyncio",
         ws="none",
@@ -145,6 +158,41 @@ class _Server(uvicorn.Server):
     def handle_exit(self, sig: int, frame: Any) -> None:
         self._explorer.close()
         super().handle_exit(sig, frame)
+
+
+class _KnownHosts:
+    """Refuses requests that name another host than the explorer's."""
+
+    def __init__(self, app: ASGIApp, host: str):
+        self._app, self._is_local = app, is_local(host)
+        self._names = {host, "localhost"}
+        if not self._is_local:
+            self._names |= {socket.gethostname(), socket.getfqdn()}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._knows(Headers(scope=scope).get("host", "")):
+            await self._app(scope, receive, send)
+        else:
+            refusal = PlainTextResponse("there is nothing of that name here", 400)
+            await refusal(scope, receive, send)
+
+    def _knows(self, header: str) -> bool:
+        try:
+            name = urlsplit(f"//{header}").hostname or ""
+        except ValueError:
+            return False
+        address = _address(name)
+        if address is None:
+            return name in {known.lower() for known in self._names}
+        return address.is_loopback or not self._is_local
+
+
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """An IP address; None for a name."""
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        return None
 
 
 def _page(explorer: Explorer) -> str:
