@@ -29,6 +29,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from worker_processes import start_script_server
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
@@ -163,14 +164,7 @@ class _ScriptServer:
 
     def _started(self) -> subprocess.Popen:
         if self._process is None:
-            self._process = subprocess.Popen(
-                [sys.executable, str(ROOT / "tests/script_server.py")],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                env={**os.environ, "PYTHONPATH": str(ROOT)},
-                text=True,
-            )
+            self._process = start_script_server()
             assert self._process.stdout.readline() == "ready\n"
         return self._process
 

@@ -22,22 +22,24 @@ from dnnlib.cluster import TF_CONFIG, free_ports, tf_config
 ROOT = Path(__file__).resolve().parents[1]
 
 
+def start_script_server():
+    """A process that runs scripts by forks of itself, see script_server.py; it may not be ready."""
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / "tests/script_server.py")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        text=True,
+    )
+
+
 class Group:
     """Processes that can run scripts, a number of times one after the other."""
 
     def __init__(self, count):
         self._folder = tempfile.TemporaryDirectory()
-        self._servers = [
-            subprocess.Popen(
-                [sys.executable, str(ROOT / "tests/script_server.py")],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                env={**os.environ, "PYTHONPATH": str(ROOT)},
-                text=True,
-            )
-            for _ in range(count)
-        ]
+        self._servers = [start_script_server() for _ in range(count)]
         for server in self._servers:
             assert server.stdout.readline() == "ready\n"
         self._number = 0

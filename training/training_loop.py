@@ -252,9 +252,13 @@ def training_loop(
         workers.share()
         clock = Clock(counters.seconds, counters.tick_seconds)
         with workers.waiting_for_chief(interrupts) as is_chief:
-            output = (RunOutput if is_chief else NoOutput)(
-                run_dir, options, networks, training_set, counters, clock, state is not None
-            )
+            if is_chief:
+                is_resumed = state is not None
+                output = RunOutput(
+                    run_dir, options, networks, training_set, counters, clock, is_resumed
+                )
+            else:
+                output = NoOutput(counters)
         if memory := describe_memory(options, training_set.resolution, len(devices)):
             print(memory)
         _print_length(options, counters, state is not None)

@@ -58,16 +58,7 @@ class NoOutput:
     has_news = False
     is_whole = True
 
-    def __init__(
-        self,
-        run_dir: str,
-        options: TrainingOptions,
-        networks: Networks,
-        training_set: TFRecordDataset,
-        counters: Counters,
-        clock: Clock,
-        is_resumed: bool,
-    ):
+    def __init__(self, counters: Counters):
         self._counters = counters
 
     def saved_at_the_end(self) -> AbstractContextManager:
