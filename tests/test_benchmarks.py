@@ -1,5 +1,6 @@
 """What the benchmarks count."""
 
+import importlib.util
 import sys
 from pathlib import Path
 
@@ -10,8 +11,13 @@ from small_networks import SHAPE
 from dnnlib import tflib
 from dnnlib.tflib import Network
 
-sys.path.insert(0, str(Path(__file__).resolve().parent / "benchmarks"))
-from op_work import by_kind, executed
+# By its path: names of other benchmarks are those of packages.
+_SPEC = importlib.util.spec_from_file_location(
+    "op_work", Path(__file__).resolve().parent / "benchmarks/op_work.py"
+)
+op_work = importlib.util.module_from_spec(_SPEC)
+sys.modules["op_work"] = op_work  # Its dataclass looks for its module.
+_SPEC.loader.exec_module(op_work)
 
 MAPS = SHAPE["fmap_max"]
 
@@ -26,7 +32,8 @@ def test_work_of_a_discriminator_and_of_its_gradient():
         tflib.init_uninitialized_vars()
         feed = {x: np.zeros([images, 3, 16, 16])}
         forward, both = (
-            sum(op.flops for op in executed(fetches, feed)) for fetches in (scores, gradients)
+            sum(op.flops for op in op_work.executed(fetches, feed))
+            for fetches in (scores, gradients)
         )
     from_rgb = 16 * 16 * 3 * MAPS
     # Two kernels of 3×3, the second in every other place, beside one of 1×1.
@@ -43,8 +50,8 @@ def test_work_of_transposed_convolutions_and_products():
         up = tf.nn.conv2d_transpose(x, w, [2, 10, 10, 6], 2)
         a, b = tf.placeholder(tf.float32, [7, 2, 3]), tf.random_normal([7, 2, 5])
         product = tf.matmul(a, b, transpose_a=True)
-        ops = executed([up, product], {x: np.ones([2, 5, 5, 4]), a: np.ones([7, 2, 3])})
+        ops = op_work.executed([up, product], {x: np.ones([2, 5, 5, 4]), a: np.ones([7, 2, 3])})
     assert sum(op.flops for op in ops) == 2 * (2 * 5 * 5 * 9 * 4 * 6 + 7 * 3 * 5 * 2)
-    kinds = by_kind(ops)
+    kinds = op_work.by_kind(ops)
     assert len({op.kind for op in kinds}) == len(kinds) < len(ops)
     assert [op.seconds for op in kinds] == sorted((op.seconds for op in kinds), reverse=True)

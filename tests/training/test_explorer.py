@@ -229,7 +229,7 @@ def test_what_is_saved_is_reproduced(server, run_script):
         text = run_shown(run_script, saved["command"], server.where)
         assert "all pixels are equal" in text
     assert [Path(f).name for f in server.save(edited)["files"]] == [
-        "0003-seed0003-edited.npz", "0003-seed0003-edited.png"
+        "0002-seed0003-edited.npz", "0002-seed0003-edited.png"
     ]  # fmt: skip
 
 

@@ -132,8 +132,12 @@ class _Work:
                 raise UserError(f"worker {get_worker().address}: {error}") from error
             finally:
                 os.chdir(before)
-                if not os.path.exists(os.path.join(self.folder, _MARK)):  # The client has ended.
-                    shutil.rmtree(os.path.dirname(part), ignore_errors=True)
+                try:
+                    os.stat(os.path.join(self.folder, _MARK))
+                except FileNotFoundError:  # The client has ended.
+                    shutil.rmtree(self.folder, ignore_errors=True)
+                except OSError:  # A shared folder that is not there for a moment.
+                    pass
         return part
 
 
@@ -145,7 +149,8 @@ def _versions() -> dict[str, str]:
         for path in sorted((_ROOT / folder).rglob("*.py")):
             code.update(f"{path.relative_to(_ROOT)}\0".encode() + path.read_bytes())
     found = {"code": code.hexdigest()[:12], "Pillow": PIL.__version__, "NumPy": np.__version__}
-    codecs = ("jpg", "zlib", "webp", "littlecms2")
+    # Not zlib: which one a process has depends on what it has loaded before, and pixels do not.
+    codecs = ("jpg", "webp", "littlecms2")
     return found | {name: str(PIL.features.version(name)) for name in codecs}
 
 
