@@ -296,18 +296,24 @@ def test_a_photo_is_projected_and_changed(server):
     assert [Path(file).suffix for file in server.save(changed)["files"]] == [".npz", ".png"]
 
 
+def wait_for_steps(server):
+    """The progress of a projection that has done a few steps."""
+    pause = threading.Event()
+    for _ in range(2400):
+        progress = json.loads(server.ask("/api/progress")[2])
+        # Before its steps, the mean w is sampled.
+        if progress["text"] == "Projecting" and progress["done"] >= 3:
+            break
+        pause.wait(0.05)
+    assert progress["text"] == "Projecting"
+    return progress
+
+
 def test_a_projection_shows_how_far_it_is_and_is_stopped(server):
     how = "photo?how=" + urllib.request.quote(json.dumps({"num_steps": 2000}))
     with ThreadPoolExecutor(1) as pool:
         pending = pool.submit(server.ask, f"/api/{how}", content=photo_of())
-        pause = threading.Event()
-        for _ in range(2400):
-            progress = json.loads(server.ask("/api/progress")[2])
-            # Before its steps, the mean w is sampled.
-            if progress["text"] == "Projecting" and progress["done"] >= 3:
-                break
-            pause.wait(0.05)
-        assert progress["text"] == "Projecting" and progress["total"] == 2000
+        assert wait_for_steps(server)["total"] == 2000
         server.ask("/api/stop", content=b"")
         told = json.loads(pending.result()[2])
     steps = int(re.fullmatch(r"Stopped after (\d+) steps\.", told["note"])[1])
@@ -484,11 +490,7 @@ def test_ctrl_c_ends_it_within_a_projection(server):
     how = "photo?how=" + urllib.request.quote(json.dumps({"num_steps": 2000}))
     with ThreadPoolExecutor(1) as pool:
         pending = pool.submit(server.ask, f"/api/{how}", content=photo_of())
-        pause = threading.Event()
-        for _ in range(2400):
-            if json.loads(server.ask("/api/progress")[2])["done"] >= 3:
-                break
-            pause.wait(0.05)
+        wait_for_steps(server)
         server.process.send_signal(signal.SIGINT)
         _, stderr = server.process.communicate(timeout=60)
         assert pending.exception() is not None or pending.result()[0] in (200, 400)

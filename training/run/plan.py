@@ -37,7 +37,8 @@ def describe(options: TrainingOptions) -> str:
         parameters = [_count(net) for net in (G, D)]
         flops = _flops(options, G, D)
     speed, device = convolution_speed()
-    seconds = options.total_kimg * 1000 * flops / (speed * _EFFICIENCY * options.num_gpus)
+    devices = options.num_gpus if tfutil.gpu_devices() else 1  # Replicas share a CPU.
+    seconds = options.total_kimg * 1000 * flops / (speed * _EFFICIENCY * devices)
     memory = describe_memory(options, dataset.resolution, options.num_gpus)
     held_out = f" and {dataset.num_held_out} held out" if dataset.num_held_out else ""
     lines = [
