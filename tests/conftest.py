@@ -40,10 +40,6 @@ _LOG_OF_TENSORFLOW_2_18 = re.compile(
     r"I0000 .* mlir_graph_optimization_pass\.cc.*\n"
 )
 
-# `pytest` started in any folder finds the packages, as `python -m pytest` in the root does.
-if str(ROOT) not in sys.path:
-    sys.path.insert(0, str(ROOT))
-
 
 def pytest_configure() -> None:
     """Tests of Ctrl-C work in the background of a shell too, where it is ignored."""
