@@ -161,26 +161,26 @@ def _parse_args(words: Sequence[str] | None = None) -> argparse.Namespace:
 
     example = "--out=new.pkl --format=5"
     sub = command("convert", "Writes a snapshot in another layout.", example, psi=None)
+    formats = {
+        "4": "like StyleGAN2's code",
+        "5": "like ADA's",
+        "npz": "weights only, with a JSON beside it",
+        "npz-float16": "of Gs and D, at half precision, a third of the size",
+    }
     sub.add_argument(
         "--out", type=options.new_file, required=True, help=".pkl or .npz file to write"
     )
-    sub.add_argument(
-        "--format",
-        choices=("4", "5", "npz", "npz-float16"),
-        required=True,
-        help="4: like StyleGAN2's code, 5: like ADA's, npz: weights only, with a JSON beside it; "
-        "npz-float16: of Gs and D, at half precision, a third of the size",
-    )
+    options.add_format(sub, formats)
 
     text = "Writes the generator as a model for other programs, checked by running it there."
     sub = command("export", text, "--format=savedmodel --out=model")
-    sub.add_argument(
-        "--format",
-        choices=("savedmodel", "keras", "onnx", "tflite"),
-        required=True,
-        help="savedmodel: TensorFlow, TensorFlow Serving; keras: for keras.layers.TFSMLayer; "
-        "onnx: onnxruntime; tflite: LiteRT",
-    )
+    formats = {
+        "savedmodel": "TensorFlow, TensorFlow Serving",
+        "keras": "for keras.layers.TFSMLayer",
+        "onnx": "onnxruntime",
+        "tflite": "LiteRT",
+    }
+    options.add_format(sub, formats)
     sub.add_argument(
         "--out", type=cli.folder_to_write, required=True, metavar="DIR", help="new folder to write"
     )

@@ -8,6 +8,7 @@ setup(
     python_requires=">=3.10,<3.14",
     packages=find_packages(include=["dnnlib*", "metrics*", "tf_ops*", "training*"]),
     package_data={
+        "dnnlib.pages": ["*.js"],
         "tf_ops": ["kernels/*"],  # Built on first use.
         "training.pictures.explorer": ["*.css", "*.html", "*.js"],
         "training.run.page": ["*.css", "*.html", "*.js"],

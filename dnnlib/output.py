@@ -6,13 +6,13 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from contextvars import ContextVar
 from typing import Any, TextIO
 
 import tqdm as _tqdm
 
-from dnnlib.util import UserError, printable
+from dnnlib.util import UserError, printable, value_within
 
 # What progress bars of this thread tell of their steps, see `watched`.
 _WATCHER: ContextVar[Callable[[str, int, int | None], None] | None] = ContextVar(
@@ -122,19 +122,16 @@ class tqdm(_tqdm.tqdm):
             self.close()
 
 
-@contextmanager
-def watched(watcher: Callable[[str, int, int | None], None]) -> Iterator[None]:
+def watched(
+    watcher: Callable[[str, int, int | None], None],
+) -> AbstractContextManager[None]:
     """Progress bars of this thread that begin in the block tell a function, and not the terminal.
 
     Args:
         watcher: takes the text of the bar, how much is done, and of how much (None: not known). A
             KeyboardInterrupt that it raises ends the work as Ctrl-C does.
     """
-    token = _WATCHER.set(watcher)
-    try:
-        yield
-    finally:
-        _WATCHER.reset(token)
+    return value_within(_WATCHER, watcher)
 
 
 def install() -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, TypeVar
 
 from dnnlib.lazy_names import lazy_names
 
@@ -16,6 +18,9 @@ _NOT_PRINTABLE = re.compile(
     "[\\x00-\\x1f\\x7f-\\x9f\\xad\\u061c\\u180e\\u200b\\u200e\\u200f\\u2028-\\u202e\\u2060-\\u206f"
     "\\ufeff\\ufff9-\\ufffb\\ud800-\\udfff\\U000e0000-\\U000e007f]"
 )
+
+
+T = TypeVar("T")
 
 
 class UserError(Exception):
@@ -43,6 +48,16 @@ class EasyDict(dict):
             del self[name]
         except KeyError:
             raise AttributeError(name) from None
+
+
+@contextmanager
+def value_within(variable: ContextVar[T], value: T) -> Iterator[None]:
+    """A context variable has this value while the block runs."""
+    token = variable.set(value)
+    try:
+        yield
+    finally:
+        variable.reset(token)
 
 
 def format_time(seconds: float) -> str:

@@ -170,11 +170,14 @@ def interrupt_script() -> Callable[..., str]:
     """Sends Ctrl-C to a script when `ready()`; returns its stderr, after exit code 130."""
 
     def run(
-        args: Sequence[object], ready: Callable[[], bool], cwd: str | os.PathLike = ROOT
+        args: Sequence[object],
+        ready: Callable[[], bool],
+        cwd: str | os.PathLike = ROOT,
+        env: Mapping[str, str] | None = None,
     ) -> str:
         script, *rest = map(str, args)
         command = [sys.executable, str(ROOT / script), *rest]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), **(env or {})}
         process = subprocess.Popen(
             command, cwd=cwd, env=environment, stderr=subprocess.PIPE, text=True
         )

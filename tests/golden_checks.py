@@ -22,6 +22,18 @@ def assert_close(actual, expected, tolerance=2e-5):
     assert np.abs(actual - expected).max() <= tolerance * np.abs(expected).max()
 
 
+def refused_by_growing(make_G: Callable, make_D: Callable) -> list[tuple[Callable, dict, str]]:
+    """Keyword arguments that networks which grow refuse, and what their error says."""
+    return [
+        (make_G, {"structure": "tree"}, "'tree'.*auto, fixed, linear, recursive"),
+        (make_D, {"structure": "tree"}, "'tree'.*auto, fixed, linear, recursive"),
+        (make_G, {"architecture": "skip"}, "'architecture'"),
+        (make_D, {"architecture": "resnet"}, "'architecture'"),
+        (make_G, {"dtype": "float16"}, "float16"),
+        (make_D, {"resolution": 24}, "resolution 24"),
+    ]
+
+
 def official_networks(file: SimpleNamespace, module: str) -> tuple[Network, Network]:
     """(G, D) of a golden file, with its weights, from the build functions of a module."""
     networks = []

@@ -14,12 +14,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from PIL import Image
-from small_networks import SHAPE, STYLE
+from small_networks import conditional_pair
 from test_control import make_products
 
 import run_generator
 from dnnlib import UserError, cli, tflib
-from dnnlib.tflib import Network
 from training.config.presets import preset
 from training.datasets.photos.arrays import to_picture, to_pixels
 from training.latents.likeness import Gallery
@@ -30,7 +29,6 @@ from training.pictures.samples import Studio
 from training.snapshots import class_names, pickles
 
 ROOT = Path(__file__).resolve().parents[1]
-BUILD = "training.networks_stylegan2."
 
 
 @pytest.fixture(scope="module")
@@ -38,10 +36,9 @@ def made(tmp_path_factory):
     """A snapshot of two classes beside its options, and the dataset that these name."""
     folder = tmp_path_factory.mktemp("catalog")
     with tflib.graph_session(seed=3):
-        G = Network("G", BUILD + "G_main", label_size=2, **SHAPE, **STYLE)
+        G, D = conditional_pair(label_size=2)
         make_products(G)
         class_names.set_label_names(G, ["hat", "shoe"])
-        D = Network("D", BUILD + "D_stylegan2", label_size=2, **SHAPE)
         pickles.save((G, D, G), str(folder / "net.pkl"))
         pickles.save(G, str(folder / "alone.pkl"))
         # The two best shoes are among the photos, one of them mirrored.

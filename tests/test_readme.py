@@ -7,6 +7,7 @@ import json
 import re
 import shlex
 import shutil
+import socket
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +15,7 @@ import pytest
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
-SCRIPTS = (
-    "dataset_tool.py",
-    "run_training.py",
-    "run_generator.py",
-    "run_projector.py",
-    "run_metrics.py",
-)
+SCRIPTS = "dataset_tool.py run_training.py run_generator.py run_projector.py run_metrics.py".split()
 DOCS = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").glob("*.md"))
 PAGES = ["README.md", *DOCS]
 PACKAGES = ("dnnlib", "tf_ops", "training", "metrics")
@@ -163,8 +158,14 @@ def test_the_readme_opens_with_its_two_commands():
     )
 
 
-def test_every_command_runs_as_written(workplace, run_script):
-    """Training is only planned (--dry-run): it would take days."""
+def is_served(port):
+    """Whether somebody listens on a port of this machine."""
+    with socket.socket() as connection:
+        return connection.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_every_command_runs_as_written(workplace, run_script, interrupt_script):
+    """Training is only planned (--dry-run): it would take days. Servers run until Ctrl-C."""
     from training.snapshots import pretrained
 
     ran = []
@@ -175,6 +176,9 @@ def test_every_command_runs_as_written(workplace, run_script):
         network = next((a.split("=", 1)[1] for a in args if a.startswith("--network=")), "")
         if network and not network.endswith((".pkl", ".npz")) and network not in NETWORKS:
             assert pretrained.url_of(network), network  # Published: needs the internet.
+            continue
+        if args[:2] == ["run_generator.py", "explore"]:
+            interrupt_script(args, lambda: is_served(7860), workplace, {"HOME": str(workplace)})
             continue
         if args[0] == "run_training.py" and "--dry-run" not in args:
             args.append("--dry-run")

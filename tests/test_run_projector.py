@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from PIL import Image
-from small_networks import SHAPE, STYLE
+from small_networks import BUILD, SHAPE, STYLE, save_pair
 
 import run_generator
 import run_projector
@@ -22,10 +22,9 @@ from training.datasets.format.level_files import RecordWriter
 from training.latents import distances
 from training.pictures import projections, video
 from training.pictures.projection_files import snapshot_steps
-from training.snapshots import class_names, pickles
+from training.snapshots import pickles
 
 ROOT = Path(__file__).resolve().parents[1]
-BUILD = "training.networks_stylegan2."
 
 
 @pytest.fixture(scope="module")
@@ -33,10 +32,7 @@ def workplace(tmp_path_factory):
     """Snapshots, photos and a dataset with labels."""
     folder = tmp_path_factory.mktemp("projector")
     with tflib.graph_session(seed=3):
-        G = Network("G", BUILD + "G_main", label_size=3, **SHAPE, **STYLE)
-        D = Network("D", BUILD + "D_stylegan2", label_size=3, **SHAPE)
-        class_names.set_label_names(G, ["hat", "shirt", "shoes"])
-        pickles.save((G, D, G.clone("Gs")), str(folder / "classes.pkl"))
+        D = save_pair(folder / "classes.pkl", ["hat", "shirt", "shoes"])
         gray = Network(
             "Gs", BUILD + "G_main", **STYLE, **{**SHAPE, "num_channels": 1, "base_size": (6, 4)}
         )

@@ -6,11 +6,12 @@ NHWC on the CPU, whose convolutions know no other layout unless oneDNN is on, NC
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 
 import tensorflow.compat.v1 as tf
+
+from dnnlib.util import value_within
 
 NCHW = "NCHW"
 NHWC = "NHWC"
@@ -18,14 +19,9 @@ NHWC = "NHWC"
 _portable: ContextVar[bool] = ContextVar("portable", default=False)
 
 
-@contextlib.contextmanager
-def portable() -> Iterator[None]:
+def portable() -> AbstractContextManager[None]:
     """Graphs that are built within the block run anywhere: NHWC, float32, reference operations."""
-    token = _portable.set(True)
-    try:
-        yield
-    finally:
-        _portable.reset(token)
+    return value_within(_portable, True)
 
 
 def is_portable() -> bool:

@@ -80,7 +80,7 @@ def train(
     metrics: Metrics | None = None,
     workers: Alone = ALONE,
 ) -> str:
-    """Trains in a new run directory `result_dir/NNNNN-desc`, which is returned.
+    """Trains in a new run directory.
 
     Args:
         options: of the run.
@@ -88,6 +88,9 @@ def train(
         desc: what the name of the run directory ends with.
         metrics: measured on every snapshot.
         workers: that train together; the chief writes.
+
+    Returns:
+        The run directory, `result_dir/NNNNN-desc`.
 
     Raises:
         UserError: as `training_loop`, or `result_dir` cannot be written.

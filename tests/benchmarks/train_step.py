@@ -112,13 +112,18 @@ def measure(args: argparse.Namespace, folder: str) -> tuple[dict[str, float], li
     return figures | {"tflop_per_kimg": round(flops / 1e9, 2)}, ops
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+def add_network_options(parser: argparse.ArgumentParser, resolution: int) -> None:
+    """`--config`, and sizes with small networks as defaults."""
     parser.add_argument("--config", default="config-f")
-    parser.add_argument("--resolution", type=int, default=64)
+    parser.add_argument("--resolution", type=int, default=resolution)
     parser.add_argument("--fmap-base", type=int, default=2048)
     parser.add_argument("--fmap-max", type=int, default=128)
     parser.add_argument("--latent-size", type=int, default=128)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    add_network_options(parser, resolution=64)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--precision", choices=PRECISIONS, default="fp32")
     parser.add_argument("--aug", choices=("noaug", "fixed"), default="noaug", help="p is 0.5")

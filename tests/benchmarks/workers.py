@@ -27,7 +27,7 @@ import tensorflow.compat.v1 as tf
 from dnnlib.cluster import TF_CONFIG, find_cluster, free_ports, tf_config
 from dnnlib.tflib import Network, autosummary
 from dnnlib.tflib.workers import ALONE, Alone, Workers
-from tests.benchmarks.train_step import make_dataset
+from tests.benchmarks.train_step import add_network_options, make_dataset
 from training.config.options import set_network_size
 from training.config.presets import preset
 from training.config.schedule import training_schedule
@@ -89,11 +89,7 @@ def _median(workers: Alone, op: tf.Operation, times: int = 5) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--config", default="config-f")
-    parser.add_argument("--resolution", type=int, default=32)
-    parser.add_argument("--fmap-base", type=int, default=2048)
-    parser.add_argument("--fmap-max", type=int, default=128)
-    parser.add_argument("--latent-size", type=int, default=128)
+    add_network_options(parser, resolution=32)
     parser.add_argument("--batch-gpu", type=int, default=8, help="images of a worker")
     parser.add_argument("--steps", type=int, default=16)
     parser.add_argument("--counts", default="1,2,3", help="numbers of workers")

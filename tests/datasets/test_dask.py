@@ -219,10 +219,9 @@ def test_workers_without_the_files_or_with_other_versions_are_named(tmp_path, cl
 
 @pytest.fixture
 def without_package(tmp_path_factory):
-    """Environment of a process that has another package in the place of ours."""
+    """Environment of a process that cannot import our package, installed or not."""
     folder = tmp_path_factory.mktemp("elsewhere")
-    (folder / "training").mkdir()
-    (folder / "training/__init__.py").touch()
+    (folder / "training.py").write_text("raise ModuleNotFoundError(\"No module named 'training'\")")
     return {"PYTHONPATH": str(folder)}
 
 

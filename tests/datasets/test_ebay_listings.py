@@ -444,15 +444,16 @@ def test_a_name_that_is_taken_is_found_before_the_downloads(server, shop, tmp_pa
 def test_from_the_command_line(server, shop, tmp_path, run_script):
     folder, _ = shop
     command = ["dataset_tool.py", "create_from_ebay", tmp_path / "web", folder, "--rate=1000"]
-    for options, words in (
-        (["--partition=train"], "--partition is for Stanford Online Products"),
-        (["--image-column=foto"], "its columns are title, image, category"),
-        (["--labels=super-class"], "has category or none"),
-        (["--rate=0"], "--rate: expected a number of at least 0.01"),
-        (["--jobs=0"], "--jobs: expected a whole number of at least 1"),
-        (["--resolution=100"], "--resolution is 100"),
-    ):
-        bad = run_script([*command, *options])
+    refusals = {
+        "--partition=train": "--partition is for Stanford Online Products",
+        "--image-column=foto": "its columns are title, image, category",
+        "--labels=super-class": "has category or none",
+        "--rate=0": "--rate: expected a number of at least 0.01",
+        "--jobs=0": "--jobs: expected a whole number of at least 1",
+        "--resolution=100": "--resolution is 100",
+    }
+    for option, words in refusals.items():
+        bad = run_script([*command, option])
         assert bad.returncode == 2 and bad.stderr.count("\n") == 1, bad
         assert words in bad.stderr and "Traceback" not in bad.stderr
     assert server.paths == [] and not (tmp_path / "web").exists()

@@ -85,10 +85,7 @@ def test_columns_are_known(folder, header, capsys):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (
-            "file,price,size\na.png,1,2\n",
-            r"known: name it with --label-column; .* file, pri",
-        ),
+        ("file,price,size\na.png,1,2\n", r"known: name it with --label-column; .* file, pri"),
         ("file,label,class\na.png,x,y\n", "label and class could both hold the labels"),
         ("x,y,label\n1,2,3\n", "no column of files is known: name it with --file-column"),
         ("a.png,1,dress\nb.png,2,hat\n", "by its number, 1 to 3, with --label-column"),

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
+from planting import plant
 
 from dnnlib import UserError
 from tf_ops import artifacts, build, compilers, native, nvrtc, upfirdn_2d
@@ -222,26 +223,11 @@ def test_what_others_could_have_planted_is_not_loaded(compiler, tmp_path, monkey
     compiler()
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     recipe = build.find_recipe()
-    planted = Path(recipe.path)
-    planted.parent.mkdir(parents=True)
-    planted.write_text("code")
-    if how == "owner":
-        os.chown(planted, 65534, 65534)
-    elif how == "mode":
-        planted.chmod(0o666)
-    elif how == "parent":
-        (tmp_path / "cache").chmod(0o777)
-    elif how == "link":
-        os.rename(tmp_path / "cache", tmp_path / "other")
-        (tmp_path / "cache").symlink_to(tmp_path / "other")
-        os.chown(tmp_path / "cache", 65534, 65534, follow_symlinks=False)
-    else:  # A folder in which others make folders of their own, as /tmp.
-        (tmp_path / "cache/tf_ops").chmod(0o1777)
-        os.chown(planted.parent, 65534, 65534)
+    planted = plant(recipe.path, tmp_path / "cache", how)
     for _ in range(2):
         path = build.library()
         assert path == str(tmp_path / f"home/.cache/dnnlib/tf_ops/{recipe.key}/ops.so")
-    assert planted.read_text() == "code" and Path(path).read_text() == "made\n"
+    assert planted.read_text() == "code of others" and Path(path).read_text() == "made\n"
     warnings = capfd.readouterr().err.splitlines()
     assert len(warnings) == 1 and "native operations are kept in" in warnings[0]
     monkeypatch.setenv("HOME", str(tmp_path / "cache"))

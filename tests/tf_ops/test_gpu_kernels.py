@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 import pytest
+from planting import plant
 
 from dnnlib import UserError
 from tf_ops import artifacts, build, compilers, gpu_kernels, native, nvrtc
@@ -114,15 +115,7 @@ def test_what_others_could_have_planted_is_not_loaded(compiler, tmp_path, monkey
     if os.geteuid() != 0:
         pytest.skip("needs root, to give files to others")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    planted = Path(gpu_kernels.recipe_of(compiler, 90).path)
-    planted.parent.mkdir(parents=True)
-    planted.write_text("code of others")
-    if how == "owner":
-        os.chown(planted, 65534, 65534)
-    elif how == "mode":
-        planted.chmod(0o666)
-    else:
-        (tmp_path / "cache").chmod(0o777)
+    planted = plant(gpu_kernels.recipe_of(compiler, 90).path, tmp_path / "cache", how)
     for _ in range(2):
         path = Path(gpu_kernels.image(90))
         assert path.is_relative_to(tmp_path / "home/.cache/dnnlib/tf_ops")

@@ -184,12 +184,12 @@ def test_the_page_is_whole_without_the_internet_and_says_what_each_control_is(se
         page.controls
     )
     assert set(page.controls) <= page.labels and not page.nameless
-    assert set(page.addresses) - {"/page.css", "/page.js", "data:,"} == {
+    assert set(page.addresses) - {"/page.css", "/page.js", "/copy.js", "data:,"} == {
         "#picture", "#grid", "#mixing", "#photo", "#walk", "#saved"
     }  # fmt: skip
     assert "long sleeve" in content.decode() and b"<style" not in content
     assert "default-src 'none'" in headers["Content-Security-Policy"]
-    for name in ("/page.css", "/page.js"):
+    for name in ("/page.css", "/page.js", "/copy.js"):
         text = server.ask(name)[2].decode()
         assert "://" not in text.replace("http://www.w3.org", "") and "url(" not in text
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from small_networks import SHAPE, STYLE
+from small_networks import BUILD, SHAPE, STYLE, save_pair
 
 from dnnlib import tflib
 from dnnlib.tflib import Network
-from training.snapshots import class_names, pickles
+from training.snapshots import pickles
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -20,13 +20,9 @@ def networks(tmp_path_factory):
     """Snapshots of untrained networks: (G, D, Gs) with three classes, and Gs alone without."""
     folder = tmp_path_factory.mktemp("networks")
     with tflib.graph_session(seed=3):
-        build = "training.networks_stylegan2."
-        G = Network("G", build + "G_main", label_size=3, **SHAPE, **STYLE)
-        D = Network("D", build + "D_stylegan2", label_size=3, **SHAPE)
-        G.set_var("dlatent_avg", np.linspace(-1, 1, 8))
-        class_names.set_label_names(G, ["hat", "T/shirt", "shoes"])
-        pickles.save((G, D, G.clone("Gs")), str(folder / "classes.pkl"))
-        plain = Network("Gs", build + "G_main", **SHAPE, **STYLE)
+        names = ["hat", "T/shirt", "shoes"]
+        D = save_pair(folder / "classes.pkl", names, np.linspace(-1, 1, 8))
+        plain = Network("Gs", BUILD + "G_main", **SHAPE, **STYLE)
         pickles.save(plain, str(folder / "plain.pkl"))
         pickles.save(D, str(folder / "D.pkl"))
     return folder

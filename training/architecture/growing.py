@@ -18,7 +18,8 @@ import tensorflow.compat.v1 as tf
 
 from dnnlib import UserError, tflib
 from tf_ops import layout
-from training.architecture.layers import to_images
+from training.architecture.layers import to_images, to_internal
+from training.architecture.normalization import minibatch_stddev_layer
 from training.architecture.specs import (
     ImagesSpec,
     RevisedDiscriminatorSpec,
@@ -110,7 +111,11 @@ def grow_images(
 def images_out(
     x: tf.Tensor, spec: ImagesSpec, lod: tf.Tensor, structure: str, block: Stage, torgb: Stage
 ) -> tf.Tensor:
-    """What `grow_images` makes, [N, C, H, W] as the output of a network."""
+    """What `grow_images` makes, [N, C, H, W] as the output of a network.
+
+    Variables of a block are in the scope of its resolution, those of `torgb` in one of its level.
+    """
+    block, torgb = _in_scopes(block, torgb, "ToRGB", spec.log2)
     images = to_images(grow_images(x, spec.log2, lod, structure, block, torgb))
     images.set_shape([None, spec.num_channels, *spec.size(spec.log2)])
     return tf.identity(images, name="images_out")
@@ -151,6 +156,37 @@ def shrink_images(
         return tf.cond(lod < level, from_finer, this) if level else this()
 
     return activations_at(2)
+
+
+def activations_of(
+    images_in: tf.Tensor,
+    spec: RevisedDiscriminatorSpec | StyleganDiscriminatorSpec,
+    lod: tf.Tensor,
+    structure: str,
+    block: Stage,
+    fromrgb: Stage,
+) -> tf.Tensor:
+    """What `shrink_images` makes of a network's input [N, C, H, W], and the minibatch's deviation.
+
+    Variables are in scopes as in `images_out`.
+    """
+    block, fromrgb = _in_scopes(block, fromrgb, "FromRGB", spec.log2)
+    x = shrink_images(to_internal(images_in), spec.log2, lod, structure, block, fromrgb)
+    if spec.mbstd_group_size > 1:
+        x = minibatch_stddev_layer(x, spec.mbstd_group_size, spec.mbstd_num_features)
+    return x
+
+
+def _in_scopes(block: Stage, rgb: Stage, rgb_name: str, log2: int) -> tuple[Stage, Stage]:
+    def block_in_scope(x, res):
+        with tf.variable_scope(f"{2**res}x{2**res}"):
+            return block(x, res)
+
+    def rgb_in_scope(x, res):
+        with tf.variable_scope(f"{rgb_name}_lod{log2 - res}"):
+            return rgb(x, res)
+
+    return block_in_scope, rgb_in_scope
 
 
 def repeat_pixels(x: tf.Tensor, factor: int) -> tf.Tensor:

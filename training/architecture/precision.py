@@ -7,12 +7,12 @@ run in mixed precision are ordinary ones.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
+from contextlib import AbstractContextManager, suppress
 from contextvars import ContextVar
 
 import tensorflow.compat.v1 as tf
 
+from dnnlib.util import value_within
 from tf_ops import layout
 
 PRECISIONS = ("fp32", "mixed")
@@ -25,8 +25,7 @@ _BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
 _lower_dtype: ContextVar[tf.DType | None] = ContextVar("lower_dtype", default=None)
 
 
-@contextlib.contextmanager
-def computed_in(precision: str) -> Iterator[None]:
+def computed_in(precision: str) -> AbstractContextManager[None]:
     """Networks whose expressions are built within the block compute in this precision.
 
     In `mixed` precision their four highest resolutions are computed in `lower_dtype()`.
@@ -34,11 +33,7 @@ def computed_in(precision: str) -> Iterator[None]:
     Args:
         precision: one of `PRECISIONS`.
     """
-    token = _lower_dtype.set(lower_dtype() if precision == "mixed" else None)
-    try:
-        yield
-    finally:
-        _lower_dtype.reset(token)
+    return value_within(_lower_dtype, lower_dtype() if precision == "mixed" else None)
 
 
 def name_of_lower() -> str | None:
@@ -57,7 +52,7 @@ def lower_dtype() -> tf.DType | None:
 
 def has_bfloat16() -> bool:
     """Whether this CPU computes in bfloat16."""
-    with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as file:
+    with suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as file:
         for line in file:
             if line.startswith(("flags", "Features")):
                 return not _BFLOAT16_FLAGS.isdisjoint(line.split())

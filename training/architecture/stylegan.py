@@ -31,7 +31,6 @@ from training.architecture.layers import (
 from training.architecture.mapping import broadcast, concatenated
 from training.architecture.normalization import (
     instance_norm,
-    minibatch_stddev_layer,
     normalize_2nd_moment,
 )
 from training.architecture.specs import (
@@ -129,16 +128,14 @@ def synthesize_stylegan(
             return finish_layer(to_internal(tf.reshape(x, [-1, nf(1), *sizes[0]])), 0)
 
     def block(x, res):
-        with tf.variable_scope(f"{2**res}x{2**res}"):
-            with tf.variable_scope("Conv0_up"):
-                x = up_conv(x, nf(res - 1), 3, weight, spec.fused_scale)
-                x = finish_layer(blur(x, spec.blur_filter), res * 2 - 4)
-            with tf.variable_scope("Conv1"):
-                return finish_layer(conv2d_layer(x, nf(res - 1), 3, weight), res * 2 - 3)
+        with tf.variable_scope("Conv0_up"):
+            x = up_conv(x, nf(res - 1), 3, weight, spec.fused_scale)
+            x = finish_layer(blur(x, spec.blur_filter), res * 2 - 4)
+        with tf.variable_scope("Conv1"):
+            return finish_layer(conv2d_layer(x, nf(res - 1), 3, weight), res * 2 - 3)
 
     def torgb(x, res):
-        with tf.variable_scope(f"ToRGB_lod{log2 - res}"):
-            return apply_bias_act(conv2d_layer(x, spec.num_channels, 1, output_weight))
+        return apply_bias_act(conv2d_layer(x, spec.num_channels, 1, output_weight))
 
     with tf.variable_scope("4x4"):
         x = first_layer()
@@ -158,7 +155,7 @@ def score_stylegan(
     # How downsampling is computed, not what: one way is used always.
     is_fused(spec.fused_scale, spec.resolution)
     structure = growing.select_structure(spec.structure, call.is_template_graph)
-    gain, log2, nf = _gain(spec.nonlinearity), spec.log2, spec.fmaps
+    gain, nf = _gain(spec.nonlinearity), spec.fmaps
     weight, output_weight = Weight(gain, spec.use_wscale), Weight(use_wscale=spec.use_wscale)
     lod = growing.level_of_detail_of(images_in, labels_in, spec)
 
@@ -166,22 +163,18 @@ def score_stylegan(
         return apply_bias_act(x, spec.nonlinearity, gain=1.0)
 
     def fromrgb(images, res):
-        with tf.variable_scope(f"FromRGB_lod{log2 - res}"):
-            return activate(conv2d_layer(images, nf(res - 1), 1, weight))
+        return activate(conv2d_layer(images, nf(res - 1), 1, weight))
 
     def block(x, res):
-        with tf.variable_scope(f"{2**res}x{2**res}"):
-            with tf.variable_scope("Conv0"):
-                x = activate(conv2d_layer(x, nf(res - 1), 3, weight))
-            with tf.variable_scope("Conv1_down"):
-                x = blur(x, spec.blur_filter)
-                x = activate(conv2d_layer(x, nf(res - 2), 3, weight, Resampling(up=False)))
-            return block_output(x)
+        with tf.variable_scope("Conv0"):
+            x = activate(conv2d_layer(x, nf(res - 1), 3, weight))
+        with tf.variable_scope("Conv1_down"):
+            x = blur(x, spec.blur_filter)
+            x = activate(conv2d_layer(x, nf(res - 2), 3, weight, Resampling(up=False)))
+        return block_output(x)
 
-    x = growing.shrink_images(to_internal(images_in), log2, lod, structure, block, fromrgb)
+    x = growing.activations_of(images_in, spec, lod, structure, block, fromrgb)
     with tf.variable_scope("4x4"):
-        if spec.mbstd_group_size > 1:
-            x = minibatch_stddev_layer(x, spec.mbstd_group_size, spec.mbstd_num_features)
         with tf.variable_scope("Conv"):
             x = activate(conv2d_layer(x, nf(1), 3, weight))
         with tf.variable_scope("Dense0"):

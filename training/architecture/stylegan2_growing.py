@@ -15,9 +15,7 @@ from training.architecture.layers import (
     apply_bias_act,
     conv2d_layer,
     dense_layer,
-    to_internal,
 )
-from training.architecture.normalization import minibatch_stddev_layer
 from training.architecture.specs import RevisedDiscriminatorSpec, RevisedSynthesisSpec
 from training.architecture.styles import modulated_conv2d_layer
 from training.architecture.synthesis import constant_input, noise_inputs, scaled_noise
@@ -52,17 +50,15 @@ def synthesize_growing(
         return apply_bias_act(x, act=spec.nonlinearity, scale=scale, noise=added)
 
     def block(x, res):
-        with tf.variable_scope(f"{2**res}x{2**res}"):
-            with tf.variable_scope("Conv0_up"):
-                x = layer(x, res * 2 - 5, nf(res - 1), upsampling)
-            with tf.variable_scope("Conv1"):
-                return layer(x, res * 2 - 4, nf(res - 1))
+        with tf.variable_scope("Conv0_up"):
+            x = layer(x, res * 2 - 5, nf(res - 1), upsampling)
+        with tf.variable_scope("Conv1"):
+            return layer(x, res * 2 - 4, nf(res - 1))
 
     def torgb(x, res):
-        with tf.variable_scope(f"ToRGB_lod{log2 - res}"):
-            w = dlatents_in[:, res * 2 - 3]
-            x, _ = modulated_conv2d_layer(x, w, spec.num_channels, 1, demodulate=False)
-            return apply_bias_act(x)
+        w = dlatents_in[:, res * 2 - 3]
+        x, _ = modulated_conv2d_layer(x, w, spec.num_channels, 1, demodulate=False)
+        return apply_bias_act(x)
 
     with tf.variable_scope("4x4"):
         with tf.variable_scope("Const"):
@@ -76,13 +72,9 @@ def synthesize_growing(
 def score_growing(
     images_in: tf.Tensor, labels_in: tf.Tensor, spec: RevisedDiscriminatorSpec, call: Call
 ) -> tf.Tensor:
-    """Discriminator that grows, with labels by projection onto one output a class.
-
-    Returns:
-        scores [N, 1], logits of being real.
-    """
+    """Scores [N, 1] of a discriminator that grows: labels choose from one output a class."""
     structure = growing.select_structure(spec.structure, call.is_template_graph)
-    log2, nf = spec.log2, spec.fmaps
+    nf = spec.fmaps
     lod = growing.level_of_detail_of(images_in, labels_in, spec)
     downsampling = Resampling(up=False, kernel=spec.resample_kernel)
 
@@ -91,21 +83,17 @@ def score_growing(
         return apply_bias_act(x, act=spec.nonlinearity)
 
     def fromrgb(images, res):
-        with tf.variable_scope(f"FromRGB_lod{log2 - res}"):
-            return conv(images, nf(res - 1), 1)
+        return conv(images, nf(res - 1), 1)
 
     def block(x, res):
-        with tf.variable_scope(f"{2**res}x{2**res}"):
-            with tf.variable_scope("Conv0"):
-                x = conv(x, nf(res - 1), 3)
-            with tf.variable_scope("Conv1_down"):
-                x = conv(x, nf(res - 2), 3, downsampling)
-            return block_output(x)
+        with tf.variable_scope("Conv0"):
+            x = conv(x, nf(res - 1), 3)
+        with tf.variable_scope("Conv1_down"):
+            x = conv(x, nf(res - 2), 3, downsampling)
+        return block_output(x)
 
-    x = growing.shrink_images(to_internal(images_in), log2, lod, structure, block, fromrgb)
+    x = growing.activations_of(images_in, spec, lod, structure, block, fromrgb)
     with tf.variable_scope("4x4"):
-        if spec.mbstd_group_size > 1:
-            x = minibatch_stddev_layer(x, spec.mbstd_group_size, spec.mbstd_num_features)
         with tf.variable_scope("Conv"):
             x = conv(x, nf(1), 3)
         with tf.variable_scope("Dense0"):

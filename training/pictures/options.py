@@ -121,6 +121,12 @@ def add_truncation(sub: argparse.ArgumentParser, default: str = "0.5", **kwargs:
     )
 
 
+def add_format(sub: argparse.ArgumentParser, formats: dict[str, str]) -> None:
+    """Adds --format, which has to be given; `formats` says what each is for."""
+    about = "; ".join(f"{name}: {text}" for name, text in formats.items())
+    sub.add_argument("--format", choices=[*formats], required=True, help=about)
+
+
 def add_centers(sub: argparse.ArgumentParser) -> None:
     """Adds --truncation and --clusters, see `centers_of`."""
     usual = TruncationOptions()

@@ -193,8 +193,7 @@ def _generator_variable(path: str) -> tuple[str, str] | None:
         return "", "dlatent_avg"
     if name := _mapping_variable(path, "Dense"):
         return "mapping", name
-    match = re.fullmatch(r"synthesis\.b(\d+)\.(?:(\w+)\.)?([\w.]+)", path)
-    if match is None:
+    if not (match := re.fullmatch(r"synthesis\.b(\d+)\.(?:(\w+)\.)?([\w.]+)", path)):
         return None
     resolution, layer, leaf = match.groups()
     scope = f"{resolution}x{resolution}"
@@ -212,8 +211,7 @@ def _generator_variable(path: str) -> tuple[str, str] | None:
 def _discriminator_variable(path: str) -> tuple[str, str] | None:
     if name := _mapping_variable(path, "Mapping"):
         return "", name
-    match = re.fullmatch(r"b(\d+)\.(\w+)\.(weight|bias)", path)
-    if match is None:
+    if not (match := re.fullmatch(r"b(\d+)\.(\w+)\.(weight|bias)", path)):
         return None
     resolution, layer, leaf = match.groups()
     if (layer, resolution) == ("out", "4"):

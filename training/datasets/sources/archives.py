@@ -212,11 +212,7 @@ def _unicode_path(entry: zipfile.ZipInfo, name: bytes) -> str | None:
 
 
 def _is_utf8(text: bytes) -> bool:
-    try:
-        text.decode("utf-8")
-    except UnicodeDecodeError:
-        return False
-    return True
+    return text.decode("utf-8", "ignore").encode() == text
 
 
 def _open_tar(path: str) -> Archive:

@@ -75,7 +75,7 @@ for (const figure of document.querySelectorAll(".result")) {
   const name = figure.dataset.name;
   figure.querySelector(".save").addEventListener("click", () => save(name));
   const button = figure.querySelector(".copy");
-  button.addEventListener("click", () => copy(button, figure.querySelector("code")));
+  button.addEventListener("click", () => copyText(button, figure.querySelector("code")));
 }
 
 async function save(name) {
@@ -99,18 +99,6 @@ async function save(name) {
 
 const quoted = (text) =>
   /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'"'"'`)}'`;
-
-async function copy(button, code) {
-  try {
-    await navigator.clipboard.writeText(code.textContent);
-  } catch {
-    // Not allowed here: select it instead, as for Ctrl-C.
-    getSelection().selectAllChildren(code);
-    document.execCommand("copy");
-  }
-  button.textContent = "Copied";
-  setTimeout(() => { button.textContent = "Copy"; }, 2000);
-}
 
 // The picture: what was changed last is what is made next; what lies between is passed over.
 

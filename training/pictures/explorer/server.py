@@ -15,7 +15,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import uvicorn
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
@@ -31,7 +30,7 @@ from starlette.responses import (
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from dnnlib import UserError, schema
+from dnnlib import UserError, pages, schema
 from dnnlib.util import one_line
 from training.latents.options import SPACES, WALKS
 from training.pictures import video
@@ -101,9 +100,9 @@ def make_app(explorer: Explorer, host: str) -> Starlette:
             raise UserError("there is no such file")
         return FileResponse(path, headers=_HEADERS)
 
-    def asset(name: str) -> Callable:
+    def asset(path: str) -> Callable:
         async def answer(request: Request) -> Response:
-            return FileResponse(os.path.join(_FOLDER, name), headers=_HEADERS)
+            return FileResponse(path, headers=_HEADERS)
 
         return answer
 
@@ -111,8 +110,9 @@ def make_app(explorer: Explorer, host: str) -> Starlette:
     post = {"methods": ["POST"]}
     routes = [
         Route("/", lambda request: HTMLResponse(page, headers=_HEADERS)),
-        Route("/page.css", asset("page.css")),
-        Route("/page.js", asset("page.js")),
+        Route("/page.css", asset(os.path.join(_FOLDER, "page.css"))),
+        Route("/page.js", asset(os.path.join(_FOLDER, "page.js"))),
+        Route("/copy.js", asset(pages.COPY_SCRIPT)),
         Route("/api/picture", made(explorer.picture, requests.PictureRequest), **post),
         Route("/api/grid", made(explorer.grid, requests.GridRequest), **post),
         Route("/api/mix", made(explorer.mix, requests.MixRequest), **post),
@@ -199,24 +199,21 @@ def _page(explorer: Explorer) -> str:
     materials = explorer.materials
     subject, given = materials.subject, materials.directions
     names = label_names(subject.Gs) or [""] * count_classes(subject.Gs)
-    environment = Environment(
-        loader=PackageLoader("training.pictures.explorer", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("page.html").render(
-        network=os.path.basename(subject.network),
-        sha256=subject.sha256,
-        size=subject.Gs.output_shape[2:],
-        layers=subject.Gs.components.synthesis.input_shape[1],
-        classes=[f"{number} {name}".strip() for number, name in enumerate(names)],
-        directions=given[1].info.directions if given else {},
-        walks=[w for w in WALKS if (w != "class" or names) and (w != "direction" or given)],
-        films=[f for f in requests.FILMS if f != "mp4" or video.has_mp4()],
-        spaces=SPACES,
-        most_photo=MOST_PHOTO,
+    return (
+        pages.templates("training.pictures.explorer")
+        .get_template("page.html")
+        .render(
+            network=os.path.basename(subject.network),
+            sha256=subject.sha256,
+            size=subject.Gs.output_shape[2:],
+            layers=subject.Gs.components.synthesis.input_shape[1],
+            classes=[f"{number} {name}".strip() for number, name in enumerate(names)],
+            directions=given[1].info.directions if given else {},
+            walks=[w for w in WALKS if (w != "class" or names) and (w != "direction" or given)],
+            films=[f for f in requests.FILMS if f != "mp4" or video.has_mp4()],
+            spaces=SPACES,
+            most_photo=MOST_PHOTO,
+        )
     )
 
 

@@ -21,15 +21,5 @@ if (slider) {
 for (const button of document.querySelectorAll(".command button")) {
   const code = button.parentElement.querySelector("code");
   button.hidden = false;
-  button.addEventListener("click", async () => {
-    try {
-      await navigator.clipboard.writeText(code.textContent);
-    } catch {
-      // Not allowed here: select it instead, as for Ctrl-C.
-      getSelection().selectAllChildren(code);
-      document.execCommand("copy");
-    }
-    button.textContent = "Copied";
-    setTimeout(() => { button.textContent = "Copy"; }, 2000);
-  });
+  button.addEventListener("click", () => copyText(button, code));
 }

@@ -15,11 +15,10 @@ from typing import Any
 from urllib.parse import quote
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
-from dnnlib import UserError
+from dnnlib import UserError, pages
 from dnnlib.files import atomic_write
 from dnnlib.util import one_line
 from training.pictures import xmp
@@ -98,15 +97,11 @@ def write_page(run_dir: str, embed: bool = False) -> str:
 
 
 def _render(run: RunFiles, embed: bool) -> str:
-    environment = Environment(
-        loader=PackageLoader("training.run.page", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = pages.templates("training.run.page")
     loader = environment.loader
     style, script = (loader.get_source(environment, f"page.{kind}")[0] for kind in ("css", "js"))
+    with open(pages.COPY_SCRIPT, encoding="utf-8") as file:
+        script = file.read() + script
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     show = _Pictures(run.folder, embed)
     reals = show(REALS) if run.has_reals else None
