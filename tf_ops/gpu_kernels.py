@@ -80,7 +80,10 @@ def recipe_of(compiler: nvrtc.Nvrtc, capability: int) -> KernelRecipe:
     """
     if capability < nvrtc.OLDEST:
         old = f"{capability // 10}.{capability % 10}"
-        raise BuildError(f"the GPU's compute capability is {old}: the kernels need 7.0 or newer")
+        raise BuildError(
+            f"the GPU's compute capability is {old}: the kernels need 7.0 or newer; if there are "
+            "other GPUs, hide this one with CUDA_VISIBLE_DEVICES"
+        )
     return KernelRecipe(
         artifacts.digest(nvrtc.files()),
         compiler.version,

@@ -225,6 +225,18 @@ def without_package(tmp_path_factory):
     return {"PYTHONPATH": str(folder)}
 
 
+def test_a_worker_that_does_not_answer_is_named(tmp_path, cluster, monkeypatch):
+    cluster.wait_for(2)
+    monkeypatch.setattr(dask_cluster, "_WORKERS_SECONDS", 2.0)
+    cluster.b.send_signal(signal.SIGSTOP)
+    try:
+        with pytest.raises(UserError, match=r"^worker tcp\S+ does not answer, within 2 seconds"):
+            convert(tmp_path, cluster.address)
+    finally:
+        cluster.b.send_signal(signal.SIGCONT)
+    assert os.listdir(tmp_path) == []
+
+
 def test_a_worker_without_the_package_is_named(tmp_path, cluster, without_package):
     stranger = cluster.start_worker("stranger", **without_package)
     cluster.wait_for(3)

@@ -136,6 +136,20 @@ def test_the_graph_is_the_same_whatever_machine_writes_it(monkeypatch):
     )
 
 
+def test_models_run_with_the_packages_of_this_process_and_without_this_checkout(
+    tmp_path, monkeypatch
+):
+    """Of which some may be this user's alone, or named by PYTHONPATH."""
+    (tmp_path / "user").mkdir()
+    (tmp_path / "user/only_here.py").touch()
+    script = "import only_here, os, sys; assert os.path.abspath(sys.argv[1]) not in sys.path"
+    (tmp_path / "bare.py").write_text(script)
+    monkeypatch.setattr(check, "_SCRIPT", str(tmp_path / "bare.py"))
+    monkeypatch.setattr(sys, "path", [str(tmp_path / "user"), *sys.path])
+    assert str(ROOT) in sys.path
+    check.run_bare(str(ROOT))
+
+
 def small_snapshot(folder):
     with tflib.graph_session(seed=1):
         Gs = make("E-Gresnet, conditional, grey")

@@ -16,6 +16,7 @@ import queue
 import re
 import shutil
 import threading
+import time
 import uuid
 import warnings
 from collections.abc import Callable
@@ -188,7 +189,7 @@ def _check_workers(client: Client, address: str, work: _Work) -> None:
 
     with suppress(TimeoutError):
         client.wait_for_workers(1, timeout=_WORKERS_SECONDS)
-    answers = client.run(work.check, on_error="return")
+    answers = _ask_all(client, address, work)
     if not answers:
         raise UserError(
             f"scheduler {address} has no workers: start some with dask worker {address}"
@@ -201,6 +202,35 @@ def _check_workers(client: Client, address: str, work: _Work) -> None:
                 f"worker {worker} cannot use this package: {one_line(answer)}: install it there, "
                 "in the same version"
             ) from answer
+
+
+def _ask_all(client: Client, address: str, work: _Work) -> dict[str, Any]:
+    """What `work.check` returns, or raises, on each worker.
+
+    Raises:
+        UserError: a worker does not answer, as one that is stopped.
+    """
+    answers: dict[str, Any] = {}
+
+    def ask(worker: str) -> None:
+        with suppress(OSError, CancelledError):  # It has gone, or the client has.
+            answers.update(client.run(work.check, workers=[worker], on_error="return"))
+
+    threads = {
+        worker: threading.Thread(target=ask, args=[worker], daemon=True)
+        for worker in client.nthreads()
+    }
+    for thread in threads.values():
+        thread.start()
+    deadline = time.monotonic() + _WORKERS_SECONDS
+    for worker, thread in threads.items():
+        thread.join(max(0.0, deadline - time.monotonic()))
+        if thread.is_alive():
+            raise UserError(
+                f"worker {worker} does not answer, within {_WORKERS_SECONDS:g} seconds: end it, or "
+                "start it again"
+            )
+    return answers
 
 
 def _do_shards(client: Client, address: str, work: _Work) -> list[str]:

@@ -18,6 +18,13 @@ from dnnlib.util import one_line
 from training.snapshots.class_names import count_classes
 
 _SCRIPT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "bare.py")
+_ROOT = os.path.abspath(os.path.join(os.path.dirname(_SCRIPT), "../../.."))
+# `-I` leaves out the folder of the script, whose modules have names of packages, and also packages
+# of this user alone or of PYTHONPATH, where TensorFlow may be.
+_START = (
+    "import os, runpy, sys; sys.path += sys.argv[1].split(os.pathsep); del sys.argv[:2]; "
+    "runpy.run_path(sys.argv[0], run_name='__main__')"
+)
 # Values in [-1, 1] may be off by half of what a level of uint8 is, as rounding to one is.
 MOST = 1 / 255
 _PSIS = (0.5, 0.7, 1.0)
@@ -46,7 +53,7 @@ def run_bare(*args: str) -> None:
     """
     try:
         done = subprocess.run(
-            [sys.executable, "-I", _SCRIPT, *args],
+            [sys.executable, "-I", "-c", _START, os.pathsep.join(_packages()), _SCRIPT, *args],
             capture_output=True,
             text=True,
             errors="replace",
@@ -59,6 +66,11 @@ def run_bare(*args: str) -> None:
         lines = [line for line in done.stderr.splitlines() if line.strip()]
         why = next((line for line in reversed(lines) if "Error" in line), (lines or ["?"])[-1])
         raise UserError(one_line(why, 300))
+
+
+def _packages() -> list[str]:
+    """Where this process finds packages; not the checkout of the project."""
+    return [path for path in sys.path if path and os.path.abspath(path) != _ROOT]
 
 
 def compare(Gs: Network, kind: str, folder: str) -> Found:
