@@ -94,9 +94,8 @@ def _parse_args(words: Sequence[str] | None = None) -> argparse.Namespace:
     sub.add_argument(
         "--noise-mode",
         choices=("seed", "const", "random", "none"),
-        default="seed",
         help="noise inputs: drawn from the seed, as they are in the snapshot, other ones each "
-        "time, or none (default: seed)",
+        "time, or none (default: seed; with --dlatents, const)",
     )
     options.add_folders(sub)
 
@@ -196,6 +195,7 @@ def _parse_args(words: Sequence[str] | None = None) -> argparse.Namespace:
     catalog_command.add_command(command)
     explorer_command.add_command(command)
     args = commands.parse(words, ["generate-images", "style-mixing-example"])
+    options.check_beside_dlatents(args)
     if args.command in control_commands.COMMANDS:
         control_commands.check(args)
     elif args.command == catalog_command.COMMAND:
@@ -390,13 +390,14 @@ def main() -> None:
                 Gs, args.row_seeds, args.col_seeds, psi, args.col_styles, classes=classes, **where
             )
         elif args.dlatents is not None:
+            where["noise_mode"] = args.noise_mode or "const"
             print(f"Wrote {generation.generate_from_dlatents(Gs, args.dlatents, **where)}")
             return
         else:
             seeds = args.seeds
             where |= {"centers": find_centers(Gs, centers_wanted, network)}
             out_dir = generation.generate_images(
-                Gs, seeds, psi, classes=classes, noise_mode=args.noise_mode, **where
+                Gs, seeds, psi, classes=classes, noise_mode=args.noise_mode or "seed", **where
             )
         print(f"Wrote {out_dir}")
         if args.command == "style-mixing-example" or len(classes) < 2:  # Else files say which.

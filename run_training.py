@@ -379,6 +379,12 @@ def _metric_data(args: argparse.Namespace, options: TrainingOptions) -> tuple[st
     held_out = args.metricdata == HELD_OUT and "validation" in options.dataset_args
     if args.metricdata is None or held_out:
         return None, held_out
+    if args.metricdata == HELD_OUT and not os.path.isdir(
+        os.path.join(args.data_dir or "", HELD_OUT)
+    ):
+        raise UserError(
+            f"--metricdata={HELD_OUT}: no images are held out: add --validation=N, how many"
+        )
     return dataset_folder("--metricdata", args.metricdata, args.data_dir), False
 
 
@@ -396,10 +402,12 @@ def _options_of_photos(args: argparse.Namespace) -> TrainingOptions | None:
     choice = photos.choose(found, args.given, seconds)
     for line in choice.reasons:
         print(f"  {line}")
-    if args.dry_run:
-        return None
     for name, value in choice.options.items():
         setattr(args, name, value)
+    # What does not fit together is said before photos are converted for it.
+    photos.check_plan(options_from_args(args, planned=choice.resolution), choice.resolution)
+    if args.dry_run:
+        return None
     args.dataset = photos.build_dataset(found, args.resolution, args.result_dir, args.cond)
     if "validation" not in args.given:
         args.validation = photos.count_held_out(photos.count_images(args.dataset))
@@ -455,7 +463,7 @@ def _metrics(
     """The metrics that --metrics names, with the dataset of --metricdata in `folder`, or with the
     images that are held out. The first of several workers measures, with its own devices.
     """
-    names = [name for name in args.metrics.split(",") if name != "none"]
+    names = [name for name in dict.fromkeys(args.metrics.split(",")) if name != "none"]
     if not names:
         return None
     from metrics.evaluation import MetricOptions, other_dataset_args

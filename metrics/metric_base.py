@@ -70,6 +70,7 @@ class MetricGroup:
     Attributes:
         reports: of the last snapshot.
         errors: {metric: message} of the last snapshot.
+        names: of the metrics.
     """
 
     metrics: Sequence[str | Mapping[str, Any]]
@@ -78,8 +79,8 @@ class MetricGroup:
     errors: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._names = [m if isinstance(m, str) else m["name"] for m in self.metrics]
-        self._pending = dict(zip(self._names, map(create, self.metrics), strict=True))
+        self.names = [m if isinstance(m, str) else m["name"] for m in self.metrics]
+        self._pending = dict(zip(self.names, map(create, self.metrics), strict=True))
         self._ready: dict[str, MetricBase] = {}
 
     def run(
@@ -119,7 +120,7 @@ class MetricGroup:
                 subject = pickles.load_subject(network_pkl, options.allow_pickled_code)
                 self._run_all(subject, snapshot_name(network_pkl), options, run_dir, log_results)
         except _FAILURES as error:
-            self._failed(", ".join(self._names), error)
+            self._failed(", ".join(self.names), error)
         return self.reports
 
     def _run_all(
@@ -130,7 +131,7 @@ class MetricGroup:
         run_dir: str | None,
         log: bool,
     ) -> None:
-        ready = [name for name in self._names if self._get_ready(name, options)]
+        ready = [name for name in self.names if self._get_ready(name, options)]
         if not ready:
             return
         with Evaluation(subject.Gs, snapshot, options, subject) as evaluation:

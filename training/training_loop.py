@@ -326,7 +326,7 @@ def training_loop(
         final = output.save_final()
         try_page(run_dir)
         print(f"\nDone: {kimg_text(counters.cur_nimg)} kimg in {format_time(clock.seconds())}.")
-        print(what_next(run_dir, final, [] if metrics is None else metrics.metrics), flush=True)
+        print(what_next(run_dir, final, [] if metrics is None else metrics.names), flush=True)
         return final
 
 

@@ -193,7 +193,7 @@ def test_metrics_of_a_mixed_run_are_in_float32(options, tmp_path):
     seen = []
 
     class Metrics:
-        metrics = ("x",)
+        names = ("x",)
 
         def run(self, network_pkl, run_dir):
             seen.append(precision.activation_dtype(8, 8, 0))

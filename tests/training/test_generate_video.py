@@ -179,6 +179,7 @@ BAD = [
     ([*VIDEO, "--out=none/bad.gif"], "there is no folder"),
     ([*VIDEO, "--out=bad.gif", "--fps=60"], "--fps=60: a GIF has at most 50"),
     ([*VIDEO, "--out=bad.gif", "--grid=3x1"], "--seeds: 2 do not divide among 3x1 pictures"),
+    ([*VIDEO, "--out=bad.gif", "--num-keyframes=400000000"], "pictures: at most 10000 in all"),
     ([*VIDEO, "--out=bad.gif", "--walk=spiral"], "--walk: invalid choice"),
     ([*VIDEO, "--out=bad.gif", "--walk=direction"], "--direction=FILE.npz go together"),
     ([*VIDEO, "--out=bad.gif", "--direction=none.npz"], "there is no file or folder none.npz"),

@@ -12,6 +12,7 @@ from training.config import memory
 from training.config.options import set_network_size
 from training.config.presets import preset
 from training.config.schedule import training_schedule
+from training.run import resume
 from training.run.resume import resumed_options
 
 CONFIG = "config-f"
@@ -75,7 +76,7 @@ def test_networks_of_others_are_not_estimated(machine):
     assert memory.fit_to_memory(options, 1024) is memory.describe_memory(options, 1024, 1) is None
 
 
-def test_a_run_is_resumed_on_another_machine(machine, tmp_path):
+def test_a_run_is_resumed_on_another_machine(machine, tmp_path, monkeypatch):
     options = preset(CONFIG, 1024, minibatch=4)
     options.dataset_args = {"tfrecord_dir": "data"}
     given = copy.deepcopy(options)
@@ -84,8 +85,25 @@ def test_a_run_is_resumed_on_another_machine(machine, tmp_path):
     (tmp_path / "training_options.json").write_text(json.dumps(options.to_json()))
     resumed = resumed_options(str(tmp_path), copy.deepcopy(given), at_once_is_given=False)
     assert at_once(resumed, 10) == 2
+    monkeypatch.setattr(resume, "find_dataset", {"data": "the dataset"}.get)
+    monkeypatch.setattr(resume, "choose_level", lambda dataset, resolution: 10)
     with pytest.raises(UserError, match=r"minibatch_gpu_dict"):
+        resumed_options(str(tmp_path), copy.deepcopy(given), at_once_is_given=True)
+    # As it is said: --batch-gpu=2 does the same on every machine.
+    given.sched_args.minibatch_gpu_base, given.sched_args.minibatch_gpu_dict = 2, {}
+    resumed = resumed_options(str(tmp_path), copy.deepcopy(given), at_once_is_given=True)
+    assert at_once(resumed, 10) == 2
+    given.sched_args.minibatch_gpu_base = 4
+    with pytest.raises(UserError, match=r"was started with --batch-gpu None, not 4"):
         resumed_options(str(tmp_path), given, at_once_is_given=True)
+
+
+@pytest.mark.parametrize("method", ["auxrot", "bcr", "zcr"])
+def test_methods_that_show_more_images_take_more(method):
+    options = preset("auto", 64)
+    usual = memory.step_gb(options, 64, 8)
+    options.cmethod = method
+    assert memory.step_gb(options, 64, 8) > 1.1 * usual
 
 
 def test_memory_of_this_machine():

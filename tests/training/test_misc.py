@@ -155,7 +155,7 @@ def test_layouts():
 
     np.testing.assert_array_equal(classes("row_per_class"), [[0, 0, 0], [1, 1, 1]])
     np.testing.assert_array_equal(classes("col_per_class"), [[0, 1, 2], [0, 1, 2]])
-    assert classes("col_per_class", "4k").shape == (4, 6)
+    assert classes("col_per_class", "4k").shape == (4, 7)
     _, reals, labels = misc.setup_snapshot_image_grid(Dataset(label_size=0), layout="row_per_class")
     assert labels.shape == (6, 0) and len(reals) == 6
     for kwargs in ({"layout": "class4x4"}, {"size": "720p"}):

@@ -9,6 +9,7 @@ import zipfile
 
 import numpy as np
 import pytest
+import tensorflow.compat.v1 as tf
 from PIL import Image
 
 from dnnlib import UserError
@@ -77,7 +78,7 @@ def of(count=3000, side=400, classes=()):
 
 def choose(monkeypatch, found, given=None, seconds=8 * 3600, speed=2e11, mixed=True):
     monkeypatch.setattr(photos, "convolution_speed", lambda: (speed, "/cpu:0"))
-    monkeypatch.setattr(photos, "lower_dtype", lambda: "bfloat16" if mixed else None)
+    monkeypatch.setattr(photos, "lower_dtype", lambda: tf.bfloat16 if mixed else None)
     return photos.choose(found, given or {}, seconds)
 
 
@@ -103,6 +104,20 @@ def test_what_is_chosen(monkeypatch):
     assert choose(monkeypatch, of(count=5000)).options["resume"] is None
     assert gpu.options["resume"] is None
     assert choose(monkeypatch, of(), mixed=False).options["precision"] == "fp32"
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ({"config": "config-a"}, "Precision: fp32, since config-a grows"),
+        ({"cmethod": "zcr"}, "Precision: fp32, since --cmethod=zcr needs it"),
+        ({"precision": "fp32"}, "Precision: fp32, as asked for"),
+        ({}, "Precision: mixed, with bfloat16 at the highest resolutions"),
+    ],
+)
+def test_precision_suits_what_is_given(monkeypatch, given, why):
+    found = choose(monkeypatch, of(), given)
+    assert why in found.reasons and f"Precision: {found.options['precision']}," in why
 
 
 def test_what_is_given_comes_first(monkeypatch):
@@ -175,6 +190,20 @@ def test_one_command_from_photos_to_a_catalog(folder, tmp_path, run_script):
     assert "is trained: what is left is its best snapshot and catalog" in done.stdout
     done = run_script(["run_training.py", f"--resume={run_dir}", "--data", str(folder)])
     assert done.returncode == 2 and "leave out --data" in done.stderr
+
+
+def test_options_are_checked_before_photos_are_converted(folder, run_script, tmp_path):
+    for options, words in (
+        (["--config=config-b", "--precision=mixed"], "--precision=mixed: config-b grows"),
+        (["--aug=fixed"], "--aug=fixed needs --p"),
+        (["--num-gpus=3"], "3 GPUs cannot share a minibatch"),
+        (["--batch=16", "--batch-gpu=6"], "--batch=16 is not a multiple of --batch-gpu=6"),
+    ):
+        for dry in ([], ["--dry-run"]):
+            given = [f"--data={folder}", "--hours=1", f"--result-dir={tmp_path / 'results'}"]
+            done = run_script(["run_training.py", *given, *options, *dry])
+            assert done.returncode == 2 and words in done.stderr, done.stderr
+            assert not (tmp_path / "results").exists()
 
 
 def test_how_long_has_to_be_said(folder, run_script):

@@ -131,6 +131,7 @@ def snapshot(tmp_path_factory):
     with tflib.graph_session(seed=3):
         Gs = Network("Gs", "training.networks_stylegan2.G_main", label_size=3, **SHAPE, **STYLE)
         Gs.set_var("dlatent_avg", np.linspace(-1, 1, 8))
+        tflib.set_vars({v: 0.5 for n, v in Gs.vars.items() if n.endswith("noise_strength")})
         pickles.save(Gs, path)
     return path
 
@@ -166,11 +167,24 @@ def test_what_generation_writes_is_made_again(snapshot, tmp_path):
         w *= np.arange(1, 4)[:, np.newaxis, np.newaxis]
         np.savez(tmp_path / "w.npz", dlatents=w)
         generation.generate_from_dlatents(Gs, str(tmp_path / "w.npz"), "", images, **marks)
+        for mode in ("none", "random"):
+            place = str(tmp_path / mode)
+            w_file = str(tmp_path / "w.npz")
+            generation.generate_from_dlatents(Gs, w_file, "", place, **marks, noise_mode=mode)
+        many = str(tmp_path / "many.png")
+        generation.generate_grid(Gs, (20, 7), [*range(50, 188), 7, 9], 0.5, many, [2], **marks)
     names = [f"{images}/seed{n}.png" for n in ("0007-1", "0008-2", "0005")]
-    for name in (*names, grid, f"{mixes}/1-3.png", f"{mixes}/2-2.png", f"{mixes}/grid.png"):
+    for name in (*names, grid, many, f"{mixes}/1-3.png", f"{mixes}/2-2.png", f"{mixes}/grid.png"):
         assert again(name, snapshot, tmp_path) == "all pixels are equal", name
     w_file = {"dlatents_npz": str(tmp_path / "w.npz")}
-    assert again(f"{images}/dlatent02.png", snapshot, tmp_path, **w_file) == "all pixels are equal"
+    for folder in (images, tmp_path / "none"):
+        told = again(f"{folder}/dlatent02.png", snapshot, tmp_path, **w_file)
+        assert told == "all pixels are equal"
+    folders = (images, tmp_path / "none", tmp_path / "random")
+    of_w = [Image.open(f"{folder}/dlatent02.png").tobytes() for folder in folders]
+    assert len(set(of_w)) == 3
+    with pytest.raises(UserError, match="--noise-mode=random"):
+        again(tmp_path / "random/dlatent02.png", snapshot, tmp_path, **w_file)
     np.savez(tmp_path / "w.npz", dlatents=w[:2])
     for name, options, message in (
         ("dlatent02", {}, "give --dlatents"),
@@ -221,6 +235,52 @@ def test_records_that_are_wrong(snapshot, tmp_path, command, options):
     with pytest.raises(UserError) as error:
         again(path, snapshot, tmp_path)
     assert "\n" not in str(error.value)
+
+
+def test_seeds_in_records():
+    few, many = [5, 5, 4], [*range(200), 7, 9, *range(5, 8)]
+    assert provenance.seeds_to_plain(few) == few
+    assert provenance.seeds_to_plain(many) == "0-199,7,9,5-7"
+    for seeds in (few, many):
+        assert provenance.seeds_from_plain(provenance.seeds_to_plain(seeds)) == seeds
+    for bad in ("x", "1-", "9" * 5000, [2**32], [-1]):
+        with pytest.raises(UserError, match="seed"):
+            provenance.seeds_from_plain(bad)
+
+
+def test_a_record_that_is_a_hash_says_so(snapshot, tmp_path):
+    path = str(tmp_path / "a.png")
+    options = {"seeds": [*range(0, 20_000, 2)], "grid": (100, 100)}
+    mark = Provenance.of(snapshot).xmp("generate-grid", "a.png", **options)
+    save_picture(Image.fromarray(PIXELS), path, mark)
+    with pytest.raises(UserError, match="its record has only a hash of how it was made"):
+        again(path, snapshot, tmp_path)
+
+
+def test_a_grid_that_no_memory_holds_is_refused(snapshot, tmp_path, monkeypatch):
+    monkeypatch.setattr(generation, "MOST_PIXELS", 16 * 16 * 11)
+    out = str(tmp_path / "grid.png")
+    with tflib.graph_session(seed=5):
+        Gs = pickles.load_generator(snapshot)
+        with pytest.raises(UserError, match="--grid=4x3: 4x3 pictures of 16x16 have 0 million"):
+            generation.generate_grid(Gs, (4, 3), [1], 1, out)
+        with pytest.raises(UserError, match="--col-seeds, --row-seeds: 4x3 pictures"):
+            generation.style_mixing_example(Gs, [1, 2], [3, 4, 5], 1, [0], str(tmp_path))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_options_of_seeds_are_refused_for_w(snapshot, tmp_path, run_script):
+    np.savez(tmp_path / "w.npz", dlatents=np.zeros([1, 6, 8], np.float32))
+    for option, message in (
+        ("--class=1", "--class is for --seeds"),
+        ("--trunc=0.7", "--truncation-psi is for --seeds"),
+        ("--truncation=class", "--truncation is for --seeds"),
+        ("--noise-mode=seed", "--noise-mode=seed is for --seeds"),
+    ):
+        command = ["run_generator.py", "generate-images", f"--network={snapshot}", option]
+        done = run_script([*command, f"--dlatents={tmp_path / 'w.npz'}"], tmp_path)
+        assert done.returncode == 2 and done.stderr.count("\n") == 1
+        assert message in done.stderr
 
 
 def test_the_command(snapshot, run_script, tmp_path):

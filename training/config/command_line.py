@@ -42,8 +42,12 @@ def demo_options(args: Any) -> TrainingOptions:
     return options
 
 
-def options_from_args(args: Any) -> TrainingOptions:
+def options_from_args(args: Any, planned: int | None = None) -> TrainingOptions:
     """Options of a run from the command line of run_training.py.
+
+    Args:
+        args: the command line.
+        planned: resolution of a dataset that is still to be made; None: --dataset is there.
 
     Raises:
         UserError: an option is missing or names something that is not there.
@@ -53,12 +57,16 @@ def options_from_args(args: Any) -> TrainingOptions:
             "--dataset is missing: name a folder of TFRecords, here or as --data=PATH, or try "
             "--demo; --help shows all options, docs/official-names.md those of train.py"
         )
-    path = dataset_folder("--dataset", args.dataset, args.data_dir)
+    path = args.dataset
+    if planned is None:
+        path = dataset_folder("--dataset", args.dataset, args.data_dir)
     dataset_args = {"tfrecord_dir": path, "resolution": args.resolution}
     # Deviation: labels are ignored by default in the official code.
     dataset_args["max_label_size"] = "full" if args.cond else 0
     # auto depends on the data.
-    resolution = _resolution(path, args) if args.config == "auto" else None
+    resolution = None
+    if args.config == "auto":
+        resolution = _resolution(path, args) if planned is None else planned
     options = preset(args.config, resolution, args.num_gpus, args.batch)
     options.dataset_args = dataset_args
     _set_own_networks(options, args)

@@ -36,6 +36,7 @@ class Method:
         has_strength: p, fixed or adaptive, is the strength of the method; no image is augmented.
         target: of r_t, unless it is given.
         full_precision: float16 is switched off: gradients vary too much for it.
+        passes: images that G and D see in a step, times those without the method.
     """
 
     summary: str
@@ -45,16 +46,20 @@ class Method:
     has_strength: bool = False
     target: float | None = None
     full_precision: bool = False
+    passes: tuple[float, float] = (1, 1)
 
 
 METHODS: dict[str, Method] = {
     "nocmethod": Method("none"),
-    "bcr": Method("balanced consistency regularization", D_loss=_CONSISTENCY + "D_bcr"),
+    "bcr": Method(
+        "balanced consistency regularization", D_loss=_CONSISTENCY + "D_bcr", passes=(1, 2)
+    ),
     "zcr": Method(
         "latent consistency regularization",
         G_loss=_CONSISTENCY + "G_zcr",
         D_loss=_CONSISTENCY + "D_zcr",
         full_precision=True,
+        passes=(2, 1.5),
     ),
     "pagan": Method("PA-GAN", D_args={"use_pagan": True}, has_strength=True, target=0.95),
     "wgangp": Method(
@@ -65,6 +70,7 @@ METHODS: dict[str, Method] = {
         G_loss=_ROTATIONS + "G_auxrot",
         D_loss=_ROTATIONS + "D_auxrot",
         D_args={"score_max": 5},
+        passes=(1, 3),  # Every real and every fake is there five times.
     ),
     "spectralnorm": Method("spectral normalization", D_args={"use_spectral_norm": True}),
     "shallowmap": Method("a mapping network of 2 layers"),

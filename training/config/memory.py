@@ -5,6 +5,7 @@ from __future__ import annotations
 from dnnlib.system import memory_gb
 from training.architecture.sizes import resolution_log2
 from training.architecture.specs import ImagesSpec
+from training.config.comparison_methods import find_method
 from training.config.options import TrainingOptions
 from training.config.schedule import (
     DEFAULT_GROUP,
@@ -31,13 +32,14 @@ def step_gb(options: TrainingOptions, resolution: int, images: int) -> float:
         resolution: of its images.
         images: at once, on all devices.
     """
-    features = weights = 0
-    for kwargs in (options.G_args, options.D_args):
+    features = weights = 0.0
+    passes = find_method(options.cmethod).passes
+    for kwargs, times in zip((options.G_args, options.D_args), passes, strict=True):
         names = ("fmap_base", "fmap_decay", "fmap_min", "fmap_max")
         given = {name: kwargs[name] for name in names if name in kwargs}
         spec = ImagesSpec(resolution=resolution, **given)
         maps = {level: spec.fmaps(level - 1) for level in range(2, spec.log2 + 1)}
-        features += sum(4**level * count for level, count in maps.items())
+        features += times * sum(4**level * count for level, count in maps.items())
         below = {level: maps.get(level - 1, maps[level]) for level in maps}
         weights += sum(9 * maps[n] * (maps[n] + below[n]) for n in maps)
     size = features * images * _BYTES_A_FEATURE + weights * _BYTES_A_WEIGHT + _BYTES_OF_A_PROCESS

@@ -18,6 +18,7 @@ NOISE_MODES = ("optimize", "const", "random", "none")
 CENTERS = ("global", "class", "cluster")
 # Ways through W; the first two go through keyframes.
 WALKS = ("spline", "slerp", "class", "truncation", "direction", "noise")
+_MOST_KEYFRAMES = 10_000  # Of all pictures together: each is a z.
 _RANGES = {"truncation": (0.0, 1.0), "direction": (-2.0, 2.0)}
 
 
@@ -153,6 +154,11 @@ class WalkOptions:
             raise UserError(
                 f"--seeds: {len(self.seeds)} do not divide among {columns}x{rows} pictures"
                 f"{': give --num-keyframes, or other seeds' if self.has_keyframes else ''}"
+            )
+        if (self.num_keyframes or 1) * cells > _MOST_KEYFRAMES:
+            raise UserError(
+                f"--num-keyframes={self.num_keyframes or 1} of {columns}x{rows} pictures: at most "
+                f"{_MOST_KEYFRAMES} in all"
             )
         if not self.has_keyframes and len(self.seeds) != cells:
             raise UserError(

@@ -14,8 +14,14 @@ from training.datasets.photos.arrays import on_white, save_png, to_picture
 from training.latents.attributes.measured import PICTURE, Measure, combined
 from training.latents.directions import files
 from training.latents.directions.layers import find_ranges
-from training.pictures.generation import read_dlatents
-from training.pictures.provenance import Provenance, classes_to_plain, hash_dlatents, hash_file
+from training.pictures.generation import check_pixels, read_dlatents
+from training.pictures.provenance import (
+    Provenance,
+    classes_to_plain,
+    hash_dlatents,
+    hash_file,
+    seeds_to_plain,
+)
 from training.pictures.samples import Studio
 from training.pictures.sessions import Request, bar, own_measures
 from training.snapshots.class_names import find_classes
@@ -81,14 +87,15 @@ def edit(
         raise UserError(
             f"{len(dlatents)} strips of {change.frames} pictures: at most {_MOST_PICTURES} in all"
         )
+    check_pixels(subject.Gs, change.frames, len(dlatents), "--seeds, --frames")
     measure = combined([PICTURE, *own_measures(subject, request)])
     xmp = Provenance(subject.sha256, metadata).xmp(
         "edit",
         "edit.png",
-        seeds=request.seeds if dlatents_npz is None else None,
+        seeds=seeds_to_plain(request.seeds) if dlatents_npz is None else None,
         dlatents=None if dlatents_npz is None else [hash_dlatents(w) for w in dlatents],
         classes=classes_to_plain(classes) or None,
-        truncation_psi=float(studio.psi),
+        truncation_psi=float(studio.psi) if dlatents_npz is None else None,
         set=change.steps,
         directions=hash_file(change.directions),
         layers=change.ranges,

@@ -16,6 +16,7 @@ from dnnlib.run_dir import make_run_dir
 from dnnlib.tflib import Network
 from training.datasets.photos.arrays import save_png
 from training.datasets.photos.arrays import to_picture as to_pil  # As docs/generation.md has it.
+from training.latents.noise_maps import noise_restored
 from training.latents.truncation import Centers, truncated
 from training.pictures.grids import create_image_grid
 from training.pictures.provenance import (
@@ -23,6 +24,7 @@ from training.pictures.provenance import (
     Provenance,
     classes_to_plain,
     hash_dlatents,
+    seeds_to_plain,
     truncation_options,
 )
 from training.snapshots.class_names import Class, Mix, class_labels, count_classes, label_names
@@ -32,6 +34,7 @@ from training.snapshots.class_names import Class, Mix, class_labels, count_class
 NOISE_MODES = ("seed", "const", "random", "none")
 TO_UINT8 = {"func": tflib.convert_images_to_uint8}
 _MINIBATCH = 4
+MOST_PIXELS = 1 << 28  # Of one file; it takes six bytes of memory for each.
 
 
 def generate_images(
@@ -127,7 +130,7 @@ def image_of_seed(
     if noise_mode == "seed":
         tflib.set_vars({v: rnd.randn(*s) for v, s in zip(noise_vars, shapes, strict=True)})
     elif noise_mode == "none":
-        tflib.set_vars({v: np.zeros(s) for v, s in zip(noise_vars, shapes, strict=True)})
+        _set_no_noise(Gs)
     options |= {"randomize_noise": noise_mode == "random"}
     return _images(Gs, z, label, truncation_psi, centers, **options)[0]
 
@@ -136,12 +139,17 @@ def _noise_vars(Gs: Network) -> list[Any]:
     return [v for n, v in Gs.components.synthesis.vars.items() if n.startswith("noise")]
 
 
+def _set_no_noise(Gs: Network) -> None:
+    tflib.set_vars({v: np.zeros(tflib.shape_to_list(v.shape)) for v in _noise_vars(Gs)})
+
+
 def generate_from_dlatents(
     Gs: Network,
     dlatents_npz: str,
     result_dir: str,
     outdir: str | None = None,
     provenance: Provenance = UNKNOWN,
+    noise_mode: str = "const",
 ) -> str:
     """Writes `dlatentNN.png` for each w of a file into a new run directory, which is returned.
 
@@ -152,19 +160,26 @@ def generate_from_dlatents(
         result_dir: root of the run directories.
         outdir: folder to write to, in the place of a new run directory.
         provenance: what pictures say of themselves.
+        noise_mode: one of NOISE_MODES but "seed": there is none.
 
     Raises:
         UserError: the file is missing, damaged or does not fit, or the folder cannot be made.
     """
     dlatents = read_dlatents(dlatents_npz, Gs.components.synthesis.input_shape[1:])
     out_dir = make_folder(result_dir, "generate-images", outdir)
-    for number, w in enumerate(tqdm(dlatents, desc="Generating", unit="image", disable=None)):
-        images = Gs.components.synthesis.run(
-            w[np.newaxis], randomize_noise=False, output_transform=TO_UINT8
-        )
-        name = f"dlatent{number:02d}.png"
-        xmp = provenance.xmp("generate-images", name, dlatents=hash_dlatents(w))
-        save_png(to_pil(images[0]), os.path.join(out_dir, name), xmp)
+    with noise_restored(Gs.components.synthesis):
+        if noise_mode == "none":
+            _set_no_noise(Gs)
+        for number, w in enumerate(tqdm(dlatents, desc="Generating", unit="image", disable=None)):
+            images = Gs.components.synthesis.run(
+                w[np.newaxis],
+                randomize_noise=noise_mode == "random",
+                output_transform=TO_UINT8,
+            )
+            name = f"dlatent{number:02d}.png"
+            about = {"dlatents": hash_dlatents(w), "noise_mode": noise_mode}
+            xmp = provenance.xmp("generate-images", name, **about)
+            save_png(to_pil(images[0]), os.path.join(out_dir, name), xmp)
     return out_dir
 
 
@@ -205,6 +220,7 @@ def style_mixing_example(
     outside = [s for s in col_styles if not 0 <= s < num_layers]
     if outside:
         raise UserError(f"--col-styles: layer {outside[0]}, the network has 0 to {num_layers - 1}")
+    check_pixels(Gs, len(col_seeds) + 1, len(row_seeds) + 1, "--col-seeds, --row-seeds")
     seeds = list(dict.fromkeys([*row_seeds, *col_seeds]))
     z = np.concatenate([random_state(s).randn(1, *Gs.input_shape[1:]) for s in seeds])
     labels = class_labels(Gs, classes_of_seeds(Gs, seeds, classes))
@@ -213,8 +229,8 @@ def style_mixing_example(
         return provenance.xmp(
             "style-mixing-example",
             name,
-            row_seeds=row_seeds,
-            col_seeds=col_seeds,
+            row_seeds=seeds_to_plain(row_seeds),
+            col_seeds=seeds_to_plain(col_seeds),
             col_styles=col_styles,
             classes=classes_to_plain(classes) or None,
             minibatch_size=minibatch_size,
@@ -297,11 +313,12 @@ def generate_grid(
         "generate-grid",
         "grid.png",
         grid=grid_size,
-        seeds=seeds,
+        seeds=seeds_to_plain(seeds),
         classes=classes_to_plain(classes) or None,
         **truncation_options(truncation_psi, centers),
     )
     columns, rows = grid_size
+    check_pixels(Gs, columns, rows, f"--grid={columns}x{rows}")
     count = columns * rows
     seeds = list(seeds)[:count]
     seeds += range(seeds[-1] + 1, seeds[-1] + 1 + count - len(seeds))
@@ -321,6 +338,23 @@ def generate_grid(
     )
     save_png(to_pil(create_image_grid(images, grid_size)), out, xmp)
     return row_classes if count_classes(Gs) else []
+
+
+def check_pixels(Gs: Network, columns: int, rows: int, option: str) -> None:
+    """Raises a UserError if a picture of so many pictures is too large to be made.
+
+    Args:
+        Gs: a generator.
+        columns, rows: of pictures.
+        option: what to change, for the message.
+    """
+    height, width = Gs.output_shape[2:]
+    if columns * width * rows * height > MOST_PIXELS:
+        raise UserError(
+            f"{option}: {columns}x{rows} pictures of {width}x{height} have "
+            f"{columns * width * rows * height / 1e6:,.0f} million pixels: at most "
+            f"{MOST_PIXELS / 1e6:.0f} million fit in one file"
+        )
 
 
 def classes_of_seeds(Gs: Network, seeds: Sequence[int], classes: Sequence[Class]) -> list[Class]:

@@ -17,7 +17,12 @@ from training.pictures.provenance import UNKNOWN
 from training.random_streams import generator
 
 # Pixels of a grid by the official names of its sizes.
-GRID_SIZES = {"1080p": (1920, 1080), "4k": (3840, 2160), "8k": (7680, 4320)}
+# By name: width and height in pixels, and the fewest columns and rows.
+GRID_SIZES = {
+    "1080p": (1920, 1080, 3, 2),
+    "4k": (3840, 2160, 7, 4),
+    "8k": (7680, 4320, 7, 4),
+}
 # Deviation: fakes in a grid without a GPU, where the official thousand would take minutes.
 _CPU_IMAGES = 96
 # Of pictures that are made at once, so that high resolutions fit in memory.
@@ -99,9 +104,9 @@ def setup_snapshot_image_grid(
             f"a grid of size {size!r} and layout {layout!r}: sizes are {', '.join(GRID_SIZES)}, "
             f"layouts {', '.join(LAYOUTS)}"
         )
-    width, height = GRID_SIZES[size]
-    grid_w = int(np.clip(width // training_set.shape[2], 3, 32))
-    grid_h = int(np.clip(height // training_set.shape[1], 2, 32))
+    width, height, columns, rows = GRID_SIZES[size]
+    grid_w = int(np.clip(width // training_set.shape[2], columns, 32))
+    grid_h = int(np.clip(height // training_set.shape[1], rows, 32))
     while max_images is not None and grid_w * grid_h > max_images and grid_w * grid_h > 6:
         if grid_w > 3 and grid_w >= grid_h:
             grid_w -= 1

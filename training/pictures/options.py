@@ -157,6 +157,21 @@ def centers_of(args: argparse.Namespace) -> TruncationOptions:
     return TruncationOptions(args.truncation, args.clusters)
 
 
+def check_beside_dlatents(args: argparse.Namespace) -> None:
+    """Raises a UserError for options that say how w is drawn where --dlatents gives w."""
+    if getattr(args, "dlatents", None) is None or "seeds" not in args:
+        return
+    given = {"--class": args.classes, "--truncation-psi": args.truncation_psi}
+    given["--clusters"] = getattr(args, "clusters", None)
+    kind = getattr(args, "truncation", TruncationOptions.kind)
+    given["--truncation"] = None if kind == TruncationOptions.kind else kind
+    if getattr(args, "noise_mode", None) == "seed":
+        given["--noise-mode=seed"] = True
+    for option, value in given.items():
+        if value is not None:
+            raise UserError(f"{option} is for --seeds: what --dlatents gives is w already")
+
+
 def add_class(sub: argparse.ArgumentParser, text: str) -> None:
     """Adds --class; `text` says what several classes mean."""
     sub.add_argument(

@@ -8,6 +8,7 @@ the IPTC (https://cv.iptc.org/newscodes/digitalsourcetype); and a record of ours
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import hashlib
 import json
@@ -18,9 +19,10 @@ from typing import Annotated, Any
 import numpy as np
 from PIL import Image
 
-from dnnlib import UserError, schema
+from dnnlib import UserError, cli, schema
 from dnnlib.files import open_regular
 from dnnlib.schema import Size
+from dnnlib.util import one_line
 from training.architecture.precision import name_of_lower
 from training.latents.truncation import Centers
 from training.pictures import xmp
@@ -36,6 +38,7 @@ _NAMESPACES = {
     "xmp": "http://ns.adobe.com/xap/1.0/",
     "stylegan2": "urn:stylegan2-products:",
 }
+_MOST_LISTED = 100  # Seeds.
 _MOST_OPTIONS = 20_000  # Characters of JSON; more are counted by their hash alone.
 
 
@@ -130,6 +133,30 @@ def read(picture: Image.Image) -> Record | None:
         return schema.parse_json(text, Record)
     except UserError as error:
         raise UserError(f"its record is broken, or of a newer version: {error}") from error
+
+
+def seeds_to_plain(seeds: Sequence[int]) -> list[int] | str:
+    """Seeds as a record has them: many by their ranges, as --seeds takes them, like 0-4999,7."""
+    if len(seeds) <= _MOST_LISTED:
+        return [int(seed) for seed in seeds]
+    numbers = np.asarray(seeds)
+    parts = np.split(numbers, np.flatnonzero(np.diff(numbers) != 1) + 1)
+    return ",".join(f"{p[0]}-{p[-1]}" if len(p) > 1 else f"{p[0]}" for p in parts)
+
+
+def seeds_from_plain(plain: list[int] | str) -> list[int]:
+    """The inverse of `seeds_to_plain`.
+
+    Raises:
+        UserError: it is something else.
+    """
+    try:
+        seeds = cli.int_list(plain) if isinstance(plain, str) else list(plain)
+    except (argparse.ArgumentTypeError, ValueError) as error:
+        raise UserError(f"seeds: {one_line(error)}") from error
+    if not all(0 <= seed < 2**32 for seed in seeds):
+        raise UserError("a seed is not one of 0 to 2^32 - 1")
+    return seeds
 
 
 def classes_to_plain(classes: Sequence[Class]) -> list[Any]:

@@ -23,12 +23,12 @@ from training.latents.options import CENTERS, TruncationOptions
 from training.latents.truncation import find_centers
 from training.pictures import generation, provenance
 from training.pictures.finishing import KEEP, Finish, finish, on_white
-from training.pictures.provenance import Record
+from training.pictures.provenance import Record, seeds_from_plain
 from training.snapshots import pickles
 
-_MOST_PIXELS, _MOST_PICTURES = 1 << 28, 10_000
+_MOST_PICTURES = 10_000
 _LOSSLESS = ("PNG",)
-_Seeds = Annotated[list[Annotated[int, Range(0, 2**32 - 1)]], Size(10_000)]
+_Seeds = Annotated[list[int], Size(10_000)] | Annotated[str, Size(20_000)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +104,11 @@ def reproduce(
             f"{picture} was made by {one_line(record.command, 40)}, which is not repeated here; "
             f"its record says how: {one_line(record.options, 500)}"
         )
+    if record.options.keys() == {"sha256"}:
+        raise UserError(
+            f"{picture}: its record has only a hash of how it was made, since that is too long: it "
+            "cannot be made again"
+        )
     networks = pickles.loads(content, urls.show_source(network), allow_pickled_code)
     Gs = pickles.choose_generator(networks, network)
     kind, make = _MAKERS[record.command]
@@ -139,7 +144,7 @@ def _open(path: str) -> tuple[Record, np.ndarray, bool]:
     """The record of a picture, its pixels, and whether they are as they were written."""
     try:
         with open_regular(path) as file, Image.open(file) as picture:
-            if picture.width * picture.height > _MOST_PIXELS:
+            if picture.width * picture.height > generation.MOST_PIXELS:
                 raise UserError(f"{path} has {picture.width}x{picture.height} pixels, too many")
             picture.load()  # Metadata may stand after the pixels.
             record = provenance.read(picture)
@@ -160,16 +165,19 @@ def _open(path: str) -> tuple[Record, np.ndarray, bool]:
 def _make_image(
     Gs: Network, network: str, record: Record, options: _Images, folder: str, npz: str | None
 ) -> str:
-    if options.dlatents is not None:
-        return _make_dlatent(Gs, options.dlatents, folder, npz)
     if options.noise_mode == "random":
         raise UserError("it was made with --noise-mode=random, whose noise nobody knows any more")
-    if len(options.seeds) != 1 or len(options.classes) > 1 or options.truncation_psi is None:
+    if options.dlatents is not None:
+        # Those of an older version name none.
+        mode = "const" if options.noise_mode == "seed" else options.noise_mode
+        return _make_dlatent(Gs, options.dlatents, folder, npz, mode)
+    seeds = seeds_from_plain(options.seeds)
+    if len(seeds) != 1 or len(options.classes) > 1 or options.truncation_psi is None:
         raise UserError("its record does not name one seed, one class and their truncation")
     centers = find_centers(Gs, TruncationOptions(options.truncation, options.clusters), network)
     generation.generate_images(
         Gs,
-        options.seeds,
+        seeds,
         options.truncation_psi,
         folder,
         provenance.classes_from_plain(options.classes),
@@ -189,7 +197,7 @@ def _make_image(
     return path
 
 
-def _make_dlatent(Gs: Network, sha256: str, folder: str, npz: str | None) -> str:
+def _make_dlatent(Gs: Network, sha256: str, folder: str, npz: str | None, noise_mode: str) -> str:
     if npz is None:
         raise UserError("it was made from w: give --dlatents=FILE.npz, the file they are in")
     shape = Gs.components.synthesis.input_shape[1:]
@@ -199,7 +207,7 @@ def _make_dlatent(Gs: Network, sha256: str, folder: str, npz: str | None) -> str
     path = os.path.join(folder, "w.npz")
     np.savez(path, dlatents=found[0][np.newaxis])
     pictures = os.path.join(folder, "pictures")
-    generation.generate_from_dlatents(Gs, path, folder, pictures)
+    generation.generate_from_dlatents(Gs, path, folder, pictures, noise_mode=noise_mode)
     return _only_file(pictures)
 
 
@@ -210,11 +218,12 @@ def _is(w: np.ndarray, sha256: str) -> bool:
 def _make_mix(
     Gs: Network, network: str, record: Record, options: _Mix, folder: str, npz: str | None
 ) -> str:
-    _check_count(Gs, len(options.row_seeds) * len(options.col_seeds))
+    row_seeds, col_seeds = (seeds_from_plain(s) for s in (options.row_seeds, options.col_seeds))
+    _check_count(Gs, len(row_seeds) * len(col_seeds))
     generation.style_mixing_example(
         Gs,
-        options.row_seeds,
-        options.col_seeds,
+        row_seeds,
+        col_seeds,
         options.truncation_psi,
         options.col_styles,
         folder,
@@ -230,12 +239,13 @@ def _make_mix(
 def _make_grid(
     Gs: Network, network: str, record: Record, options: _Grid, folder: str, npz: str | None
 ) -> str:
-    _check_count(Gs, options.grid[0] * options.grid[1] * bool(options.seeds))
+    seeds = seeds_from_plain(options.seeds)
+    _check_count(Gs, options.grid[0] * options.grid[1] * bool(seeds))
     path = os.path.join(folder, "grid.png")
     generation.generate_grid(
         Gs,
         options.grid,
-        options.seeds,
+        seeds,
         options.truncation_psi,
         path,
         provenance.classes_from_plain(options.classes),
@@ -254,7 +264,8 @@ _MAKERS: Mapping[str, tuple[type, Callable[..., str]]] = {
 
 def _check_count(Gs: Network, count: int) -> None:
     """Raises a UserError if so many pictures are none, or more than are made in one file."""
-    if not 0 < count <= _MOST_PICTURES or count * np.prod(Gs.output_shape[2:]) > _MOST_PIXELS:
+    pixels = count * np.prod(Gs.output_shape[2:])
+    if not 0 < count <= _MOST_PICTURES or pixels > generation.MOST_PIXELS:
         raise UserError(f"its record names {count} pictures, none or too many to make again")
 
 

@@ -21,6 +21,11 @@ from dnnlib.files import open_regular
 from dnnlib.output import tqdm
 from dnnlib.util import format_time
 from training.architecture.precision import lower_dtype
+from training.architecture.sizes import resolution_log2
+from training.config.comparison_methods import find_method
+from training.config.options import TrainingOptions
+from training.config.presets import PRESETS, preset
+from training.config.schedule import DEFAULT_GROUP, check_schedule
 from training.datasets.building.output import Output
 from training.datasets.format.find_dataset import find_dataset
 from training.datasets.format.manifest import read_manifest
@@ -161,7 +166,7 @@ def choose(photos: Photos, given: Mapping[str, Any], seconds: float | None) -> C
         seconds: that the run may take; None: as long as --total-kimg needs.
     """
     speed, device = convolution_speed()
-    is_mixed = given.get("precision", "mixed") == "mixed" and lower_dtype() is not None
+    is_mixed, why_precision = _choose_precision(given)
     speed *= _EFFICIENCY[is_mixed] * given.get("num_gpus", 1)
     total_kimg = given.get("total_kimg")
     allowed = _allowed_resolution(photos)
@@ -192,6 +197,7 @@ def choose(photos: Photos, given: Mapping[str, Any], seconds: float | None) -> C
         f"Resolution {options['resolution']}, {size.name} networks: {length}this machine "
         f"({device}) trains on about {kimg:,.0f} thousand images, each photo {seen:,.0f} times; "
         f"such networks need about {_needed(resolution, size):,.0f} thousand",
+        f"Precision: {options['precision']}, {why_precision}",
         f"Classes: {', '.join(photos.classes)}" if photos.classes else photos.why_no_classes,
         f"Held out: {options['validation']} photos, by which the best snapshot is found",
     ]
@@ -200,6 +206,17 @@ def choose(photos: Photos, given: Mapping[str, Any], seconds: float | None) -> C
     if options["resume"] is not None:
         reasons.append(f"Starts from {options['resume']}, which knows products; --resume=noresume")
     return Choice(options, options["resolution"], tuple(reasons))
+
+
+def check_plan(options: TrainingOptions, resolution: int) -> None:
+    """Raises a UserError if steps of a run do not divide among devices and groups.
+
+    Args:
+        options: of the run.
+        resolution: of its images.
+    """
+    group = options.D_args.get("mbstd_group_size", DEFAULT_GROUP) or 1
+    check_schedule(resolution_log2(resolution), options.num_gpus, group, options.sched_args)
 
 
 def check_resolution(resolution: int) -> None:
@@ -261,6 +278,20 @@ def build_dataset(photos: Photos, resolution: int, result_dir: str, cond: bool) 
     output = Output(folder, resolution=resolution, transform="pad-edge", dedupe="near")
     create_from_images(output, photos.path, labels)
     return folder
+
+
+def _choose_precision(given: Mapping[str, Any]) -> tuple[bool, str]:
+    """Whether it is mixed, and why."""
+    config, dtype = given.get("config"), lower_dtype()
+    if "precision" in given:
+        return given["precision"] == "mixed" and dtype is not None, "as asked for"
+    if config in PRESETS and not preset(config).sched_args.is_constant:
+        return False, f"since {config} grows"
+    if find_method(given.get("cmethod", "nocmethod")).full_precision:
+        return False, f"since --cmethod={given['cmethod']} needs it"
+    if dtype is None:
+        return False, "since this processor has nothing lower"
+    return True, f"with {dtype.name} at the highest resolutions"
 
 
 def _choose_size(

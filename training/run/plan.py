@@ -11,6 +11,7 @@ import tensorflow.compat.v1 as tf
 from dnnlib import tflib
 from dnnlib.tflib import Network, tfutil
 from dnnlib.util import format_time
+from training.config.comparison_methods import find_method
 from training.config.memory import describe_memory
 from training.config.options import TrainingOptions
 from training.config.schedule import DEFAULT_GROUP, schedule_notes, tick_kimg, training_schedule
@@ -20,6 +21,8 @@ from training.snapshots.build_functions import find_for_options
 
 # Of what one plain convolution reaches, so much does a step (tests/benchmarks/train_step.py).
 _EFFICIENCY = 0.8
+# Ends of the names of losses that have them, unless `pl_weight` is 0.
+_HAS_PATH_LENGTHS = ("pathreg", "G_zcr", "G_auxrot")
 
 
 def describe(options: TrainingOptions) -> str:
@@ -87,14 +90,16 @@ def _flops(options: TrainingOptions, G: Network, D: Network) -> float:
     layer, cost as much as the layer.
     """
     g, d = (_forward_flops(net) for net in (G, D))
-    G_step = 3 * g + 2 * d
-    D_step = g + 6 * d  # Reals and fakes.
+    g_times, d_times = find_method(options.cmethod).passes
+    G_step = 3 * g * g_times + 2 * d * d_times
+    D_step = g * g_times + 6 * d * d_times  # Reals and fakes.
     lazy = options.lazy_regularization
     # Gradients of gradients. Path lengths are those of half a minibatch.
     G_reg = 3 * g / (options.G_reg_interval if lazy else 1)
     D_reg = 6 * d / (options.D_reg_interval if lazy else 1)
-    has_path_lengths = options.G_loss_args["func_name"].endswith("pathreg")
-    return G_step + D_step + D_reg + G_reg * has_path_lengths
+    loss = options.G_loss_args
+    has_path_lengths = loss["func_name"].endswith(_HAS_PATH_LENGTHS) and loss.get("pl_weight", 1)
+    return G_step + D_step + D_reg + G_reg * bool(has_path_lengths)
 
 
 def _forward_flops(network: Network) -> float:

@@ -145,22 +145,25 @@ def _white_border(values: dict[str, float]) -> str:
     return f"white {values['white_border']:<6.3f} " if "white_border" in values else ""
 
 
-def measured(snapshot: str) -> list[str]:
-    """Paths of the `metric-NAME.jsonl` beside a snapshot that have a row of it."""
+def measured(snapshot: str) -> dict[str, str]:
+    """{metric: path} of the `metric-NAME.jsonl` beside a snapshot that have a row of it."""
     name = os.path.splitext(os.path.basename(snapshot))[0]
-    found = []
+    found = {}
     for path in sorted(glob.glob(os.path.join(glob.escape(os.path.dirname(snapshot)), METRICS))):
         with open(path, encoding="utf-8", errors="replace") as file:
             if any(f'"snapshot": "{name}"' in line for line in file):
-                found.append(path)
+                found[_metric_of(path)] = path
     return found
 
 
 def measured_metrics(run_dir: str) -> str:
     """Names of the metrics of which a run directory has results, as --metrics takes them."""
+    return ",".join(map(_metric_of, sorted(glob.glob(METRICS, root_dir=run_dir))))
+
+
+def _metric_of(path: str) -> str:
     begin, end = METRICS.split("*")
-    names = sorted(glob.glob(METRICS, root_dir=run_dir))
-    return ",".join(name.removeprefix(begin).removesuffix(end) for name in names)
+    return os.path.basename(path).removeprefix(begin).removesuffix(end)
 
 
 def _forget_after(path: str, kimg: float) -> None:

@@ -11,6 +11,8 @@ from typing import Any
 
 from dnnlib import UserError, schema
 from training.config.options import NETWORK_SHAPE, TrainingOptions
+from training.config.schedule import training_schedule
+from training.datasets.format.find_dataset import choose_level, find_dataset
 from training.run.file_names import OPTIONS_FILE, find_states, kimg_of
 
 LATEST = "latest"
@@ -18,6 +20,29 @@ LATEST = "latest"
 _FREE = ("total_kimg", "total_seconds", "keep_states")
 _FREE += ("image_snapshot_ticks", "network_snapshot_ticks", "makes_catalog")
 _NOT_GIVEN = "none"
+_IN_THE_END = 10**12  # Images seen, when every network has grown.
+# What people give, by where it is in the options.
+_OPTIONS = {
+    "sched_args.minibatch_size_base": "--batch",
+    "sched_args.minibatch_gpu_base": "--batch-gpu",
+    "sched_args.G_lrate_base": "--lrate",
+    "sched_args.lod_training_kimg": "--lod-kimg",
+    "augment_args.mode": "--aug",
+    "augment_args.p": "--p",
+    "augment_args.target": "--target",
+    "augment_args.preset": "--augpipe",
+    "dataset_args.resolution": "--resolution",
+    "dataset_args.max_label_size": "--cond (max_label_size)",
+    "dataset_args.validation": "--validation",
+    "D_loss_args.gamma": "--gamma",
+    "D_args.freeze_layers": "--freezed",
+    "G_smoothing_kimg": "--ema-kimg",
+    "mirror_augment": "--mirror-augment",
+    "precision": "--precision",
+    "cmethod": "--cmethod",
+    "num_gpus": "--num-gpus",
+    "seed": "--seed",
+}
 _MAX_NAMED = 3  # options in an error
 
 
@@ -104,7 +129,8 @@ def resumed_options(
     if options.resume_pkl is not None:
         given.augment_args.kimg = options.augment_args.kimg
         given.G_smoothing_rampup = options.G_smoothing_rampup
-    if not at_once_is_given:
+    if not at_once_is_given or _as_many_at_once(given, options):
+        given.sched_args.minibatch_gpu_base = options.sched_args.minibatch_gpu_base
         given.sched_args.minibatch_gpu_dict = options.sched_args.minibatch_gpu_dict
     # The dataset may have moved; whether it has changed is checked when it is opened.
     options.dataset_args["tfrecord_dir"] = given.dataset_args["tfrecord_dir"]
@@ -114,13 +140,30 @@ def resumed_options(
         wanted[network] = {**known, **wanted[network]}
     different = [d for d in differences(wanted, stored, "") if d[0] not in _FREE]
     if different:
-        listed = "; ".join(f"{name} {was}, not {now}" for name, now, was in different[:_MAX_NAMED])
+        listed = "; ".join(
+            f"{_OPTIONS.get(name, name)} {was}, not {now}"
+            for name, now, was in different[:_MAX_NAMED]
+        )
         more = "; …" if len(different) > _MAX_NAMED else ""
         raise UserError(
             f"{run_dir} was started with {listed}{more}: give the options that it was started "
             "with, or --resume without them; a new run needs no --resume"
         )
     return options
+
+
+def _as_many_at_once(given: TrainingOptions, stored: TrainingOptions) -> bool:
+    """Whether both have as many images at once on a device, at the full resolution."""
+    if given.sched_args.minibatch_gpu_base == stored.sched_args.minibatch_gpu_base:
+        return False
+    path, resolution = (given.dataset_args.get(k) for k in ("tfrecord_dir", "resolution"))
+    level = choose_level(find_dataset(path), resolution)
+    # Where the discriminator has its full size.
+    counts = {
+        training_schedule(_IN_THE_END, level, o.num_gpus, o.sched_args).minibatch_gpu
+        for o in (given, stored)
+    }
+    return len(counts) == 1 and given.sched_args.is_constant
 
 
 def find_data(options: TrainingOptions, data_dir: str | None) -> None:

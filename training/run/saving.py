@@ -78,10 +78,10 @@ class Metrics(Protocol):
     """What measures snapshots; `metrics.metric_base.MetricGroup` is one.
 
     Attributes:
-        metrics: names of what it measures.
+        names: of what it measures.
     """
 
-    metrics: Sequence[str]
+    names: Sequence[str]
 
     def run(self, network_pkl: str, run_dir: str) -> Any:
         """Measures a snapshot and writes the results to a folder; reports what fails."""
@@ -301,7 +301,7 @@ class RunOutput:
         if metrics is None or not counters.is_between_ticks or not os.path.exists(path):
             return
         is_due = (counters.cur_tick - 1) % self._options.network_snapshot_ticks == 0
-        if (is_due or is_over) and len(measured(path)) < len(metrics.metrics):
+        if (is_due or is_over) and set(metrics.names) - measured(path).keys():
             self.measure(path, metrics, interrupts)
 
     def _write_options(self) -> None:
