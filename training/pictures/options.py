@@ -161,6 +161,7 @@ def check_beside_dlatents(args: argparse.Namespace) -> None:
     """Raises a UserError for options that say how w is drawn where --dlatents gives w."""
     if getattr(args, "dlatents", None) is None or "seeds" not in args:
         return
+    # Deviation: the official scripts ignore them.
     given = {"--class": args.classes, "--truncation-psi": args.truncation_psi}
     given["--clusters"] = getattr(args, "clusters", None)
     kind = getattr(args, "truncation", TruncationOptions.kind)
