@@ -179,7 +179,9 @@ class TorchFile:
         if not isinstance(system, dict) or system.get("little_endian") is not True:
             raise UserError("it was written by a machine of another byte order")
         root, keys = self._unpickle(begin), self._unpickle(begin)
-        if not isinstance(keys, list) or {*map(str, keys)} != self._storages.keys():
+        # Nothing that is no text is shown or compared: lists of the same lists take for ever.
+        named = isinstance(keys, list) and all(isinstance(key, str) for key in keys)
+        if not named or {*keys} != self._storages.keys():
             raise UserError("its storages are not those that its tensors need")
         places, place = {}, begin.tell()
         for key in keys:
@@ -252,6 +254,9 @@ def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_flags: Any) -
     given = isinstance(shape, tuple) and isinstance(strides, tuple) and len(shape) == len(strides)
     if not isinstance(storage, Storage) or not given or len(shape) > _MAX_DIMENSIONS:
         raise UserError("it makes a tensor in a way that no such file needs")
+    # Others are not even shown or sorted: lists of lists of the same lists take for ever.
+    if not all(isinstance(number, int) for number in (offset, *shape, *strides)):
+        raise UserError("it has a tensor with sizes that are no numbers")
     # From the smallest step on, each must reach beyond all that the ones before it span.
     steps = sorted((stride, n) for stride, n in zip(strides, shape, strict=True) if n != 1)
     fits = _are_sizes([offset, *shape, *strides])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageFilter, ImageOps
+from PIL import Image, ImageDraw, ImageFilter, ImageOps
 
 from training.datasets.building.build import build
 from training.datasets.building.inspect import read_images
@@ -116,6 +116,73 @@ def test_pictures_alike_in_gray_but_not_in_color_are_kept(tmp_path):
     assert (prints[0].hash ^ prints[1].hash).bit_count() <= copies.MAX_DISTANCE
     assert [near.find(str(i), fingerprint) for i, fingerprint in enumerate(prints)] == [None] * 4
     assert near.find("5", prints[3]) == "near-duplicate of 3 (distance 0)"
+
+
+@pytest.fixture(scope="module")
+def products(tmp_path_factory):
+    """White products of three shapes on nothing, one of them twice more, and blank pictures."""
+    folder = tmp_path_factory.mktemp("products")
+    for number, shape in enumerate(("ellipse", "rectangle", "polygon")):
+        opacity = Image.new("L", (256, 256))
+        outline = {"polygon": [(20, 30), (230, 60), (90, 200)]}.get(
+            shape, [40, 40 + number, 200, 180]
+        )
+        getattr(ImageDraw.Draw(opacity), shape)(outline, fill=255)
+        product = Image.new("RGBA", opacity.size, "white")
+        product.putalpha(opacity.filter(ImageFilter.GaussianBlur(2)))
+        product.save(folder / f"{number}.png")
+    product.save(folder / "a-same.webp", lossless=True)
+    ImageOps.mirror(product).resize((150, 150)).save(folder / "b-smaller.png")
+    Image.new("RGB", (256, 256), "white").save(folder / "c-blank.png")
+    Image.new("RGBA", (256, 256), (255, 255, 255, 0)).save(folder / "d-nothing.png")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("dedupe", "channels", "left_out"),
+    [
+        ("exact", "rgba", {"a-same.webp": "2"}),
+        ("near", "rgba", {"a-same.webp": "2", "b-smaller.png": "2"}),
+        # On white, nothing is seen of them.
+        (
+            "exact",
+            "rgb",
+            dict.fromkeys("1.png 2.png a-same.webp c-blank.png d-nothing.png".split(), "0"),
+        ),
+    ],
+)
+def test_opacity_that_files_have_is_compared_where_it_counts(
+    products, tmp_path, dedupe, channels, left_out
+):
+    images, manifest = made(tmp_path / "new", products, dedupe=dedupe, channels=channels)
+    found = reasons(manifest)
+    assert found.keys() == left_out.keys() and len(images) == 7 - len(left_out)
+    assert all(f"duplicate of {left_out[name]}.png" in found[name] for name in found)
+    assert "mirrored" in found.get("b-smaller.png", "mirrored")
+
+
+def test_opaque_pictures_are_compared_by_their_colors_alone():
+    rng = np.random.default_rng(3)
+    small = Image.fromarray(rng.integers(0, 256, [8, 8, 3], np.uint8))
+    pixels = np.asarray(small.resize((64, 64)), np.uint8).transpose(2, 0, 1)
+    opaque = np.concatenate([pixels, np.full([1, 64, 64], 255, np.uint8)])
+    rgb, rgba = (NearCopies.fingerprint(Fitted(image)) for image in (pixels, opaque))
+    assert (rgb.hash ^ rgba.hash).bit_count() <= 2
+    change = np.zeros([4, 16, 16])
+    change[:3] = rng.normal(0, 1, [3, 16, 16])
+    change *= rgb.thumbnail.std() / change[:3].std()
+    for part, alike in ((0.09, True), (0.11, False)):
+        thumbnails = rgba.thumbnail, rgba.thumbnail + part * change
+        assert copies._are_alike(*thumbnails, 0) == alike
+        assert copies._are_alike(*(thumbnail[:3] for thumbnail in thumbnails), 0) == alike
+
+
+def test_flat_thumbnails_are_no_proof():
+    """What is too fine or too faint for thumbnails shows in hashes."""
+    flat, near = np.full([3, 16, 16], 255, np.uint8), NearCopies()
+    near.add("blank", Fingerprint(1 << 63, 1 << 63, flat))
+    assert near.find("x", Fingerprint((1 << 63) + 1, 5, flat)) is None
+    assert near.find("y", Fingerprint(1 << 63, 5, flat)) == "near-duplicate of blank (distance 0)"
 
 
 def test_every_pair_of_hashes_within_the_limit_is_found(monkeypatch):

@@ -16,6 +16,7 @@ from PIL import Image
 from training.datasets.building.build import Output
 from training.datasets.format.find_dataset import find_dataset
 from training.datasets.format.manifest import read_manifest
+from training.datasets.photos import fitting, resize
 from training.datasets.photos import reader as picture_reader
 from training.datasets.photos.checks import is_plain, without_long_text
 from training.datasets.photos.decode import Fit, Unreadable, fit_picture, open_image
@@ -122,6 +123,20 @@ def test_bombs_are_refused(reader, tmp_path):
         file.truncate(3 << 30)
     with pytest.raises(Unreadable, match="more than"):
         reader.fit(str(tmp_path / "large.png"), FIT)
+
+
+@pytest.mark.parametrize("kind", ["png", "tiff"])
+@pytest.mark.parametrize("size", [(70_000, 1), (1, 70_000)])
+def test_absurdly_long_pictures_are_refused(reader, monkeypatch, kind, size):
+    """Resampling takes memory for each pixel of a side, and a long PNG is small."""
+    monkeypatch.setattr(resize, "resize", lambda *_: pytest.fail("it is resampled"))
+    monkeypatch.setattr(fitting, "resize", lambda *_: pytest.fail("it is resampled"))
+    data = encoded(Image.new("L", size), kind)
+    for fit in (FIT, Fit(8, 8, "pad-white"), Fit(1, 1, "stretch", digest=True), Fit(8, 8)):
+        with pytest.raises(Unreadable, match=r"x.* has a side of more than 65,535 pixels"):
+            reader.fit(data, fit)
+    with pytest.raises(Unreadable, match="70000"):
+        fit_picture(Image.new("L", size), FIT)
 
 
 def test_where_pictures_are_decoded(tmp_path, monkeypatch):

@@ -59,6 +59,13 @@ def palette_with_transparency():
 WHITE, RED, GREY = (255, 255, 255), (200, 0, 0), (100, 100, 100)
 
 
+def two_halves(left, right):
+    """A float picture of two brightnesses."""
+    pixels = np.full([8, 8], left, np.float32)
+    pixels[:, 4:] = right
+    return Image.fromarray(pixels)
+
+
 @pytest.mark.parametrize(
     ("name", "image", "options", "left", "right"),
     [
@@ -74,6 +81,15 @@ WHITE, RED, GREY = (255, 255, 255), (200, 0, 0), (100, 100, 100)
         ("i8.tif", Image.new("I", (8, 8), 100), {}, GREY, GREY),
         ("i32.tif", Image.new("I", (8, 8), 70000), {}, WHITE, WHITE),
         ("unit.tif", Image.new("F", (8, 8), 100 / 255), {}, GREY, GREY),
+        ("bright.tif", two_halves(100 / 255, 1.02), {}, GREY, WHITE),
+        ("highlight.tif", two_halves(100 / 255, 7.5), {}, GREY, WHITE),
+        ("white-ground.tif", two_halves(1.004, 1.02), {}, WHITE, WHITE),
+        ("infinite.tif", two_halves(100 / 255, float("inf")), {}, GREY, WHITE),
+        ("bytes.tif", two_halves(100, 254.6), {}, GREY, WHITE),
+        ("bright-bytes.tif", two_halves(100, 260), {}, GREY, WHITE),
+        ("dark-bytes.tif", two_halves(5, 7), {}, (5, 5, 5), (7, 7, 7)),
+        ("words.tif", two_halves(100 * 257, 65535), {}, GREY, WHITE),
+        ("beyond.tif", two_halves(100_000, 255_000), {}, GREY, WHITE),
         ("nan.tif", Image.new("F", (8, 8), float("nan")), {}, (0, 0, 0), (0, 0, 0)),
         ("first.gif", Image.new("RGB", (8, 8), RED), {"save_all": True}, RED, RED),
         ("lossless.webp", half_transparent("RGBA"), {"lossless": True}, RED, WHITE),

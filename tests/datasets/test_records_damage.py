@@ -13,7 +13,7 @@ from PIL import Image
 from test_records import picture, write, write_records
 
 from dnnlib import UserError
-from training.datasets.format import examples, tfrecords
+from training.datasets.format import examples, levels, tfrecords
 from training.datasets.format.examples import parse_image
 from training.datasets.format.find_dataset import find_dataset
 from training.datasets.format.label_file import read_labels
@@ -90,6 +90,12 @@ def test_a_record_that_is_larger_than_any_image(tmp_path):
             file.truncate((1 << 34) + 16 + extra)  # nothing is stored of it
         with pytest.raises(UserError, match="more than any image has"):
             index_records(str(path))
+
+
+def test_the_largest_image_has_opacity():
+    payload = 4 * levels.MAX_SIDE**2
+    around = len(examples.serialize_image(np.zeros([4, 8, 8], np.uint8), examples.Encoding()))
+    assert payload + around + 100 <= tfrecords.MAX_RECORD_BYTES
 
 
 def test_records_of_other_programs_are_named(tmp_path):

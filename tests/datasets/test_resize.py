@@ -83,6 +83,16 @@ def test_the_result_is_that_of_the_filter():
             assert abs(expected - result).max() <= 2  # half-way values may round either way, twice
 
 
+def test_weights_that_are_kept_take_little_memory():
+    resize._kept_weights.cache_clear()
+    for pixels in (300, 65_535):
+        resize._weights(pixels, 0, pixels, 16)
+    assert resize._kept_weights.cache_info().currsize == 1
+    sizes = ((8192, 4096), (8192, 64), (64, 8192))
+    most = max(resize._make_weights(n, 0, n, size).values.nbytes for n, size in sizes)
+    assert most * 256 < 64 << 20
+
+
 def test_large_pictures_take_pillows_way(monkeypatch):
     monkeypatch.setattr(resize, "_MAX_PIXELS", 100)
     monkeypatch.setattr(resize, "_native", lambda: pytest.fail("a copy of a large picture"))

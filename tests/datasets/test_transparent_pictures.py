@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from training.datasets.format.find_dataset import find_dataset
 from training.datasets.format.manifest import read_manifest
 from training.datasets.photos.arrays import on_white, to_picture, to_pixels
 from training.datasets.photos.cutout import cut_out, why_not
-from training.datasets.photos.decode import Fit, fit_picture
+from training.datasets.photos.decode import Fit, fit_picture, open_image
 from training.datasets.sources.drawn_products import DEMO_CLASSES, draw_product
 
 SIZE, FINER = 192, 4
@@ -192,6 +194,44 @@ def test_files_say_what_is_transparent():
     turned = half_transparent((64, 64), (0, 0, 0))
     turned.getexif()[0x0112] = 3
     np.testing.assert_array_equal(fitted(turned, 16)[3], pixels[3, :, ::-1])
+
+
+def png_with_color(depth, color, values, clear):
+    """A PNG of one row, and the one color of it that is transparent."""
+    channels = 1 if color == 0 else 3
+    bits = "".join(f"{value:0{depth}b}" for value in values)
+    row = b"\0" + int(bits, 2).to_bytes(len(bits) // 8, "big")
+    head = struct.pack(">IIBBBBB", len(values) // channels, 1, depth, color, 0, 0, 0)
+    key = struct.pack(f">{channels}H", *clear)
+    parts = ((b"IHDR", head), (b"tRNS", key), (b"IDAT", zlib.compress(row)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        for kind, body in parts
+    )
+
+
+KEY, OTHER, DEEP, DEEP_OTHER = (1, 2, 3), (1, 2, 4), (0x1234,) * 3, (0x3412,) * 3
+
+
+@pytest.mark.parametrize(
+    ("depth", "color", "values", "clear"),
+    [
+        (1, 0, [0, 0, 1, 0, 1, 1, 0, 1], [1]),
+        (2, 0, [0, 0, 1, 0, 1, 1, 0, 1], [1]),
+        (4, 0, [3, 3, 5, 3, 5, 5, 0, 5], [5]),
+        (8, 0, [3, 3, 5, 3, 5, 5, 0, 5], [5]),
+        (16, 0, [0x1233, 0, 0x1234, 0, 0x1234, 0x1234, 9, 0x1234], [0x1234]),
+        (8, 2, [*OTHER * 2, *KEY, *OTHER, *KEY * 2, *OTHER, *KEY], KEY),
+        (16, 2, [*DEEP_OTHER * 2, *DEEP, *DEEP_OTHER, *DEEP * 2, *DEEP_OTHER, *DEEP], DEEP),
+    ],
+)
+def test_one_color_of_a_png_is_transparent_at_every_depth(depth, color, values, clear):
+    expected = [255, 255, 0, 255, 0, 0, 255, 0]
+    with open_image(png_with_color(depth, color, values, clear)) as image:
+        pixels = fit_picture(image, Fit(1, 8, channels=4)).pixels
+        on_white = fit_picture(image, Fit(1, 8)).pixels
+    assert pixels[3, 0].tolist() == expected
+    assert (on_white[:, 0, [2, 4, 5, 7]] == 255).all()
 
 
 def test_margins_of_transparent_pictures():

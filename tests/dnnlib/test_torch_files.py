@@ -51,6 +51,14 @@ def view(offset, shape, strides, count=4):
     return tensor(storage("0", count), offset, shape, strides)
 
 
+def laughs():
+    """Lists of the same lists: a small file that takes for ever to print, compare or copy."""
+    value = [0]
+    for _ in range(60):
+        value = [value, value]
+    return value
+
+
 @pytest.mark.parametrize("kind", ["zip", "row"])
 def test_what_pytorch_wrote(kind):
     found = read_state_dict(str(DATA / f"state_dict.{kind}.pth"))
@@ -107,6 +115,17 @@ HOSTILE = {
     "a negative size": (one(view(0, (-1, -4), (1, 1))), r"shape \[-1, -4\]"),
     "a size beyond 64 bits": (one(view(0, (1 << 70,), (1,))), "which|storage of 4"),
     "a size of truth": (one(view(0, (True,), (1,))), r"shape \[True\]"),
+    "a shape of laughs": (one(view(0, (laughs(),), (1,))), "sizes that are no numbers"),
+    "an offset of laughs": (one(view(laughs(), (4,), (1,))), "sizes that are no numbers"),
+    "strides of laughs": (
+        one(view(0, (2, 2), (laughs(), laughs()))), "sizes that are no numbers"
+    ),
+    "storages of laughs": (
+        made.row({"x": VIEW}, {"0": FOUR}).replace(
+            made.pickled(["0"], is_row=True), made.pickled([laughs()], is_row=True)
+        ),
+        "not those that its tensors need",
+    ),
     "many sizes": (one(view(0, (1,) * 17, (1,) * 17)), "makes a tensor in a way"),
     "sizes that differ": (one(view(0, (2, 2), (1,))), "makes a tensor in a way"),
     "no storage": (one(tensor("x", 0, (1,), (1,))), "makes a tensor in a way"),

@@ -81,6 +81,23 @@ def test_what_cannot_be_read(tmp_path):
         misc.save_pkl(1, str(tmp_path / "none" / "a.pkl"))
 
 
+def test_shared_containers(tmp_path):
+    """What is shared stays so, and small files whose objects are endless to walk are refused."""
+    path = str(tmp_path / "a.pkl")
+    row = [1, 2]
+    misc.save_pkl({"a": [row] * 1000, "b": (row,)}, path)
+    loaded = misc.load_pkl(path)
+    assert loaded == {"a": [row] * 1000, "b": (row,)} and loaded["a"][9] is loaded["b"][0]
+    for add in (lambda x: [x, x], lambda x: (x, x), lambda x: {"a": x, "b": x}):
+        value = add([])
+        for _ in range(60):
+            value = add(value)
+        misc.save_pkl(value, path)
+        assert os.path.getsize(path) < 2000
+        with pytest.raises(UserError, match="a bomb"):
+            misc.load_pkl(path)
+
+
 def test_open_file_or_url(tmp_path):
     (tmp_path / "a").write_bytes(b"content")
     assert misc.open_file_or_url(str(tmp_path / "a")).read() == b"content"

@@ -150,6 +150,16 @@ def test_held_out_images_with_copies_among_the_others_are_counted(with_copies, m
     assert copies_of_held_out(dataset) == 0 < counts[-1]
 
 
+def test_products_that_white_does_not_show_are_no_copies_of_each_other(tmp_path):
+    (tmp_path / "shop").mkdir()
+    with RecordWriter(str(tmp_path / "shop"), "shop", [6, 5, 4, 3, 2]) as writer:
+        for number in range(8):
+            image = np.full([4, 64, 64], 255, np.uint8)
+            image[3, :, number * 8 :] = 0
+            writer.add(image)
+    assert copies_of_held_out(TFRecordDataset(str(tmp_path / "shop"), validation=3)) == 0
+
+
 def test_a_new_run_warns_of_copies(with_copies, tmp_path, monkeypatch, capsys):
     def no_networks(options, training_set):
         raise UserError("enough")

@@ -24,8 +24,8 @@ from training.datasets.format.find_dataset import find_dataset
 from training.datasets.format.levels import BASE_LOG2
 from training.datasets.format.manifest import read_manifest
 from training.datasets.photos.arrays import to_picture
-from training.datasets.photos.copies import Fingerprint, NearCopies
-from training.datasets.photos.decode import fit_picture
+from training.datasets.photos.copies import Fingerprint, NearCopies, fit_to_compare
+from training.datasets.photos.decode import Fit, fit_picture
 from training.random_streams import uniform
 from training.run.resume import differences
 from training.run.state import Counters
@@ -183,10 +183,11 @@ def _fingerprints(dataset: TFRecordDataset) -> Generator[Fingerprint]:
     # Of the coarsest level that is not enlarged, which is quick to read.
     height, width = dataset.shape[1:]
     lod = max(0, (min(height, width) // NearCopies.FIT.height).bit_length() - 1)
+    fit = fit_to_compare(NearCopies, Fit(height, width, channels=dataset.shape[0]))
 
     def fingerprint(index: int) -> Fingerprint:
         [image] = dataset.read_images(np.array([index]), lod)
-        return NearCopies.fingerprint(fit_picture(to_picture(image), NearCopies.FIT))
+        return NearCopies.fingerprint(fit_picture(to_picture(image), fit))
 
     return map_in_threads(fingerprint, range(dataset.num_images))
 

@@ -283,17 +283,37 @@ _RECONSTRUCT = np.zeros(0).__reduce__()[0]
 
 
 def _plain(value: Any) -> Any:
-    """Plain values, arrays and whole networks, as they are without the marks of the reader."""
-    if isinstance(value, np.ndarray):
-        return np.asarray(value)
-    if isinstance(value, (list, tuple)):
-        return type(value)(_plain(v) for v in value)
-    if isinstance(value, dict):
-        return type(value)({key: _plain(v) for key, v in value.items()})
-    is_network = isinstance(value, Network) and bool(vars(value))
-    if is_network or value is None or isinstance(value, _PLAIN):
-        return value
-    raise UserError(f"holds a {type(value).__name__.strip('_')}, which is no number, text or array")
+    """Plain values, arrays and whole networks, as they are without the marks of the reader.
+
+    What a file holds once and names in several places is copied once, and is one object again.
+    """
+    # By identity, as long as `value` holds them all: containers, their copies, what one sees in
+    # them. Lists of the same lists would take for ever to copy one by one, or to print.
+    copies: dict[int, Any] = {}
+    sizes: dict[int, int] = {}
+
+    def plain(value: Any) -> Any:
+        if id(value) in copies:
+            return copies[id(value)]
+        if isinstance(value, (list, tuple)):
+            parts, copy = value, type(value)(plain(v) for v in value)
+        elif isinstance(value, dict):
+            parts, copy = value.values(), type(value)({k: plain(v) for k, v in value.items()})
+        elif isinstance(value, np.ndarray):
+            parts, copy = (), np.asarray(value)
+        else:
+            is_network = isinstance(value, Network) and bool(vars(value))
+            if is_network or value is None or isinstance(value, _PLAIN):
+                return value
+            kind = type(value).__name__.strip("_")
+            raise UserError(f"holds a {kind}, which is no number, text or array")
+        size = 1 + sum(sizes.get(id(part), 1) for part in parts)
+        if size > restricted_pickle.MAX_OPERATIONS:
+            raise UserError(f"holds containers within containers of {size:,} values: a bomb")
+        copies[id(value)], sizes[id(value)] = copy, size
+        return copy
+
+    return plain(value)
 
 
 def _describe(value: Any) -> str:

@@ -33,7 +33,7 @@ from training.datasets.format.manifest import write_manifest
 from training.datasets.items import Item, ItemList, Source
 from training.datasets.photos.arrays import to_picture
 from training.datasets.photos.colors import DESCRIPTION
-from training.datasets.photos.copies import KINDS, Fingerprint
+from training.datasets.photos.copies import KINDS, Fingerprint, fit_to_compare
 from training.datasets.photos.decode import Fit, Fitted, Unreadable, fit_picture
 from training.datasets.photos.reader import PictureReader
 
@@ -244,8 +244,7 @@ class _Converter:
             fitted = self._fitted(data, fit)
             if self._output.dedupe:
                 kind = KINDS[self._output.dedupe]
-                whole = dataclasses.replace(kind.FIT, box=fit.box, margin=fit.margin)
-                fingerprint = kind.fingerprint(self._fitted(data, whole))
+                fingerprint = kind.fingerprint(self._fitted(data, fit_to_compare(kind, fit)))
         except Unreadable as error:
             return _Converted(item, str(error))
         pixels = fitted.pixels

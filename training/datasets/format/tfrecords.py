@@ -21,7 +21,8 @@ from training.datasets.format.levels import MAX_SIDE
 
 HEADER_BYTES = 12  # uint64 length, uint32 masked CRC-32C of the length
 FRAME_BYTES = HEADER_BYTES + 4  # ... payload, uint32 masked CRC-32C of the payload
-MAX_RECORD_BYTES = 3 * MAX_SIDE**2 + (1 << 20)  # of the largest image, with what may stand around
+# Of the largest image, which has opacity, with what may stand around it.
+MAX_RECORD_BYTES = 4 * MAX_SIDE**2 + (1 << 20)
 
 
 def frame(payload: bytes) -> tuple[bytes, bytes, bytes]:

@@ -19,6 +19,7 @@ from dnnlib.util import one_line
 DESCRIPTION = "sRGB; profiles with perceptual intent, without black point compensation"
 MAX_PROFILE_BYTES = 8 << 20  # the largest ones of printers have 3 MB
 _SAME = 2  # of 255: colors closer than this are the same
+_HIGHLIGHTS, _NEARLY = 8, 1.1  # how far floats exceed their white: the brightest, and half of them
 _SPACES = {"L": "GRAY", "LA": "GRAY", "RGB": "RGB ", "RGBA": "RGB ", "CMYK": "CMYK", "LAB": "Lab "}
 
 
@@ -57,6 +58,26 @@ def transparency(image: Image.Image) -> Image.Image:
     return ImageChops.invert(image.getchannel("A"))
 
 
+def set_transparent_color(image: Image.Image) -> None:
+    """Gives the one transparent color of a PNG the depth that its pixels will have.
+
+    Pillow leaves it at that of the file, where it decodes 2 and 4 bits of gray, or 16 of color, to
+    8 bits: then no pixel has that color, or a wrong one.
+
+    Args:
+        image: not decoded yet.
+    """
+    color = image.info.get("transparency")
+    if image.format != "PNG" or not image.tile or isinstance(color, (bytes, type(None))):
+        return
+    stored = image.tile[0][3]  # How the pixels lie in the file.
+    if stored in ("L;2", "L;4"):
+        most = 3 if stored == "L;2" else 15
+        image.info["transparency"] = (color & most) * (255 // most)
+    elif stored == "RGB;16B":
+        image.info["transparency"] = tuple(value >> 8 for value in color)
+
+
 def _apply(transform: ImageCms.ImageCmsTransform | None, image: Image.Image) -> Image.Image:
     if transform is not None:
         return transform.apply(image)
@@ -66,7 +87,12 @@ def _apply(transform: ImageCms.ImageCmsTransform | None, image: Image.Image) -> 
 def _simple_mode(image: Image.Image) -> Image.Image:
     """The picture in one of the modes of _SPACES."""
     if image.mode == "F" or image.mode.startswith("I"):
-        return Image.fromarray(_to_eight_bits(image))
+        gray = Image.fromarray(_to_eight_bits(image))
+        clear = image.info.get("transparency")
+        if isinstance(clear, int):  # One shade of the many that become the same.
+            opaque = np.asarray(image) != clear
+            gray.putalpha(Image.fromarray(opaque.astype(np.uint8) * 255))
+        return gray
     if image.mode in ("La", "LA") or (image.mode in ("L", "1") and "transparency" in image.info):
         return image.convert("LA")
     if image.mode in ("RGBA", "PA", "RGBa") or "transparency" in image.info:
@@ -135,11 +161,19 @@ def _to_eight_bits(image: Image.Image) -> np.ndarray:
     """uint8 [height, width] from an integer or float picture.
 
     White is 65535 in 16-bit modes. The others do not tell: it is the least of 1 (floats only), 255
-    and 65535 that is not exceeded, else the largest value.
+    and 65535 that is not exceeded, else the largest value. Floats exceed their white where they
+    were sharpened or resized, and in highlights: they may do so up to _HIGHLIGHTS times, if half of
+    the pixels keep to it, or nearly, as those of a white ground do. At the next white they would be
+    all but black. Infinite ones are white.
     """
-    values = np.nan_to_num(np.asarray(image).astype(np.float32), posinf=0, neginf=0)
-    top = float(values.max())
-    whites = [65535.0] if image.mode.startswith("I;16") else [255.0, 65535.0]
-    whites = [1.0, *whites] if image.mode == "F" else whites
-    white = next((white for white in whites if top <= white), top)
+    values = np.asarray(image).astype(np.float32)
+    finite = np.nan_to_num(values, posinf=0, neginf=0)
+    top = float(finite.max())
+    white = 65535.0 if image.mode.startswith("I;16") or top > 255 else 255.0
+    white = max(white, top)
+    if image.mode == "F":
+        for known in (255.0, 1.0):
+            if top <= _HIGHLIGHTS * known and np.mean(finite <= _NEARLY * known) >= 0.5:
+                white = known
+    values = np.nan_to_num(values, copy=False, posinf=white, neginf=0)
     return np.rint(values * (255 / white)).clip(0, 255).astype(np.uint8)

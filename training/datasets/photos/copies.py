@@ -12,6 +12,9 @@ Measured on 3,068 photos of clothing, each pair of them by the better of both si
     of quality 60 to 95, mirrored
     distinct photos                4 and more          0.19 and more
 
+Where pictures have opacity of their own, it is a fourth channel of thumbnails, and hashes are of
+colors made lighter over a dark ground, so that products have outlines whatever color they have.
+
 Both limits lie between. By hashes alone 781 pairs of distinct photos would be copies, one of each
 6,000 pairs; by both limits none is. The one pair that was found is a photo that is there twice.
 """
@@ -19,7 +22,7 @@ Both limits lie between. By hashes alone 781 pairs of distinct photos would be c
 from __future__ import annotations
 
 from array import array
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import imagehash
@@ -68,7 +71,7 @@ class Fingerprint:
 
     Attributes:
         hash, mirrored_hash: 64 bits.
-        thumbnail: uint8 [3, 16, 16].
+        thumbnail: uint8 [3 or 4, 16, 16], see `arrays`.
     """
 
     hash: int
@@ -93,23 +96,23 @@ class Match(NamedTuple):
 class NearCopies:
     """Tells for picture after picture whether it is nearly an earlier one.
 
-    Every pair of hashes is compared. Takes 8 bytes of memory for each picture; names and
-    thumbnails are in temporary files.
+    All have opacity, or none. Every pair of hashes is compared. Takes 8 bytes of memory for each
+    picture; names and thumbnails are in temporary files.
     """
 
     FIT = Fit(_SIDE, _SIDE, "stretch")
 
     def __init__(self) -> None:
         self._hashes = array("Q")
-        self._thumbnails = Rows(3 * _THUMBNAIL**2)
+        self._thumbnails: Rows | None = None  # until there is one, which has their size
         self._names = Lookup(())
 
     @staticmethod
     def fingerprint(fitted: Fitted) -> Fingerprint:
-        """What is compared, of a picture that was fitted by `FIT`."""
+        """What is compared, of a picture that was fitted by `FIT`, with three channels or four."""
         pixels = fitted.pixels
         step = _SIDE // _THUMBNAIL
-        boxes = pixels.reshape(3, _THUMBNAIL, step, _THUMBNAIL, step)
+        boxes = pixels.reshape(-1, _THUMBNAIL, step, _THUMBNAIL, step)
         thumbnail = np.rint(boxes.mean(axis=(2, 4))).astype(np.uint8)
         return Fingerprint(_hash(pixels), _hash(pixels[:, :, ::-1]), thumbnail)
 
@@ -127,6 +130,8 @@ class NearCopies:
     def add(self, name: str, fingerprint: Fingerprint) -> None:
         """Has later pictures compared with this one. Raises as `find`."""
         self._names.add(str(len(self._hashes)), name)
+        if self._thumbnails is None:
+            self._thumbnails = Rows(fingerprint.thumbnail.size)
         self._thumbnails.append(fingerprint.thumbnail.tobytes())
         self._hashes.append(fingerprint.hash)
 
@@ -140,7 +145,7 @@ class NearCopies:
             Match(distance, number, is_mirrored)
             for is_mirrored, value, thumbnail in sides
             for distance, number in self._near(value)
-            if _are_alike(thumbnail, self._thumbnail(number))
+            if _are_alike(thumbnail, self._thumbnail(number), distance)
         ]
 
     def _near(self, value: int) -> list[tuple[int, int]]:
@@ -155,19 +160,47 @@ class NearCopies:
 
     def _thumbnail(self, number: int) -> np.ndarray:
         row = np.frombuffer(self._thumbnails[number], np.uint8)
-        return row.reshape(3, _THUMBNAIL, _THUMBNAIL)
+        return row.reshape(-1, _THUMBNAIL, _THUMBNAIL)
 
 
 KINDS = {"exact": ExactCopies, "near": NearCopies}
 
 
+def fit_to_compare(kind: type[ExactCopies] | type[NearCopies], fit: Fit) -> Fit:
+    """How pictures that become images by `fit` are compared.
+
+    Opacity that files have is compared too. That of products that are cut out is not: where the
+    pictures are the same, it is.
+    """
+    channels = 4 if fit.channels == 4 and fit.alpha == "file" else 3
+    return replace(kind.FIT, channels=channels, box=fit.box, margin=fit.margin)
+
+
 def _hash(pixels: np.ndarray) -> int:
+    if len(pixels) == 4:  # Over white, white products would be as if they were not there.
+        colors, opacity = pixels[:3].astype(np.uint16), pixels[3].astype(np.uint16)
+        pixels = ((colors + 2 * opacity) // 3).astype(np.uint8)
     bits = imagehash.phash(to_picture(np.ascontiguousarray(pixels))).hash
     return int.from_bytes(np.packbits(bits).tobytes(), "big")
 
 
-def _are_alike(a: np.ndarray, b: np.ndarray) -> bool:
-    """Whether thumbnails differ by little, measured by the one with less contrast."""
+def _are_alike(a: np.ndarray, b: np.ndarray, distance: int) -> bool:
+    """Whether thumbnails differ by little, measured by the one with less contrast.
+
+    Those without contrast say nothing of what may be too fine or faint for them: they have to be
+    the same, and the hashes, which are of larger pictures, too.
+
+    Args:
+        a, b: of pictures that may be copies.
+        distance: bits of their hashes that differ.
+    """
     a, b = a.astype(np.float32), b.astype(np.float32)
-    difference = np.sqrt(np.square(a - b).mean())
-    return bool(difference <= MAX_DIFFERENCE * min(a.std(), b.std()))
+    difference, contrast = np.sqrt(np.square(a - b).mean()), min(_contrast(a), _contrast(b))
+    return bool(difference <= MAX_DIFFERENCE * contrast and (contrast > 0 or distance == 0))
+
+
+def _contrast(thumbnail: np.ndarray) -> float:
+    """Standard deviation, of colors and of opacity each, since that of photos is 255 throughout."""
+    if len(thumbnail) == 3:
+        return float(thumbnail.std())
+    return float(np.sqrt((3 * thumbnail[:3].var() + thumbnail[3].var()) / 4))

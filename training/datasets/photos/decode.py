@@ -19,11 +19,19 @@ from dnnlib.util import one_line
 from training.datasets.items import Box
 from training.datasets.photos import fitting
 from training.datasets.photos.checks import PNG_MAGIC, without_long_text
-from training.datasets.photos.colors import MAX_PROFILE_BYTES, to_srgb, transparency
+from training.datasets.photos.colors import (
+    MAX_PROFILE_BYTES,
+    set_transparent_color,
+    to_srgb,
+    transparency,
+)
 from training.datasets.photos.cutout import why_not
 
 ALPHAS = ("file", "from-white")  # The file says; or what is white around the product.
 MAX_FILE_BYTES = 1 << 30
+# Pixels of a side: that of a JPEG. Resampling takes memory for each of them, whatever the other
+# side is: a PNG of 12 KB may be 4,000,000x1.
+MAX_PICTURE_SIDE = 65535
 _ORIENTATIONS = {  # EXIF tag 0x0112 -> what turns the picture upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -110,6 +118,7 @@ def open_image(source: str | bytes) -> Iterator[Image.Image]:
                 raise Unreadable(kind.said)  # Pillow would read the small preview in it
             if profile is not None:
                 image.info["icc_profile"] = profile
+            set_transparent_color(image)
             yield image
 
 
@@ -171,8 +180,11 @@ def fit_picture(image: Image.Image, fit: Fit) -> Fitted:
 
     Raises:
         Unreadable: The box has no part in the picture, or it is of another size than it must be;
-            or is not on white, if that is to be transparent.
+            or is not on white, if that is to be transparent; or is absurdly long.
     """
+    if max(image.size) > MAX_PICTURE_SIDE:
+        shown = f"{image.width}x{image.height}"
+        raise Unreadable(f"{shown} has a side of more than {MAX_PICTURE_SIDE:,} pixels")
     if fit.exact and upright_size(image) != (fit.width, fit.height):
         width, height = upright_size(image)
         raise Unreadable(f"changed while it was read: it is {width}x{height} now")

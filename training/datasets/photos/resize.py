@@ -28,6 +28,7 @@ from training.datasets.photos.arrays import to_pixels
 _SUPPORT = 3.0  # of Lanczos' filter, in pixels of the coarser grid
 _PRECISION = 22  # bits after the point of a weight
 _LENDS_PIXELS = 13  # version of Pillow: those before it, from 11.2 on, crash after many pictures
+_MAX_KEPT = 8192  # pixels of a line whose weights are kept for the next picture
 _MAX_PIXELS = 25_000_000  # the twin makes a copy, which larger pictures have no memory for
 
 
@@ -125,9 +126,14 @@ class _Weights:
         return size, taps, *(a.ctypes.data for a in (self.first, self.count, self.values))
 
 
-@functools.lru_cache(maxsize=256)
 def _weights(pixels: int, begin: float, end: float, size: int) -> _Weights:
     """Weights to resample the pixels from `begin` to `end` of a line to `size` pixels."""
+    # Those of long lines have megabytes, and take little time beside such pictures.
+    make = _kept_weights if max(pixels, size) <= _MAX_KEPT else _make_weights
+    return make(pixels, begin, end, size)
+
+
+def _make_weights(pixels: int, begin: float, end: float, size: int) -> _Weights:
     scale = (end - begin) / size
     filter_scale = max(scale, 1.0)  # enlarging interpolates, reducing averages
     support = _SUPPORT * filter_scale
@@ -149,6 +155,10 @@ def _weights(pixels: int, begin: float, end: float, size: int) -> _Weights:
         begin,
         int((first + count).max()),
     )
+
+
+# 60 MB at most: a result has 7 weights, or 6 for each pixel that it is made of, of 4 bytes each.
+_kept_weights = functools.lru_cache(maxsize=256)(_make_weights)
 
 
 def _sinc(x: np.ndarray) -> np.ndarray:
