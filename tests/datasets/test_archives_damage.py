@@ -5,7 +5,9 @@ import io
 import os
 import struct
 import tarfile
+import tracemalloc
 import zipfile
+import zlib
 
 import numpy as np
 import pytest
@@ -13,6 +15,8 @@ from PIL import Image
 
 from dnnlib import UserError
 from training.datasets.building.build import Output
+from training.datasets.items import Item
+from training.datasets.photos.decode import Unreadable
 from training.datasets.sources import archives
 from training.datasets.sources.images import create_from_images, images_source
 
@@ -102,6 +106,52 @@ def test_entries_of_a_zip_file_that_overlap(tmp_path):
             file.NameToInfo[other.filename] = other
     with pytest.raises(UserError, match="its entries overlap"):
         images_source(str(path))
+
+
+METHODS = [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_entries_that_unpack_to_more_than_they_promise(tmp_path, method):
+    """They end where they should, so that what unpacks to gigabytes takes none."""
+    path, good = tmp_path / "a.zip", np.random.RandomState(0).bytes(1 << 15)
+    with zipfile.ZipFile(path, "w", method) as file:
+        file.writestr("good.png", good)
+        file.writestr("more.png", good + bytes(20 << 20 if method else 1))
+        file.writestr("less.png", png(2))
+        file.filelist[1].file_size = len(good)
+        file.filelist[1].CRC = zlib.crc32(good)
+        file.filelist[2].file_size += 1
+    source = images_source(str(path))
+    tracemalloc.start()
+    try:
+        assert source.read(Item("good.png")) == good
+        with pytest.raises(Unreadable, match="unpacks to more than"):
+            source.read(Item("more.png"))
+        with pytest.raises(Unreadable, match="it ends early"):
+            source.read(Item("less.png"))
+        assert tracemalloc.get_traced_memory()[1] < 2 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_entries_of_other_methods_and_with_passwords(tmp_path):
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as file:
+        for name in "abcd":
+            file.writestr(f"{name}.png", png())
+        a, b, c, d = file.filelist
+        a.compress_type, b.CRC, c.header_offset = 9, 1, 5
+        d.flag_bits |= 1
+    source = images_source(str(path))
+    for name, words in (
+        ("a", "by the method 9"),
+        ("b", "checksum"),
+        ("c", "header is missing"),
+        ("d", "password"),
+    ):
+        with pytest.raises(Unreadable, match=f"broken in the archive: .*{words}"):
+            source.read(Item(f"{name}.png"))
 
 
 def test_thousands_of_entries_are_read(tmp_path):

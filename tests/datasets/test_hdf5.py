@@ -1,6 +1,8 @@
 """create_from_hdf5 and convert_to_hdf5."""
 
+import os
 import sys
+import zlib
 
 import numpy as np
 import pytest
@@ -36,6 +38,16 @@ def test_finest_level_and_labels(tmp_path, channels):
         got_images, got_labels = read_dataset(folder)
         np.testing.assert_array_equal(got_images, images[order])
         np.testing.assert_array_equal(got_labels, labels[order].astype(np.float32))
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_there_and_back_with_channels_of_their_own(tmp_path, channels):
+    images = random_images(3, channels, 8, 8)
+    source = Source(map(Item, "012"), lambda item: images[int(item.name)], {}, channels=channels)
+    hdf5.build(source, Output(str(tmp_path / "a"), shuffle=False))
+    hdf5.convert_to_hdf5(str(tmp_path / "b.h5"), str(tmp_path / "a"))
+    hdf5.create_from_hdf5(Output(str(tmp_path / "c"), shuffle=False), str(tmp_path / "b.h5"))
+    np.testing.assert_array_equal(read_dataset(tmp_path / "c")[0], images)
 
 
 def test_there_and_back(tmp_path):
@@ -101,6 +113,81 @@ def test_bad_files(tmp_path):
         message = str(caught.value)
         assert "\n" not in message and all(word in message for word in words), message
         assert not (tmp_path / "new").exists()
+
+
+def test_files_that_lead_to_others(tmp_path):
+    """Or a pipe, which would be waited for."""
+    secret, pipe, other = tmp_path / "secret", tmp_path / "pipe", tmp_path / "other.h5"
+    secret.write_bytes(bytes(3 * 64 * 4))
+    os.mkfifo(pipe)
+    shape = (4, 3, 8, 8)
+    with h5py.File(other, "w") as file:
+        file["data8x8"] = random_images(*shape)
+
+    def stored_in(place):
+        def write(file):
+            file.create_dataset("data8x8", shape, np.uint8, external=[(str(place), 0, 768)])
+
+        return write
+
+    def virtual(place):
+        def write(file):
+            layout = h5py.VirtualLayout(shape, np.uint8)
+            layout[:] = h5py.VirtualSource(str(place), "data8x8", shape)
+            file.create_virtual_dataset("data8x8", layout)
+
+        return write
+
+    def link(to):
+        return lambda file: file.__setitem__("data8x8", to)
+
+    for write, words in [
+        (stored_in(secret), "stored in other files"),
+        (stored_in(pipe), "stored in other files"),
+        (virtual(other), "stored in other files"),
+        (virtual(pipe), "stored in other files"),
+        (link(h5py.ExternalLink(str(other), "data8x8")), "is a link"),
+        (link(h5py.ExternalLink(str(pipe), "data8x8")), "is a link"),
+        (link(h5py.SoftLink("/else")), "is a link"),
+    ]:
+        with h5py.File(tmp_path / "a.h5", "w") as file:
+            file["else"] = h5py.ExternalLink(str(other), "data8x8")
+            write(file)
+            with pytest.raises(UserError, match=rf"data8x8 of a\.h5 .*{words}"):
+                hdf5._finest_level(file, "a.h5")
+
+
+def test_files_that_claim_more_than_they_hold(tmp_path):
+    path = tmp_path / "a.h5"
+    for shape, options, words in [
+        ((10**9, 3, 4, 4), {"chunks": (1000, 3, 4, 4)}, "up to 5,000,000 images"),
+        ((5, 3, 4, 8192), {"chunks": (1, 3, 4, 8192)}, "sides of 1 to 4096"),
+        ((5, 3, 0, 4), {}, "sides of 1 to 4096"),
+        ((300, 3, 1024, 1024), {"chunks": (300, 3, 1024, 1024)}, "takes 900 MB to read"),
+        ((300, 3, 1024, 1024), {"chunks": (300, 1, 64, 64)}, "takes 900 MB to read"),
+        ((4_000_000, 3, 4, 4), {"chunks": (1000, 3, 4, 4)}, "but 0 bytes of images are stored"),
+        ((1000, 3, 4, 4), {}, "but 0 bytes of images are stored"),
+        ((10**6, 3, 64, 64), {"chunks": (1, 3, 64, 64), "compression": "gzip"}, "are stored in"),
+    ]:
+        with h5py.File(path, "w") as file:
+            data = file.create_dataset("data4x4", shape, np.uint8, **options)
+            if "compression" in options:
+                data[0] = 1
+        with h5py.File(path) as file, pytest.raises(UserError, match=words):
+            hdf5._finest_level(file, str(path))
+
+
+def test_a_chunk_that_unpacks_to_more_than_it_should_is_skipped(tmp_path, capsys, monkeypatch):
+    images = random_images(2, 3, 16, 16)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        options = {"chunks": (1, 3, 16, 16), "compression": "gzip"}
+        data = file.create_dataset("data16x16", images.shape, np.uint8, **options)
+        data[0] = images[0]
+        data.id.write_direct_chunk((1, 0, 0, 0), zlib.compress(bytes(100 << 20)))
+    monkeypatch.setattr(hdf5, "_MEMORY", 64 << 20)
+    hdf5.create_from_hdf5(Output(str(tmp_path / "new"), shuffle=False), str(tmp_path / "a.h5"))
+    np.testing.assert_array_equal(read_dataset(tmp_path / "new")[0], images[:1])
+    assert "skipped /data16x16/1: the HDF5 file is damaged" in capsys.readouterr().err
 
 
 def test_a_damaged_image_is_skipped_and_named(tmp_path, capsys):

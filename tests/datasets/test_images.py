@@ -1,5 +1,6 @@
 """create_from_images: folders and archives, and labels from where people keep them."""
 
+import io
 import json
 import os
 import shutil
@@ -279,15 +280,55 @@ def test_hard_links_in_tar_files(tmp_path, photos):
     assert source.skipped == [{"file": "photos/lost.png", "reason": reason}]
 
 
+def test_links_and_gaps_in_tar_files(tmp_path, photos):
+    """As `tar -P ../photos` stores them."""
+    path = tmp_path / "a.tar"
+    links = {
+        "near.png": "../" + NAMES[0],
+        "chain.png": "near.png",
+        "folder": "..",
+        "round.png": "round.png",
+        "out.png": "../../../x.png",
+        "text.png": "/etc/passwd",
+    }
+    with tarfile.open(path, "w") as file:
+        file.add(photos, "../photos")
+        for name, to in links.items():
+            link = tarfile.TarInfo(f"../photos/links/{name}")
+            link.type, link.linkname = tarfile.SYMTYPE, to
+            file.addfile(link)
+        pipe = tarfile.TarInfo("../photos/pipe.png")
+        pipe.type = tarfile.FIFOTYPE
+        file.addfile(pipe)
+        gaps = tarfile.TarInfo("../photos/gaps.bmp")
+        gaps.pax_headers = {"GNU.sparse.map": "0,1", "GNU.sparse.size": "9"}
+        gaps.size = 1
+        file.addfile(gaps, io.BytesIO(b"x"))
+    source = images_source(str(path))
+    contents = {item.name: source.read(item) for item in source.items}
+    assert set(contents) == {*NAMES, "links/near.png", "links/chain.png"}
+    assert contents["links/near.png"] == contents["links/chain.png"] == contents[NAMES[0]]
+    reasons = {entry["file"]: entry["reason"] for entry in source.skipped}
+    assert set(reasons) == {
+        *(f"photos/links/{name}.png" for name in ("round", "out", "text")),
+        *("photos/pipe.png", "photos/gaps.bmp"),
+    }
+    assert "which is not in the archive" in reasons["photos/links/out.png"]
+    assert "tar --sparse" in reasons["photos/gaps.bmp"]
+
+
 def test_an_archive_cannot_reach_out(tmp_path, photos):
     """Names that lead out of it are names: nothing is unpacked."""
     path = tmp_path / "evil.tar"
     with tarfile.open(path, "w") as file:
-        file.add(photos / NAMES[0], "../../evil.png")
+        file.add(photos / NAMES[0], "../../a.png")
+        file.add(photos / NAMES[0], "/sub/../../b.png")
         link = tarfile.TarInfo("link.png")
         link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
         file.addfile(link)
     before = sorted(os.listdir(tmp_path))
-    with pytest.raises(UserError, match="no image files"):
-        images_source(str(path))
+    source = images_source(str(path))
+    assert [item.name for item in source.items] == ["a.png", "b.png"]
+    reason = "a link to /etc/passwd, which is not in the archive"
+    assert source.skipped == [{"file": "link.png", "reason": reason}]
     assert sorted(os.listdir(tmp_path)) == before

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from dnnlib import UserError
-from training.datasets.building import inspect
+from training.datasets.building import inspect, label_rows
 from training.datasets.building.build import Output
 from training.datasets.format.find_dataset import find_dataset
 from training.datasets.format.label_file import read_labels
@@ -463,6 +463,26 @@ def test_captions_are_no_labels(folder):
     with pytest.raises(UserError, match=r"no column of labels is known.*--labels=none"):
         listed(folder, "auto")
     assert listed(folder, "metadata.csv", label_column="text")[0]["b.png"] == "a hat"
+
+
+@pytest.mark.parametrize("mode", ["", ":multi"])
+def test_titles_are_no_categories(folder, tmp_path, capsys, monkeypatch, mode):
+    """A class for each picture would fill the disk with their labels."""
+    names = [f"{i:03}.png" for i in range(120)]
+    for name in names:
+        (folder / name).write_bytes((folder / "a.png").read_bytes())
+    rows = "".join(f"{name},t{number}\n" for number, name in enumerate(names))
+    (folder / "l.csv").write_text(f"file,label\n{rows}")
+    if not mode:
+        create_from_images(Output(str(tmp_path / "fine"), resolution=4), str(folder), "l.csv")
+        note = "note: 120 pictures have 120 classes: is the column label the category? name another"
+        assert note in capsys.readouterr().err
+    for name, value in (("MAX_LABEL_BYTES", 4 * 120 * 120 - 1), ("MAX_LABEL_SIZE", 119)):
+        with monkeypatch.context() as patch:
+            patch.setattr(label_rows, name, value)
+            with pytest.raises(UserError, match=r"120 classes.* name another with --label-column"):
+                create_from_images(Output(str(tmp_path / "new")), str(folder), f"l.csv{mode}")
+    assert not (tmp_path / "new").exists()
 
 
 def test_lists_with_blanks(folder):

@@ -59,6 +59,41 @@ def test_a_mirrored_subset_and_other_images_for_validation(tmp_path, unpacked):
     assert manifest["mirror"] is True and manifest["seed"] == 9 and manifest["source"] == folder
 
 
+@pytest.mark.parametrize("names", [{}, {0: "hat", 2: "shoe"}])
+def test_classes_without_images_keep_their_columns(tmp_path, names):
+    images, labels = random_images(3, 3, 8, 8), [0, 2, 3]
+    items = [Item(str(i), label) for i, label in enumerate(labels)]
+    source = Source(items, lambda item: images[int(item.name)], {}, names, classes=range(5))
+    build(source, Output(str(tmp_path / "old"), shuffle=False))
+    if not names:
+        (tmp_path / "old/old.json").unlink()  # as datasets of the official tools have none
+    inspect.extract(str(tmp_path / "old"), str(tmp_path / "unpacked"))
+    pack.pack(Output(str(tmp_path / "new")), str(tmp_path / "unpacked"), seed=9)
+    order = np.random.RandomState(9).permutation(3)
+    rows = read_dataset(tmp_path / "new")[1]
+    np.testing.assert_array_equal(rows, np.eye(5, dtype=np.float32)[labels][order])
+    expected = [names.get(i, str(i)) for i in range(5)]
+    assert read_manifest(find_dataset(str(tmp_path / "new")))["label_names"] == expected
+
+
+@pytest.mark.parametrize("mirror", [False, True])
+def test_opacity_is_kept(tmp_path, mirror):
+    images = random_images(3, 4, 8, 8)
+    images[:, :3] = np.maximum(images[:, :3], 255 - images[:, 3:])  # colors over white
+    images[0, 3] = 255  # the first one may be opaque
+    source = Source(map(Item, "012"), lambda item: images[int(item.name)], {}, channels=4)
+    build(source, Output(str(tmp_path / "old"), shuffle=False))
+    inspect.extract(str(tmp_path / "old"), str(tmp_path / "unpacked"))
+    pack.pack(Output(str(tmp_path / "new")), str(tmp_path / "unpacked"), mirror=mirror, seed=9)
+    packed = read_dataset(tmp_path / "new")[0][:: 1 + mirror]
+    np.testing.assert_array_equal(packed, images[np.random.RandomState(9).permutation(3)])
+    Image.new("LA", (8, 8), (9, 99)).save(tmp_path / "unpacked/gray.png")
+    for path in (tmp_path / "unpacked").glob("img*"):
+        path.unlink()
+    pack.pack(Output(str(tmp_path / "gray")), str(tmp_path / "unpacked"))
+    assert read_dataset(tmp_path / "gray")[0].shape == (1, 4, 8, 8)
+
+
 def test_too_many_are_asked_for(tmp_path, unpacked):
     for counts in ((13, 0), (10, 3), (None, 12)):
         with pytest.raises(UserError, match=r"--num_train .* --num_validation .* 1 to 12"):

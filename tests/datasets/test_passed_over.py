@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import zipfile
 
 import pytest
@@ -80,6 +81,22 @@ def test_entries_of_archives_are_named_too(tmp_path):
     zipped(tmp_path / "p.zip", names)
     source = images_source(str(tmp_path / "p.zip"))
     assert [entry["file"] for entry in source.skipped] == ["b.zip", "film.MOV"]
+
+
+def test_the_sheet_of_a_dataset_among_photos_is_no_photo(tmp_path, capsys):
+    (tmp_path / "in/ds").mkdir(parents=True)
+    names = ["a.png", "my-contact-sheet.png", "ds/ds-contact-sheet.png"]
+    for name in names:
+        photo(tmp_path / "in" / name)
+    (tmp_path / "in/ds/ds-r03-00000-of-00002.tfrecords").write_bytes(b"x" * 99)
+    shutil.make_archive(str(tmp_path / "all"), "zip", tmp_path / "in")
+    for where in ("in", "all.zip"):
+        source = images_source(str(tmp_path / where))
+        assert [item.name for item in source.items] == names[:2]
+        reasons = {entry["file"]: entry["reason"] for entry in source.skipped}
+        assert "the contact sheet of a dataset" in reasons[names[2]]
+        err = capsys.readouterr().err
+        assert "give its folder to run_training.py" in err and "another kind" not in err
 
 
 def test_the_preview_in_a_raw_photo_is_no_picture(tmp_path):

@@ -132,6 +132,17 @@ def test_bad_lmdb(tmp_path):
         assert not (tmp_path / "new").exists()
 
 
+def test_damage_that_ends_the_process_of_lmdb_is_a_line(tmp_path):
+    folder = write_lmdb(tmp_path / "lmdb", [bytes(500)] * 60)
+    content = bytearray((folder / "data.mdb").read_bytes())
+    leaves = [at for at in range(8192, len(content), 4096) if content[at + 10 : at + 12] == b"\2\0"]
+    content[leaves[len(leaves) // 2] + 10] = 0  # no page of keys any longer
+    (folder / "data.mdb").write_bytes(content)
+    with pytest.raises(UserError, match=r"LMDB .*lmdb is damaged") as caught:
+        lsun.create_lsun(Output(str(tmp_path / "new")), str(folder))
+    assert "\n" not in str(caught.value) and not (tmp_path / "new").exists()
+
+
 def test_a_picture_that_vanishes_is_skipped(tmp_path):
     folder = write_lmdb(tmp_path / "lmdb", [encode(smooth(24, 32))])
     database = lsun.open_lmdb(str(folder))

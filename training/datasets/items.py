@@ -88,7 +88,7 @@ class Source:
         facts: what the manifest says of the source: {"source": path, …}.
         label_names: names of classes by original number; a class without an entry is called by its
             number, or by itself if it is text.
-        channels: 3, or 1 for gray pictures that stay so.
+        channels: 3; 1 for gray pictures that stay so; 4 for colors over white and opacity.
         skipped: [{"file", "reason"}] of what the importer itself had to leave out; may grow while
             `items` is read.
         classes: original labels that the dataset has a column for, in this order; None for those

@@ -64,7 +64,8 @@ def extract(tfrecord_dir: str, output_dir: str, resolution: int | None = None) -
     """Writes every image as img00000000.png, img00000001.png, ... and the labels.
 
     Labels go to dataset.json, {"labels": [[file name, label], ...], "label_names": [...]}: the
-    number of the class, or the row of numbers where labels are not one-hot.
+    number of the class, or the row of numbers where labels are not one-hot. Classes without a name
+    are called by their numbers.
 
     Args:
         tfrecord_dir: the dataset.
@@ -86,9 +87,14 @@ def extract(tfrecord_dir: str, output_dir: str, resolution: int | None = None) -
         with closing(map_in_threads(save, enumerate(read_images(dataset, level)))) as results:
             files = list(tqdm(results, total=count, unit="img", disable=None))
         if labels is not None:
-            values = labels.argmax(axis=1) if is_one_hot(labels) else labels
+            one_hot = is_one_hot(labels)
+            values = labels.argmax(axis=1) if one_hot else labels
             content = {"labels": [list(pair) for pair in zip(files, values.tolist(), strict=True)]}
-            if names := (read_manifest(dataset) or {}).get("label_names"):
+            names = (read_manifest(dataset) or {}).get("label_names") or []
+            if one_hot and len(names) != labels.shape[1]:
+                # They also say how many classes there are, where no image is in some.
+                names = list(map(str, range(labels.shape[1])))
+            if names:
                 content["label_names"] = names
             with open(os.path.join(folder, "dataset.json"), "w", encoding="utf-8") as file:
                 json.dump(content, file)

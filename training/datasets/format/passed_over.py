@@ -12,12 +12,15 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from dnnlib.file_kinds import KINDS, FileKind, by_suffix, recognize
+from training.datasets.format.dataset_files import LEVEL_FILE
 
 # Text and tables beside pictures describe them; these may hold pictures that someone misses.
 _GROUPS = ("picture", "raw", "drawing", "video", "archive", "records", "array")
 _KINDS = tuple(
     KINDS[key] for key in ("parquet", "arrow", "lfs", "icloud", "shortcut", "unfinished")
 )
+OWN_SHEET = "the contact sheet of a dataset, which is no photo"
+SHEET_END = "-contact-sheet.png"
 _MAX_FOLDERS, _DEPTH = 200, 3  # that are looked through for the marks of other datasets
 
 
@@ -49,8 +52,8 @@ class OtherDataset:
 OTHER_DATASETS = (
     OtherDataset(
         "a TFRecord dataset",
-        "give it to run_training.py, or write its pictures as files with `extract`",
-        (r"[^/]*-r\d\d[^/]*\.tfrecords",),
+        "give its folder to run_training.py, or write its pictures as files with `extract`",
+        (r"(.*/)?[^/]*-r\d\d[^/]*\.tfrecords",),
     ),
     OtherDataset(
         "a dataset of TFRecords of another kind",
@@ -151,6 +154,12 @@ def other_dataset(names: Iterable[str]) -> OtherDataset | None:
         small = name.lower()
         seen.update(mark for mark, pattern in patterns.items() if pattern.fullmatch(small))
     return next((other for other in OTHER_DATASETS if seen.issuperset(other.marks)), None)
+
+
+def own_sheets(names: Iterable[str]) -> set[str]:
+    """The names that contact sheets have beside the records of datasets of ours."""
+    records = filter(None, map(LEVEL_FILE.fullmatch, names))
+    return {match[1] + SHEET_END for match in records}
 
 
 def paths_below(root: str) -> Iterator[str]:

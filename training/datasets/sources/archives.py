@@ -22,7 +22,7 @@ from dnnlib import UserError
 from dnnlib.file_kinds import KINDS, by_suffix, recognize
 from dnnlib.system import read_at
 from dnnlib.util import one_line
-from training.datasets.format.passed_over import is_missed
+from training.datasets.format.passed_over import OWN_SHEET, is_missed, own_sheets
 from training.datasets.items import Item, Lookup, Seen, Skipped
 from training.datasets.photos.decode import Unreadable, picture_suffixes
 from training.datasets.sources.folders import is_picture
@@ -35,6 +35,7 @@ _COMPRESSIONS = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.o
 MAX_RATIO, ALWAYS_ALLOWED_BYTES = 100, 1 << 30
 _MAX_HEADER_BYTES = 1 << 20  # of a tar file: names and attributes of an entry
 _SMALL_ENTRY_BYTES = 1 << 26
+_MAX_LINKS = 40  # from link to link, as Linux has it
 _ZIP_UTF8, _UNICODE_PATH = 0x800, 0x7075  # the mark of names in UTF-8; a field with such a name
 _SAMPLE_NAMES = 200  # that tell how all names are encoded
 
@@ -64,6 +65,7 @@ class Archive:
         self._one_big_entry = threading.Lock()
         self._entries = _without_outer_folder(Lookup(self._usable(entries)))
         self._suffixes = picture_suffixes()
+        self._sheets = own_sheets(self._entries)
         self.names = Lookup((name, None) for name in self._entries if self._is_picture(name))
 
     def read(self, item: Item) -> bytes:
@@ -115,6 +117,9 @@ class Archive:
                 yield name, place
 
     def _is_picture(self, name: str) -> bool:
+        if name in self._sheets:
+            self.skipped.append({"file": name, "reason": OWN_SHEET})
+            return False
         if os.path.splitext(name)[1]:
             if os.path.splitext(name)[1].lower() in self._suffixes:
                 return True
@@ -163,11 +168,68 @@ def _open_zip(path: str) -> Archive:
     encoding = _zip_encoding(path, listed)
     # The place is the number, since several entries may have the same name.
     entries = (
-        (plain_name(_zip_name(entry, encoding)), [entry.file_size, number])
+        (_entry_name(_zip_name(entry, encoding)), [entry.file_size, number])
         for number, entry in enumerate(listed)
         if not entry.filename.endswith(("/", "\\"))  # Windows writes "folder\" into zip files
     )
-    return Archive(path, entries, lambda number: archive.read(listed[number]))
+    return Archive(path, entries, lambda number: _zip_content(archive.fp, listed[number]))
+
+
+def _zip_content(file: IO[bytes], entry: zipfile.ZipInfo) -> bytes:
+    """What an entry holds, no byte more than it promises: zipfile would unpack all there is."""
+    size, packed_size, method = entry.file_size, entry.compress_size, entry.compress_type
+    if entry.flag_bits & 1:
+        raise ValueError("it needs a password")
+    if packed_size > 2 * size + 1024:
+        raise ValueError("it takes more room than what it should hold")
+    header = read_at(file.fileno(), 30, entry.header_offset)
+    if len(header) < 30 or not header.startswith(b"PK\3\4"):
+        raise ValueError("its header is missing")
+    offset = entry.header_offset + 30 + sum(struct.unpack_from("<HH", header, 26))
+    packed = read_at(file.fileno(), packed_size, offset)
+    if method == zipfile.ZIP_STORED:
+        content = packed
+    elif method == zipfile.ZIP_DEFLATED:
+        content = zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, size + 1)
+    elif method == zipfile.ZIP_BZIP2:
+        content = bz2.BZ2Decompressor().decompress(packed, size + 1)
+    elif method == zipfile.ZIP_LZMA:
+        content = _zip_lzma(packed, size)
+    else:
+        raise ValueError(f"it is compressed by the method {method}: deflate is read, and others")
+    if len(content) > size:
+        raise ValueError(f"it unpacks to more than the {size} bytes that it should hold")
+    if len(content) < size:
+        raise EOFError("it ends early")
+    if zlib.crc32(content) != entry.CRC:
+        raise ValueError("its checksum is another")
+    return content
+
+
+def _zip_lzma(packed: bytes, size: int) -> bytes:
+    """The first size + 1 bytes of an entry in LZMA: version, length of what follows, settings."""
+    _, length, settings, window = struct.unpack_from("<HHBI", packed)
+    filters = {
+        "id": lzma.FILTER_LZMA1,
+        "lc": settings % 9,
+        "lp": settings // 9 % 5,
+        "pb": settings // 45,
+        # It is memory, and no entry looks back farther than to its start.
+        "dict_size": min(window, max(size, 4096)),
+    }
+    unpacker = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=[filters])
+    return unpacker.decompress(packed[4 + length :], size + 1)
+
+
+def _entry_name(name: str) -> str:
+    """The plain name of an entry within the archive: `tar -P` writes `../photos/a.png`."""
+    parts: list[str] = []
+    for part in plain_name(name).split("/"):
+        if part == "..":
+            del parts[-1:]
+        else:
+            parts.append(part)
+    return "/".join(parts)
 
 
 def _zip_encoding(path: str, listed: list[zipfile.ZipInfo]) -> str:
@@ -234,22 +296,34 @@ def _open_tar(path: str) -> Archive:
 
     has_links = False
 
-    def files() -> Iterator[tuple[str, list]]:
+    def files() -> Iterator[tuple[str, list | str]]:
         nonlocal has_links
         for member in members():
-            has_links = has_links or member.islnk()
-            if member.isreg() and not member.sparse:
-                yield plain_name(member.name), [member.size, [member.offset_data, member.size]]
+            name = _entry_name(member.name)
+            if member.islnk() or member.issym():
+                has_links = True
+            elif member.isreg() and member.issparse():
+                yield name, "with gaps, as tar --sparse stores it: make the archive without that"
+            elif member.isreg():
+                yield name, [member.size, [member.offset_data, member.size]]
+            elif not member.isdir():
+                yield name, "no regular file"
 
     def links() -> Iterator[tuple[str, list | str]]:
         if not has_links:
             return
         # tar stores a file once, and its other names as links to the first.
-        targets = Lookup(files())
+        table = Lookup((_entry_name(member.name), _kind(member)) for member in members())
         for member in members():
-            if member.islnk():
-                missing = f"a hard link to {one_line(member.linkname)}, which is not in the archive"
-                yield plain_name(member.name), targets.get(plain_name(member.linkname), missing)
+            if not (member.islnk() or member.issym()):
+                continue
+            name = _entry_name(member.name)
+            found = _link_end(table, name)
+            if found is None:
+                what = f"a {'hard ' * member.islnk()}link to {one_line(member.linkname)}"
+                yield name, f"{what}, which is not in the archive"
+            elif found:  # and no folder, whose files are there anyway
+                yield name, found
 
     def load(place: list[int]) -> bytes:
         offset, size = place
@@ -259,6 +333,43 @@ def _open_tar(path: str) -> Archive:
         return content
 
     return Archive(path, itertools.chain(files(), links()), load)
+
+
+def _kind(member: tarfile.TarInfo) -> list | str | None:
+    """Size and place of a file in a tar file; the name that a link leads to; [] for a folder."""
+    if member.islnk():
+        return _entry_name(member.linkname)
+    if member.issym():
+        return _within(member.name, member.linkname)
+    if member.isdir():
+        return []
+    is_read = member.isreg() and not member.issparse()
+    return [member.size, [member.offset_data, member.size]] if is_read else None
+
+
+def _within(name: str, to: str) -> str:
+    """The name that a symbolic link leads to; "/", as no entry is called, if out of the archive."""
+    if to.startswith("/"):
+        return _entry_name(to) if name.startswith("/") else "/"
+    parts = _entry_name(name).split("/")[:-1]
+    for part in plain_name(to).split("/"):
+        if part != "..":
+            parts.append(part)
+        elif not parts:
+            return "/"
+        else:
+            parts.pop()
+    return "/".join(parts)
+
+
+def _link_end(table: Lookup, name: str) -> list | None:
+    """Where a link ends, as by `_kind`; None if nowhere in the archive."""
+    found = table.get(name)
+    for _ in range(_MAX_LINKS):
+        if not isinstance(found, str):
+            return found
+        found = table.get(found)
+    return None
 
 
 def _opener(path: str) -> Callable[[str, str], IO[bytes]]:

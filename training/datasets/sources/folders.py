@@ -10,7 +10,13 @@ from dataclasses import dataclass, field
 
 from dnnlib import UserError
 from dnnlib.file_kinds import KINDS
-from training.datasets.format.passed_over import paths_below, reason_to_name
+from training.datasets.format.passed_over import (
+    OWN_SHEET,
+    SHEET_END,
+    own_sheets,
+    paths_below,
+    reason_to_name,
+)
 from training.datasets.items import Item, Lookup, Skipped
 from training.datasets.photos.decode import Unreadable, open_image, picture_suffixes
 from training.datasets.sources.names import is_hidden
@@ -97,6 +103,7 @@ def _walk(root: str, skipped: list[dict[str, str]]) -> Iterator[str]:
             if (status.st_dev, status.st_ino) in seen:
                 continue
             seen.add((status.st_dev, status.st_ino))
+            sheets = None  # looked up where a name is like that of one
             with os.scandir(path) as entries:
                 for entry in entries:
                     name = os.path.join(folder, entry.name)
@@ -111,7 +118,13 @@ def _walk(root: str, skipped: list[dict[str, str]]) -> Iterator[str]:
                         continue
                     if is_folder:
                         folders.append(name)
-                    elif os.path.splitext(name)[1].lower() in known or is_picture(entry.path):
+                        continue
+                    if entry.name.endswith(SHEET_END):
+                        sheets = own_sheets(os.listdir(path)) if sheets is None else sheets
+                        if entry.name in sheets:
+                            skipped.append({"file": name, "reason": OWN_SHEET})
+                            continue
+                    if os.path.splitext(name)[1].lower() in known or is_picture(entry.path):
                         yield name
                     elif reason := reason_to_name(entry.path):
                         skipped.append({"file": name, "reason": reason})

@@ -9,6 +9,8 @@ A dataset is one file, and a second one where there are labels:
 
 from __future__ import annotations
 
+import functools
+import math
 import os
 import stat
 from collections.abc import Iterator
@@ -18,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from dnnlib import UserError
+from dnnlib.child_process import ChildProcess
 from dnnlib.files import atomic_write, check_free
 from dnnlib.output import tqdm
 from dnnlib.util import one_line
@@ -27,7 +30,7 @@ from training.datasets.building.output import Output
 from training.datasets.format.find_dataset import find_dataset
 from training.datasets.format.label_file import read_labels
 from training.datasets.format.level_files import LevelReader
-from training.datasets.format.levels import image_levels, level_count
+from training.datasets.format.levels import MAX_SIDE, image_levels, level_count
 from training.datasets.format.matrices import map_matrix
 from training.datasets.items import Item, ItemList, Source
 from training.datasets.photos.decode import Fit, Unreadable
@@ -35,6 +38,11 @@ from training.datasets.photos.reader import PictureReader
 from training.datasets.sources.images import images_source
 
 CHUNK_BYTES = 1 << 17  # of images that are stored and read together
+MAX_PICTURES = 5_000_000  # LSUN's largest category has three million
+MAX_READ_BYTES = 1 << 26  # for one image, with others of its chunk; 4096x4096 in color has 50 MB
+_MAX_RATIO = 1100  # of what is stored compressed; that of gzip is at most 1032
+_MEMORY = 1 << 30  # of the process that reads: chunks may unpack to more than they should
+_SECONDS = 60.0  # for one image: the file may lie on a busy share
 
 
 def create_from_hdf5(output: Output, hdf5_filename: str) -> None:
@@ -49,8 +57,8 @@ def create_from_hdf5(output: Output, hdf5_filename: str) -> None:
             package h5py is missing, or the dataset cannot be written.
     """
     output.check()
-    with closing(_open(hdf5_filename)) as file:
-        build(hdf5(file, hdf5_filename), output)
+    with ChildProcess(_answer, _MEMORY) as process:
+        build(hdf5(process, hdf5_filename), output)
 
 
 def convert_to_hdf5(hdf5_filename: str, tfrecord_dir: str, compress: bool = False) -> None:
@@ -138,24 +146,40 @@ def _pictures(source: Source, items: ItemList, reader: PictureReader) -> Iterato
             raise UserError(f"{item.name}: {error}") from error
 
 
-def hdf5(file: Any, path: str) -> Source:
-    """The source of `create_from_hdf5`; `file` is an open `h5py.File`."""
-    data = _finest_level(file, path)
-    count, channels = data.shape[:2]
+def hdf5(process: ChildProcess, path: str) -> Source:
+    """The source of `create_from_hdf5`; `process` is one of `_answer`, which reads the file."""
+    with closing(_open(path)) as file:
+        data = _finest_level(file, path)
+        name, (count, channels) = data.name, data.shape[:2]
     labels = _labels(_labels_path(path), count)
 
     def items() -> Iterator[Item]:
         for index in range(count):
             row = None if labels is None else tuple(labels[index].astype(np.float32).tolist())
-            yield Item(f"{data.name}/{index}", row)
+            yield Item(f"{name}/{index}", row)
 
     def read(item: Item) -> np.ndarray:
         try:
-            return data[int(item.name.rpartition("/")[2])]
-        except (OSError, RuntimeError) as error:
-            raise Unreadable(f"the HDF5 file is damaged: {one_line(error)}") from error
+            index = int(item.name.rpartition("/")[2])
+            return process.call(path, index, seconds=_SECONDS, what="reading it")
+        except UserError as error:
+            raise Unreadable(f"the HDF5 file is damaged: {error}") from error
 
     return Source(items(), read, {"source": os.path.abspath(path)}, channels=channels)
+
+
+def _answer(path: str, index: int) -> np.ndarray:
+    """Runs in the process: an image."""
+    try:
+        return _images(path)[index]
+    except (OSError, RuntimeError) as error:
+        raise UserError(one_line(error)) from error
+
+
+@functools.lru_cache(1)
+def _images(path: str) -> Any:
+    """The images of the file that the process reads."""
+    return _finest_level(_open(path), path)
 
 
 def _h5py() -> Any:
@@ -180,8 +204,7 @@ def _open(path: str) -> Any:
 def _finest_level(file: Any, path: str) -> Any:
     """The widest of the datasets `data…`, uint8 [images, channels, height, width]."""
     try:
-        names = [name for name in file if name.startswith("data")]
-        arrays = [file[name] for name in names]
+        arrays = [_array(file, name, path) for name in file if name.startswith("data")]
     except (OSError, KeyError, RuntimeError) as error:
         raise UserError(f"HDF5 file {path} is damaged: {one_line(error)}") from error
     levels = [a for a in arrays if len(getattr(a, "shape", None) or ()) == 4]
@@ -191,12 +214,59 @@ def _finest_level(file: Any, path: str) -> Any:
             "height, width]"
         )
     data = max(levels, key=lambda level: level.shape[3])
-    if data.dtype != np.uint8 or data.shape[1] not in (1, 3):
+    if data.dtype != np.uint8 or data.shape[1] not in (1, 3, 4):
         raise UserError(
             f"{data.name} of {path} is {data.dtype} {list(data.shape)}, expected uint8 "
-            "[images, 1 or 3, height, width]"
+            "[images, 1, 3 or 4, height, width]"
         )
+    _check_claims(data, path)
     return data
+
+
+def _array(file: Any, name: str, path: str) -> Any:
+    """What the file itself has by a name: links and pieces may be of any other file."""
+    h5py = _h5py()
+    if not isinstance(file.get(name, getlink=True), h5py.HardLink):
+        raise UserError(f"{name} of {path} is a link: copy the images that it is of into the file")
+    array = file[name]
+    # Before anything else, as already the size of a virtual one is looked up in other files.
+    if isinstance(array, h5py.Dataset) and (array.is_virtual or array.external):
+        raise UserError(
+            f"{name} of {path} is stored in other files: copy the images into the file itself"
+        )
+    return array
+
+
+def _check_claims(data: Any, path: str) -> None:
+    """Raises a UserError for sizes that no such file has, before time or memory is spent on them.
+
+    Args:
+        data: uint8 [images, channels, height, width].
+        path: the file.
+    """
+    what = f"{data.name} of {path}"
+    count, *shape = data.shape
+    if count > MAX_PICTURES or not all(1 <= side <= MAX_SIDE for side in shape):
+        raise UserError(
+            f"{what} is {list(data.shape)}: expected up to {MAX_PICTURES:,} images with sides of 1 "
+            f"to {MAX_SIDE}"
+        )
+    chunk = data.chunks or (1, *shape)
+    together = chunk[0] * math.prod(
+        -(-side // step) * step for side, step in zip(shape, chunk[1:], strict=True)
+    )
+    if together > MAX_READ_BYTES:
+        raise UserError(
+            f"{what} is stored in chunks of {list(chunk)}: one image takes {together >> 20} MB to "
+            f"read, expected up to {MAX_READ_BYTES >> 20}: write it again with smaller chunks"
+        )
+    stored, size = data.id.get_storage_size(), os.path.getsize(path)
+    ratio = _MAX_RATIO if data.id.get_create_plist().get_nfilters() else 1
+    if stored > size or stored * ratio < count * math.prod(shape):
+        raise UserError(
+            f"{what} is {list(data.shape)}, but {stored} bytes of images are stored in a file of "
+            f"{size}: it is damaged, or was not written to its end"
+        )
 
 
 def _labels_path(hdf5_filename: str) -> str:

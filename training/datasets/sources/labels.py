@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from dnnlib import UserError
 from dnnlib.util import one_line, printable
+from training.datasets.building.label_rows import check_size
 from training.datasets.items import Item, Label, Lookup, Source, sorted_classes
 from training.datasets.photos.decode import picture_suffixes
 from training.datasets.sources.classes import count_of, multi_hot, with_counts
@@ -79,6 +80,7 @@ def add_labels(source: Source, names: Lookup, path: str, title: str, options: La
     labels.check(table, names)
     if options.mode == "multi":
         labels.set_classes(sorted_classes(c for _, found in table.items() for c in found or ()))
+        check_size(len(table), len(source.classes), source)  # before a row for each is listed
     source.items = labels.items(names, table)
 
 

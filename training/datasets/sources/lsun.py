@@ -15,15 +15,18 @@ from typing import Any
 import numpy as np
 
 from dnnlib import UserError
+from dnnlib.child_process import ChildProcess, ChildStopped
 from dnnlib.util import one_line
 from training.datasets.building.build import build
 from training.datasets.building.output import Output
 from training.datasets.format.levels import is_resolution
 from training.datasets.items import Item, Source
-from training.datasets.photos.decode import Fit, Unreadable
+from training.datasets.photos.decode import MAX_FILE_BYTES, Fit, Unreadable
 from training.datasets.photos.reader import PictureReader
 
 RESOLUTION = 256  # the official one
+_SECONDS = 60.0  # for some keys or a value: the file may lie on a busy share
+_KEYS_AT_ONCE = 1000
 
 
 def create_lsun(output: Output, lmdb_dir: str) -> None:
@@ -73,18 +76,18 @@ def create_lsun_wide(output: Output, lmdb_dir: str, width: int = 512, height: in
     print(f"{source.facts['unfit']} pictures did not fit {width}x{height}", file=sys.stderr)
 
 
-def lsun(database: Any, lmdb_dir: str, output: Output) -> Source:
+def lsun(database: Lmdb, lmdb_dir: str, output: Output) -> Source:
     """The source of `create_lsun`; `database` is from `open_lmdb`."""
-    items = (Item(key) for key in _keys(database, lmdb_dir))
+    items = (Item(key) for key in database.keys())
     facts = {"source": os.path.abspath(lmdb_dir)}
-    return Source(_as_many_as(output, items), functools.partial(_value, database), facts)
+    return Source(_as_many_as(output, items), lambda item: database.value(item.name), facts)
 
 
 @dataclass(frozen=True)
 class LmdbPictures:
     """An LMDB from `open_lmdb` with what decodes its pictures, and its folder."""
 
-    database: Any
+    database: Lmdb
     reader: PictureReader
     folder: str
 
@@ -98,7 +101,7 @@ def lsun_wide(pictures: LmdbPictures, output: Output, width: int, height: int) -
         # Sizes are looked at here and not in `read`, so that only what fits counts for max_images.
         # The others, which may be most, are counted and not named.
         found = False
-        for key in _keys(database, lmdb_dir):
+        for key in database.keys():
             if _fits(pictures, Item(key), width, height):
                 found = True
                 yield Item(key)
@@ -108,7 +111,7 @@ def lsun_wide(pictures: LmdbPictures, output: Output, width: int, height: int) -
             raise UserError(f"none of the {facts['unfit']} pictures in {lmdb_dir} fits {what}")
 
     def read(item: Item) -> np.ndarray:
-        picture = reader.fit(_value(database, item), Fit(height, width)).pixels
+        picture = reader.fit(database.value(item.name), Fit(height, width)).pixels
         square = np.zeros([3, width, width], np.uint8)
         top = (width - height) // 2
         square[:, top : top + height] = picture
@@ -118,21 +121,106 @@ def lsun_wide(pictures: LmdbPictures, output: Output, width: int, height: int) -
     return Source(_as_many_as(output, items()), read, facts)
 
 
-def open_lmdb(lmdb_dir: str) -> Any:
-    """Opens an LMDB for reading, whole or not at all: an `lmdb.Environment` to be closed.
+def open_lmdb(lmdb_dir: str) -> Lmdb:
+    """Opens an LMDB for reading, whole or not at all, to be closed.
 
     Raises:
         UserError: it is missing, no LMDB or truncated, or the package lmdb is missing.
     """
     try:
-        import lmdb
+        import lmdb  # noqa: F401
     except ImportError as error:
         raise UserError("to read LMDB files a package is needed: pip install lmdb") from error
-    path = os.path.join(lmdb_dir, "data.mdb")
+    return Lmdb(lmdb_dir)
+
+
+class Lmdb:
+    """An LMDB, which a process of its own reads: the library aborts it where pages are damaged.
+
+    Threads may share it.
+    """
+
+    def __init__(self, folder: str):
+        self._folder = folder
+        self._child = ChildProcess(_answer)
+        try:
+            self._ask("open")
+        except UserError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Ends the process."""
+        self._child.close()
+
+    def keys(self) -> Iterator[str]:
+        """All keys, ascending. Raises a UserError where the LMDB is damaged."""
+        last = b""
+        while keys := self._ask("keys", last):
+            for key in keys:
+                # Pages that lead back would lead round for ever.
+                if key <= last:
+                    raise UserError(f"LMDB {self._folder} is damaged: its keys are out of order")
+                last = key
+                yield os.fsdecode(key)
+
+    def value(self, key: str) -> bytes:
+        """The value of a key. Raises `Unreadable`."""
+        try:
+            value = self._ask("value", os.fsencode(key))
+        except UserError as error:
+            raise Unreadable(str(error)) from error
+        if value is None:
+            raise Unreadable("it is gone: somebody has written to the LMDB")
+        return value
+
+    def _ask(self, what: str, key: bytes = b"") -> Any:
+        try:
+            return self._child.call(self._folder, what, key, seconds=_SECONDS, what="reading it")
+        except ChildStopped as error:
+            raise UserError(
+                f"LMDB {self._folder} is damaged, download it again: {error}"
+            ) from error
+
+
+def _answer(folder: str, what: str, key: bytes) -> list[bytes] | bytes | None:
+    """Runs in the process: some of the keys after a key, or the value of one."""
+    import lmdb
+
+    try:
+        database = _database(folder)
+        if what == "open":
+            return None
+        with database.begin(buffers=what == "value") as transaction:
+            if what == "keys":
+                return _keys_after(transaction, key)
+            value = transaction.get(key)
+            if value is not None and len(value) > MAX_FILE_BYTES:
+                raise UserError(f"it has more than {MAX_FILE_BYTES:,} bytes")
+            return None if value is None else bytes(value)
+    except lmdb.Error as error:
+        raise UserError(f"LMDB {folder} is damaged: {one_line(error)}") from error
+
+
+def _keys_after(transaction: Any, key: bytes) -> list[bytes]:
+    with transaction.cursor() as cursor:
+        if not (cursor.set_range(key) if key else cursor.first()):
+            return []
+        keys = islice(cursor.iternext(keys=True, values=False), _KEYS_AT_ONCE + 1)
+        # What is asked for is still there, unless somebody has written to the LMDB.
+        return [found for number, found in enumerate(keys) if number or found != key]
+
+
+@functools.lru_cache(1)
+def _database(folder: str) -> Any:
+    """The LMDB that the process reads."""
+    import lmdb
+
+    path = os.path.join(folder, "data.mdb")
     try:
         size = os.path.getsize(path)
         # No lock file: the folder may be read-only, and nobody writes to it.
-        database = lmdb.open(lmdb_dir, readonly=True, create=False, lock=False, readahead=False)
+        database = lmdb.open(folder, readonly=True, create=False, lock=False, readahead=False)
     except OSError as error:
         raise UserError(f"cannot read LMDB {path}: {error.strerror}") from error
     except lmdb.Error as error:
@@ -152,34 +240,10 @@ def _as_many_as(output: Output, items: Iterable[Item]) -> Iterable[Item]:
     return items if output.shuffle else islice(items, output.max_images)
 
 
-def _keys(database: Any, lmdb_dir: str) -> Iterator[str]:
-    import lmdb
-
-    try:
-        with database.begin() as transaction, transaction.cursor() as cursor:
-            for key in cursor.iternext(keys=True, values=False):
-                yield os.fsdecode(key)
-    except lmdb.Error as error:
-        raise UserError(f"LMDB {lmdb_dir} is damaged: {one_line(error)}") from error
-
-
-def _value(database: Any, item: Item) -> bytes:
-    import lmdb
-
-    try:
-        with database.begin() as transaction:
-            value = transaction.get(os.fsencode(item.name))
-    except lmdb.Error as error:
-        raise Unreadable(f"the LMDB is damaged: {one_line(error)}") from error
-    if value is None:
-        raise Unreadable("it is gone: somebody has written to the LMDB")
-    return value
-
-
 def _fits(pictures: LmdbPictures, item: Item, width: int, height: int) -> bool:
     """Whether `create_lsun_wide` can use a picture; true of what is none, for `build` to name."""
     try:
-        wide, high = pictures.reader.size(_value(pictures.database, item))
+        wide, high = pictures.reader.size(pictures.database.value(item.name))
     except Unreadable:
         return True
     # Deviation: the official tool tears pictures that are too wide; they are left out here.

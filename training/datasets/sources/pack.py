@@ -37,7 +37,8 @@ def pack(
     Args:
         output: what to make of the pictures for training; `shuffle` is not used. Pictures for
             validation go to TFRECORD_DIR-validation, never mirrored.
-        unpacked_dir: folder of pictures, from `unpack`. The first one tells whether all are gray.
+        unpacked_dir: folder of pictures, from `unpack`. The first one tells whether all are
+            gray, or have opacity.
         num_train: how many pictures for training; None for all that are left.
         num_validation: how many other pictures for validation.
         mirror: add each picture for training a second time, mirrored.
@@ -113,11 +114,11 @@ def mirrored(source: Source, reader: PictureReader) -> Source:
 
 
 def _channels(source: Source, items: ItemList) -> int:
-    """1 if the first readable picture is gray, else 3."""
+    """1 if the first readable picture is gray, 4 if it has opacity, else 3."""
     for number in range(len(items)):
         try:
             with open_image(source.read(items[number])) as image:
-                return 1 if image.mode == "L" else 3
+                return {"L": 1, "LA": 4, "RGBA": 4}.get(image.mode, 3)
         except Unreadable:
             continue
     return 3
