@@ -52,7 +52,6 @@ _EXAMPLES = """examples:
 
 
 HELD_OUT = "validation"  # What --metricdata calls the images of --validation.
-_TRY_AGAIN = 75  # Exit code after another worker was lost, as sysexits.h has it.
 # Options of one session of a run, not of the run itself.
 _OF_A_SESSION = {"resume", "result_dir", "total_kimg", "hours", "snap", "keep", "dry_run"}
 _OF_A_SESSION |= {"metrics", "metricdata", "feature_net"}
@@ -177,7 +176,7 @@ def main() -> None:
         _train(args)
     except (Diverged, cluster.WorkerLost) as error:
         print(f"run_training.py: error: {error}", file=sys.stderr)
-        raise SystemExit(1 if isinstance(error, Diverged) else _TRY_AGAIN) from error
+        raise SystemExit(1 if isinstance(error, Diverged) else cluster.TRY_AGAIN) from error
 
 
 def run(

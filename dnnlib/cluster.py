@@ -6,6 +6,7 @@ it. Whoever starts the processes says so: by `TF_CONFIG` (Kubernetes), by option
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import re
@@ -17,16 +18,18 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from dnnlib import schema
-from dnnlib.tensorflow_loader import load_tensorflow
 from dnnlib.util import UserError, one_line
 
 TF_CONFIG = "TF_CONFIG"
+TRY_AGAIN = 75  # Exit code after another worker was lost, as sysexits.h has it.
 _ADDRESS = re.compile(r"([A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]):(\d{1,5})")
 _MOST = 4096  # Workers.
 _POLL_SECONDS = 0.2
+_PR_SET_PDEATHSIG = 1
 # Two jobs may share a machine: a range of ports for each, below those that Linux gives away.
 _SLURM_PORTS, _SLURM_RANGES, _SLURM_RANGE = 10_000, 1000, 20
 
@@ -149,20 +152,76 @@ def _checked(where: str, addresses: Sequence[str], index: int | None, place: str
 
 def _of_slurm(env: Mapping[str, str]) -> Cluster:
     """The tasks of a job step, as `srun` tells each of them."""
-    resolver = load_tensorflow().distribute.cluster_resolver.SlurmClusterResolver
-    try:
-        count, job = int(env["SLURM_STEP_NUM_TASKS"]), int(env["SLURM_JOB_ID"])
-        port = _SLURM_PORTS + job % _SLURM_RANGES * _SLURM_RANGE
-        # Which GPUs a task sees is up to SLURM: as many of them as it takes for all tasks.
-        slurm = resolver({"worker": count}, port, _MOST, 1, auto_set_gpu=False)
-        addresses = slurm.cluster_spec().as_dict()["worker"]
-        own = f"{env['SLURMD_NODENAME']}:{port + int(env['SLURM_LOCALID'])}"
-        # By address: SLURM counts n9 before n10, and the resolver does not.
-        return _checked("--slurm", addresses, addresses.index(own), "SLURM_LOCALID")
-    except (KeyError, RuntimeError, ValueError) as error:
+    names = ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_STEP_TASKS_PER_NODE")
+    names += ("SLURMD_NODENAME", "SLURM_LOCALID")
+    if missing := [name for name in names if not env.get(name)]:
         raise UserError(
-            f"--slurm: start every worker by srun, which tells it of the others: {one_line(error)}"
+            f"--slurm: start every worker by srun, which tells it of the others: {missing[0]} is "
+            "not set"
+        )
+    job, nodes, tasks, node, number = (env[name] for name in names)
+    try:
+        port = _SLURM_PORTS + int(job) % _SLURM_RANGES * _SLURM_RANGE
+        hosts, counts = _slurm_hosts(nodes), _slurm_counts(tasks)
+        own = f"{node}:{port + int(number)}"
+        addresses = [
+            f"{host}:{port + i}"
+            for host, count in zip(hosts, counts, strict=True)
+            for i in range(count)
+        ]
+        index = addresses.index(own)
+    except ValueError as error:
+        shown = ", ".join(f"{name}={one_line(env[name], 60)}" for name in names)
+        raise UserError(
+            f"--slurm: what srun tells is not understood ({shown}): give --workers=HOST:PORT,… and "
+            "--worker-index=$SLURM_PROCID"
         ) from error
+    if max(counts) > _SLURM_RANGE:
+        raise UserError(
+            f"--slurm: {max(counts)} tasks on a node, at most {_SLURM_RANGE} have ports of their "
+            "own: ask for fewer by --ntasks-per-node, and for more devices by --num-gpus"
+        )
+    return _checked("--slurm", addresses, index, "SLURM_LOCALID")
+
+
+def _slurm_hosts(text: str) -> list[str]:
+    """Names of nodes in the order of SLURM's list, like `n[1-2,5]-ib,login`.
+
+    Raises:
+        ValueError: it is something else, or more than there are workers.
+    """
+    hosts: list[str] = []
+    for entry in re.findall(r"(?:[^,\[]|\[[^\]]*\])+", text):
+        found = [""]
+        for literal, ranges in re.findall(r"([^\[\]]+)|\[([\d,-]+)\]", entry):
+            parts = [literal] if literal else [n for r in ranges.split(",") for n in _numbers(r)]
+            if len(hosts) + len(found) * len(parts) > _MOST:
+                raise ValueError("too many nodes")
+            found = [begin + part for begin in found for part in parts]
+        hosts += found
+    if not all(re.fullmatch(r"[\w.-]+", host, re.ASCII) for host in hosts):
+        raise ValueError(f"no names of nodes: {hosts[:3]}")
+    return hosts
+
+
+def _numbers(text: str) -> list[str]:
+    """`08-10` is 08, 09, 10."""
+    first, _, last = text.partition("-")
+    low, high = int(first), int(last or first)
+    if not 0 <= high - low < _MOST:
+        raise ValueError("a range that is none")
+    return [f"{number:0{len(first)}}" for number in range(low, high + 1)]
+
+
+def _slurm_counts(text: str) -> list[int]:
+    """`2(x3),1` is 2, 2, 2, 1."""
+    counts: list[int] = []
+    for part in text.split(","):
+        match = re.fullmatch(r"(\d{1,6})(?:\(x(\d{1,6})\))?", part)
+        if match is None or len(counts) + int(match[2] or 1) > _MOST:
+            raise ValueError(f"no number of tasks: {part}")
+        counts += [int(match[1])] * int(match[2] or 1)
+    return counts
 
 
 def _listens(address: str) -> bool:
@@ -182,32 +241,49 @@ def run_local_workers(count: int, command: Sequence[str]) -> int:
         command: program and arguments.
 
     Returns:
-        0 if all ended well, else the exit code of the first one that did not.
+        0 if all ended well, else the exit code of the first one with a reason of its own, which is
+        not TRY_AGAIN; the first worker's comes first.
     """
     addresses = [f"127.0.0.1:{port}" for port in free_ports(count)]
     processes: list[subprocess.Popen] = []
+    end_with_parent = _ends_with_parent()
     with ExitStack() as stack:
         stack.enter_context(_passed_on(processes))
         for index in range(count):
             env = {**os.environ, TF_CONFIG: tf_config(addresses, index)}
             # In a group of its own, so that a terminal's Ctrl-C does not come twice.
             process = subprocess.Popen(
-                command, env=env, stdin=subprocess.DEVNULL, start_new_session=True
+                command,
+                env=env,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+                preexec_fn=end_with_parent,
             )
             stack.callback(_end, process)
             processes.append(process)
         return _wait(processes)
 
 
+def _ends_with_parent() -> Callable[[], Any] | None:
+    """What a child calls so that it gets SIGTERM if its parent is killed, where Linux does that."""
+    if not sys.platform.startswith("linux"):
+        return None
+    prctl = getattr(ctypes.CDLL(None), "prctl", None)
+    return prctl and partial(prctl, _PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
 def _wait(processes: list[subprocess.Popen]) -> int:
-    first, running = 0, list(processes)
+    codes, running = [], list(processes)
     while running:
         for process in list(running):
             if (code := process.poll()) is not None:
                 running.remove(process)
-                first = first or (code if code >= 0 else 128 - code)
+                codes.append(code if code >= 0 else 128 - code)
+                if process is processes[0]:  # The chief, whom the others follow.
+                    codes.insert(0, codes.pop())
         time.sleep(0.05)
-    return first
+    reasons = [code for code in codes if code not in (0, TRY_AGAIN)]
+    return next(iter(reasons), max(codes))
 
 
 @contextmanager

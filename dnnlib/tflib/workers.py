@@ -379,7 +379,7 @@ class _Beats:
     """
 
     def __init__(self, beat: Callable[[], Any], signals: Signals, seconds: float):
-        self.error: UserError | None = None
+        self.error: UserError | tf.errors.OpError | None = None
         self._beat, self._signals, self._seconds = beat, signals, seconds
         self._session = tf.get_default_session()
         self._is_over = threading.Event()
@@ -395,7 +395,7 @@ class _Beats:
             while not self._is_over.is_set():
                 try:
                     self._beat()
-                except UserError as error:
+                except (UserError, tf.errors.OpError) as error:
                     self.error = error
                     self._signals.take(signal.SIGTERM)
                     return

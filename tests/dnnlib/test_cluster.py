@@ -1,13 +1,18 @@
 """Which workers there are, as TF_CONFIG, options and SLURM say it; no other process is started."""
 
 import json
+import os
+import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 
 from dnnlib import UserError
 from dnnlib.cluster import find_cluster, local_command, run_local_workers, tf_config
 
+ROOT = Path(__file__).resolve().parents[2]
 TWO = ("a:2222", "b:2222")
 
 
@@ -64,15 +69,49 @@ SLURM = {
 }
 
 
-def test_slurm_tells_the_nodes_of_a_step(monkeypatch):
-    for name, value in SLURM.items():
-        monkeypatch.setenv(name, value)
+def test_slurm_tells_the_nodes_of_a_step():
     found = find(is_slurm=True, **SLURM)
     assert sorted(found.addresses) == ["n10:10240", "n10:10241", "n9:10240"]
     assert found.addresses[found.index] == "n9:10240"
     other = find(is_slurm=True, **{**SLURM, "SLURMD_NODENAME": "n10", "SLURM_LOCALID": "1"})
     assert other.addresses == found.addresses
     assert other.addresses[other.index] == "n10:10241"
+
+
+@pytest.mark.parametrize(
+    ("nodes", "tasks", "hosts"),
+    [
+        ("n[1-2]-ib,login", "1(x2),2", ["n1-ib", "n2-ib", "login", "login"]),
+        (
+            "r[0-1]n[08-10,12]",
+            "1(x8)",
+            [f"r{r}n{n}" for r in "01" for n in ("08", "09", "10", "12")],
+        ),
+    ],
+)
+def test_names_of_nodes_as_slurm_shortens_them(nodes, tasks, hosts):
+    env = SLURM | {"SLURM_STEP_NODELIST": nodes, "SLURM_STEP_TASKS_PER_NODE": tasks}
+    env["SLURMD_NODENAME"] = hosts[-1]
+    found = find(is_slurm=True, **env)
+    assert [address.split(":")[0] for address in found.addresses] == hosts
+    assert len(set(found.addresses)) == len(hosts)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("SLURM_STEP_NODELIST", "n[1-", "not understood"),
+        ("SLURM_STEP_NODELIST", "n[1-99999999]", "not understood"),
+        ("SLURM_STEP_NODELIST", "a b", "not understood"),
+        ("SLURM_STEP_TASKS_PER_NODE", "2(x9999999)", "not understood"),
+        ("SLURM_STEP_TASKS_PER_NODE", "1", "not understood"),
+        ("SLURM_STEP_TASKS_PER_NODE", "1,21", "21 tasks on a node, at most 20"),
+        ("SLURMD_NODENAME", "n7", "SLURMD_NODENAME=n7"),
+    ],
+)
+def test_what_slurm_tells_and_is_wrong(name, value, message):
+    with pytest.raises(UserError, match=message):
+        find(is_slurm=True, **{**SLURM, name: value})
 
 
 def test_slurm_without_srun_is_an_error():
@@ -90,3 +129,41 @@ def test_local_workers_know_each_other_and_one_that_fails_is_told():
     code += "sys.exit(10 * len(set(c['cluster']['worker'])) * c['task']['index'])"
     assert run_local_workers(2, [sys.executable, "-c", code]) == 20
     assert run_local_workers(2, [sys.executable, "-c", "pass"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("codes", "expected"), [((1, 75), 1), ((75, 9), 9), ((75, 75), 75), ((0, 3), 3), ((4, 3), 4)]
+)
+def test_the_code_of_who_has_a_reason(codes, expected):
+    """The others end first, since the chief writes what there is to say."""
+    code = "import json, os, sys, time; i = json.loads(os.environ['TF_CONFIG'])['task']['index']; "
+    code += f"time.sleep(0.3 * (i == 0)); sys.exit({codes!r}[i])"
+    assert run_local_workers(2, [sys.executable, "-S", "-c", code]) == expected
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs prctl of Linux")
+def test_workers_end_with_whoever_started_them(tmp_path):
+    worker = "import os, time; open(str(os.getpid()), 'w').close(); time.sleep(60)"
+    code = "import sys; from dnnlib.cluster import run_local_workers as run; "
+    code += f"run(2, [sys.executable, '-S', '-c', {worker!r}])"
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    launcher = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, env=env)
+    deadline = time.monotonic() + 60
+    while len(os.listdir(tmp_path)) < 2 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    launcher.kill()
+    launcher.wait()
+    workers = [int(name) for name in os.listdir(tmp_path)]
+    assert len(workers) == 2
+    while any(map(is_running, workers)) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not [pid for pid in workers if is_running(pid)]
+
+
+def is_running(pid):
+    """Whether there is such a process that has not ended."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False

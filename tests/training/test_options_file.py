@@ -96,6 +96,8 @@ def test_losses_come_from_our_table(tmp_path):
         ("sched_args.minibatch_size_dict", {"a": 1}, "minibatch_size_dict[a] has a name"),
         ("sched_args.G_lrate_dict", {"8": "x"}, "sched_args.G_lrate_dict[8] is 'x'"),
         ("sched_args.tick_kimg_base", 0, "tick_kimg_base is 0"),
+        ("sched_args.lod_initial_resolution", 0, "lod_initial_resolution is 0"),
+        ("sched_args.lod_initial_resolution", -4, "lod_initial_resolution is -4"),
         ("augment_args.mode", "no", "augment_args.mode is 'no', expected one of noaug"),
         ("augment_args.p", 7, "augment_args.p is 7, expected a number from 0 to 1"),
         ("precision", "fp8", "precision is 'fp8'"),
@@ -142,3 +144,9 @@ def test_what_is_no_file_of_options(tmp_path):
         (tmp_path / OPTIONS_FILE).write_bytes(content)
         with pytest.raises(UserError, match=words):
             resumed_options(str(tmp_path), None)
+
+
+def test_a_network_that_grows_has_time_to(tmp_path):
+    never = {"lod_initial_resolution": 8, "lod_training_kimg": 0, "lod_transition_kimg": 0}
+    with pytest.raises(UserError, match="a network that grows needs kimg at each resolution"):
+        stored(tmp_path, **{f"sched_args.{name}": value for name, value in never.items()})

@@ -112,6 +112,11 @@ class TrainingOptions:
         """
         if "tfrecord_dir" not in self.dataset_args:
             raise UserError("it names no dataset")
+        schedule = self.sched_args
+        if not schedule.is_constant and not (
+            schedule.lod_training_kimg + schedule.lod_transition_kimg
+        ):
+            raise UserError("sched_args: a network that grows needs kimg at each resolution")
         schema.parse(_DatasetArgs, self.dataset_args, "dataset_args")
         schema.parse(_OptimizerArgs, self.G_opt_args, "G_opt_args")
         schema.parse(_OptimizerArgs, self.D_opt_args, "D_opt_args")

@@ -22,7 +22,8 @@ _Kimg = Annotated[float, Range(0.001, 1e9)]
 class ScheduleOptions:
     """Options of `training_schedule`, by official names; the dicts are by current resolution."""
 
-    lod_initial_resolution: int | None = None  # None: full resolution from the start.
+    # None: full resolution from the start.
+    lod_initial_resolution: Annotated[int, Range(4, 1 << 16)] | None = None
     lod_training_kimg: _Amount = 600.0  # Training at a resolution before the next fades in.
     lod_transition_kimg: _Amount = 600.0  # Fading in.
     minibatch_size_base: _Count = 32  # Images a step, over all replicas and accumulation rounds.

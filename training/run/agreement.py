@@ -5,15 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from dnnlib import UserError
+from dnnlib import UserError, own_code
 from dnnlib.tflib.workers import Alone, Workers
 from dnnlib.util import one_line
+from tf_ops import native
 from training.config.options import TrainingOptions
 from training.dataset import TFRecordDataset
 from training.run.resume import differences
@@ -32,6 +34,8 @@ def check_same_programs(workers: Workers) -> None:
             "version of NumPy": np.__version__,
             "version of Python": platform.python_version(),
             "source of this software": _source_hash(),
+            "source of your own functions": _own_hash(),
+            "kind of operations": "reference" if _is_reference() else "native",
         },
     )
 
@@ -78,6 +82,21 @@ def _source_hash() -> str:
     """Of all our own modules that compute something."""
     root = Path(__file__).resolve().parents[2]
     digest = hashlib.sha256()
-    for path in sorted(p for name in _PACKAGES for p in (root / name).rglob("*.py")):
+    modules = [p for name in _PACKAGES for p in (root / name).rglob("*.py")]
+    for path in sorted([*modules, *(root / "tf_ops/kernels").iterdir()]):
         digest.update(path.relative_to(root).as_posix().encode() + path.read_bytes())
     return digest.hexdigest()[:16]
+
+
+def _own_hash() -> str | None:
+    """Of the modules whose networks and losses the command line names; None if there are none."""
+    tables = own_code.networks.by_module() | own_code.losses.by_module()
+    digest = hashlib.sha256()
+    for module in sorted(tables):
+        file = getattr(sys.modules.get(module), "__file__", None)
+        digest.update(module.encode() + (Path(file).read_bytes() if file else b""))
+    return digest.hexdigest()[:16] if tables else None
+
+
+def _is_reference() -> bool:
+    return native.find("training", "auto", tf.float32) is None
