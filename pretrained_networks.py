@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dnnlib import tflib
 from dnnlib.tflib import Network
+from training.misc import build_in_order
 from training.snapshots import pickles, pretrained
 from training.snapshots.roles import ALONE, by_role
 
@@ -32,5 +33,7 @@ def load_networks(
         UserError: as `training.snapshots.pickles.load`.
     """
     tflib.init_tf()
-    found = by_role(pickles.load(path_or_gdrive_path))
+    networks = pickles.load(path_or_gdrive_path)
+    build_in_order(networks)
+    found = by_role(networks)
     return found.get("G"), found.get("D"), found.get("Gs") or found.get(ALONE)

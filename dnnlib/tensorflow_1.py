@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+
 from dnnlib.left_out import LeftOut
 from dnnlib.tensorflow_loader import load_tensorflow
 
@@ -27,7 +29,6 @@ _INSTEAD = {
     "framework": "tf has most names of it; arg_scope is in the package tf_slim",
     "image": "use tf.image, or tf.raw_ops.ImageProjectiveTransformV3 for transformations",
     "layers": "use tf.keras.layers and tf.initializers, or the package tf_slim",
-    "memory_stats": "use tf.config.experimental.get_memory_info",
     "nccl": "use tf.add_n",
     "opt": "the optimizers of tf.train and dnnlib.tflib.Optimizer are there",
     "rnn": "use tf.keras.layers",
@@ -107,10 +108,31 @@ class _Contrib(_Gone):
         return _contrib_package(f"{_CONTRIB}.{name}")
 
 
-def _contrib_package(name: str) -> _Gone:
+def _contrib_package(name: str) -> ModuleType:
     package = name.split(".")[2]
+    if package == "memory_stats":
+        return _MemoryStats(name)
     instead = _INSTEAD.get(package, "look for it in tf and on PyPI")
     return _Gone(name, f"went away with TensorFlow 1: {instead}")
+
+
+class _MemoryStats(ModuleType):
+    """`tf.contrib.memory_stats`, which copies of the official training loop ask: bytes of a GPU."""
+
+    def MaxBytesInUse(self) -> Any:
+        return _memory_of_gpu("peak")
+
+    def BytesInUse(self) -> Any:
+        return _memory_of_gpu("current")
+
+
+def _memory_of_gpu(name: str) -> Any:
+    """An int64 scalar; 0 without a GPU."""
+    tf = load_tensorflow()
+    if not tf.config.experimental.list_physical_devices("GPU"):
+        return tf.constant(0, tf.int64)
+    info = tf.config.experimental.get_memory_info
+    return tf.py_func(lambda: np.int64(info("GPU:0")[name]), [], tf.int64)
 
 
 class _Import:

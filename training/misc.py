@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import IO, Any
 
 import numpy as np
+import tensorflow.compat.v1 as tf
 
 from dnnlib import EasyDict
 from dnnlib.official_util import open_url
+from dnnlib.tflib import Network
 from training.dataset import TFRecordDataset
 from training.pictures import grids
 from training.pictures.grids import (
@@ -53,7 +55,20 @@ def load_pkl(file_or_url: str, allow_pickled_code: bool = False) -> Any:
     Raises:
         UserError: not readable, or it holds other objects.
     """
-    return pickles.load_value(file_or_url, allow_pickled_code)
+    value = pickles.load_value(file_or_url, allow_pickled_code)
+    build_in_order(value)
+    return value
+
+
+def build_in_order(networks: Any) -> None:
+    """Builds the graphs of networks of a snapshot in its order, if there is a default session.
+
+    As the official code does when it reads them: scripts name operations by it.
+    """
+    if tf.get_default_session() is not None:
+        for network in networks if isinstance(networks, tuple) else [networks]:
+            if isinstance(network, Network):
+                network.build()
 
 
 def save_pkl(obj: Any, filename: str) -> None:

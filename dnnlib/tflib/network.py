@@ -8,6 +8,7 @@ keyword arguments gives another expression over the same variables.
 from __future__ import annotations
 
 import dataclasses
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -34,6 +35,12 @@ __all__ = ["Network", "import_handler"]
 
 # Set when the graph of a network is built; a network read from a snapshot builds at first use.
 _GRAPH_ATTRIBUTES = frozenset(field.name for field in dataclasses.fields(NetworkGraph))
+
+
+# Networks that pickles of a session gave and that may be parts of others.
+_WAITING: weakref.WeakKeyDictionary[tf.Session, list[weakref.ref[Network]]] = (
+    weakref.WeakKeyDictionary()
+)
 
 
 class Network(NetworkVariables):
@@ -124,6 +131,11 @@ class Network(NetworkVariables):
         return "scope" in self.__dict__
 
     # Building
+
+    def build(self) -> None:
+        """Builds the graph, which is otherwise done when it is needed first."""
+        if not self._is_built():
+            self._build_graph()
 
     def _build_graph(self) -> None:
         """Calls the build function once on placeholders, which creates the variables."""
@@ -388,8 +400,25 @@ class Network(NetworkVariables):
         }
 
     def __setstate__(self, state: Any) -> None:
-        """Takes the values and keyword arguments of a snapshot. Runs nothing that it holds."""
+        """Takes the values and keyword arguments of a snapshot. Runs nothing that it holds.
+
+        Where there is a default session, the graphs of the networks of a file are built at once and
+        in its order, as by the official code: scripts name operations by it (`G_synthesis_1` is of
+        the third network of a snapshot). A network that may be part of another waits for that.
+        """
         self.set_state(state)
+        session = tf.get_default_session()
+        if session is None:
+            return
+        waiting = _WAITING.setdefault(session, [])
+        if not self._saved_components:
+            waiting.append(weakref.ref(self))
+            return
+        found, parts = [reference() for reference in waiting], [*self._saved_components.values()]
+        waiting.clear()
+        for network in [n for n in found if n is not None and n not in parts]:
+            network.build()
+        self.build()
 
     def set_state(self, state: Any, pickled_code_of: str | None = None) -> None:
         """Takes the state of a network in a snapshot; the graph is built when it is needed.

@@ -63,6 +63,8 @@ def complete_inputs(
     Raises:
         ValueError: another number of inputs, or of rows.
     """
+    if len(arrays) != len(network.input_names):
+        raise ValueError(f"{network.name} takes {network.input_names}, got {len(arrays)} inputs")
     count = next(len(array) for array in arrays if array is not None)
     complete = []
     for name, array, shape in zip(network.input_names, arrays, network.input_shapes, strict=True):
@@ -151,7 +153,11 @@ def _build(
         tf.device(None),
         tfutil.absolute_name_scope(network.scope + "/_Run"),
     ):
-        inputs = [tf.placeholder(tf.float32, [None, *s[1:]]) for s in network.input_shapes]
+        # Names of inputs and outputs are the official ones: scripts fetch `…/_Run/concat:0`.
+        inputs = [
+            tf.placeholder(tf.float32, [None, *shape[1:]], name)
+            for name, shape in zip(network.input_names, network.input_shapes, strict=True)
+        ]
 
         def take(number: np.ndarray) -> tf.Tensor:
             numbers.append(tf.placeholder(number.dtype, number.shape))
@@ -169,7 +175,12 @@ def _build(
                 kwargs = plan.dynamic_kwargs
                 part = network.get_output_for(*part, return_as_list=True, **kwargs)
                 parts.append(_transform(part, plan.output_transform))
-        outputs = [tf.concat(column, axis=0) for column in zip(*parts, strict=True)]
+        outputs = [
+            tf.concat(column, axis=0, name="concat")
+            if len(column) > 1
+            else tf.identity(column[0], name="concat")
+            for column in zip(*parts, strict=True)
+        ]
     return Expression(inputs, numbers, outputs)
 
 

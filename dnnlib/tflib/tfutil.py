@@ -33,7 +33,7 @@ _LATER = "initialize_later"
 
 
 def init_tf(config_dict: Mapping[str, Any] | None = None) -> None:
-    """Creates the default session of this thread, unless there is one already.
+    """Creates the default session of this thread, unless there is one that is open.
 
     Networks remember their session, so that other threads need none of their own.
 
@@ -44,7 +44,8 @@ def init_tf(config_dict: Mapping[str, Any] | None = None) -> None:
         RuntimeError: this process was forked from one in which TensorFlow runs.
     """
     assert_not_forked()
-    if tf.get_default_session() is not None:
+    session = tf.get_default_session()
+    if session is not None and not session._closed:
         return
     config = {**DEFAULT_CONFIG, **(config_dict or {})}
     if config["rnd.np_random_seed"] is not None:
@@ -102,7 +103,7 @@ def fitting(what: str) -> Iterator[None]:
     """
     try:
         yield
-    except UserError:
+    except (UserError, MemoryError):
         raise
     except Exception as error:
         raise UserError(f"{what} do not fit together: {one_line(error)}") from error

@@ -180,6 +180,10 @@ def test_in_a_notebook(monkeypatch):
     assert names["Session"] is tf.Session
     with pytest.raises(LeftOut, match=r"contrib.rnn.BasicLSTMCell went away"):
         cell("from tensorflow.contrib.rnn import BasicLSTMCell")
+    # As copies of the official training loop ask how much memory a GPU has given.
+    with tf.Graph().as_default(), tf.Session() as session:
+        names = cell("import tensorflow as tf\nop = tf.contrib.memory_stats.MaxBytesInUse()")
+        assert session.run(names["op"]) >= 0
     with pytest.raises(LeftOut, match=r"contrib.opt.X went away with TensorFlow 1: the optimizers"):
         cell("from tensorflow.contrib import opt\nopt.X")
     with pytest.raises(ModuleNotFoundError):

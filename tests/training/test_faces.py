@@ -273,7 +273,10 @@ def test_a_synthesis_network_refuses_what_only_another_one_has(session):
     dlatents = tf.zeros([1, 2, 4])
     options = {"resolution": 4, "dlatent_size": 4, "fmap_max": 2}
     function = networks_stylegan2.G_synthesis_stylegan2
-    with pytest.raises(UserError, match=r"G_synthesis_stylegan2\(\) has no .* 'structure'"):
+    with pytest.raises(UserError, match=r"G_synthesis_stylegan2\(\) has no .* 'use_noises'"):
+        function(dlatents, use_noises=True, **options)
+    # Scripts for StyleGAN give it to every network.
+    with pytest.warns(UserWarning, match=r"G_synthesis_stylegan2\(\) has no .* 'structure'"):
         function(dlatents, structure="auto", **options)
     function(dlatents, mapping_layers=3, truncation_psi=0.3, components=None, **options)
 

@@ -16,8 +16,10 @@ import tensorflow.compat.v1 as tf
 from golden_checks import check_loaded
 from small_networks import STYLE
 
+import pretrained_networks
 from dnnlib import EasyDict, UserError, tflib
 from dnnlib.tflib import Network
+from training import misc
 from training.snapshots import pickles
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -182,6 +184,45 @@ OLD_NAMES = {
     "numpy dtype",
     "_codecs encode",
 }
+
+
+@pytest.mark.parametrize("read", ["pickle", "misc", "pretrained_networks"])
+def test_scripts_find_operations_by_their_official_names(session, saved, read):
+    """The third network of a file is built third, before anything of it is used."""
+    path = saved[0]
+    if read == "pickle":
+        with open(path, "rb") as file:
+            _, _, Gs = pickle.load(file)
+    else:
+        read = misc.load_pkl if read == "misc" else pretrained_networks.load_networks
+        _, _, Gs = read(path)
+    assert len(tf.global_variables()) == sum(map(len, saved[1]))
+    w = Gs.components.mapping.run(latents(), np.eye(2))
+    fetched = session.run("G_synthesis_1/images_out:0", {"G_synthesis_1/dlatents_in:0": w})
+    assert fetched.shape == saved[2].shape
+    images = Gs.components.synthesis.run(w, randomize_noise=False)
+    tensor = session.graph.get_tensor_by_name("G_synthesis_1/_Run/concat:0")
+    feed = {"G_synthesis_1/_Run/dlatents_in:0": w}
+    np.testing.assert_array_equal(session.run(tensor, feed), images)
+    np.testing.assert_array_equal(Gs.run(latents(), np.eye(2), randomize_noise=False), saved[2])
+
+
+def test_leftovers_of_stylegan_are_told_and_nothing_else_is_ignored(session, saved):
+    Gs = pickles.load(saved[0])[2]
+    w = Gs.components.mapping.run(latents(), np.eye(2))
+    expected = Gs.components.synthesis.run(w, randomize_noise=False)
+    with pytest.warns(UserWarning, match="no keyword argument '(structure|use_noise)'"):
+        images = Gs.components.synthesis.run(
+            w, randomize_noise=False, structure="fixed", use_noise=True
+        )
+    np.testing.assert_array_equal(images, expected)
+    with pytest.raises(UserError, match="'structur'"):
+        Gs.components.synthesis.run(w, structur="fixed")
+
+
+def test_inputs_are_counted(session, saved):
+    with pytest.raises(ValueError, match=r"Gs takes \['latents_in', 'labels_in'\], got 1 inputs"):
+        pickles.load(saved[0])[2].run(latents())
 
 
 def test_what_is_written_names_only_what_old_code_knows(saved):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 import typing
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
@@ -14,6 +15,9 @@ import tensorflow.compat.v1 as tf
 from dnnlib.tflib.static_kwargs import reject_unknown
 from training.architecture.layers import to_images, to_internal
 
+# What scripts for StyleGAN give the networks of StyleGAN2 too, where it has no meaning.
+# Deviation: the official functions take any keyword argument; here others are refused.
+_LEFTOVERS = frozenset({"structure", "use_noise"})
 # What official inputs are, unless a docstring says it itself.
 _INPUTS = {
     "latents_in": "z [N, latent_size], standard normal.",
@@ -72,7 +76,15 @@ class OfficialModule:
 
         def check(kwargs: dict[str, Any]) -> None:
             more = _keywords_of_other_parts(table, name) if others else ()
-            reject_unknown(f"{name}()", kwargs, known.union(*more))
+            meant = known.union(*more)
+            for leftover in _LEFTOVERS & kwargs.keys() - meant:
+                warnings.warn(
+                    f"{name}() has no keyword argument {leftover!r}, which is of other networks: "
+                    "leave it out",
+                    stacklevel=3,
+                )
+                del kwargs[leftover]
+            reject_unknown(f"{name}()", kwargs, meant)
 
         def call(values: dict[str, Any]) -> Any:
             if is_part:
