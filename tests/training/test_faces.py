@@ -277,8 +277,14 @@ def test_a_synthesis_network_refuses_what_only_another_one_has(session):
         function(dlatents, use_noises=True, **options)
     # Scripts for StyleGAN give it to every network.
     with pytest.warns(UserWarning, match=r"G_synthesis_stylegan2\(\) has no .* 'structure'"):
-        function(dlatents, structure="auto", **options)
-    function(dlatents, mapping_layers=3, truncation_psi=0.3, components=None, **options)
+        function(
+            dlatents,
+            structure="auto",
+            mapping_layers=3,
+            truncation_psi=0.3,
+            components=None,
+            **options,
+        )
 
 
 def test_specs_know_sizes_and_refuse_what_there_is_not():
