@@ -215,6 +215,7 @@ def _measure(args: argparse.Namespace) -> str | None:
         args.result_dir,
         folder,
         args.mirror_augment,
+        is_other=args.metricdata is not None,
         num_gpus=args.num_gpus,
         seed=args.seed,
         repeats=args.repeats,

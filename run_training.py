@@ -483,6 +483,7 @@ def _metrics(
             options.num_gpus // num_workers,
             sources=sources,
             held_out=held_out,
+            trained_args=None if folder is None else options.dataset_args,
         ),
     )
 

@@ -19,6 +19,7 @@ from dnnlib.util import UserError
 _UMASK_LOCK = threading.Lock()
 _SUFFIX = ".partial"
 _LONGEST_NAME = 200  # bytes; more is added to it, and 255 is what most file systems take.
+_LONGEST_LINE, _MOST_LINES = 1 << 16, 1_000_000  # Of `lines_of`.
 # A share says so if it cannot sync, or not this kind of file; the write itself is whole.
 _CANNOT_SYNC = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EROFS}
 _CANNOT_SYNC |= {errno.EBADF, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTTY}
@@ -155,6 +156,20 @@ class _FolderLock:
         if self._handle is not None:
             os.close(self._handle)
             self._handle = None
+
+
+def lines_of(path: str) -> Iterator[str]:
+    """Lines of a text file as far as they are of bounded length; none of a file that is not there.
+
+    A machine that goes down may leave half of one.
+    """
+    with suppress(OSError), open_regular(path) as file:
+        for _ in range(_MOST_LINES):
+            line = file.readline(_LONGEST_LINE)
+            if not line:
+                return
+            if text := line.decode(errors="replace").strip():
+                yield text
 
 
 def _make_locked(parent: str, name: str) -> tuple[str, _FolderLock]:

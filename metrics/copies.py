@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ import tensorflow.compat.v1 as tf
 
 from dnnlib import UserError, tflib
 from dnnlib.output import tqdm
-from metrics.evaluation import Evaluation
+from metrics.evaluation import Evaluation, MetricOptions
 from metrics.feature_networks import FeatureNetwork, FeatureSources
 from metrics.feature_networks.discriminator import DiscriminatorFeatures
 from metrics.metric import MetricBase
@@ -44,7 +44,7 @@ class Pair:
 
     Attributes:
         generated, photo: uint8 [C, H, W]; the photo is mirrored where that is more alike.
-        relative: distance, see `Neighbors`.
+        relative: see `Neighbors`.
     """
 
     generated: np.ndarray
@@ -56,7 +56,7 @@ class Copies(MetricBase):
     """How near generated pictures come to photos that were trained on, mirrored or not.
 
     Results: `_share`, the share of pictures that are copies (see `Neighbors`), as up to 5 % of new
-    photos are; `_nearest`, the lowest relative distance; with photos that were held out `_z`, C_T:
+    photos are; `_nearest`, the lowest of `relative`; with photos that were held out `_z`, C_T:
     below -3 the network copies, above 0 its pictures are further away than real photos are.
 
     Writes a sheet of the closest pairs beside the results.
@@ -71,11 +71,27 @@ class Copies(MetricBase):
         super().__init__(name, **forced)
         self.num_fakes = num_fakes
         self._own: FeatureNetwork | None = None
+        self._own_file: str | None = None
         self._pairs: list[Pair] = []
         self._provenance = Provenance()
 
     def use_features(self, sources: FeatureSources) -> None:
+        self._own_file = sources.own_file
         self._own = sources.get("own") if sources.own_file else None
+
+    def forced(self, options: MetricOptions) -> MetricOptions:
+        """With the photos that were trained on, whatever other metrics compare with."""
+        if options.trained_args is not None:
+            if not options.trained_args:
+                raise UserError(
+                    "copies are looked for among the photos that were trained on, and no "
+                    "training_options.json beside the network says which: name them with "
+                    "--dataset, without --metricdata"
+                )
+            options = replace(options, dataset_args=options.trained_args, trained_args=None)
+        if options.held_out:
+            options = replace(options, held_out=False)
+        return super().forced(options)
 
     def log(self, run_dir: str | None) -> None:
         super().log(run_dir)
@@ -85,7 +101,10 @@ class Copies(MetricBase):
             print(f"  {self.name}: the closest pairs are in {path}", flush=True)
 
     def _measure(self, evaluation: Evaluation) -> dict[str, float]:
-        view = _View(evaluation, self._own or _discriminator_of(evaluation))
+        source = f"--feature-net={self._own_file}"
+        if self._own is None:
+            source = f"the discriminator of {evaluation.snapshot}"
+        view = _View(evaluation, self._own or _discriminator_of(evaluation), source)
         photos = evaluation.dataset
         if photos.num_images < 2:
             raise UserError(f"dataset {photos.tfrecord_dir} has {photos.num_images} photo")
@@ -95,10 +114,8 @@ class Copies(MetricBase):
             held_out = np.concatenate([v for _, v in view.read(photos.validation_set())])
         else:
             held_out = generated[:0]
-            evaluation.note(
-                "no _z: --dataset was named, or the run had no --validation=N that holds out photos"
-            )
-        gallery = Gallery()
+            evaluation.note("no _z: no photos are known that the run held out (--validation=N)")
+        gallery = view.gallery()
         total = -(-photos.num_images // evaluation.minibatch)
         bar = {"desc": "Looking at photos", "unit": "minibatch", "disable": None}
         for _, vectors in tqdm(view.read(photos), total=total, **bar):
@@ -145,10 +162,16 @@ def save_sheet(pairs: list[Pair], path: str, provenance: Provenance) -> None:
 
 
 class _View:
-    """How pictures look to a feature network: vectors of each, as it is and mirrored."""
+    """How pictures look to a feature network: vectors of each, as it is and mirrored.
 
-    def __init__(self, evaluation: Evaluation, network: FeatureNetwork):
-        self._evaluation, self._network = evaluation, network
+    Args:
+        evaluation: of the pictures.
+        network: that looks.
+        source: what it is from, for messages.
+    """
+
+    def __init__(self, evaluation: Evaluation, network: FeatureNetwork, source: str):
+        self._evaluation, self._network, self._source = evaluation, network, source
 
         def build(replica: int):
             feeds, images = evaluation.fake_images(replica)
@@ -166,6 +189,11 @@ class _View:
     def note_use(self, num_reals: int, num_fakes: int) -> None:
         self._evaluation.uses(self._network, num_reals, num_fakes)
 
+    def gallery(self) -> Gallery:
+        """For vectors of photos."""
+        is_bounded = isinstance(self._network, DiscriminatorFeatures)
+        return Gallery(np.float16 if is_bounded else np.float32)
+
     def generate(self, count: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Vectors float32 [N, 2, F] and images uint8 of generated pictures, by minibatches."""
         for begin, size in self._evaluation.minibatches(count):
@@ -180,13 +208,23 @@ class _View:
         vectors, images, is_sound = self._graph.run(rows, evaluation.noise_seed(begin))
         if not is_sound.all():
             raise UserError(f"{evaluation.snapshot} makes images that are not finite numbers")
+        self._check(vectors, f"pictures of {evaluation.snapshot}")
         return vectors, images
 
     def read(self, photos: TFRecordDataset) -> Iterator[tuple[int, np.ndarray]]:
         """(number of the first, vectors float32 [N, 2, F]) of photos, by minibatches."""
         for begin, size in self._evaluation.minibatches(photos.num_images):
             images = photos.read_images(np.arange(begin, begin + size))
-            yield begin, self._graph.run({"images": images}, num_outputs=1)[0]
+            vectors = self._graph.run({"images": images}, num_outputs=1)[0]
+            self._check(vectors, f"photos of {photos.tfrecord_dir}")
+            yield begin, vectors
+
+    def _check(self, vectors: np.ndarray, what: str) -> None:
+        if not np.isfinite(vectors).all():
+            raise UserError(
+                f"{self._source} gives features of {what} that are not finite numbers: give "
+                "another --feature-net=FILE"
+            )
 
     def pairs(self, found: EitherWay, photos: TFRecordDataset) -> list[Pair]:
         """The closest pairs of all generated pictures, closest first."""

@@ -46,6 +46,8 @@ class MetricOptions:
         sources: feature networks.
         allow_pickled_code: run the code that a snapshot brings.
         held_out: compare with the images of the dataset that are held out, not with the others.
+        trained_args: as `dataset_args`, of the dataset that was trained on, for metrics that are
+            about that one; None: it is the same dataset; empty: it is not known.
         Gs_kwargs: keyword arguments of the generator when it makes fakes.
         precision: in which it makes them, see `training.architecture.precision`; path lengths,
             whose steps are too short for less, are of float32 always.
@@ -59,6 +61,7 @@ class MetricOptions:
     sources: FeatureSources = field(default_factory=FeatureSources)
     allow_pickled_code: bool = False
     held_out: bool = False
+    trained_args: Mapping[str, Any] | None = None
     Gs_kwargs: Mapping[str, Any] = field(default_factory=lambda: {"is_validation": True})
     precision: Literal["fp32", "mixed"] = "fp32"
 

@@ -12,10 +12,9 @@ from scipy.special import xlogy
 from dnnlib import UserError
 from metrics.evaluation import Evaluation
 from metrics.metric import MetricBase
+from metrics.perceptual_path_length import box_means
 from training.datasets.photos.arrays import on_white
 from training.latents.directions.boundary import linear_svm
-
-_SIDE = 256
 
 
 def prob_normalize(p: np.ndarray) -> np.ndarray:
@@ -127,15 +126,9 @@ class LS(MetricBase):
         }
 
     def _build(self, evaluation: Evaluation):
-        Gs = evaluation.Gs
-
         def build(replica: int):
             feeds, images, dlatents = evaluation.fake_images(replica, with_dlatents=True)
-            images = on_white(images)
-            if (factor := Gs.output_shape[2] // _SIDE) > 1:
-                channels, height, width = images.shape[1:].as_list()
-                boxes = [-1, channels, height // factor, factor, width // factor, factor]
-                images = tf.reduce_mean(tf.reshape(images, boxes), axis=[3, 5])
+            images = box_means(on_white(images))
             logits = [c.build(images)["features"] for c in self._classifiers]
             return feeds, [dlatents[:, -1], tf.concat(logits, axis=1)]
 

@@ -11,7 +11,7 @@ from dnnlib import UserError, urls
 from dnnlib.run_dir import log_output, make_run_dir
 from metrics.evaluation import MetricOptions
 from metrics.metric_base import MetricGroup
-from metrics.official_calls import trained_options
+from metrics.official_calls import args_of_trained, trained_options
 from training.run.file_names import kimg_of
 from training.run.page.report import try_page
 
@@ -22,6 +22,7 @@ def measure(
     result_dir: str,
     dataset_dir: str | None = None,
     mirror_augment: bool | None = None,
+    is_other: bool = False,
     **options: Any,
 ) -> str:
     """Writes metric-NAME.txt, .jsonl, .png and a page to a new run directory, which is returned.
@@ -32,6 +33,7 @@ def measure(
         result_dir: root of the run directories.
         dataset_dir: folder of TFRecords; None: the one that the run was trained on.
         mirror_augment: whether the network was trained on mirrored images; None: as the run says.
+        is_other: `dataset_dir` is not the one that the network was trained on (--metricdata).
         options: further attributes of `MetricOptions`.
 
     Raises:
@@ -41,7 +43,11 @@ def measure(
     paths = find_snapshots(network)
     trained = {} if urls.is_url(network) else trained_options(os.path.dirname(paths[0]))
     dataset_args = dict(trained.get("dataset_args", {}))
+    trained_args = None
     if dataset_dir is not None:
+        trained_args = args_of_trained(dataset_args, dataset_dir)
+        if is_other and trained_args is None:
+            trained_args = {}
         dataset_args = {"tfrecord_dir": dataset_dir}
     if "tfrecord_dir" not in dataset_args:
         raise UserError(
@@ -50,6 +56,7 @@ def measure(
         )
     if mirror_augment is None:
         mirror_augment = bool(trained.get("mirror_augment", False))
+    options |= {"trained_args": trained_args}
     group = MetricGroup(metrics, MetricOptions(dataset_args, mirror_augment, **options))
     run_dir = make_run_dir(result_dir, "run-metrics")
     failed: dict[str, str] = {}

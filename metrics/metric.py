@@ -43,6 +43,7 @@ class MetricBase(OfficialHelpers):
 
     Attributes:
         name: what results are reported under.
+        option_name: what --metrics calls it; `name` may say with which network it looks.
         report: the last one, None before.
     """
 
@@ -53,7 +54,7 @@ class MetricBase(OfficialHelpers):
         force_G_kwargs: Mapping[str, Any] | None = None,
         minibatch_per_gpu: int | None = None,
     ):
-        self.name = name
+        self.name = self.option_name = name
         self.report: MetricReport | None = None
         self._force_dataset_args = dict(force_dataset_args or {})
         self._force_G_kwargs = dict(force_G_kwargs or {})
@@ -173,6 +174,7 @@ class MetricBase(OfficialHelpers):
             repeats=repeats,
             seconds=time.monotonic() - start,
             seed=evaluation.seed,
+            option=self.option_name,
             **evaluation.facts(),
         )
         return self.report

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import os
 import secrets
+import sysconfig
+import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
-
-import tensorflow.compat.v1 as tf
 
 from dnnlib import UserError, own_code
 from dnnlib.tflib.autosummary import autosummary
@@ -25,9 +26,10 @@ from training.snapshots.pickles import Subject
 
 __all__ = ["DummyMetric", "MetricBase", "MetricGroup", "RealsAgainstFakes", "create"]
 
-# What may go wrong with a metric and leaves the rest of the program sound: a full disk, too little
-# memory on a GPU.
-_FAILURES = (UserError, OSError, MemoryError, ArithmeticError, ValueError, tf.errors.OpError)
+# Where no code of the user's lies: their own stands in another folder, or beside these packages.
+_ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+_NOT_OWN = ("<", *(os.path.join(_ROOT, n, "") for n in ("dnnlib", "metrics", "tf_ops", "training")))
+_NOT_OWN += tuple(os.path.join(sysconfig.get_path(n), "") for n in ("purelib", "platlib", "stdlib"))
 
 
 def create(metric: str | Mapping[str, Any]) -> MetricBase:
@@ -43,9 +45,13 @@ def create(metric: str | Mapping[str, Any]) -> MetricBase:
     """
     own = own_code.metrics.find(metric)
     if own is not None:
-        made = own(name=own.__name__)
+        try:
+            made = own(name=own.__name__)
+        except Exception as error:
+            raise UserError(f"--metrics={metric}: {_describe(error)}") from error
         if not isinstance(made, MetricBase):
             raise UserError(f"--metrics={metric}: it is no metrics.metric_base.MetricBase")
+        made.option_name = metric
         return made
     if isinstance(metric, str) and metric not in metric_defaults:
         hint = did_you_mean(metric, metric_defaults)
@@ -60,8 +66,8 @@ def create(metric: str | Mapping[str, Any]) -> MetricBase:
 class MetricGroup:
     """Several metrics, measured on one snapshot after another.
 
-    A metric that fails is reported and the others continue: a failing metric never ends a training
-    run. A metric whose feature network cannot be had is not tried again.
+    A metric that fails, in whatever way, is reported and the others continue: a failing metric
+    never ends a training run. A metric whose feature network cannot be had is not tried again.
 
     Args:
         metrics: official names, or arguments as of `create`.
@@ -119,7 +125,7 @@ class MetricGroup:
             with metric_session(options.seed, tf_config):
                 subject = pickles.load_subject(network_pkl, options.allow_pickled_code)
                 self._run_all(subject, snapshot_name(network_pkl), options, run_dir, log_results)
-        except _FAILURES as error:
+        except Exception as error:  # A full disk, too little memory on a GPU.
             self._failed(", ".join(self.names), error)
         return self.reports
 
@@ -149,7 +155,7 @@ class MetricGroup:
                 except FeatureNetworkMissing as error:
                     del self._ready[name]
                     self._failed(name, error)
-                except _FAILURES as error:
+                except Exception as error:  # Whatever code of the user's own may raise.
                     self._failed(name, error)
 
     def _get_ready(self, name: str, options: MetricOptions) -> bool:
@@ -159,13 +165,13 @@ class MetricGroup:
             try:
                 metric.use_features(options.sources)
                 self._ready[name] = metric
-            except UserError as error:
+            except Exception as error:
                 self._failed(name, error)
         return name in self._ready
 
     def _failed(self, name: str, error: Exception) -> None:
-        self.errors[name] = one_line(error)
-        print(f"Warning: no {name}: {one_line(error)}", flush=True)
+        self.errors[name] = _describe(error)
+        print(f"Warning: no {name}: {self.errors[name]}", flush=True)
 
     def get_result_str(self) -> str:
         """The official lines of the last snapshot."""
@@ -179,3 +185,20 @@ class MetricGroup:
     def scalars(self) -> dict[str, float]:
         """{TensorBoard tag: value} of the last snapshot."""
         return results.scalars(self.reports)
+
+
+def _describe(error: Exception) -> str:
+    """One line of what was raised; of what no user was told of, also what and where.
+
+    That is where code of the user's own was the last, or else where it was raised.
+    """
+    if isinstance(error, UserError):
+        return one_line(error)
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if not frame.filename.startswith(_NOT_OWN)]
+    places = [f"({frame.filename}:{frame.lineno})" for frame in (own or frames)[-1:]]
+    try:
+        text = one_line(error, 200)
+    except Exception:  # Of a class of the user's own, whose text is code too.
+        text = "it has no text"
+    return f"{type(error).__name__}: {text} {one_line(''.join(places))}"

@@ -50,17 +50,46 @@ def options_of_call(
     for folder in (run_dir, None if urls.is_url(network_pkl) else os.path.dirname(network_pkl)):
         if folder is not None and not trained:
             trained = trained_options(folder)
-    args = dict(trained.get("dataset_args", {}) if dataset_args is None else dataset_args)
-    args.pop("class_name", None)
-    if "path" in args:
-        args["tfrecord_dir"] = args.pop("path")
-    if data_dir is not None and "tfrecord_dir" in args:
-        args["tfrecord_dir"] = os.path.join(data_dir, args["tfrecord_dir"])
+    of_run = _our_args(trained.get("dataset_args", {}), data_dir)
+    args = of_run if dataset_args is None else _our_args(dataset_args, data_dir)
+    if dataset_args is not None:
+        others["trained_args"] = args_of_trained(of_run, args.get("tfrecord_dir"))
     in_dataset = args.pop("mirror_augment", None)
     if mirror_augment is None:
         mirror_augment = trained.get("mirror_augment", False) if in_dataset is None else in_dataset
     others = {name: value for name, value in others.items() if value is not None}
     return MetricOptions(args, bool(mirror_augment), **others)
+
+
+def _our_args(official: Mapping[str, Any], data_dir: str | None) -> dict[str, Any]:
+    """Arguments of a dataset by the names of `TFRecordDataset`, with its whole path."""
+    args = dict(official)
+    args.pop("class_name", None)
+    if "path" in args:
+        args["tfrecord_dir"] = args.pop("path")
+    if data_dir is not None and isinstance(args.get("tfrecord_dir"), str):
+        args["tfrecord_dir"] = os.path.join(data_dir, args["tfrecord_dir"])
+    return args
+
+
+def args_of_trained(of_run: Mapping[str, Any], given: str | None) -> dict[str, Any] | None:
+    """`MetricOptions.trained_args` where a dataset is given that is not taken from the run.
+
+    Args:
+        of_run: arguments of the dataset of the run.
+        given: the folder that is given; if that of the run is gone, one of its name is the same.
+
+    Returns:
+        None if the run does not say: then what is given counts.
+    """
+    args = {name: value for name, value in of_run.items() if name != "mirror_augment"}
+    path = args.get("tfrecord_dir")
+    if not isinstance(path, str):
+        return None
+    if given is not None and not os.path.isdir(path):
+        if os.path.basename(os.path.normpath(path)) == os.path.basename(os.path.normpath(given)):
+            args["tfrecord_dir"] = given
+    return args
 
 
 @contextmanager

@@ -61,13 +61,21 @@ def prepare_images(images: tf.Tensor, crop: bool) -> tf.Tensor:
     if crop:
         side = images.shape[2].value // 8
         images = images[:, :, side * 3 : side * 7, side * 2 : side * 6]
+    images = (box_means(images) + 1) * (255 / 2)
+    return tf.tile(images, [1, 3, 1, 1]) if images.shape[1].value == 1 else images
+
+
+def box_means(images: tf.Tensor) -> tf.Tensor:
+    """Images [N, C, H, W] reduced by a whole number to about 256 pixels' height, if larger.
+
+    What is left of rows and columns beside whole boxes is cut off.
+    """
     channels, height, width = images.shape[1:].as_list()
-    if (factor := height // _SIDE) > 1:
-        boxes = [-1, channels, height // factor, factor, width // factor, factor]
-        images = images[:, :, : height // factor * factor, : width // factor * factor]
-        images = tf.reduce_mean(tf.reshape(images, boxes), axis=[3, 5])
-    images = (images + 1) * (255 / 2)
-    return tf.tile(images, [1, 3, 1, 1]) if channels == 1 else images
+    if (factor := height // _SIDE) <= 1:
+        return images
+    boxes = [-1, channels, height // factor, factor, width // factor, factor]
+    images = images[:, :, : height // factor * factor, : width // factor * factor]
+    return tf.reduce_mean(tf.reshape(images, boxes), axis=[3, 5])
 
 
 class PPL(MetricBase):

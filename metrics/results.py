@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import json
+import math
 import os
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from types import MappingProxyType
+from typing import IO, Any
 
 from dnnlib import UserError
-from dnnlib.files import atomic_write
+from dnnlib.files import atomic_write, lines_of, open_regular
 from dnnlib.util import format_time
 from training.run.file_names import kimg_of
+from training.run.page.run_files import finite
+from training.run.reports import metric_row
 
 _FORMAT = "%-10.4f"
+_LONGEST_ROW = 1 << 16
+_MOST_PLOTS, _LARGEST = 64, 1e100  # What a picture has room for.
 _DEFAULT_FORMATS: Mapping[str, str] = MappingProxyType({})
 
 
@@ -33,6 +39,7 @@ class MetricReport:
         num_reals, num_fakes: images that were compared; 0 where none are needed.
         feature_networks: {name: SHA-256 of the file}.
         notes: what the reader of the number should know.
+        option: what --metrics calls the metric.
     """
 
     metric: str
@@ -46,6 +53,7 @@ class MetricReport:
     num_fakes: int = 0
     feature_networks: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    option: str = ""
 
 
 def result_line(report: MetricReport, formats: Mapping[str, str] = _DEFAULT_FORMATS) -> str:
@@ -86,24 +94,38 @@ def write(
     try:
         with open(base + ".txt", "a", encoding="utf-8") as file:
             file.write(result_line(report, formats) + "\n")
-        rows = [*_read_rows(base + ".jsonl"), asdict(report) | {"kimg": kimg_of(report.snapshot)}]
-        with atomic_write(base + ".jsonl", "w") as file:
-            file.writelines(json.dumps(row) + "\n" for row in rows)
+        row = asdict(report) | {"kimg": kimg_of(report.snapshot)}
+        with atomic_write(base + ".jsonl") as file:
+            _copy_whole_lines(base + ".jsonl", file)
+            file.write((json.dumps(row) + "\n").encode())
         plot(report.metric, run_dir)
     except OSError as error:
         raise UserError(f"cannot write {base}.*: {error.strerror or error}") from error
 
 
-def _read_rows(path: str) -> list[dict]:
-    """The rows of a file that are whole: a machine that goes down may leave half of one."""
+def _copy_whole_lines(path: str, copy: IO[bytes]) -> None:
+    """Copies a file, rows of other programs too, but not the half of a row at its end that is left
+    of a machine that went down.
+    """
     if not os.path.exists(path):
-        return []
-    rows = []
-    with open(path, encoding="utf-8", errors="replace") as file:
-        for line in file:
-            with suppress(ValueError):
-                rows.append(json.loads(line))
-    return rows
+        return
+    with open_regular(path) as file:
+        shutil.copyfileobj(file, copy)
+        begin = max(copy.tell() - _LONGEST_ROW, 0)
+        file.seek(begin)
+        last = file.read(_LONGEST_ROW).rpartition(b"\n")[2]
+    if not last:
+        return
+    try:
+        json.loads(last)
+    except ValueError:
+        if len(last) < _LONGEST_ROW:
+            copy.truncate(copy.tell() - len(last))
+            copy.seek(0, os.SEEK_END)
+            return
+    except RecursionError:
+        pass
+    copy.write(b"\n")
 
 
 def plot(metric: str, run_dir: str) -> None:
@@ -114,24 +136,47 @@ def plot(metric: str, run_dir: str) -> None:
     # Late, since it takes a second to load; without pyplot, which keeps figures and a backend.
     from matplotlib.figure import Figure
 
-    base = os.path.join(run_dir, f"metric-{metric}")
-    rows = _read_rows(base + ".jsonl")
-    by_kimg = {row["kimg"]: row for row in rows if row["kimg"] is not None}
+    name = f"metric-{metric}"
+    by_kimg = {point.kimg: point for point in _points(run_dir, name + ".jsonl", metric)}
     if not by_kimg:
         return
-    rows = [by_kimg[kimg] for kimg in sorted(by_kimg)]
-    names = list(rows[-1]["results"])
+    points = [by_kimg[kimg] for kimg in sorted(by_kimg)]
+    names = list(points[-1].results)[:_MOST_PLOTS]
     figure = Figure(figsize=(8, 3 * len(names)), layout="constrained")
     for axes, suffix in zip(figure.subplots(len(names), squeeze=False)[:, 0], names, strict=True):
         axes.errorbar(
-            [row["kimg"] for row in rows],
-            [row["results"][suffix] for row in rows],
-            yerr=[row["deviations"].get(suffix, 0) for row in rows],
+            [point.kimg for point in points],
+            [point.results.get(suffix, math.nan) for point in points],
+            yerr=[point.deviations.get(suffix, 0) for point in points],
             marker="o",
             capsize=3,
         )
         axes.set_xlabel("thousands of images")
         axes.set_ylabel(metric + suffix)
         axes.grid(True, alpha=0.3)
-    with atomic_write(base + ".png") as file:
+    with atomic_write(os.path.join(run_dir, name + ".png")) as file:
         figure.savefig(file, format="png")
+
+
+@dataclass(frozen=True)
+class _Point:
+    """What is drawn of a row."""
+
+    kimg: float
+    results: Mapping[str, float]
+    deviations: Mapping[str, float]
+
+
+def _points(folder: str, name: str, metric: str) -> Iterator[_Point]:
+    """Of all rows that are measurements of a metric at a known kimg; others may lie between."""
+    for line in lines_of(os.path.join(folder, name)):
+        row = metric_row(line) or {}
+        kimg, results = finite(row.get("kimg")), _numbers(row.get("results"))
+        if row.get("metric") == metric and kimg is not None and results:
+            yield _Point(kimg, results, _numbers(row.get("deviations")))
+
+
+def _numbers(values: Any) -> dict[str, float]:
+    """Those of a JSON object that a plot has room for."""
+    found = {n: finite(v) for n, v in values.items()} if isinstance(values, dict) else {}
+    return {n: v for n, v in found.items() if v is not None and abs(v) < _LARGEST}

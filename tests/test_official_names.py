@@ -363,15 +363,16 @@ def test_functions_of_metrics(monkeypatch):
     calls = []
 
     def stand_in(network, metrics, result_dir, folder, mirror, **options):
-        calls.append((network, metrics, result_dir, folder, mirror, options["num_gpus"]))
+        options = options["num_gpus"], options["is_other"]
+        calls.append((network, metrics, result_dir, folder, mirror, *options))
         return "the run"
 
     monkeypatch.setattr(measure, "measure", stand_in)
     network = "network-final.pkl"
     assert run_metrics.run(network, ["ppl_wend"], "mine", "datasets", True) == "the run"
-    assert calls.pop() == (network, ["ppl_wend"], "results", "datasets/mine", True, 1)
+    assert calls.pop() == (network, ["ppl_wend"], "results", "datasets/mine", True, 1, False)
     assert run_metrics.calc_metrics(network, ["is50k"], "datasets/mine", None, None) == "the run"
-    assert calls.pop() == (network, ["is50k"], "results", "datasets/mine", None, 1)
+    assert calls.pop() == (network, ["is50k"], "results", "datasets/mine", None, 1, True)
 
 
 def test_functions_of_the_dataset_tool(tmp_path, capsys):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import scipy.linalg
@@ -186,6 +188,26 @@ def test_images_of_path_lengths_are_cropped_to_faces_and_reduced(session):
     np.testing.assert_allclose(face, (images[:, :, 192:448, 128:384] + 1) * 127.5, atol=1e-3)
     grey = tf.constant(images[:, :1, :64, :64])
     assert perceptual_path_length.prepare_images(grey, False).shape.as_list() == [1, 3, 64, 64]
+
+
+def test_images_of_classifiers_that_are_not_square_are_reduced_too(session):
+    seen = []
+
+    def build(images):
+        seen.append(images.shape.as_list())
+        return {"features": tf.reduce_mean(images, axis=[1, 2])[:, :1]}
+
+    metric = linear_separability.LS("ls", 20, 10, num_attributes=1)
+    metric._classifiers = [SimpleNamespace(build=build)]
+    for height, width, expected in (
+        (768, 512, [256, 170]),
+        (512, 768, [256, 384]),
+        (64, 9, [64, 9]),
+    ):
+        made = {}, tf.zeros([1, 3, height, width]), tf.zeros([1, 2, 4])
+        Gs = SimpleNamespace(output_shape=[None, 3, height, width])
+        metric._build(SimpleNamespace(Gs=Gs, fake_images=lambda *_, **__: made))(0)  # noqa: B023
+        assert seen.pop() == [1, 3, *expected]
 
 
 def test_support_vector_machine_has_the_least_loss():

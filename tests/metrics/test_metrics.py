@@ -6,6 +6,7 @@ import dataclasses
 import json
 import shutil
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +14,8 @@ import standins
 import tensorflow.compat.v1 as tf
 
 from dnnlib import UserError, tflib
-from metrics import metric_base
+from metrics import metric_base, results
+from metrics.copies import Copies
 from metrics.evaluation import Evaluation, MetricOptions, Replicas
 from metrics.feature_networks import FeatureNetwork, FeatureSources
 from metrics.frechet_inception_distance import FID
@@ -421,6 +423,91 @@ def test_a_broken_snapshot_is_an_error_of_the_group(options, tmp_path):
     group = MetricGroup(["fid5k_full"], options)
     assert group.run(str(tmp_path / "x.pkl")) == []
     assert "x.pkl is not a snapshot" in group.errors["fid5k_full"]
+
+
+def test_rows_of_others_and_damaged_ones_stay_and_are_not_drawn(tmp_path):
+    foreign = [
+        b'{"results": {"fid": 3.1}, "metric": "fid", "snapshot_pkl": "network.pkl"}',
+        b"5",
+        b"null",
+        b"[" * 100_000,
+        b"\xff\xfe no JSON",
+        b'{"metric": "fid", "snapshot": "a", "kimg": "1", "results": {"": 1}}',
+        b'{"metric": "fid", "snapshot": "a", "kimg": 1, "results": {"": "x"}, "deviations": 3}',
+        b'{"metric": "fid", "snapshot": "a", "kimg": 2, "results": {"": 1e999}}',
+        b'{"metric": "fid", "snapshot": "a", "kimg": 3, "results": [1]}',
+        b'{"metric": "fid", "snapshot": "a", "kimg": ' + b"9" * 400 + b', "results": {"": 1}}',
+        b'{"metric": "fid", "snapshot": "a", "kimg": 9, "results": {"_x": 1}}',  # Other suffixes.
+    ]
+    path = tmp_path / "metric-fid.jsonl"
+    path.write_bytes(b"\n".join(foreign))
+    for kimg in (1, 2):
+        report = results.MetricReport("fid", f"network-snapshot-{kimg:06}", {"": 1.0}, {}, 1, 1, 1)
+        results.write(report, str(tmp_path))
+    rows = path.read_bytes().splitlines()
+    assert rows[: len(foreign)] == foreign
+    assert [json.loads(row)["kimg"] for row in rows[len(foreign) :]] == [1, 2]
+    assert (tmp_path / "metric-fid.png").read_bytes()[:4] == b"\x89PNG"
+    assert [point.kimg for point in results._points(str(tmp_path), path.name, "fid")] == [9, 1, 2]
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(UserError, match=r"cannot write .*metric-fid"):
+        results.write(report, str(tmp_path))
+
+
+class _Stains(FeatureNetwork):
+    """As `_Pixels`, and of places; or what is no number."""
+
+    def __init__(self, factor=1.0):
+        super().__init__("stains", "0" * 64)
+        self.factor = factor
+
+    def build(self, images):
+        x = tf.nn.avg_pool2d(images, 8, 8, "VALID", data_format="NCHW") * self.factor
+        return {"features": tf.reshape(x, [-1, 3 * 4 * 4])}
+
+
+def looking_through(network):
+    return SimpleNamespace(own_file="shop.pb", get=lambda role: network)
+
+
+COPIES = {"name": "copies", "func_name": "metrics.copies.Copies", "num_fakes": 20}
+
+
+def test_copies_are_of_the_photos_trained_on_whatever_others_compare_with(workplace, tmp_path):
+    trained = {"tfrecord_dir": workplace.dataset, "validation": 10, "seed": 1}
+    other = standins.make_dataset(tmp_path / "other", workplace.images[:9], workplace.labels[:9])
+    sources = looking_through(_Stains())
+    found = []
+    for given in (
+        {"dataset_args": trained, "held_out": True},
+        {"dataset_args": {"tfrecord_dir": other}, "trained_args": trained},
+    ):
+        group = MetricGroup([COPIES], MetricOptions(seed=1, sources=sources, **given))
+        [report] = group.run(workplace.snapshot, log_results=False)
+        assert report.num_reals == 50 and "_z" in report.results
+        assert not any("_z" in note for note in report.notes)
+        found.append(report.results)
+    options = MetricOptions({"tfrecord_dir": other}, seed=1, sources=sources, trained_args={})
+    group = MetricGroup([COPIES], options)
+    assert group.run(workplace.snapshot, log_results=False) == []
+    assert "training_options.json" in group.errors["copies"]
+    # As scripts for the official code call it, beside the options of a run.
+    snapshot = shutil.copy(workplace.snapshot, tmp_path)
+    (tmp_path / "training_options.json").write_text(json.dumps({"dataset_args": trained}))
+    metric = Copies("copies", num_fakes=20)
+    report = metric.run(snapshot, dataset_args={"tfrecord_dir": other}, sources=sources, seed=1)
+    assert report.num_reals == 50 and found == [report.results] * 2
+
+
+def test_copies_by_features_that_are_not_finite_are_refused(workplace):
+    args = {"tfrecord_dir": workplace.dataset}
+    for factor in (1e38, float("nan")):
+        options = MetricOptions(args, seed=1, sources=looking_through(_Stains(factor)))
+        group = MetricGroup([COPIES], options)
+        assert group.run(workplace.snapshot, log_results=False) == []
+        assert "--feature-net=shop.pb gives features of" in group.errors["copies"]
+        assert "that are not finite numbers" in group.errors["copies"]
 
 
 def test_names_of_metrics_are_official_and_can_be_made():

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 from contextlib import closing
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from dnnlib import UserError, tflib
+from dnnlib import UserError, own_code, tflib
 from metrics import metric_base
 from metrics.evaluation import MetricOptions
 from metrics.frechet_inception_distance import FID
@@ -148,6 +149,60 @@ def test_groups_of_metrics_as_the_official_scripts_make_them(workplace, tmp_path
     assert module.metric_defaults is metric_defaults and metric_defaults.fid50k.name == "fid50k"
     with pytest.raises(TypeError, match="num_gpus"):
         MetricGroup([dummy], MetricOptions(None)).run(snapshot, num_gpus=1)
+
+
+class Failing(MetricBase):
+    """Raises what it was made with."""
+
+    def __init__(self, error=None, **kwargs):
+        super().__init__(**kwargs)
+        self.error = error
+
+    def _evaluate(self, Gs, Gs_kwargs, num_gpus):
+        raise self.error  # This line is what people look for.
+
+
+class Unprintable(Exception):
+    def __str__(self):
+        raise RuntimeError
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        IndexError("a\nb"),
+        KeyError(3),
+        TypeError(),
+        AssertionError(),
+        StopIteration(),
+        Unprintable(),
+    ],
+)
+def test_own_code_that_fails_leaves_the_other_metrics(workplace, monkeypatch, capsys, error):
+    monkeypatch.setattr(metric_base, "Failing", Failing, raising=False)
+    own = {"func_name": "metrics.metric_base.Failing", "name": "own", "error": error}
+    dummy = {"func_name": "metrics.metric_base.DummyMetric", "name": "dummy"}
+    group = MetricGroup([own, dummy], MetricOptions(None, seed=1))
+    assert [report.metric for report in group.run(workplace.snapshot)] == ["dummy"]
+    lines = Path(__file__).read_text().splitlines()
+    number = 1 + next(n for n, line in enumerate(lines) if "raise self.error" in line)
+    assert group.errors["own"].startswith(f"{type(error).__name__}: ")
+    assert group.errors["own"].endswith(f" ({__file__}:{number})")
+    assert f"Warning: no own: {group.errors['own']}\n" in capsys.readouterr().out
+
+
+def test_own_code_that_cannot_be_interrupted_is_not(workplace, monkeypatch):
+    monkeypatch.setattr(metric_base, "Failing", Failing, raising=False)
+    own = {"func_name": "metrics.metric_base.Failing", "name": "own", "error": KeyboardInterrupt()}
+    with pytest.raises(KeyboardInterrupt):
+        MetricGroup([own], MetricOptions(None, seed=1)).run(workplace.snapshot)
+
+
+def test_own_metrics_that_cannot_be_made_are_one_line(monkeypatch):
+    monkeypatch.setattr(own_code.metrics, "_functions", {"shop.Brightness": Brightness})
+    with pytest.raises(UserError, match=r"--metrics=shop.Brightness: TypeError: .*num_images") as e:
+        MetricGroup(["shop.Brightness"])
+    assert "\n" not in str(e.value)
 
 
 def test_official_keywords_of_metrics(workplace):

@@ -92,6 +92,30 @@ def test_secrets_of_an_url_are_not_kept(workplace, monkeypatch, tmp_path, capsys
     assert "s3cret" not in Path(folder, "log.txt").read_text()
 
 
+def test_what_was_trained_on_is_known_beside_other_data(workplace, monkeypatch, tmp_path):
+    seen = []
+    monkeypatch.setattr(MetricGroup, "_run_all", lambda *args: seen.append(args[3]))
+
+    def options_of(folder, **given):
+        path = shutil.copy(workplace.conditional, tmp_path)
+        measure(path, ["copies"], str(tmp_path / "results"), str(tmp_path / folder), **given)
+        return seen.pop()
+
+    assert options_of("x/shop").trained_args is None  # It is all that says what was trained on.
+    assert options_of("more", is_other=True).trained_args == {}
+    trained = {"tfrecord_dir": workplace.dataset, "validation": 10}
+    file = tmp_path / "training_options.json"
+    file.write_text(json.dumps({"dataset_args": trained}))
+    for is_other in (True, False):
+        options = options_of("more", is_other=is_other)
+        assert options.trained_args == trained
+        assert options.dataset_args == {"tfrecord_dir": str(tmp_path / "more")}
+    file.write_text(json.dumps({"dataset_args": {**trained, "tfrecord_dir": "/gone/shop"}}))
+    moved = {"tfrecord_dir": str(tmp_path / "x/shop"), "validation": 10}
+    assert options_of("x/shop").trained_args == moved
+    assert options_of("more").trained_args["tfrecord_dir"] == "/gone/shop"
+
+
 def test_wrong_input_gives_one_line(run_dir, run_script, tmp_path):
     def fails(*args):
         result = run_script(["run_metrics.py", f"--result-dir={tmp_path}", *args])

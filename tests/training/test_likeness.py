@@ -48,6 +48,39 @@ def test_nearest_is_that_of_all_distances():
     )
 
 
+@pytest.mark.parametrize(
+    ("scale", "offset"), [(1, 0), (0.1, 100), (1e5, 0), (1e30, 0), (1e-30, 0), (1, 1e5)]
+)
+def test_copies_are_found_whatever_the_size_of_features(scale, offset):
+    """Those of networks of the user's own: in clusters, far from 0, large or small."""
+    vectors = RNG.normal(size=[200, 8])
+    vectors[::2] += 3000
+    vectors = (vectors * scale + offset).astype(np.float32)
+    gallery = Gallery()
+    gallery.add(vectors)
+    found = nearest(vectors, gallery.blocks())
+    np.testing.assert_array_equal(found.numbers, np.arange(200))
+    assert found.relative.max() < 1e-3
+    assert found.are_copies(copy_limit(vectors, gallery.blocks())).all()
+    other = nearest(vectors[:5], ((begin, block) for begin, block in in_blocks(vectors[5:], 40)))
+    assert (other.relative > 0.001).all() and np.isfinite(other.relative).all()
+
+
+def test_memory_does_not_grow_with_narrow_vectors(monkeypatch):
+    gallery = Gallery()
+    gallery.add(np.zeros([30_000, 1], np.float32))
+    assert max(len(block) for _, block in gallery.blocks()) <= 8192
+    tables = []
+    concatenate = np.concatenate
+    monkeypatch.setattr(
+        np,
+        "concatenate",
+        lambda x, **kw: tables.append(sum(a.size for a in x)) or concatenate(x, **kw),
+    )
+    nearest(np.zeros([3000, 1], np.float32), gallery.blocks())
+    assert 0 < max(tables) <= 1.1 * (1 << 22)
+
+
 def test_the_mirror_image_may_be_nearer():
     vectors = np.eye(4, dtype=np.float32)
     queries = np.stack([vectors[[0, 1]] * 0.9, vectors[[2, 1]]], axis=1)  # [2, 2, 4]
@@ -65,8 +98,13 @@ def test_a_gallery_gives_what_it_was_given():
     for part in np.split(vectors, [7, 7, 20]):
         gallery.add(part)
     assert gallery.count == 30
-    np.testing.assert_allclose(gallery.take(np.array([3, 29])), vectors[[3, 29]], rtol=1e-3)
+    np.testing.assert_array_equal(gallery.take(np.array([3, 29])), vectors[[3, 29]])
     kept = np.concatenate([block for _, block in gallery.blocks()])
+    np.testing.assert_array_equal(kept, vectors)
+    gallery = Gallery(np.float16)
+    gallery.add(vectors)
+    kept = np.concatenate([block for _, block in gallery.blocks()])
+    assert kept.dtype == np.float32
     np.testing.assert_allclose(kept, vectors, rtol=1e-3)
 
 

@@ -17,7 +17,7 @@ from training.datasets.building.build import Output
 from training.datasets.sources.demo_dataset import create_demo
 from training.pictures.grids import RunGrid, white_border
 from training.run.file_names import find_states, position_name, state_path
-from training.run.reports import Reports, kimg_text
+from training.run.reports import Reports, kimg_text, measured, measured_metrics
 
 HELD_OUT = 6
 
@@ -177,8 +177,26 @@ def test_the_page_of_a_run_shows_it(run):
 def test_metrics_that_a_resumed_run_drops_are_said(run, run_script):
     done = run_script(["run_training.py", f"--resume={run.folder}", "--total-kimg=0.055"])
     assert done.returncode == 0, done.stderr
-    assert re.search(r"Nothing is measured any more: frechet-rows-\S+ were; --metrics", done.stdout)
+    assert "Nothing is measured any more: fid1k were; --metrics" in done.stdout
     assert "Training from 0.05 to 0.055 kimg" in done.stdout
+
+
+def test_metrics_are_known_by_what_the_command_line_calls_them(tmp_path):
+    """Also those whose files are called otherwise, and those of older versions."""
+    rows = {
+        "kernel-rows-1k_full": ['{"snapshot": "s", "option": "kid1k_full"}'],
+        "Brightness": ['{"snapshot": "s", "option": "my_code.Brightness"}', '{"snapshot": "t"}'],
+        "fid50k": ['{"snapshot": "s"}', '{"snapshot": "s", "option": 5}'],
+        "foreign": ["5", "[" * 9000, '{"snapshot": 3}', '{"note": "\\"snapshot\\": \\"s\\""}'],
+    }
+    for name, lines in rows.items():
+        (tmp_path / f"metric-{name}.jsonl").write_text("\n".join(lines) + "\n")
+    found = measured(str(tmp_path / "s.pkl"))
+    assert set(found) == {"kid1k_full", "my_code.Brightness", "fid50k"}
+    assert found["kid1k_full"] == str(tmp_path / "metric-kernel-rows-1k_full.jsonl")
+    assert set(measured(str(tmp_path / "t.pkl"))) == {"Brightness"}
+    names = measured_metrics(str(tmp_path))
+    assert names == "my_code.Brightness,Brightness,fid50k,kid1k_full"
 
 
 def test_positions_are_told_to_the_image():

@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
+import run_training
 from dnnlib import UserError, tflib
 from dnnlib.tflib import Network, autosummary
 from metrics.evaluation import Evaluation, MetricOptions, other_dataset_args
 from training import training_loop
 from training.augmentation.presets import AugmentOptions
+from training.config.command_line import options_from_args
 from training.config.options import set_network_size
 from training.config.presets import preset
 from training.config.schedule import training_schedule
@@ -334,6 +336,20 @@ def test_metrics_leave_out_what_was_held_out(whole_run):
             images = np.concatenate(list(reals.images()))
     np.testing.assert_array_equal(images, dataset.read_images(np.arange(30)))
     np.testing.assert_array_equal(reals.index, dataset.numbers)  # by which features are cached
+
+
+def test_metrics_know_what_was_trained_on(data):
+    """Where others compare with other photos."""
+    words = [*data.run, "--metrics=kid1k_full,copies"]
+    for name, folder in (("validation", None), ("more", str(data.folder / "more"))):
+        args = run_training._parse_args([*words, f"--metricdata={name}"])
+        options = options_from_args(args)
+        metric_data = run_training._metric_data(args, options)
+        metrics = run_training._metrics(args, options, *metric_data).options
+        assert metrics.held_out == (folder is None)
+        used = metrics.dataset_args if metrics.trained_args is None else metrics.trained_args
+        assert used == options.dataset_args and used["validation"] == 6
+        assert metrics.dataset_args["tfrecord_dir"] == folder or folder is None
 
 
 def test_data_for_metrics_has_to_be_of_the_same_kind(data, folder, tmp_path, run_script):

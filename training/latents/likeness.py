@@ -17,8 +17,8 @@ from training.latents.distances import OfImages, block_activations
 
 _BLOCKS = 2  # The last ones before 4×4, which see what is where and not each pixel.
 _OTHERS = 50  # Vectors beside the nearest, which say what is near.
-# Relative distance below which pictures are alike. Of 300 photos that were held out, 2 % are below
-# 0.15; compressed and shifted copies are to 98 %. See tests/benchmarks/README.md.
+# Relative distance, of squared ones, below which pictures are alike. Of 300 photos that were held
+# out, 2 % are below 0.15; of compressed and shifted copies 98 %: see tests/benchmarks/README.md.
 ALIKE = 0.15
 # A copy is also nearer to a photo than all but 5 % of photos are to each other: where products
 # hardly differ, so do new ones. Where many photos are there twice, the median says what is near.
@@ -26,6 +26,8 @@ _NEARER, _NEARER_THAN_MEDIAN = 0.05, 0.1
 _SAMPLE = 500  # Photos that this is found with.
 _TINY = 1e-20
 _BLOCK_BYTES = 1 << 25
+_BLOCK_ROWS = 1 << 13
+_TABLE = 1 << 22  # Distances, and numbers of queries, that are in memory at once.
 
 
 def place_vectors(D: Network, images: tf.Tensor) -> tf.Tensor:
@@ -79,28 +81,32 @@ class Likeness(OfImages):
 class Gallery:
     """Vectors in a temporary file, so that memory does not grow with their number.
 
-    Half precision: distances are right to about a thousandth.
+    Args:
+        dtype: in which they are kept. Half precision does for `place_vectors`, whose lengths are
+            known: distances are right to about a thousandth. Other features may be of any size.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, dtype: type[np.floating] = np.float32) -> None:
         self._file = tempfile.TemporaryFile(prefix="gallery.")
+        self._dtype = np.dtype(dtype)
         self._width = self.count = 0
 
     def add(self, vectors: np.ndarray) -> None:
         """Appends float [N, F]."""
         self._file.seek(0, os.SEEK_END)
-        self._file.write(vectors.astype(np.float16).tobytes())
+        self._file.write(vectors.astype(self._dtype).tobytes())
         self._width = vectors.shape[1]
         self.count += len(vectors)
 
     def blocks(self) -> Iterator[tuple[int, np.ndarray]]:
         """(number of the first, float32 [M, F]) of all, as `nearest` takes them."""
-        rows = max(_BLOCK_BYTES // max(self._width * 2, 1), 1)
+        size = self._width * self._dtype.itemsize
+        rows = min(max(_BLOCK_BYTES // max(size, 1), 1), _BLOCK_ROWS)
         for begin in range(0, self.count, rows):
             count = min(rows, self.count - begin)
-            self._file.seek(begin * self._width * 2)
-            content = self._file.read(count * self._width * 2)
-            yield begin, np.frombuffer(content, np.float16).reshape(count, -1).astype(np.float32)
+            self._file.seek(begin * size)
+            content = self._file.read(count * size)
+            yield begin, np.frombuffer(content, self._dtype).reshape(count, -1).astype(np.float32)
 
     def take(self, numbers: np.ndarray) -> np.ndarray:
         """float32 [N, F] of ascending numbers."""
@@ -117,10 +123,11 @@ class Neighbors:
 
     Attributes:
         numbers: of the vectors, int64 [N].
-        distances: squared, float32 [N].
+        distances: squared, float [N].
         seconds: those of the second nearest.
-        relative: distances, divided by the mean distance of the next 50: how much nearer the
-            nearest is than others. Copies are far below 1, also where all distances are large.
+        relative: squared distances, divided by the mean squared distance of the next 50: how much
+            nearer the nearest is than others. Copies are far below 1, also where all distances are
+            large.
     """
 
     numbers: np.ndarray
@@ -136,33 +143,39 @@ class Neighbors:
 def nearest(queries: np.ndarray, blocks: Iterable[tuple[int, np.ndarray]]) -> Neighbors:
     """The nearest of many vectors, which come block by block.
 
-    The relative distance is that by which Carlini et al. 2023 (arXiv:2301.13188, section 4.2) find
-    pictures that a network has learned by heart.
+    The relative distance is made like that by which Carlini et al. 2023 (arXiv:2301.13188, section
+    4.2) find pictures that a network has learned by heart. Theirs is of distances themselves, this
+    one of squared ones: 0.15 here is about 0.39 there.
 
     Args:
-        queries: float32 [N, F].
-        blocks: (number of the first, float [M, F]) of the vectors, at least two in all.
+        queries: float32 [N, F], finite.
+        blocks: (number of the first, float [M, F]) of the vectors, at least two in all, finite.
     """
     count = _OTHERS + 1
-    best = np.full([len(queries), count], np.inf, np.float32)
+    best = np.full([len(queries), count], np.inf)
     numbers = np.full([len(queries), count], -1)
-    norms = np.einsum("nf,nf->n", queries, queries)
     for begin, vectors in blocks:
-        vectors = vectors.astype(np.float32, copy=False)
-        distances = queries @ vectors.T
-        distances *= -2
-        distances += norms[:, np.newaxis]
-        distances += np.einsum("nf,nf->n", vectors, vectors)
-        own = np.broadcast_to(begin + np.arange(len(vectors)), distances.shape)
-        best = np.concatenate([best, np.maximum(distances, 0)], axis=1)
-        numbers = np.concatenate([numbers, own], axis=1)
-        chosen = np.argpartition(best, count - 1, axis=1)[:, :count]
-        best = np.take_along_axis(best, chosen, axis=1)
-        numbers = np.take_along_axis(numbers, chosen, axis=1)
+        # Small differences of large numbers are lost in float32, whose squares may also be too
+        # large for it.
+        vectors = vectors.astype(np.float64)
+        norms = np.einsum("nf,nf->n", vectors, vectors)
+        own = begin + np.arange(len(vectors))
+        step = max(_TABLE // max(vectors.shape), 1)
+        for part in (slice(first, first + step) for first in range(0, len(queries), step)):
+            x = queries[part].astype(np.float64)
+            distances = x @ vectors.T
+            distances *= -2
+            distances += np.einsum("nf,nf->n", x, x)[:, np.newaxis]
+            distances += norms
+            known = np.concatenate([best[part], np.maximum(distances, 0)], axis=1)
+            whose = [numbers[part], np.broadcast_to(own, distances.shape)]
+            chosen = np.argpartition(known, count - 1, axis=1)[:, :count]
+            best[part] = np.take_along_axis(known, chosen, axis=1)
+            numbers[part] = np.take_along_axis(np.concatenate(whose, axis=1), chosen, axis=1)
     order = np.argsort(best, axis=1, kind="stable")
     best = np.take_along_axis(best, order, axis=1)
     others = np.ma.masked_invalid(best[:, 1:]).mean(axis=1).filled(np.inf)
-    relative = best[:, 0] / np.maximum(others, _TINY)
+    relative = np.divide(best[:, 0], others, out=np.zeros(len(best)), where=others > 0)
     nearest_number = numbers[np.arange(len(order)), order[:, 0]]
     return Neighbors(nearest_number, best[:, 0], best[:, 1], relative)
 

@@ -127,7 +127,7 @@ class Judge:
                 f"dataset {photos.tfrecord_dir}: copies of a single photo cannot be told: use "
                 "--copy-check=false"
             )
-        gallery = Gallery()
+        gallery = Gallery(np.float16)
         begins = range(0, photos.num_images, _MINIBATCH)
         for begin in tqdm(begins, desc="Looking at photos", unit="minibatch", disable=None):
             numbers = np.arange(begin, min(begin + _MINIBATCH, photos.num_images))

@@ -211,7 +211,7 @@ def _fill(
 ) -> ClassState:
     """Chooses pictures of a class until there are enough, or no more can be found."""
     state = files.states.get(maker.name(entry)) or ClassState(next_seed=options.first_seed)
-    known = Gallery()
+    known = Gallery(np.float16)
     for begin in range(0, len(state.rows), _AT_ONCE):
         seeds = [row.seed for row in state.rows[begin : begin + _AT_ONCE]]
         judge.remember(maker.candidates(entry, seeds), known)

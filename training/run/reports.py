@@ -6,14 +6,14 @@ import glob
 import io
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 from PIL import Image
 
-from dnnlib.files import atomic_write
+from dnnlib.files import atomic_write, lines_of
 from dnnlib.util import format_time, one_line
 from training.run.file_names import METRICS, PAGE, STATS
 
@@ -145,25 +145,44 @@ def _white_border(values: dict[str, float]) -> str:
     return f"white {values['white_border']:<6.3f} " if "white_border" in values else ""
 
 
+def metric_row(line: str) -> dict[str, Any] | None:
+    """A line of a `metric-NAME.jsonl`; None if it is damaged, or none of ours."""
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return row if isinstance(row, dict) and isinstance(row.get("snapshot"), str) else None
+
+
 def measured(snapshot: str) -> dict[str, str]:
-    """{metric: path} of the `metric-NAME.jsonl` beside a snapshot that have a row of it."""
+    """{metric as --metrics calls it: path} of the `metric-NAME.jsonl` beside a snapshot that have a
+    row of it.
+    """
     name = os.path.splitext(os.path.basename(snapshot))[0]
-    found = {}
-    for path in sorted(glob.glob(os.path.join(glob.escape(os.path.dirname(snapshot)), METRICS))):
-        with open(path, encoding="utf-8", errors="replace") as file:
-            if any(f'"snapshot": "{name}"' in line for line in file):
-                found[_metric_of(path)] = path
-    return found
+    return {
+        metric: path
+        for metric, of_snapshot, path in _measurements(os.path.dirname(snapshot))
+        if of_snapshot == name
+    }
 
 
 def measured_metrics(run_dir: str) -> str:
     """Names of the metrics of which a run directory has results, as --metrics takes them."""
-    return ",".join(map(_metric_of, sorted(glob.glob(METRICS, root_dir=run_dir))))
+    return ",".join(dict.fromkeys(metric for metric, _, _ in _measurements(run_dir)))
 
 
-def _metric_of(path: str) -> str:
+def _measurements(folder: str) -> Iterator[tuple[str, str, str]]:
+    """(metric, snapshot, path) of all rows of a folder's `metric-NAME.jsonl`."""
     begin, end = METRICS.split("*")
-    return os.path.basename(path).removeprefix(begin).removesuffix(end)
+    for name in sorted(glob.glob(METRICS, root_dir=folder)):
+        path = os.path.join(folder, name)
+        # Versions that did not store what --metrics calls it: mostly what the file is called.
+        of_file = name.removeprefix(begin).removesuffix(end)
+        for line in lines_of(path):
+            if row := metric_row(line):
+                option = row.get("option")
+                option = option if isinstance(option, str) and option else of_file
+                yield one_line(option), row["snapshot"], path
 
 
 def _forget_after(path: str, kimg: float) -> None:
@@ -175,7 +194,7 @@ def _forget_after(path: str, kimg: float) -> None:
         for line in file:
             try:
                 later = json.loads(line)["kimg"] > kimg
-            except (ValueError, KeyError, TypeError):
+            except (ValueError, KeyError, TypeError, RecursionError):
                 later = True
             if not later:
                 kept.append(line)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from dnnlib import UserError, npz, schema
-from dnnlib.files import open_regular
+from dnnlib.files import lines_of, open_regular
 from dnnlib.run_dir import LOG
 from dnnlib.util import one_line
 from training.run.file_names import (
@@ -29,8 +29,6 @@ from training.run.file_names import (
 MACHINE = "Machine: "  # Begins a line of the log.
 _DEVICES = ("Building TensorFlow graph on ", "...")
 _DIVERGED = "training.run.divergence.Diverged: "
-_LONGEST_LINE = 1 << 16
-_MOST_LINES = 1_000_000
 _MOST_PICTURES = 60
 T = TypeVar("T")
 
@@ -164,7 +162,7 @@ def _read_stats(run: RunFiles) -> list[dict[str, float]]:
 def _read_rows(run: RunFiles, name: str, parse: Callable[[Any], T | None]) -> list[T]:
     """The rows of a .jsonl that are sound; others are counted."""
     rows, damaged = [], 0
-    for line in _lines(run.folder, name):
+    for line in lines_of(os.path.join(run.folder, name)):
         row = None
         with suppress(ValueError, RecursionError):
             row = parse(json.loads(line))
@@ -191,20 +189,6 @@ def _measurement(row: Any) -> Measurement | None:
     notes = row.get("notes")
     notes = tuple(map(one_line, notes)) if isinstance(notes, list) else ()
     return Measurement(one_line(row.get("snapshot", "")), finite(row.get("kimg")), results, notes)
-
-
-def _lines(folder: str, name: str) -> Iterator[str]:
-    """Lines of a text file as far as they are of bounded length; none of a file that is not there.
-
-    A machine that goes down may leave half of one.
-    """
-    with suppress(OSError), open_regular(os.path.join(folder, name)) as file:
-        for _ in range(_MOST_LINES):
-            line = file.readline(_LONGEST_LINE)
-            if not line:
-                return
-            if text := line.decode(errors="replace").strip():
-                yield text
 
 
 def _find_fakes(names: list[str]) -> list[Fakes]:
@@ -245,7 +229,7 @@ def _read_counters(folder: str) -> dict[str, Any]:
 def _read_log(run: RunFiles) -> None:
     begin, end = _DEVICES
     machine, devices, last = "", "", ""
-    for last in _lines(run.folder, LOG):
+    for last in lines_of(os.path.join(run.folder, LOG)):
         if last.startswith(MACHINE):
             machine = last.removeprefix(MACHINE)
         elif last.startswith(begin):
