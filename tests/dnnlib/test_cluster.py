@@ -98,18 +98,16 @@ def test_names_of_nodes_as_slurm_shortens_them(nodes, tasks, hosts):
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "message"),
+    ("setting", "message"),
     [
-        ("SLURM_STEP_NODELIST", "n[1-", "not understood"),
-        ("SLURM_STEP_NODELIST", "n[1-99999999]", "not understood"),
-        ("SLURM_STEP_NODELIST", "a b", "not understood"),
-        ("SLURM_STEP_TASKS_PER_NODE", "2(x9999999)", "not understood"),
-        ("SLURM_STEP_TASKS_PER_NODE", "1", "not understood"),
-        ("SLURM_STEP_TASKS_PER_NODE", "1,21", "21 tasks on a node, at most 20"),
-        ("SLURMD_NODENAME", "n7", "SLURMD_NODENAME=n7"),
+        *((f"SLURM_STEP_NODELIST={n}", "not understood") for n in ("n[1-", "n[1-99999999]", "a b")),
+        *((f"SLURM_STEP_TASKS_PER_NODE={n}", "not understood") for n in ("1", "2(x9999999)")),
+        ("SLURM_STEP_TASKS_PER_NODE=1,21", "21 tasks on a node, at most 20"),
+        ("SLURMD_NODENAME=n7", "SLURMD_NODENAME=n7"),
     ],
 )
-def test_what_slurm_tells_and_is_wrong(name, value, message):
+def test_what_slurm_tells_and_is_wrong(setting, message):
+    name, _, value = setting.partition("=")
     with pytest.raises(UserError, match=message):
         find(is_slurm=True, **{**SLURM, name: value})
 
