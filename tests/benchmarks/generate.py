@@ -17,6 +17,7 @@ from dnnlib import cli, tflib  # isort: skip
 import numpy as np
 
 from dnnlib.tflib import Network
+from training.architecture.precision import PRECISIONS, computed_in
 from training.config.presets import preset
 
 
@@ -25,10 +26,11 @@ def main() -> None:
     parser.add_argument("--config", default="config-e")
     parser.add_argument("--resolution", type=cli.integer(4), default=256)
     parser.add_argument("--batch", type=cli.integer(1), default=4)
+    parser.add_argument("--precision", choices=PRECISIONS, default="fp32")
     parser.add_argument("--seconds", type=cli.number(1), default=10.0)
     args = parser.parse_args()
     options = preset(args.config, args.resolution)
-    with tflib.graph_session(seed=0):
+    with tflib.graph_session(seed=0), computed_in(args.precision):
         start = time.perf_counter()
         G = Network("G", **options.G_args, num_channels=3, resolution=args.resolution)
         latents = np.random.RandomState(0).randn(args.batch, *G.input_shape[1:])
