@@ -287,7 +287,7 @@ def test_bad_input_is_one_line(broken_dir, run_script, tmp_path, args, message):
         (
             "training",
             "--dataset=labels --metrics=fid1k --metricdata=validation",
-            "--metricdata: .*validation",
+            "--metricdata=validation: no images are held out: add --validation=N",
         ),
         ("metrics", "--network=gone.pkl", r"cannot read snapshot gone\.pkl: No such file"),
         ("metrics", "--network=README.md --dataset=gone", r"no folder gone \(--data-dir names"),

@@ -82,13 +82,13 @@ class Gallery:
     """Vectors in a temporary file, so that memory does not grow with their number.
 
     Args:
-        dtype: in which they are kept. Half precision does for `place_vectors`, whose lengths are
+        kept_as: their type in the file. Half precision does for `place_vectors`, whose lengths are
             known: distances are right to about a thousandth. Other features may be of any size.
     """
 
-    def __init__(self, dtype: type[np.floating] = np.float32) -> None:
+    def __init__(self, kept_as: type[np.floating] = np.float32) -> None:
         self._file = tempfile.TemporaryFile(prefix="gallery.")
-        self._dtype = np.dtype(dtype)
+        self._dtype = np.dtype(kept_as)
         self._width = self.count = 0
 
     def add(self, vectors: np.ndarray) -> None:
