@@ -23,8 +23,8 @@ CHILDREN = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children")
 pytestmark = pytest.mark.skipif(not CHILDREN.exists(), reason="needs /proc, as Linux has it")
 
 SMALL = ["--fmap-base=32", "--fmap-max=4", "--latent-size=4", "--mapping-layers=1"]
-# 25 ticks of one step, in rounds of two images on each of two replicas; with labels.
-LAZY = ["--config=config-e", "--resolution=4", "--batch=8", "--batch-gpu=2", "--total-kimg=0.2"]
+# 25 ticks of eight steps, in rounds of two images on each of two replicas; with labels.
+LAZY = ["--config=config-e", "--resolution=4", "--batch=8", "--batch-gpu=2", "--total-kimg=1.6"]
 LAZY += ["--snap=4", "--keep=9"]
 # 16x16 fades in from 0.04 to 0.08 kimg; p follows held-out images.
 GROWING = ["--config=config-a", "--lod-kimg=0.04", "--batch=4", "--total-kimg=0.1", "--snap=99"]
@@ -77,11 +77,15 @@ def rows(run_dir):
     return [{k: v for k, v in json.loads(line).items() if k not in CLOCK} for line in lines]
 
 
-def assert_up_to_rounding(run_dir, expected):
+def assert_same_variables(run_dir, expected):
     found, others = variables(run_dir), variables(expected)
     assert found.keys() == others.keys()
     for name, value in found.items():
         np.testing.assert_allclose(value, others[name], rtol=1e-4, atol=1e-5, err_msg=name)
+
+
+def assert_up_to_rounding(run_dir, expected):
+    assert_same_variables(run_dir, expected)
     for row, other in zip(rows(run_dir), rows(expected), strict=True):
         assert row == pytest.approx(other, rel=1e-2, abs=1e-4)
 
@@ -102,11 +106,20 @@ def alone(run_script, tmp_path):
 def test_two_workers_are_one_machine_with_two_replicas(data, whole, alone):
     one = alone(*data, *LAZY)
     assert whole.name == one.name
-    assert len(rows(one)) == 25
+    assert len(rows(one)) == 26 and rows(one)[-1]["kimg"] == 1.6
     assert_up_to_rounding(whole, one)
     assert {p.name for p in whole.iterdir() if "event" not in p.name} == {
         p.name for p in one.iterdir() if "event" not in p.name
     }
+
+
+def test_one_process_resumes_what_two_workers_began(tmp_path, data, whole, pair, run_script):
+    half = "--total-kimg=0.8"
+    run_in_pair(pair, command(*data, *LAZY, half, f"--result-dir={tmp_path}"))
+    [run_dir] = tmp_path.iterdir()
+    done = run_script(["run_training.py", f"--resume={run_dir}", "--total-kimg=1.6"])
+    assert done.returncode == 0, done.stderr
+    assert_same_variables(run_dir, whole)
 
 
 def test_a_growing_run_with_adarv_too(tmp_path, data, pair, run_script):
