@@ -292,7 +292,7 @@ def training_loop(
                         output.is_whole = False
                         graph.step(sched, counters.cur_nimg, counters.minibatch, *reals, *held_out)
                         counters.add_step(sched.minibatch_size)
-                        bar.update(sched.minibatch_size / 1000)
+                        _advance(bar, sched.minibatch_size / 1000)
 
                         # Once a tick: report, and write pictures, snapshots and states.
                         done = _is_over(options, counters, workers.most(clock.seconds()))
@@ -408,6 +408,11 @@ def _progress_bar(options: TrainingOptions, counters: Counters, workers: Alone) 
         smoothing=0.05,
         bar_format="{l_bar}{bar}| {n:.3f}/{total:.3f} kimg [{elapsed}<{remaining}, {rate_fmt}]",
     )
+
+
+def _advance(bar: tqdm, kimg: float) -> None:
+    """Moves the bar, not beyond its end: the last step may show more images than are left."""
+    bar.update(min(kimg, max(bar.total - bar.n, 0)))
 
 
 def _is_over(options: TrainingOptions, counters: Counters, seconds: float | None = None) -> bool:

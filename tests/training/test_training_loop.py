@@ -1,8 +1,10 @@
 """Training as its user runs it: the command line, on real photos where they are at hand."""
 
+import io
 import json
 import os
 import re
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,8 @@ import pytest
 import tensorflow.compat.v1 as tf
 from PIL import Image
 
+from dnnlib.output import tqdm
+from training import training_loop
 from training.datasets.building.build import Output
 from training.datasets.sources.demo_dataset import create_demo
 from training.datasets.sources.images import create_from_images
@@ -363,3 +367,12 @@ def test_statistics_that_cannot_be_written_do_not_end_a_run(session, tmp_path, c
     assert [line[: len(warning)] for line in capsys.readouterr().out.splitlines()] == [warning] * 2
     events = [e for p in tmp_path.glob("events*") for e in tf.train.summary_iterator(str(p))]
     assert {v.tag for event in events for v in event.summary.value} >= {"early", "late"}
+
+
+def test_the_bar_of_a_run_ends_where_the_run_is_over():
+    """The last step may go beyond."""
+    with warnings.catch_warnings(), tqdm(total=0.2, file=io.StringIO(), mininterval=0) as bar:
+        warnings.simplefilter("error")
+        for _ in range(4):
+            training_loop._advance(bar, 0.064)
+        assert bar.n == pytest.approx(0.2)
