@@ -132,7 +132,8 @@ def _memory_of_gpu(name: str) -> Any:
     if not tf.config.experimental.list_physical_devices("GPU"):
         return tf.constant(0, tf.int64)
     info = tf.config.experimental.get_memory_info
-    return tf.py_func(lambda: np.int64(info("GPU:0")[name]), [], tf.int64)
+    with tf.device("/cpu:0"):  # Where Python runs, whatever block this is called in.
+        return tf.py_func(lambda: np.int64(info("GPU:0")[name]), [], tf.int64)
 
 
 class _Import:

@@ -45,7 +45,7 @@ def measure(
     dataset_args = dict(trained.get("dataset_args", {}))
     trained_args = None
     if dataset_dir is not None:
-        trained_args = args_of_trained(dataset_args, dataset_dir)
+        trained_args = args_of_trained(dataset_args, dataset_dir, is_other)
         if is_other and trained_args is None:
             trained_args = {}
         dataset_args = {"tfrecord_dir": dataset_dir}

@@ -72,12 +72,15 @@ def _our_args(official: Mapping[str, Any], data_dir: str | None) -> dict[str, An
     return args
 
 
-def args_of_trained(of_run: Mapping[str, Any], given: str | None) -> dict[str, Any] | None:
+def args_of_trained(
+    of_run: Mapping[str, Any], given: str | None, is_other: bool = False
+) -> dict[str, Any] | None:
     """`MetricOptions.trained_args` where a dataset is given that is not taken from the run.
 
     Args:
         of_run: arguments of the dataset of the run.
-        given: the folder that is given; if that of the run is gone, one of its name is the same.
+        given: the folder that is given; if that of the run is gone, it is taken for it.
+        is_other: it is given to compare with: then it is taken only if it has the same name.
 
     Returns:
         None if the run does not say: then what is given counts.
@@ -87,7 +90,8 @@ def args_of_trained(of_run: Mapping[str, Any], given: str | None) -> dict[str, A
     if not isinstance(path, str):
         return None
     if given is not None and not os.path.isdir(path):
-        if os.path.basename(os.path.normpath(path)) == os.path.basename(os.path.normpath(given)):
+        names = {os.path.basename(os.path.normpath(p)) for p in (path, given)}
+        if not is_other or len(names) == 1:
             args["tfrecord_dir"] = given
     return args
 

@@ -276,7 +276,7 @@ def test_hard_links_in_tar_files(tmp_path, photos):
     contents = {item.name: source.read(item) for item in source.items}
     assert set(contents) == {*NAMES, "zz.png"}
     assert contents["zz.png"] == contents[NAMES[0]] == (photos / NAMES[0]).read_bytes()
-    reason = "a hard link to photos/gone.png, which is not in the archive"
+    reason = "a hard link to photos/gone.png, which is not found in the archive"
     assert source.skipped == [{"file": "photos/lost.png", "reason": reason}]
 
 
@@ -313,7 +313,7 @@ def test_links_and_gaps_in_tar_files(tmp_path, photos):
         *(f"photos/links/{name}.png" for name in ("round", "out", "text")),
         *("photos/pipe.png", "photos/gaps.bmp"),
     }
-    assert "which is not in the archive" in reasons["photos/links/out.png"]
+    assert "which is not found in the archive" in reasons["photos/links/out.png"]
     assert "tar --sparse" in reasons["photos/gaps.bmp"]
 
 
@@ -329,6 +329,6 @@ def test_an_archive_cannot_reach_out(tmp_path, photos):
     before = sorted(os.listdir(tmp_path))
     source = images_source(str(path))
     assert [item.name for item in source.items] == ["a.png", "b.png"]
-    reason = "a link to /etc/passwd, which is not in the archive"
+    reason = "a link to /etc/passwd, which is not found in the archive"
     assert source.skipped == [{"file": "link.png", "reason": reason}]
     assert sorted(os.listdir(tmp_path)) == before

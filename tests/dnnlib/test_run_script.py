@@ -7,6 +7,7 @@ import re
 import sys
 import textwrap
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -184,6 +185,13 @@ def test_in_a_notebook(monkeypatch):
     with tf.Graph().as_default(), tf.Session() as session:
         names = cell("import tensorflow as tf\nop = tf.contrib.memory_stats.MaxBytesInUse()")
         assert session.run(names["op"]) >= 0
+        gpu = SimpleNamespace(
+            list_physical_devices=lambda kind: [kind], get_memory_info=lambda name: {"peak": 7}
+        )
+        monkeypatch.setattr(tf.config, "experimental", gpu)
+        with tf.device("/gpu:0"):
+            op = module.contrib.memory_stats.MaxBytesInUse()
+        assert op.device.endswith("CPU:0") and session.run(op) == 7
     with pytest.raises(LeftOut, match=r"contrib.opt.X went away with TensorFlow 1: the optimizers"):
         cell("from tensorflow.contrib import opt\nopt.X")
     with pytest.raises(ModuleNotFoundError):

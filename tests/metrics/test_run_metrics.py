@@ -113,7 +113,9 @@ def test_what_was_trained_on_is_known_beside_other_data(workplace, monkeypatch, 
     file.write_text(json.dumps({"dataset_args": {**trained, "tfrecord_dir": "/gone/shop"}}))
     moved = {"tfrecord_dir": str(tmp_path / "x/shop"), "validation": 10}
     assert options_of("x/shop").trained_args == moved
-    assert options_of("more").trained_args["tfrecord_dir"] == "/gone/shop"
+    assert options_of("x/shop", is_other=True).trained_args == moved
+    assert options_of("more").trained_args["tfrecord_dir"] == str(tmp_path / "more")
+    assert options_of("more", is_other=True).trained_args["tfrecord_dir"] == "/gone/shop"
 
 
 def test_wrong_input_gives_one_line(run_dir, run_script, tmp_path):

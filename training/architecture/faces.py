@@ -15,7 +15,7 @@ import tensorflow.compat.v1 as tf
 from dnnlib.tflib.static_kwargs import reject_unknown
 from training.architecture.layers import to_images, to_internal
 
-# What scripts for StyleGAN give the networks of StyleGAN2 too, where it has no meaning.
+# What scripts for StyleGAN give the generators of StyleGAN2 too, where it has no meaning.
 # Deviation: the official functions take any keyword argument; here others are refused.
 _LEFTOVERS = frozenset({"structure", "use_noise"})
 # What official inputs are, unless a docstring says it itself.

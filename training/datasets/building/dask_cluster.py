@@ -210,10 +210,12 @@ def _ask_all(client: Client, address: str, work: _Work) -> dict[str, Any]:
     Raises:
         UserError: a worker does not answer, as one that is stopped.
     """
+    from distributed import TimeoutError
+
     answers: dict[str, Any] = {}
 
     def ask(worker: str) -> None:
-        with suppress(OSError, CancelledError):  # It has gone, or the client has.
+        with suppress(OSError, TimeoutError, CancelledError):  # It has gone, or the client has.
             answers.update(client.run(work.check, workers=[worker], on_error="return"))
 
     threads = {

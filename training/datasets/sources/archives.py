@@ -321,7 +321,7 @@ def _open_tar(path: str) -> Archive:
             found = _link_end(table, name)
             if found is None:
                 what = f"a {'hard ' * member.islnk()}link to {one_line(member.linkname)}"
-                yield name, f"{what}, which is not in the archive"
+                yield name, f"{what}, which is not found in the archive"
             elif found:  # and no folder, whose files are there anyway
                 yield name, found
 
