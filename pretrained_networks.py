@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dnnlib import tflib
 from dnnlib.tflib import Network
-from training.misc import build_in_order
 from training.snapshots import pickles, pretrained
-from training.snapshots.roles import ALONE, by_role
+from training.snapshots.roles import ALONE, build_in_order, by_role
 
 gdrive_urls = pretrained.gdrive_names()
 

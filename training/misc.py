@@ -5,11 +5,9 @@ from __future__ import annotations
 from typing import IO, Any
 
 import numpy as np
-import tensorflow.compat.v1 as tf
 
 from dnnlib import EasyDict
 from dnnlib.official_util import open_url
-from dnnlib.tflib import Network
 from training.dataset import TFRecordDataset
 from training.pictures import grids
 from training.pictures.grids import (
@@ -20,6 +18,7 @@ from training.pictures.grids import (
 )
 from training.run import resume
 from training.snapshots import pickles
+from training.snapshots.roles import build_in_order
 
 __all__ = [
     "adjust_dynamic_range",
@@ -58,17 +57,6 @@ def load_pkl(file_or_url: str, allow_pickled_code: bool = False) -> Any:
     value = pickles.load_value(file_or_url, allow_pickled_code)
     build_in_order(value)
     return value
-
-
-def build_in_order(networks: Any) -> None:
-    """Builds the graphs of networks of a snapshot in its order, if there is a default session.
-
-    As the official code does when it reads them: scripts name operations by it.
-    """
-    if tf.get_default_session() is not None:
-        for network in networks if isinstance(networks, tuple) else [networks]:
-            if isinstance(network, Network):
-                network.build()
 
 
 def save_pkl(obj: Any, filename: str) -> None:

@@ -70,7 +70,7 @@ METHODS: dict[str, Method] = {
         G_loss=_ROTATIONS + "G_auxrot",
         D_loss=_ROTATIONS + "D_auxrot",
         D_args={"score_max": 5},
-        passes=(1, 3),  # Every real and every fake is there five times.
+        passes=(1, 3),  # D sees N reals, N fakes and 4·N turned images.
     ),
     "spectralnorm": Method("spectral normalization", D_args={"use_spectral_norm": True}),
     "shallowmap": Method("a mapping network of 2 layers"),

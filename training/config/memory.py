@@ -62,7 +62,7 @@ def fit_to_memory(options: TrainingOptions, resolution: int) -> str | None:
         What was changed, for people; None: nothing.
     """
     total, _ = memory_gb()
-    before = images = _at_once(options, resolution)
+    before = images = at_once(options, resolution)
     if not _is_known(options) or total is None or _fits(options, resolution, images, total):
         return None
     if _has_gpu():
@@ -96,7 +96,7 @@ def describe_memory(options: TrainingOptions, resolution: int, replicas: int) ->
     total, free = memory_gb()
     if not _is_known(options) or total is None or free is None or _has_gpu():
         return None
-    images = _at_once(options, resolution)
+    images = at_once(options, resolution)
     size = step_gb(options, resolution, images * replicas)
     devices = "" if replicas == 1 else f" on each of {replicas} devices"
     text = (
@@ -122,7 +122,8 @@ def _fits(options: TrainingOptions, resolution: int, images: int, total: float) 
     return step_gb(options, resolution, images * options.num_gpus) <= _SHARE * total
 
 
-def _at_once(options: TrainingOptions, resolution: int) -> int:
+def at_once(options: TrainingOptions, resolution: int) -> int:
+    """Images at once on a device at full resolution."""
     return _at_the_end(options, resolution).minibatch_gpu
 
 

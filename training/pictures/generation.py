@@ -74,30 +74,27 @@ def generate_images(
         random_state(seed)
     out_dir = make_folder(result_dir, "generate-images", outdir)
     done = 0
-    noise = _noise_vars(Gs)
-    before = tflib.run(noise)  # What other pictures of this network are made with.
     try:
-        for seed, number in tqdm(pairs, desc="Generating", unit="image", disable=None):
-            label = labels[done : done + 1]
-            image = image_of_seed(
-                Gs, seed, label, truncation_psi, noise_mode, centers, output_transform=TO_UINT8
-            )
-            suffix = f"-{class_file_name(Gs, number)}" if len(classes) > 1 else ""
-            xmp = provenance.xmp(
-                "generate-images",
-                f"seed{seed:04d}.png",
-                seeds=[seed],
-                classes=classes_to_plain([number]) if label.size else None,
-                noise_mode=noise_mode,
-                **truncation_options(truncation_psi, centers),
-            )
-            save_png(to_pil(image), os.path.join(out_dir, f"seed{seed:04d}{suffix}.png"), xmp)
-            done += 1
+        with noise_restored(Gs.components.synthesis):  # Other pictures are made with it.
+            for seed, number in tqdm(pairs, desc="Generating", unit="image", disable=None):
+                label = labels[done : done + 1]
+                image = image_of_seed(
+                    Gs, seed, label, truncation_psi, noise_mode, centers, output_transform=TO_UINT8
+                )
+                suffix = f"-{class_file_name(Gs, number)}" if len(classes) > 1 else ""
+                xmp = provenance.xmp(
+                    "generate-images",
+                    f"seed{seed:04d}.png",
+                    seeds=[seed],
+                    classes=classes_to_plain([number]) if label.size else None,
+                    noise_mode=noise_mode,
+                    **truncation_options(truncation_psi, centers),
+                )
+                save_png(to_pil(image), os.path.join(out_dir, f"seed{seed:04d}{suffix}.png"), xmp)
+                done += 1
     except KeyboardInterrupt:
         _say_what_there_is(done, len(pairs), out_dir)
         raise
-    finally:
-        tflib.set_vars(dict(zip(noise, before, strict=True)))
     return out_dir
 
 

@@ -10,8 +10,8 @@ from contextlib import suppress
 from typing import Any
 
 from dnnlib import UserError, schema
+from training.config.memory import at_once
 from training.config.options import NETWORK_SHAPE, TrainingOptions
-from training.config.schedule import training_schedule
 from training.datasets.format.find_dataset import choose_level, find_dataset
 from training.run.file_names import OPTIONS_FILE, find_states, kimg_of
 
@@ -20,7 +20,6 @@ LATEST = "latest"
 _FREE = ("total_kimg", "total_seconds", "keep_states")
 _FREE += ("image_snapshot_ticks", "network_snapshot_ticks", "makes_catalog")
 _NOT_GIVEN = "none"
-_IN_THE_END = 10**12  # Images seen, when every network has grown.
 # What people give, by where it is in the options.
 _OPTIONS = {
     "sched_args.minibatch_size_base": "--batch",
@@ -156,14 +155,10 @@ def _as_many_at_once(given: TrainingOptions, stored: TrainingOptions) -> bool:
     """Whether both have as many images at once on a device, at the full resolution."""
     if given.sched_args.minibatch_gpu_base == stored.sched_args.minibatch_gpu_base:
         return False
-    path, resolution = (given.dataset_args.get(k) for k in ("tfrecord_dir", "resolution"))
-    level = choose_level(find_dataset(path), resolution)
-    # Where the discriminator has its full size.
-    counts = {
-        training_schedule(_IN_THE_END, level, o.num_gpus, o.sched_args).minibatch_gpu
-        for o in (given, stored)
-    }
-    return len(counts) == 1 and given.sched_args.is_constant
+    path, wanted = (given.dataset_args.get(k) for k in ("tfrecord_dir", "resolution"))
+    resolution = 2 ** choose_level(find_dataset(path), wanted)
+    is_same = at_once(given, resolution) == at_once(stored, resolution)
+    return is_same and given.sched_args.is_constant
 
 
 def find_data(options: TrainingOptions, data_dir: str | None) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import tensorflow.compat.v1 as tf
+
 from dnnlib.tflib import Network
 
 # (G, D, Gs), None in the place of what the file does not have; or what it holds alone.
@@ -25,6 +27,20 @@ def by_role(networks: Networks) -> dict[str, Network]:
 def from_roles(networks: Mapping[str, Network]) -> Networks:
     """The inverse of `by_role`."""
     return networks.get(ALONE) or tuple(networks.get(role) for role in ROLES)
+
+
+def build_in_order(content: Any) -> None:
+    """Builds the graphs of networks of a snapshot in its order, if there is a default session.
+
+    As the official code does when it reads them: scripts name operations by it.
+
+    Args:
+        content: of the file; what is no network stays as it is.
+    """
+    if tf.get_default_session() is not None:
+        for network in content if isinstance(content, tuple) else [content]:
+            if isinstance(network, Network):
+                network.build()
 
 
 def find_networks(content: Any) -> Networks | None:

@@ -189,7 +189,7 @@ def _check_workers(client: Client, address: str, work: _Work) -> None:
 
     with suppress(TimeoutError):
         client.wait_for_workers(1, timeout=_WORKERS_SECONDS)
-    answers = _ask_all(client, address, work)
+    answers = _ask_all(client, work)
     if not answers:
         raise UserError(
             f"scheduler {address} has no workers: start some with dask worker {address}"
@@ -204,7 +204,7 @@ def _check_workers(client: Client, address: str, work: _Work) -> None:
             ) from answer
 
 
-def _ask_all(client: Client, address: str, work: _Work) -> dict[str, Any]:
+def _ask_all(client: Client, work: _Work) -> dict[str, Any]:
     """What `work.check` returns, or raises, on each worker.
 
     Raises:

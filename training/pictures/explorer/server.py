@@ -199,21 +199,18 @@ def _page(explorer: Explorer) -> str:
     materials = explorer.materials
     subject, given = materials.subject, materials.directions
     names = label_names(subject.Gs) or [""] * count_classes(subject.Gs)
-    return (
-        pages.templates("training.pictures.explorer")
-        .get_template("page.html")
-        .render(
-            network=os.path.basename(subject.network),
-            sha256=subject.sha256,
-            size=subject.Gs.output_shape[2:],
-            layers=subject.Gs.components.synthesis.input_shape[1],
-            classes=[f"{number} {name}".strip() for number, name in enumerate(names)],
-            directions=given[1].info.directions if given else {},
-            walks=[w for w in WALKS if (w != "class" or names) and (w != "direction" or given)],
-            films=[f for f in requests.FILMS if f != "mp4" or video.has_mp4()],
-            spaces=SPACES,
-            most_photo=MOST_PHOTO,
-        )
+    page = pages.templates("training.pictures.explorer").get_template("page.html")
+    return page.render(
+        network=os.path.basename(subject.network),
+        sha256=subject.sha256,
+        size=subject.Gs.output_shape[2:],
+        layers=subject.Gs.components.synthesis.input_shape[1],
+        classes=[f"{number} {name}".strip() for number, name in enumerate(names)],
+        directions=given[1].info.directions if given else {},
+        walks=[w for w in WALKS if (w != "class" or names) and (w != "direction" or given)],
+        films=[f for f in requests.FILMS if f != "mp4" or video.has_mp4()],
+        spaces=SPACES,
+        most_photo=MOST_PHOTO,
     )
 
 
