@@ -255,7 +255,7 @@ def add_precision(add: Callable) -> None:
         choices=("fp32", "mixed"),
         default="fp32",
         help="mixed computes the four highest resolutions of the generator in float16 on GPUs, and "
-        "in bfloat16 on CPUs that have it: faster, and pixels differ a little (default: fp32)",
+        "in bfloat16 on CPUs that are faster in it; pixels differ a little (default: fp32)",
     )
 
 

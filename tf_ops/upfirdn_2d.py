@@ -226,8 +226,11 @@ def upsample_conv_2d(
     Returns:
         [N, out, H·factor + 2·padding, W·factor + 2·padding], or NHWC.
     """
-    k = setup_filter(k, factor, gain * factor**2)
     size = _kernel_size(w)
+    if size == 1:  # Of each pixel alone, before there are more of them.
+        x = layout.conv2d(x, w, data_format=data_format)
+        return upsample_2d(x, k, factor, gain, padding, data_format, impl)
+    k = setup_filter(k, factor, gain * factor**2)
     height, width = (x.shape[a].value for a in layout.spatial_axes(data_format))
     out_size = ((height - 1) * factor + size, (width - 1) * factor + size)
     # A transposed convolution correlates with the flipped kernel and wants [n, n, out, C].
@@ -260,8 +263,12 @@ def conv_downsample_2d(
     Returns:
         [N, out, H / factor + 2·padding, W / factor + 2·padding], or NHWC.
     """
+    size = _kernel_size(w)
+    if size == 1:  # Of each pixel that is kept alone.
+        x = downsample_2d(x, k, factor, gain, padding, data_format, impl)
+        return layout.conv2d(x, w, data_format=data_format)
     k = setup_filter(k, factor, gain)
-    total, more = k.shape[0] - factor + _kernel_size(w) - 1, padding * factor
+    total, more = k.shape[0] - factor + size - 1, padding * factor
     pad0, pad1 = (total + 1) // 2 + more, total // 2 + more
     x = _simple(x, k, 1, 1, pad0, pad1, data_format, impl)
     return layout.conv2d(x, w, factor, "VALID", data_format)

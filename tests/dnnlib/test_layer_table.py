@@ -40,7 +40,7 @@ def test_mixed_precision_changes_no_row(monkeypatch, function):
     exact, _ = tables(name)
     assert "16x16/Conv" in exact and "[3, 3, 8, 8]" in exact
     # On a GPU, or on a CPU that has them: only the graph is built here.
-    monkeypatch.setattr(precision, "has_bfloat16", lambda: True)
+    monkeypatch.setattr(precision, "has_fast_bfloat16", lambda: True)
     assert tables(name, tf.bfloat16) == (exact, True)
     monkeypatch.setattr(layout, "has_float16", lambda: True)
     assert tables(name, tf.float16) == (exact, True)

@@ -156,8 +156,8 @@ def test_path_length_equals_images_of_steps_compared_by_hand(
 
 
 def test_mixed_precision_is_of_fakes_and_not_of_path_lengths(workplace, options, monkeypatch):
-    if not precision.has_bfloat16():
-        monkeypatch.setattr(precision, "has_bfloat16", lambda: True)
+    if not precision.has_fast_bfloat16():
+        monkeypatch.setattr(precision, "has_fast_bfloat16", lambda: True)
     options = dataclasses.replace(options, precision="mixed")
     with tflib.graph_session(7):
         Gs = pickles.load_generator(workplace.snapshot)

@@ -56,9 +56,9 @@ def measure(mixed):
         return [np.asarray(v) for v in tflib.run(values)], types, G.static_kwargs
 
 
-@pytest.mark.skipif(not precision.has_bfloat16(), reason="needs a CPU with bfloat16")
 @pytest.mark.skipif(layout.has_float16(), reason="is of CPUs")
-def test_bfloat16_computes_the_same_within_its_digits():
+def test_bfloat16_computes_the_same_within_its_digits(monkeypatch):
+    monkeypatch.setattr(precision, "has_fast_bfloat16", lambda: True)
     (exact, types, kwargs), (mixed, mixed_types, mixed_kwargs) = measure(False), measure(True)
     assert types == {tf.float32} and mixed_types == {tf.float32, tf.bfloat16}
     assert kwargs == mixed_kwargs
@@ -70,7 +70,7 @@ def test_bfloat16_computes_the_same_within_its_digits():
 
 
 def test_which_resolutions_are_lower(session, monkeypatch):
-    monkeypatch.setattr(precision, "has_bfloat16", lambda: True)
+    monkeypatch.setattr(precision, "has_fast_bfloat16", lambda: True)
     assert precision.activation_dtype(7, 7, 4) == tf.float32  # a CPU computes as asked for
     with precision.computed_in("mixed"):
         types = {stage: precision.activation_dtype(stage, 8, 0) for stage in range(2, 9)}
@@ -94,8 +94,26 @@ def test_float16_is_clamped(session, monkeypatch):
         assert precision.activation_dtype(5, 5, 0) == tf.float16
 
 
+@pytest.mark.parametrize(
+    ("vendor", "flags", "is_fast"),
+    [
+        ("vendor_id\t: AuthenticAMD\n", "flags\t\t: fpu avx512f avx512_bf16", True),
+        ("vendor_id\t: GenuineIntel\n", "flags\t\t: fpu avx512f avx512_bf16", False),
+        ("vendor_id\t: GenuineIntel\n", "flags\t\t: avx512_bf16 amx_bf16 amx_tile", True),
+        ("vendor_id\t: AuthenticAMD\n", "flags\t\t: fpu avx512f", False),
+        ("BogoMIPS\t: 2100.00\n", "Features\t: fp asimd sve bf16", True),
+        ("", "", False),
+    ],
+)
+def test_which_cpus_are_fast_in_bfloat16(vendor, flags, is_fast, tmp_path):
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text(f"processor\t: 0\n{vendor}model name\t: of a test\n{flags}\n")
+    assert precision.has_fast_bfloat16(str(cpuinfo)) is is_fast
+    assert not precision.has_fast_bfloat16(str(tmp_path / "missing"))
+
+
 def test_a_machine_without_stays_in_float32(session, monkeypatch):
-    monkeypatch.setattr(precision, "has_bfloat16", lambda: False)
+    monkeypatch.setattr(precision, "has_fast_bfloat16", lambda: False)
     assert precision.lower_dtype() is None
     with precision.computed_in("mixed"):
         assert precision.activation_dtype(8, 8, 0) == tf.float32
@@ -115,7 +133,7 @@ def test_runs_are_in_the_precision_that_is_asked_for(chosen, tmp_path, monkeypat
             raise NetworksAreBuilt
         return dtypes[-1]
 
-    monkeypatch.setattr(precision, "has_bfloat16", lambda: True)
+    monkeypatch.setattr(precision, "has_fast_bfloat16", lambda: True)
     monkeypatch.setattr(synthesis, "activation_dtype", activation_dtype)
     args = [f"--data-dir={tmp_path}", "--dataset=drawn", "--config=config-f", "--total-kimg=0.1"]
     args += [f"--result-dir={tmp_path / 'results'}", "--fmap-base=64", "--fmap-max=4"]
@@ -134,8 +152,8 @@ def test_growing_networks_are_refused(run_script, tmp_path):
 
 
 def test_pictures_in_mixed_precision_say_so_and_are_made_again(tmp_path, monkeypatch, capsys):
-    if not precision.has_bfloat16():  # Computed in software, slowly.
-        monkeypatch.setattr(precision, "has_bfloat16", lambda: True)
+    if not precision.has_fast_bfloat16():  # Computed in software, slowly.
+        monkeypatch.setattr(precision, "has_fast_bfloat16", lambda: True)
     snapshot = str(tmp_path / "Gs.pkl")
     with tflib.graph_session(seed=3):
         Gs = Network("Gs", "training.networks_stylegan2.G_main", num_channels=3, **SHAPE, **STYLE)
@@ -158,6 +176,6 @@ def test_pictures_in_mixed_precision_say_so_and_are_made_again(tmp_path, monkeyp
     out = str(tmp_path / "again.png")
     text = run("reproduce", str(tmp_path / "mixed" / "seed0005.png"), f"--out={out}")
     assert text.endswith("all pixels are equal\n")
-    monkeypatch.setattr(precision, "has_bfloat16", lambda: False)
+    monkeypatch.setattr(precision, "has_fast_bfloat16", lambda: False)
     with pytest.raises(UserError, match="was made in bfloat16, which this machine does not"):
         run("reproduce", str(tmp_path / "mixed" / "seed0005.png"), f"--out={out}")

@@ -109,7 +109,7 @@ def _add_steps(add: Callable) -> None:
         choices=("fp32", "mixed"),
         default="fp32",
         help="mixed computes the four highest resolutions in float16 on GPUs, and in bfloat16 on "
-        "CPUs that have it; fp32 does what the configuration says, which for those of "
+        "CPUs that are faster in it; fp32 does what the configuration says, which for those of "
         "StyleGAN2-ADA includes float16 on GPUs (default: fp32)",
     )
 

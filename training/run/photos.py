@@ -290,7 +290,7 @@ def _choose_precision(given: Mapping[str, Any]) -> tuple[bool, str]:
     if find_method(given.get("cmethod", "nocmethod")).full_precision:
         return False, f"since --cmethod={given['cmethod']} needs it"
     if dtype is None:
-        return False, "since this processor has nothing lower"
+        return False, "since nothing lower is faster on this processor"
     return True, f"with {dtype.name} at the highest resolutions"
 
 
