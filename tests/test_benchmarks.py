@@ -44,6 +44,25 @@ def test_work_of_a_discriminator_and_of_its_gradient():
     assert both == 3 * forward - 2 * images * from_rgb
 
 
+def test_convolutions_are_timed_by_themselves():
+    with tflib.graph_session(seed=0):
+        x, w = tf.placeholder(tf.float32, [2, 9, 9, 4]), tf.random_normal([3, 3, 4, 6])
+        y = tf.nn.conv2d(x, w, 2, "VALID")
+        ops = op_work.executed([y, *tf.gradients(y, [x, w])], {x: np.ones([2, 9, 9, 4])})
+    convolutions = {op.convolution for op in ops if op.convolution}
+    assert {c.kind for c in convolutions} == {
+        "Conv2D", "Conv2DBackpropInput", "Conv2DBackpropFilter",
+    }  # fmt: skip
+    for convolution in convolutions:
+        assert convolution.values == (2, 9, 9, 4) and convolution.results == (2, 4, 4, 6)
+        with tflib.graph_session():
+            again = convolution.build()
+            tflib.init_uninitialized_vars()
+            (work,) = (op for op in op_work.executed(again) if op.convolution)
+        assert work.convolution == convolution and work.flops == 2 * 2 * 16 * 6 * 9 * 4
+    assert op_work.seconds_alone(ops, repeats=1) > 0
+
+
 def test_work_of_transposed_convolutions_and_products():
     with tflib.graph_session(seed=0):
         x, w = tf.placeholder(tf.float32, [2, 5, 5, 4]), tf.random_normal([3, 3, 6, 4])

@@ -5,7 +5,8 @@
 Random images; losses, regularization intervals and weight average as in a real run. The share of
 the peak is the work of all convolutions and matrix products that are executed, forward and in
 gradients, over the time and over what a plain convolution reaches in the same run. `--ops` prints
-where the time goes, by kinds of operations.
+where the time goes, by kinds of operations. `--alone` runs the convolutions of a step again, each
+by itself: their share is what a step could reach that did nothing else.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from dnnlib import tflib  # isort: skip
 import numpy as np
 import tensorflow.compat.v1 as tf
-from op_work import OpWork, by_kind, executed
+from op_work import OpWork, by_kind, executed, seconds_alone
 
 from dnnlib.tflib import Network, autosummary
 from training.architecture.precision import PRECISIONS, computed_in
@@ -129,10 +130,12 @@ def main() -> None:
     parser.add_argument("--aug", choices=("noaug", "fixed"), default="noaug", help="p is 0.5")
     parser.add_argument("--cycles", type=int, default=1, help="of 16 minibatches")
     parser.add_argument("--ops", action="store_true", help="print where the time goes")
+    parser.add_argument("--alone", action="store_true", help="time its convolutions by themselves")
     args = parser.parse_args()
     before = conv_gflops()
     with tempfile.TemporaryDirectory() as folder:
         figures, ops = measure(args, folder)
+    alone = seconds_alone(ops) if args.alone else None
     after = conv_gflops()
     gflops = figures["tflop_per_kimg"] * 1000 / figures["sec_per_kimg"]
     figures |= {
@@ -141,6 +144,9 @@ def main() -> None:
         "share_of_conv_peak": round(gflops / ((before + after) / 2), 3),
         "peak_memory_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
     }
+    if alone is not None:
+        gflops_alone = sum(op.flops for op in ops if op.convolution) / alone / 1e9
+        figures["share_of_convs_alone"] = round(gflops_alone / ((before + after) / 2), 3)
     for name, value in figures.items():
         print(f"{name:20} {value}")
     if args.ops:
