@@ -9,7 +9,7 @@ setup(
     packages=find_packages(include=["dnnlib*", "metrics*", "tf_ops*", "training*"]),
     package_data={
         "dnnlib.pages": ["*.js"],
-        "tf_ops": ["kernels/*"],  # Built on first use.
+        "tf_ops": ["kernels/*", "prebuilt/*"],  # Built on first use, or beforehand.
         "training.pictures.explorer": ["*.css", "*.html", "*.js"],
         "training.run.page": ["*.css", "*.html", "*.js"],
         "training.snapshots": ["networks/*"],

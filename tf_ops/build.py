@@ -2,6 +2,7 @@
 
     python -m tf_ops.build            builds what this machine can use, unless it is built already
     python -m tf_ops.build --check    says what is there, what is missing, and what to do
+    python -m tf_ops.build --prebuilt makes libraries that go into a wheel (`prebuilt.py`)
 
 The library needs a C++ compiler only, and is the same with and without GPU; the CUDA kernels, see
 `gpu_kernels.py`, need NVRTC only. Both lie in folders named after everything that they depend on
@@ -13,10 +14,12 @@ from __future__ import annotations
 import argparse
 import ctypes
 import dataclasses
+import functools
 import os
 import platform
 import re
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,7 +29,7 @@ from typing import ClassVar
 from dnnlib import cli
 from dnnlib.tensorflow_loader import load_tensorflow
 from dnnlib.util import one_line
-from tf_ops import artifacts, gpu_kernels, nvrtc
+from tf_ops import artifacts, gpu_kernels, nvrtc, prebuilt
 from tf_ops.compilers import BuildError, find_compiler, output, processor
 from tf_ops.nvrtc import SOURCES
 
@@ -58,24 +61,39 @@ class LibraryRecipe(artifacts.Recipe):
 
 
 def library(timeout: float = _COMPILE_SECONDS) -> str:
-    """The path of the library for this machine, built if need be.
+    """The path of the library for this machine, built if need be, or else one that was prebuilt.
 
     Args:
         timeout: seconds that compiling may take.
 
     Raises:
-        BuildError: no compiler, it fails, or the cache cannot be written.
+        BuildError: there is none, and no compiler, it fails, or the cache cannot be written.
     """
-    return _obtain(find_recipe(), timeout)
+    return _obtain(find_recipe, timeout, (_sources_of_operations(), _version_of_tensorflow()))
 
 
 def plain_library(source: str, timeout: float = _COMPILE_SECONDS) -> str:
-    """The path of the library of one of `PLAIN`, built if need be, as `library`."""
-    return _obtain(_plain_recipe(source), timeout)
+    """The path of the library of one of `PLAIN`, as `library`."""
+    return _obtain(lambda: _plain_recipe(source), timeout, ((source,), None))
 
 
-def _obtain(recipe: LibraryRecipe, timeout: float) -> str:
-    return artifacts.obtain(recipe, lambda staging: _build(recipe, staging, timeout), timeout)
+def _obtain(find: Callable[[], LibraryRecipe], timeout: float, made_of: tuple) -> str:
+    try:
+        recipe = find()
+        return artifacts.obtain(recipe, lambda staging: _build(recipe, staging, timeout), timeout)
+    except BuildError:
+        if path := prebuilt.find(*made_of):
+            return path
+        raise
+
+
+def _sources_of_operations() -> tuple[str, ...]:
+    files = {p.name for p in SOURCES.iterdir() if p.suffix in (".h", ".cc")}
+    return tuple(sorted(files - set(PLAIN)))
+
+
+def _version_of_tensorflow() -> str:
+    return load_tensorflow().version.VERSION
 
 
 def find_recipe() -> LibraryRecipe:
@@ -85,13 +103,33 @@ def find_recipe() -> LibraryRecipe:
         BuildError: there is no compiler, or it does not run.
     """
     tf = load_tensorflow()
-    files = [p.name for p in SOURCES.iterdir() if p.suffix in (".h", ".cc")]
     return dataclasses.replace(
-        _plain_recipe(*sorted(set(files) - set(PLAIN))),
-        tensorflow=tf.version.VERSION,
+        _plain_recipe(*_sources_of_operations()),
+        tensorflow=_version_of_tensorflow(),
         compile_flags=tuple(tf.sysconfig.get_compile_flags()),
         link_flags=(*tf.sysconfig.get_link_flags(), "-ldl"),
     )
+
+
+def make_prebuilt(timeout: float = _COMPILE_SECONDS) -> list[str]:
+    """Builds all libraries for any processor of this kind, and says where they are.
+
+    Raises:
+        BuildError: no compiler, it fails, or there is no place to write to.
+    """
+    flags = prebuilt.MACHINE_FLAGS.get(platform.machine(), ())
+    made = []
+    try:
+        for recipe in (find_recipe(), *map(_plain_recipe, PLAIN)):
+            kernel_flags = (*_CXX_FLAGS, *_KERNEL_FLAGS, *flags)
+            recipe = dataclasses.replace(recipe, kernel_flags=kernel_flags)
+            with tempfile.TemporaryDirectory(prefix="prebuilt.") as staging:
+                _build(recipe, staging, timeout)
+                built = os.path.join(staging, recipe.FILE)
+                made.append(prebuilt.keep(built, recipe.files, recipe.tensorflow))
+    except OSError as error:
+        raise BuildError(f"cannot write {prebuilt.FOLDER}: {error.strerror or error}") from error
+    return made
 
 
 def _plain_recipe(*files: str) -> LibraryRecipe:
@@ -177,16 +215,21 @@ def _first_error(log: str, code: int) -> str:
 def describe() -> str:
     """What is there, what is missing and what to do, one line each. Builds nothing."""
     tf = load_tensorflow()
-    lines = [f"TensorFlow: {tf.version.VERSION}"]
-    lines += [_describe("operations", find_recipe)]
-    lines += [_describe(Path(name).stem, lambda name=name: _plain_recipe(name)) for name in PLAIN]
+    operations = prebuilt.find(_sources_of_operations(), _version_of_tensorflow())
+    lines = [f"TensorFlow: {_version_of_tensorflow()}"]
+    lines += [_describe("operations", find_recipe, operations)]
+    for name in PLAIN:
+        find = functools.partial(_plain_recipe, name)
+        lines.append(_describe(Path(name).stem, find, prebuilt.find((name,), None)))
     return "\n".join(lines + _describe_gpu(tf))
 
 
-def _describe(name: str, find: Callable[[], LibraryRecipe]) -> str:
+def _describe(name: str, find: Callable[[], LibraryRecipe], ready: str | None) -> str:
     try:
         recipe = find()
     except BuildError as error:
+        if ready:
+            return f"{name}: prebuilt: {ready}; cannot be built for this processor: {error}"
         return f"{name}: cannot be built, the slower reference serves, {COST}: {error}"
     made_with = recipe.compiler_version
     if os.path.isfile(recipe.path):
@@ -207,7 +250,8 @@ def _describe_gpu(tf) -> list[str]:
     try:
         find_compiler()
     except BuildError:  # The line about the operations says how to install one.
-        missing.append("a C++ compiler")
+        if not prebuilt.find(_sources_of_operations(), _version_of_tensorflow()):
+            missing.append("a C++ compiler")
     if not tf.test.is_built_with_cuda():
         missing.append("a TensorFlow for GPUs")
         lines.append('CUDA: this TensorFlow is for CPUs only: pip install -e ".[gpu]"')
@@ -274,7 +318,16 @@ def main() -> None:
         action="append",
         help="compute capability of a GPU to compile for, with none at hand; may be repeated",
     )
+    parser.add_argument(
+        "--prebuilt",
+        action="store_true",
+        help="build for any processor of this kind, for a wheel",
+    )
     args = parser.parse_args()
+    if args.prebuilt:
+        for path in make_prebuilt():
+            print(f"prebuilt: {path}")
+        return
     if not args.check:
         library()
         for source in PLAIN:

@@ -18,7 +18,7 @@ import tensorflow.compat.v1 as tf
 from planting import plant
 
 from dnnlib import UserError
-from tf_ops import artifacts, build, compilers, native, nvrtc, upfirdn_2d
+from tf_ops import artifacts, build, compilers, native, nvrtc, prebuilt, upfirdn_2d
 from tf_ops.fused_bias_act import fused_bias_act
 
 # Stands for a compiler: notes its arguments, does BODY, and writes what -o names.
@@ -126,6 +126,62 @@ def test_no_compiler(compiler, monkeypatch, capfd, tmp_path):
         build.library()
     cost = "the slower reference serves, which takes 13 % longer to train"
     assert f"\noperations: cannot be built, {cost}" in build.describe()
+
+
+@pytest.fixture
+def prebuilt_by(compiler, monkeypatch, tmp_path):
+    """What a fake compiler makes of all libraries, and no compiler any more."""
+    monkeypatch.setattr(prebuilt, "FOLDER", tmp_path / "prebuilt")
+    compiler()
+    made = build.make_prebuilt()
+    monkeypatch.setenv("CXX", "/nowhere/c++")
+    return made
+
+
+def test_prebuilt_libraries_serve_where_none_can_be_built(prebuilt_by, tmp_path, monkeypatch):
+    operations, resize = prebuilt_by
+    assert Path(operations).name.startswith(f"operations-{tf.version.VERSION}-")
+    assert build.library() == operations and build.plain_library("resize_8bit.cc") == resize
+    assert Path(operations).read_text() == "made\n"
+    lines = build.describe().splitlines()
+    assert f"operations: prebuilt: {operations}; cannot be built for this processor: " in lines[1]
+    assert "C++" not in lines[-1]
+    compiled = [line for line in calls(tmp_path) if " -c " in line]
+    assert compiled and not any("-march=native" in line for line in compiled)
+    # What a machine builds for itself is better.
+    monkeypatch.setenv("CXX", str(tmp_path / "fake-c++"))
+    assert build.library() == build.find_recipe().path
+
+
+def test_prebuilt_libraries_of_others_do_not_serve(prebuilt_by, monkeypatch):
+    for name, replaced in (
+        ("processor", lambda: '["x86_64", "", {"flags": "fpu sse2"}]'),
+        ("artifacts.digest", lambda files: "0" * 64),
+        ("platform.machine", lambda: "aarch64"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"tf_ops.prebuilt.{name}", replaced)
+            patch.setattr(prebuilt, "_NEEDED", {"x86_64": {"avx2"}})
+            with pytest.raises(compilers.BuildError, match="no C\\+\\+ compiler"):
+                build.library()
+    with monkeypatch.context() as patch:
+        patch.setattr(build, "_version_of_tensorflow", lambda: "2.99.0")
+        with pytest.raises(compilers.BuildError, match="no C\\+\\+ compiler"):
+            build.library()
+    assert "operations: cannot be built" not in build.describe()
+
+
+def test_older_prebuilt_libraries_go(prebuilt_by, tmp_path):
+    folder = tmp_path / "prebuilt"
+    older = folder / f"{Path(prebuilt_by[0]).name[: -len('0123456789abcdef.so')]}{'0' * 16}.so"
+    older.write_text("older")
+    other = folder / f"operations-2.99.0-x86_64-{'0' * 16}.so"
+    other.write_text("of another version")
+    library = tmp_path / "library"
+    library.write_text("new")
+    assert prebuilt.keep(str(library), build._sources_of_operations(), tf.version.VERSION)
+    assert not older.exists() and other.exists()
+    assert Path(prebuilt_by[0]).read_text() == "new"
 
 
 @pytest.mark.parametrize(

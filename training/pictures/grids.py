@@ -65,8 +65,12 @@ def create_image_grid(images: np.ndarray, grid_size: tuple[int, int] | None = No
 
 def convert_to_pil_image(image: np.ndarray, drange: tuple[float, float] = (0, 1)) -> Image.Image:
     """An image [C, H, W] or [H, W] with values in `drange`; one, three or four channels."""
-    image = adjust_dynamic_range(image if image.ndim == 3 else image[None], drange, (0, 255))
-    return to_picture(np.rint(image).clip(0, 255).astype(np.uint8))
+    return to_picture(_to_pixels(image if image.ndim == 3 else image[None], drange))
+
+
+def _to_pixels(image: np.ndarray, drange: Sequence[float]) -> np.ndarray:
+    """Values in `drange` as uint8."""
+    return np.rint(adjust_dynamic_range(image, drange, (0, 255))).clip(0, 255).astype(np.uint8)
 
 
 def save_image_grid(
@@ -161,8 +165,8 @@ class RunGrid:
         limit = None if tfutil.gpu_devices() else _CPU_IMAGES
         self._size, reals, self._labels = setup_snapshot_image_grid(training_set, size, limit)
         if not os.path.exists(reals_png):
-            save_image_grid(reals, reals_png, (0, 255), self._size)
-        self.reals_preview = self._preview(reals, (0, 255))
+            save_picture(to_picture(create_image_grid(reals, self._size)), reals_png)
+        self.reals_preview = self._preview(reals)
         self._is_on_white = white_border(reals, (0, 255)) >= WHITE_BORDER
         rng = generator("dataset", "grids", [seed, 0])
         self._latents = rng.standard_normal([len(reals), *latent_shape], dtype=np.float32)
@@ -173,10 +177,13 @@ class RunGrid:
         Returns:
             The first rows and columns, about `_PREVIEW_SIDE` pixels wide and high.
         """
-        images = self._fakes(Gs, len(self._latents))
-        grid = convert_to_pil_image(create_image_grid(images, self._size), (-1, 1))
+        fakes = self._fakes(Gs, len(self._latents))
+        # One after another: a grid of large images takes four times as much in float32.
+        images = np.stack([_to_pixels(image, (-1, 1)) for image in fakes])
+        del fakes
+        grid = to_picture(create_image_grid(images, self._size))
         save_picture(grid, filename, UNKNOWN.xmp("training"))
-        return self._preview(images, (-1, 1))
+        return self._preview(images)
 
     def white_border(self, Gs: Network) -> float | None:
         """`white_border` of a few fakes, always of the same latents; None if reals have no such."""
@@ -194,13 +201,13 @@ class RunGrid:
             minibatch_size=images_at_once(Gs),
         )
 
-    def _preview(self, images: np.ndarray, drange: tuple[float, float]) -> Image.Image:
+    def _preview(self, images: np.ndarray) -> Image.Image:
         grid_w, grid_h = self._size
         height, width = images.shape[2:]
         columns = min(max(_PREVIEW_SIDE // width, 3), grid_w)
         rows = min(max(_PREVIEW_SIDE // height, 2), grid_h)
         chosen = [y * grid_w + x for y in range(rows) for x in range(columns)]
-        return convert_to_pil_image(create_image_grid(images[chosen], (columns, rows)), drange)
+        return to_picture(create_image_grid(images[chosen], (columns, rows)))
 
 
 def _row_per_class(labels: np.ndarray, grid_w: int, grid_h: int) -> list[int]:

@@ -248,12 +248,14 @@ class RunOutput:
         return os.path.join(self._run_dir, f"network-snapshot-{self._position()}.pkl")
 
     def _write_snapshot(self, path: str) -> None:
-        variables = {f"{n.name}/{name}": v for n in self._networks for name, v in n.vars.items()}
-        if bad := non_finite(tflib.run(variables)):
+        for network in self._networks:  # One at a time: copies of all are not there at once.
+            bad = non_finite(tflib.run(dict(network.vars)))
+            if not bad:
+                continue
             raise Diverged(
-                f"{bad[0]} is not finite at {kimg_text(self._counters.cur_nimg)} kimg, so that "
-                "nothing is saved of this moment; start a new run, from an earlier snapshot "
-                f"(--resume=FILE) or from the beginning: {REMEDY}"
+                f"{network.name}/{bad[0]} is not finite at {kimg_text(self._counters.cur_nimg)} "
+                "kimg, so that nothing is saved of this moment; start a new run, from an earlier "
+                f"snapshot (--resume=FILE) or from the beginning: {REMEDY}"
             )
         pickles.save(tuple(self._networks), path)
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import copyreg
 import hashlib
-import io
 import os
 import pickle
 import sys
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -40,11 +39,9 @@ def save(networks: tuple[Network, ...] | Network, path: str, version: int | None
     Raises:
         UserError: the file cannot be written.
     """
-    buffer = io.BytesIO()
-    _Pickler(buffer, version).dump(networks)
     try:
         with atomic_write(path) as file:
-            file.write(buffer.getbuffer())
+            _Pickler(file, version).dump(networks)
     except OSError as error:
         raise UserError(f"cannot write snapshot {path}: {error.strerror or error}") from error
 
@@ -258,7 +255,7 @@ class _Pickler(pickle._Pickler):
     both names.
     """
 
-    def __init__(self, file: io.BytesIO, version: int | None):
+    def __init__(self, file: IO[bytes], version: int | None):
         super().__init__(file, protocol=3)
         self._version = version
 
