@@ -348,7 +348,7 @@ def _train_together(args: argparse.Namespace, found: cluster.Cluster) -> str | N
 
     with nullcontext() if is_chief else redirect_stdout(output.SafeStream(None)):
         workers = Workers(found, args.worker_timeout)
-        agreement.check_same_programs(workers)
+        agreement.check_same_start(workers, _is_run(args.resume))
         if not _is_run(args.resume):
             description = _description(args)
             run_dir = training_loop.train(options, args.result_dir, description, metrics, workers)

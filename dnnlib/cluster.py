@@ -26,9 +26,11 @@ from dnnlib.util import UserError, one_line
 
 TF_CONFIG = "TF_CONFIG"
 TRY_AGAIN = 75  # Exit code after another worker was lost, as sysexits.h has it.
-_ADDRESS = re.compile(r"([A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]):(\d{1,5})")
+_LABEL = r"[A-Za-z0-9_-]{1,63}"  # Of a name, between two dots.
+_HOST = re.compile(rf"(?=.{{1,253}}$){_LABEL}(?:\.{_LABEL})*\.?|\[[0-9A-Fa-f:.]{{2,45}}\]")
 _MOST = 4096  # Workers.
 _POLL_SECONDS = 0.2
+_GRACE_SECONDS = 10.0  # For workers to see by themselves that another one has failed.
 _PR_SET_PDEATHSIG = 1
 # Two jobs may share a machine: a range of ports for each, below those that Linux gives away.
 _SLURM_PORTS, _SLURM_RANGES, _SLURM_RANGE = 10_000, 1000, 20
@@ -113,7 +115,7 @@ def _of_tf_config(text: str) -> Cluster:
         task = schema.parse(dict[str, Any], config.get("task"), "task")
         kind = schema.parse(str, task.get("type"), "task.type")
         index = task.get("index")
-        index = int(index) if isinstance(index, str) and index.isdecimal() else index
+        index = int(index) if re.fullmatch("[0-9]{1,9}", str(index)) else index
         index = schema.parse(int, index, "task.index")
     except UserError as error:
         raise UserError(
@@ -136,8 +138,9 @@ def _of_tf_config(text: str) -> Cluster:
 def _checked(where: str, addresses: Sequence[str], index: int | None, place: str) -> Cluster:
     addresses = [address.strip() for address in addresses]
     for address in addresses:
-        match = _ADDRESS.fullmatch(address)
-        if match is None or not 0 < int(match[2]) < 1 << 16:
+        host, _, port = address.rpartition(":")
+        is_port = re.fullmatch("[0-9]{1,5}", port) and 0 < int(port) < 1 << 16
+        if not (is_port and _HOST.fullmatch(host)):
             shown = one_line(address, 60)
             raise UserError(f"{where}: {shown!r} is no address: expected HOST:PORT")
     if twice := [address for i, address in enumerate(addresses) if address in addresses[:i]]:
@@ -161,7 +164,9 @@ def _of_slurm(env: Mapping[str, str]) -> Cluster:
         )
     job, nodes, tasks, node, number = (env[name] for name in names)
     try:
-        port = _SLURM_PORTS + int(job) % _SLURM_RANGES * _SLURM_RANGE
+        if not (job.isdecimal() and number.isdecimal()):
+            raise ValueError("numbers that are none")
+        port = _SLURM_PORTS + int(job[-9:]) % _SLURM_RANGES * _SLURM_RANGE
         hosts, counts = _slurm_hosts(nodes), _slurm_counts(tasks)
         own = f"{node}:{port + int(number)}"
         addresses = [
@@ -192,6 +197,8 @@ def _slurm_hosts(text: str) -> list[str]:
     """
     hosts: list[str] = []
     for entry in re.findall(r"(?:[^,\[]|\[[^\]]*\])+", text):
+        if not re.fullmatch(r"(?:[^\[\]]|\[[0-9,-]+\])+", entry):
+            raise ValueError(f"no list of nodes: {entry}")
         found = [""]
         for literal, ranges in re.findall(r"([^\[\]]+)|\[([\d,-]+)\]", entry):
             parts = [literal] if literal else [n for r in ranges.split(",") for n in _numbers(r)]
@@ -226,15 +233,18 @@ def _slurm_counts(text: str) -> list[int]:
 
 def _listens(address: str) -> bool:
     host, _, port = address.rpartition(":")
-    with suppress(OSError), socket.create_connection((host.strip("[]"), int(port)), timeout=2):
-        return True
-    return False
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=2):
+            return True
+    except (OSError, UnicodeError):  # The latter of names that cannot be.
+        return False
 
 
 def run_local_workers(count: int, command: Sequence[str]) -> int:
     """Runs a command in several processes of this machine, which know each other by `TF_CONFIG`.
 
-    Ctrl-C, SIGTERM and SIGHUP are passed on to all.
+    Ctrl-C, SIGTERM and SIGHUP are passed on to all. Where one fails before it knows the others,
+    these would wait for it in vain, and are ended.
 
     Args:
         count: of processes.
@@ -274,13 +284,23 @@ def _ends_with_parent() -> Callable[[], Any] | None:
 
 def _wait(processes: list[subprocess.Popen]) -> int:
     codes, running = [], list(processes)
+    failed = None  # When one ended by an error of its own, not by a signal.
     while running:
         for process in list(running):
             if (code := process.poll()) is not None:
                 running.remove(process)
+                failed = failed or (time.monotonic() if code in (1, 2) else None)
                 codes.append(code if code >= 0 else 128 - code)
                 if process is processes[0]:  # The chief, whom the others follow.
                     codes.insert(0, codes.pop())
+        if failed and time.monotonic() - failed > _GRACE_SECONDS:
+            reason = next(code for code in codes if code in (1, 2))
+            for process in running:
+                with suppress(OSError):
+                    process.terminate()
+            for process in running:
+                process.wait()
+            return reason
         time.sleep(0.05)
     reasons = [code for code in codes if code not in (0, TRY_AGAIN)]
     return next(iter(reasons), max(codes))

@@ -59,6 +59,27 @@ def atomic_write(path: str, mode: str = "wb") -> Iterator[IO]:
     _sync_folder(folder)
 
 
+def append_line(path: str, line: str) -> None:
+    """Adds a line to a text file, whole or not at all, in UTF-8.
+
+    What a full disk or a machine that went down has left without an end becomes a line of its own.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    with open(path, "ab+", buffering=0) as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(size - 1, 0))
+        begin = "" if file.read(1) in (b"", b"\n") else "\n"
+        content = memoryview(f"{begin}{line}\n".encode())
+        try:
+            while content:
+                content = content[file.write(content) :]
+        except OSError:
+            file.truncate(size)
+            raise
+
+
 @contextmanager
 def staged_directory(path: str, mode: int = 0o777) -> Iterator[str]:
     """Yields a hidden folder beside `path` that is renamed to `path` when the block ends well.
@@ -226,6 +247,7 @@ def _publish(staging: str, path: str, lock: _FolderLock) -> None:
     except OSError as error:
         if error.errno not in _NOT_OVER:
             raise
+        check_free(path)  # Another process may have been faster.
         lock.close()  # Some shares of Windows rename no folder that is open.
         _replace(staging, path)
 
@@ -249,12 +271,16 @@ def _replace(source: str, target: str) -> None:
     except OSError:
         raise first from None
     try:
+        if is_folder := os.path.isdir(aside):
+            os.rmdir(aside)  # Which fails if something has come into it.
         os.rename(source, target)
     except OSError:
-        os.rename(aside, target)
+        if os.path.lexists(aside):
+            os.rename(aside, target)
         raise
-    with suppress(OSError):
-        (os.rmdir if os.path.isdir(aside) else os.unlink)(aside)
+    if not is_folder:
+        with suppress(OSError):
+            os.unlink(aside)
 
 
 def sync(handle: int) -> None:

@@ -7,7 +7,7 @@ import os
 import secrets
 import sysconfig
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -96,6 +96,7 @@ class MetricGroup:
         *,
         tf_config: Mapping[str, Any] | None = None,
         log_results: bool = True,
+        only: Collection[str] | None = None,
         **official: Any,
     ) -> list[MetricReport]:
         """Measures a snapshot, in a graph and session of its own.
@@ -106,6 +107,7 @@ class MetricGroup:
                 written.
             tf_config: settings of the session.
             log_results: print lines of results, and write them.
+            only: names of the metrics to measure; None: all.
             official: further arguments of `MetricBase.run`, if the group has no options.
 
         Returns:
@@ -124,20 +126,23 @@ class MetricGroup:
         try:
             with metric_session(options.seed, tf_config):
                 subject = pickles.load_subject(network_pkl, options.allow_pickled_code)
-                self._run_all(subject, snapshot_name(network_pkl), options, run_dir, log_results)
+                names = [n for n in self.names if only is None or n in only]
+                name = snapshot_name(network_pkl)
+                self._run_all(names, subject, name, options, run_dir, log_results)
         except Exception as error:  # A full disk, too little memory on a GPU.
             self._failed(", ".join(self.names), error)
         return self.reports
 
     def _run_all(
         self,
+        names: Sequence[str],
         subject: Subject,
         snapshot: str,
         options: MetricOptions,
         run_dir: str | None,
         log: bool,
     ) -> None:
-        ready = [name for name in self.names if self._get_ready(name, options)]
+        ready = [name for name in names if self._get_ready(name, options)]
         if not ready:
             return
         with Evaluation(subject.Gs, snapshot, options, subject) as evaluation:
@@ -181,6 +186,14 @@ class MetricGroup:
         """Adds the results of the last snapshot to the statistics of the default graph."""
         for name, value in self.scalars().items():
             autosummary(name, value)
+
+    def plot_missing(self, run_dir: str) -> None:
+        """Draws plots that lack rows of their files; says what cannot be drawn."""
+        for name in self.names:
+            try:
+                results.plot_missing(name, run_dir)
+            except OSError as error:
+                print(f"Warning: no plot of {name}: {error.strerror or error}", flush=True)
 
     def scalars(self) -> dict[str, float]:
         """{TensorBoard tag: value} of the last snapshot."""

@@ -7,12 +7,13 @@ import math
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from types import MappingProxyType
 from typing import IO, Any
 
 from dnnlib import UserError
-from dnnlib.files import atomic_write, lines_of, open_regular
+from dnnlib.files import append_line, atomic_write, lines_of, open_regular
 from dnnlib.util import format_time
 from training.run.file_names import kimg_of
 from training.run.page.run_files import finite
@@ -92,8 +93,7 @@ def write(
     """
     base = os.path.join(run_dir, f"metric-{report.metric}")
     try:
-        with open(base + ".txt", "a", encoding="utf-8") as file:
-            file.write(result_line(report, formats) + "\n")
+        append_line(base + ".txt", result_line(report, formats))
         row = asdict(report) | {"kimg": kimg_of(report.snapshot)}
         with atomic_write(base + ".jsonl") as file:
             _copy_whole_lines(base + ".jsonl", file)
@@ -156,6 +156,20 @@ def plot(metric: str, run_dir: str) -> None:
         axes.grid(True, alpha=0.3)
     with atomic_write(os.path.join(run_dir, name + ".png")) as file:
         figure.savefig(file, format="png")
+
+
+def plot_missing(metric: str, run_dir: str) -> None:
+    """Draws `metric-NAME.png` if it lacks what `metric-NAME.jsonl` has: a signal came between.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    base = os.path.join(run_dir, f"metric-{metric}")
+    with suppress(FileNotFoundError):
+        rows = os.stat(base + ".jsonl").st_mtime
+        drawn = os.stat(base + ".png").st_mtime if os.path.exists(base + ".png") else -math.inf
+        if drawn < rows:
+            plot(metric, run_dir)
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,9 @@ _GROUP = 1  # All workers.
 _START_LIMITS = 6
 _MOST_TEXT = 4 << 20  # Characters that a worker tells the others.
 _BEAT_SECONDS = 5.0
+# How often it is looked whether the others are still there before a run begins, and how many times
+# in a row one has to be missing.
+_WATCH_SECONDS, _WATCH_TIMES = 3.0, 2
 _BUSY, _DONE, _FAILED = range(3)
 _GONE = (
     tf.errors.AbortedError,
@@ -202,6 +205,8 @@ class Workers(Alone):
         return self._run(fetches, feed_dict)
 
     def share(self) -> None:
+        if not self._steps:  # Building a graph takes its time, in which another one may have ended.
+            self._reduce_now(np.zeros([1], np.int32), "Max")
         self.run(self._share)
 
     def most(self, value: float) -> int:
@@ -319,8 +324,14 @@ class Workers(Alone):
         """In a graph without variables, which does not disturb another one."""
         with tf.Graph().as_default():
             total = self._reduce(tf.constant(value), operation)
-            with tf.Session(self._server.target, config=self._config()):
-                return self._run(total, None)
+            session = tf.Session(self._server.target, config=self._config())
+            with session, _watched(session, self._cluster) as is_closed:
+                try:
+                    return self._run(total, None)
+                except RuntimeError as error:  # Of a session that was closed before it ran.
+                    if not is_closed():
+                        raise
+                    raise self._lost(self._limit) from error
 
     def _run(self, fetches: Any, feed_dict: dict | None) -> Any:
         limit = self._limit * (1 if self._steps > 1 else _START_LIMITS)
@@ -369,6 +380,35 @@ class Workers(Alone):
         if number and own is None:
             signals.take(number)
         return state
+
+
+@contextmanager
+def _watched(session: tf.Session, cluster: Cluster) -> Iterator[Callable[[], bool]]:
+    """Closes a session, which ends what it runs, when a worker has ended that it waits for.
+
+    TensorFlow notices that by itself only of workers that have taken part in something already.
+    Yields a function that tells whether that has happened.
+    """
+    is_over, is_closed, lock = threading.Event(), threading.Event(), threading.Lock()
+
+    def watch() -> None:
+        missing: dict[int, int] = {}
+        while not is_over.wait(_WATCH_SECONDS):
+            missing = {index: missing.get(index, 0) + 1 for index in cluster.unreachable()}
+            if max(missing.values(), default=0) < _WATCH_TIMES:
+                continue
+            with lock:
+                if not is_over.is_set():
+                    is_closed.set()
+                    session.close()
+            return
+
+    threading.Thread(target=watch, daemon=True).start()
+    try:
+        yield is_closed.is_set
+    finally:
+        with lock:
+            is_over.set()
 
 
 class _Beats:

@@ -21,7 +21,7 @@ class Memory:
     def __init__(self) -> None:
         self.megabytes: list[float] = []
 
-    def run(self, network_pkl: str, run_dir: str) -> None:
+    def run(self, network_pkl: str, run_dir: str, only: None = None) -> None:
         """Notes the resident memory of this process."""
         with open("/proc/self/statm") as file:
             pages = int(file.read().split()[1])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dnnlib import UserError
+from dnnlib import UserError, cluster
 from dnnlib.cluster import find_cluster, local_command, run_local_workers, tf_config
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -50,6 +50,9 @@ def test_a_chief_is_the_first_worker(kind, index, place):
         ("a:2222,b:70000", 0, "'b:70000' is no address"),
         ("a:2222,b:22;rm", 0, "is no address"),
         ("a:2222,a:2222", 0, "names a:2222 twice"),
+        ("a:2222,b..c:2222", 0, "'b..c:2222' is no address"),  # As of a name that is not set.
+        (f"a:2222,{'b' * 64}:2222", 0, "is no address"),
+        ("a:2222,b:２２", 0, "is no address"),
     ],
 )
 def test_lists_that_are_none(workers, index, message):
@@ -104,6 +107,8 @@ def test_names_of_nodes_as_slurm_shortens_them(nodes, tasks, hosts):
         *((f"SLURM_STEP_TASKS_PER_NODE={n}", "not understood") for n in ("1", "2(x9999999)")),
         ("SLURM_STEP_TASKS_PER_NODE=1,21", "21 tasks on a node, at most 20"),
         ("SLURMD_NODENAME=n7", "SLURMD_NODENAME=n7"),
+        ("SLURM_JOB_ID=-5", "not understood"),
+        ("SLURM_STEP_NODELIST=n9],n10", "not understood"),
     ],
 )
 def test_what_slurm_tells_and_is_wrong(setting, message):
@@ -127,6 +132,21 @@ def test_local_workers_know_each_other_and_one_that_fails_is_told():
     code += "sys.exit(10 * len(set(c['cluster']['worker'])) * c['task']['index'])"
     assert run_local_workers(2, [sys.executable, "-c", code]) == 20
     assert run_local_workers(2, [sys.executable, "-c", "pass"]) == 0
+
+
+def test_numbers_that_are_none_are_no_places():
+    for index in ("9" * 5000, "٣", -1, "x"):
+        config = {"cluster": {"worker": TWO}, "task": {"type": "worker", "index": index}}
+        with pytest.raises(UserError, match=r"TF_CONFIG: task.index"):
+            find(TF_CONFIG=json.dumps(config))
+
+
+def test_who_fails_before_the_others_know_it_ends_them(monkeypatch):
+    monkeypatch.setattr(cluster, "_GRACE_SECONDS", 0.3)
+    code = "import json, os, sys, time; i = json.loads(os.environ['TF_CONFIG'])['task']['index']; "
+    start = time.monotonic()
+    assert run_local_workers(3, [sys.executable, "-c", f"{code} time.sleep(99 * i); exit(2)"]) == 2
+    assert time.monotonic() - start < 50
 
 
 @pytest.mark.parametrize(

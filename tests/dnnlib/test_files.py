@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from dnnlib import UserError
-from dnnlib.files import atomic_write, staged_directory
+from dnnlib import UserError, files
+from dnnlib.files import append_line, atomic_write, staged_directory
 from dnnlib.run_dir import log_output, make_run_dir
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -110,6 +110,57 @@ def test_a_folder_in_use_is_kept(tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["folder", "late"]
 
 
+def test_of_two_that_make_a_folder_the_first_one_stays(tmp_path, monkeypatch):
+    """The other is faster while the files of this one are put on disk."""
+    path = tmp_path / "folder"
+
+    def sync(file):
+        path.mkdir()
+        (path / "a").write_text("theirs")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "_sync_file", sync)
+        with (
+            pytest.raises(UserError, match="folder exists already"),
+            staged_directory(str(path)) as staging,
+        ):
+            Path(staging, "a").write_text("ours")
+    assert (path / "a").read_text() == "theirs" and os.listdir(tmp_path) == ["folder"]
+    # In the moment before the very rename, where it is checked no more.
+    monkeypatch.setattr(files, "check_free", lambda path: None)
+    with pytest.raises(UserError, match="cannot write"), staged_directory(str(path)) as staging:
+        Path(staging, "a").write_text("ours")
+    assert (path / "a").read_text() == "theirs" and os.listdir(tmp_path) == ["folder"]
+
+
+def test_lines_are_whole_or_not_there(tmp_path, monkeypatch):
+    path = tmp_path / "lines"
+    append_line(str(path), "ä")
+    with path.open("a") as file:
+        file.write("half")
+    append_line(str(path), "whole")
+    assert path.read_text() == "ä\nhalf\nwhole\n"
+    with path.open("ab") as file:  # What a machine that went down may leave.
+        file.truncate(path.stat().st_size - 3)
+    with pytest.raises(OSError):
+        append_line("/dev/full", "x")
+    small = 'ulimit -f 1; trap \'\' XFSZ; exec "$0" "$@"'  # A file of one block is full.
+    code = f"""
+import sys
+from dnnlib.files import append_line
+for i in range(3):
+    try:
+        append_line({str(tmp_path / "full")!r}, str(i) * 400)
+    except OSError as error:
+        print(error.strerror)
+"""
+    done = subprocess.run(
+        ["bash", "-c", small, sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT
+    )
+    assert done.stdout == "File too large\n"
+    assert (tmp_path / "full").read_text() == f"{'0' * 400}\n{'1' * 400}\n"
+
+
 def test_a_parent_that_is_a_file(tmp_path):
     (tmp_path / "file").write_text("x")
     path = str(tmp_path / "file" / "folder")
@@ -135,7 +186,8 @@ def test_what_the_dead_left_is_removed_and_what_the_living_stage_is_not(tmp_path
 
 STAGE = """
 import sys, time
-from dnnlib.files import atomic_write, staged_directory
+from dnnlib import files
+from dnnlib.files import append_line, atomic_write, staged_directory
 kind, path = sys.argv[1:]
 print("ready", flush=True)
 data = bytes(range(256)) * 40000

@@ -1,12 +1,14 @@
 """Collectives between servers, which may just as well be in threads of one process."""
 
 import json
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
+import dnnlib.tflib.workers
 from dnnlib import UserError, tflib
 from dnnlib.cluster import Cluster, WorkerLost, free_ports
 from dnnlib.tflib.workers import ALONE, Workers
@@ -37,6 +39,22 @@ def together(function, count=2, limit=20.0, known=lambda addresses, index: addre
 
     with ThreadPoolExecutor(count) as pool:
         return list(pool.map(work, range(count)))
+
+
+def test_one_that_ends_before_anything_is_missed(monkeypatch):
+    """Its port is closed: the others do not wait up to the limit."""
+    monkeypatch.setattr(dnnlib.tflib.workers, "_WATCH_SECONDS", 0.1)
+    start = time.monotonic()
+
+    def work(workers):
+        if workers.index == 1:
+            return None
+        monkeypatch.setattr(Cluster, "unreachable", lambda self: [1])
+        return workers.tell("x")
+
+    error, _ = together(work, limit=200)
+    assert isinstance(error, WorkerLost) and "worker 1 (127.0.0.1:" in str(error)
+    assert "has ended: see what it says" in str(error) and time.monotonic() - start < 100
 
 
 def test_means_sums_and_variables_are_those_of_all():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import shutil
 from contextlib import contextmanager
 from types import SimpleNamespace
@@ -397,7 +398,15 @@ def test_a_group_writes_official_lines_json_and_a_plot(workplace, options, small
     assert [row["kimg"] for row in rows] == [0, 3]
     assert rows[0]["seed"] == 7 and rows[0]["num_fakes"] == 20
     assert len(rows[0]["feature_networks"]["inception"]) == 64
-    assert (tmp_path / "metric-kid5k_full.png").read_bytes()[:4] == b"\x89PNG"
+    plots = [tmp_path / f"metric-{name}5k_full.png" for name in ("kid", "fid")]
+    assert plots[0].read_bytes()[:4] == b"\x89PNG"
+    # What was ended between the row of a result and its plot.
+    plots[0].unlink()
+    os.utime(plots[1], (0, 0))
+    group.plot_missing(str(tmp_path))
+    assert plots[0].exists() and plots[1].stat().st_mtime > 0
+    # One of them alone.
+    assert [r.metric for r in group.run(workplace.snapshot, only={"kid5k_full"})] == ["kid5k_full"]
 
 
 def test_a_missing_feature_network_leaves_the_other_metrics(workplace, small_metrics, capsys):

@@ -195,7 +195,7 @@ def test_metrics_of_a_mixed_run_are_in_float32(options, tmp_path):
     class Metrics:
         names = ("x",)
 
-        def run(self, network_pkl, run_dir):
+        def run(self, network_pkl, run_dir, only=None):
             seen.append(precision.activation_dtype(8, 8, 0))
 
         def scalars(self):

@@ -120,21 +120,24 @@ class Metrics:
     def __init__(self):
         self.measured = []
 
-    def run(self, network_pkl, run_dir):
+    def run(self, network_pkl, run_dir, only=None):
         self.measured.append(os.path.basename(network_pkl))
-        for name in self.names:
+        for name in only or self.names:
             with open(os.path.join(run_dir, f"metric-{name}.jsonl"), "a") as file:
                 file.write(json.dumps({"snapshot": self.measured[-1][:-4]}) + "\n")
 
     def scalars(self):
         return {"Metrics/a": 1.0}
 
+    def plot_missing(self, run_dir):
+        self.plotted = run_dir
+
 
 def test_while_a_run_is_made_longer_it_is_not_over(run_dir):
     """Ended before its last file, it would be taken for the shorter one."""
     resume(run_dir)
     metrics = Metrics()
-    metrics.run = lambda *_: metrics.measured.append((run_dir / "network-final.pkl").exists())
+    metrics.run = lambda *_, **__: metrics.measured.append((run_dir / "network-final.pkl").exists())
     resume(run_dir, metrics, total_kimg=2.1)
     assert metrics.measured and not any(metrics.measured)
     assert (run_dir / "network-final.pkl").exists()
@@ -245,7 +248,10 @@ def test_what_was_not_measured_is_measured(run_dir):
     for expected in (["network-snapshot-000001.600.pkl"], []):
         metrics = Metrics()
         resume(run_dir, metrics)
-        assert metrics.measured == expected
+        assert metrics.measured == expected and metrics.plotted == str(run_dir)
+        # What was there is not there twice.
+        assert (run_dir / "metric-a.jsonl").read_text() == row
+        assert json.loads((run_dir / "metric-b.jsonl").read_text()) == json.loads(row)
         (run_dir / "network-final.pkl").unlink()
 
 
@@ -254,7 +260,7 @@ def test_a_signal_ends_a_metric_which_is_measured_again(run_dir, whole_run, numb
     """Between two minibatches of it, of which there may be hours."""
 
     class Slow(Metrics):
-        def run(self, network_pkl, run_dir):
+        def run(self, network_pkl, run_dir, only=None):
             self.measured.append(os.path.basename(network_pkl))
             os.kill(os.getpid(), number)
             for _ in range(600):

@@ -147,6 +147,10 @@ def test_a_run_that_is_ended_in_every_way_is_the_same(tmp_path, data, whole, pai
     [run_dir] = tmp_path.iterdir()
     tick = len(rows(run_dir))
 
+    # One that does not resume with the others.
+    for run in pair.start(again, others=[command(*data, *LAZY, *results)]):
+        assert run.wait() == 2 and 'start is "a new run" on worker 1 (127.0.0.1:' in run.stderr
+
     # The chief goes on alone for no longer than the limit.
     runs = pair.start(again)
     wait_for_tick(tmp_path, tick + 4)
@@ -221,6 +225,7 @@ def test_what_is_not_finite_on_one_worker_skips_the_step_on_all(tmp_path, data, 
         (["--gamma=3"], r"D_loss_args.gamma is 3.0 on worker 1 (127.0.0.1:"),
         (["--num-gpus=3", "--batch=24"], "num_gpus is 6 on worker 1"),
         (["--dataset=others"], "content of the dataset is"),
+        (["--resume=latest"], 'start is "a resumed run" on worker 1 (127.0.0.1:'),
     ],
 )
 def test_what_differs_is_refused_on_all(tmp_path, data, pair, other, named):

@@ -11,12 +11,11 @@ from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any
 
 import numpy as np
-from PIL import Image
 
 from dnnlib import UserError, schema
 from dnnlib.files import atomic_write
 from dnnlib.schema import Range, Size
-from training.datasets.photos.arrays import save_png, to_pixels
+from training.datasets.photos.arrays import read_picture, save_png, to_pixels
 from training.pictures.edits import draw_strips
 from training.pictures.finishing import on_white
 from training.pictures.provenance import Provenance
@@ -147,13 +146,9 @@ class CatalogFiles:
 
     def _thumbnail(self, file: str) -> np.ndarray:
         """A picture of the catalog on white, uint8 [3, H, W]."""
-        path = os.path.join(self.folder, file)
-        try:
-            with Image.open(path) as picture:
-                picture.thumbnail((_THUMBNAIL, _THUMBNAIL))
-                return to_pixels(on_white(picture))
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise UserError(f"cannot read {path}: {error}") from error
+        picture = read_picture(os.path.join(self.folder, file))
+        picture.thumbnail((_THUMBNAIL, _THUMBNAIL))
+        return to_pixels(on_white(picture))
 
     def _read(self) -> None:
         path = os.path.join(self.folder, _STATE)

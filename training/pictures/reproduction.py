@@ -10,15 +10,13 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from PIL import Image
 
 from dnnlib import UserError, schema, urls
-from dnnlib.files import open_regular
 from dnnlib.schema import Range, Size
 from dnnlib.tflib import Network
 from dnnlib.util import one_line
 from training.architecture.precision import computed_in, lower_dtype
-from training.datasets.photos.arrays import save_png, to_pixels
+from training.datasets.photos.arrays import read_picture, save_png, to_pixels
 from training.latents.options import CENTERS, TruncationOptions
 from training.latents.truncation import find_centers
 from training.pictures import generation, provenance
@@ -123,8 +121,7 @@ def reproduce(
     scratch = tempfile.TemporaryDirectory(prefix="reproduce.")
     with scratch as folder, computed_in("mixed" if options.precision else "fp32"):
         made = make(Gs, network, record, options, folder, dlatents_npz)
-        with Image.open(made) as again:
-            again.load()
+        again = read_picture(made)
     save_png(again, out, provenance.packet(record))
     new = np.asarray(again if is_lossless else on_white(again))
     return _compared(pixels, new, is_lossless)
@@ -142,18 +139,15 @@ def check_network(picture: str, record: Record, network: str, sha256: str) -> No
 
 def _open(path: str) -> tuple[Record, np.ndarray, bool]:
     """The record of a picture, its pixels, and whether they are as they were written."""
+    picture = read_picture(path)
+    if picture.width * picture.height > generation.MOST_PIXELS:
+        raise UserError(f"{path} has {picture.width}x{picture.height} pixels, too many")
     try:
-        with open_regular(path) as file, Image.open(file) as picture:
-            if picture.width * picture.height > generation.MOST_PIXELS:
-                raise UserError(f"{path} has {picture.width}x{picture.height} pixels, too many")
-            picture.load()  # Metadata may stand after the pixels.
-            record = provenance.read(picture)
-            is_lossless = picture.format in _LOSSLESS
-            pixels = np.asarray(picture if is_lossless else on_white(picture))
+        record = provenance.read(picture)
     except UserError as error:
         raise UserError(f"cannot read {path}: {error}") from error
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UserError(f"cannot read {path}: {one_line(error)}") from error
+    is_lossless = picture.format in _LOSSLESS
+    pixels = np.asarray(picture if is_lossless else on_white(picture))
     if record is None:
         raise UserError(
             f"{path} has no record of how it was made: another program made it or left the record "
@@ -188,9 +182,7 @@ def _make_image(
     path = _only_file(folder)
     how = Finish(options.size, options.background)
     if not how.is_none:
-        with Image.open(path) as picture:
-            image = to_pixels(picture)
-        finished = finish(image, how)
+        finished = finish(to_pixels(read_picture(path)), how)
         if finished is None:
             raise UserError("its background cannot be told from the product here")
         save_png(finished, path)

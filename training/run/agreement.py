@@ -24,11 +24,14 @@ _MOST_NAMED = 5  # differences in an error
 _PACKAGES = ("dnnlib", "tf_ops", "training")
 
 
-def check_same_programs(workers: Workers) -> None:
-    """Raises a UserError on all workers if they have other versions of anything that computes."""
+def check_same_start(workers: Workers, is_resumed: bool) -> None:
+    """Raises a UserError on all workers if some of them resume a run and others begin one, or if
+    they have other versions of anything that computes.
+    """
     _compare(
         workers,
         {
+            "start": "a resumed run" if is_resumed else "a new run",
             "number of workers": workers.count,
             "version of TensorFlow": tf.__version__,
             "version of NumPy": np.__version__,

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 from PIL import Image
 
-from dnnlib.files import atomic_write, lines_of
+from dnnlib.files import append_line, atomic_write, lines_of
 from dnnlib.util import format_time, one_line
 from training.run.file_names import METRICS, PAGE, STATS
 
@@ -66,10 +66,9 @@ class Reports:
         )
         row = {**stats, **values}
         try:
-            with open(self._path, "a", encoding="utf-8") as file:
-                # JSON knows no NaN and no infinity.
-                known = {n: v if np.isfinite(v) else None for n, v in row.items()}
-                file.write(json.dumps(known) + "\n")
+            # JSON knows no NaN and no infinity.
+            known = {n: v if np.isfinite(v) else None for n, v in row.items()}
+            append_line(self._path, json.dumps(known))
         except OSError as error:
             print(f"Warning: cannot write statistics: {error}")
         self.scalars({n if "/" in n else f"Progress/{n}": v for n, v in row.items()}, nimg)

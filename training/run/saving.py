@@ -6,7 +6,7 @@ import dataclasses
 import json
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any, NamedTuple, Protocol
 
@@ -83,11 +83,16 @@ class Metrics(Protocol):
 
     names: Sequence[str]
 
-    def run(self, network_pkl: str, run_dir: str) -> Any:
-        """Measures a snapshot and writes the results to a folder; reports what fails."""
+    def run(self, network_pkl: str, run_dir: str, *, only: Collection[str] | None = None) -> Any:
+        """Measures a snapshot, by some of `names` or all, and writes the results to a folder;
+        reports what fails.
+        """
+
+    def plot_missing(self, run_dir: str) -> None:
+        """Draws what an interruption has kept from being drawn."""
 
     def scalars(self) -> dict[str, float]:
-        """The results by name."""
+        """The results of the last run by name, so far."""
 
 
 class RunOutput:
@@ -289,22 +294,30 @@ class RunOutput:
             self.save_snapshot()
         self.save_state(if_stuck=True)
 
-    def measure(self, snapshot: str, metrics: Metrics | None, interrupts: Interrupts) -> None:
-        """Measures a snapshot; a signal ends that, and the resumed run repeats it."""
-        if metrics is not None:
-            # Like everywhere else, whatever the precision of the run.
-            with suppress(Interrupted), interrupts.raised(), computed_in("fp32"):
-                metrics.run(snapshot, self._run_dir)
-                self.reports.scalars(metrics.scalars(), self._counters.cur_nimg)
+    def measure(
+        self,
+        snapshot: str,
+        metrics: Metrics | None,
+        interrupts: Interrupts,
+        only: Collection[str] | None = None,
+    ) -> None:
+        """Measures a snapshot; a signal ends that, and the resumed run does the rest."""
+        if metrics is None:
+            return
+        # Like everywhere else, whatever the precision of the run.
+        with suppress(Interrupted), interrupts.raised(), computed_in("fp32"):
+            metrics.run(snapshot, self._run_dir, only=only)
+        self.reports.scalars(metrics.scalars(), self._counters.cur_nimg)
 
     def measure_again(self, metrics: Metrics | None, interrupts: Interrupts, is_over: bool) -> None:
-        """Measures the snapshot of the last tick if the run was ended before that was done."""
+        """Measures what the snapshot of the last tick lacks if the run was ended before."""
         path, counters = self._snapshot_path(), self._counters
         if metrics is None or not counters.is_between_ticks or not os.path.exists(path):
             return
         is_due = (counters.cur_tick - 1) % self._options.network_snapshot_ticks == 0
-        if (is_due or is_over) and set(metrics.names) - measured(path).keys():
-            self.measure(path, metrics, interrupts)
+        if missing := set(metrics.names) - measured(path).keys() if is_due or is_over else None:
+            self.measure(path, metrics, interrupts, only=missing)
+        metrics.plot_missing(self._run_dir)
 
     def _write_options(self) -> None:
         path = os.path.join(self._run_dir, OPTIONS_FILE)

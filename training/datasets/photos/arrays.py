@@ -10,19 +10,23 @@ from __future__ import annotations
 
 import os
 import struct
+import warnings
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from PIL import Image, PngImagePlugin
 
 from dnnlib import UserError
-from dnnlib.files import atomic_write
+from dnnlib.files import atomic_write, open_regular
+from dnnlib.util import one_line
 
 if TYPE_CHECKING:
     import tensorflow.compat.v1 as tf
 
     Images = TypeVar("Images", np.ndarray, tf.Tensor)
 
+# What pictures of this project are. Others may be programs (EPS), or decoders that crash.
+_FORMATS = ("PNG", "JPEG", "WEBP")
 # Pictures on white: so much of their borders, or more, is nearly white.
 WHITE_BORDER = 0.9
 
@@ -63,6 +67,28 @@ def _uncovered(pixels: np.ndarray) -> np.ndarray:
     straight[:3] = 255 - np.minimum((depth + opacity // 2) // np.maximum(opacity, 1), 255)
     straight[:3, opacity == 0] = 255
     return np.ascontiguousarray(straight.transpose(1, 2, 0))
+
+
+def read_picture(path: str) -> Image.Image:
+    """A picture of a kind that this project writes, decoded: a PNG, JPEG or WebP.
+
+    No other format is tried, whatever the name is: photos of any kind are read by `decode`.
+
+    Raises:
+        UserError: it is none, is damaged, or has too many pixels.
+    """
+    try:
+        with warnings.catch_warnings():
+            # Of many pixels: from twice as many on it is an error.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with open_regular(path) as file, Image.open(file, formats=_FORMATS) as picture:
+                picture.load()  # Metadata may stand after the pixels.
+                return picture
+    except Image.UnidentifiedImageError as error:
+        raise UserError(f"cannot read {path}: it is no PNG, JPEG or WebP") from error
+    except Exception as error:  # On damaged files Pillow's plugins raise whatever happens to them.
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise UserError(f"cannot read {path}: {one_line(reason)}") from error
 
 
 def save_png(picture: Image.Image, filename: str, xmp: bytes | None = None) -> None:

@@ -11,11 +11,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from dnnlib import UserError, cli
 from dnnlib.output import watched
-from training.datasets.photos.arrays import to_pixels
+from training.datasets.photos.arrays import read_picture, to_pixels
 from training.latents.attributes.measured import PICTURE
 from training.latents.directions import files as directions_files
 from training.latents.distances import Distance
@@ -360,8 +359,7 @@ class Explorer:
 
 
 def _measured(path: str) -> np.ndarray:
-    with Image.open(path) as picture:
-        return PICTURE.function(to_pixels(picture)[np.newaxis])[0]
+    return PICTURE.function(to_pixels(read_picture(path))[np.newaxis])[0]
 
 
 def _numbers(values: np.ndarray) -> dict[str, float | None]:

@@ -16,11 +16,11 @@ from urllib.parse import quote
 
 import numpy as np
 from markupsafe import Markup
-from PIL import Image
 
 from dnnlib import UserError, pages
 from dnnlib.files import atomic_write
 from dnnlib.util import one_line
+from training.datasets.photos.arrays import read_picture
 from training.pictures import xmp
 from training.run.divergence import Diverged
 from training.run.file_names import OPTIONS_FILE, PAGE, REALS
@@ -149,13 +149,13 @@ class _Pictures:
     def _embedded(self, name: str) -> str:
         content = io.BytesIO()
         try:
-            with Image.open(os.path.join(self._folder, name)) as picture:
-                kept = xmp.find(picture)
-                picture.thumbnail((_EMBEDDED_SIDE, _EMBEDDED_SIDE))
-                marks = {} if kept is None else {"xmp": kept}
-                picture.save(content, format="WEBP", quality=85, **marks)
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+            picture = read_picture(os.path.join(self._folder, name))
+            kept = xmp.find(picture)
+        except UserError:
             return _address(name)
+        picture.thumbnail((_EMBEDDED_SIDE, _EMBEDDED_SIDE))
+        marks = {} if kept is None else {"xmp": kept}
+        picture.save(content, format="WEBP", quality=85, **marks)
         return f"data:image/webp;base64,{base64.b64encode(content.getvalue()).decode()}"
 
 
