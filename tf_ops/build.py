@@ -18,6 +18,7 @@ import functools
 import os
 import platform
 import re
+import shutil
 import subprocess
 import tempfile
 import time
@@ -39,6 +40,7 @@ _CXX_FLAGS = ("-std=c++17", "-fPIC", "-w")
 # Floating-point exceptions and errno would keep loops from being vectorized; nothing reads them.
 _KERNEL_FLAGS = ("-O3", "-fno-math-errno", "-fno-trapping-math")
 _COMPILE_SECONDS = 600.0
+_LEAST_FREE = 1 << 20  # Bytes, that a compiler needs for what it says.
 # What it costs to go without, as tests/benchmarks/README.md has it.
 COST = "which takes 13 % longer to train and 20 % longer to generate (measured on CPUs)"
 
@@ -209,7 +211,11 @@ def _name(command: Sequence[str]) -> str:
 def _first_error(log: str, code: int) -> str:
     lines = [line for line in Path(log).read_text(errors="replace").splitlines() if line.strip()]
     errors = [line for line in lines if "error" in line.lower()]
-    return one_line((errors or lines[-1:] or [f"exit code {code}"])[0], 300)
+    unknown = f"exit code {code}"
+    folder = os.path.dirname(log)
+    if not lines and shutil.disk_usage(folder).free < _LEAST_FREE:
+        unknown = f"no space is left in {folder}"
+    return one_line((errors or lines[-1:] or [unknown])[0], 300)
 
 
 def describe() -> str:
@@ -217,20 +223,21 @@ def describe() -> str:
     tf = load_tensorflow()
     operations = prebuilt.find(_sources_of_operations(), _version_of_tensorflow())
     lines = [f"TensorFlow: {_version_of_tensorflow()}"]
-    lines += [_describe("operations", find_recipe, operations)]
+    lines += [_describe("operations", find_recipe, operations, COST)]
     for name in PLAIN:
         find = functools.partial(_plain_recipe, name)
-        lines.append(_describe(Path(name).stem, find, prebuilt.find((name,), None)))
+        ready = prebuilt.find((name,), None)
+        lines.append(_describe(Path(name).stem, find, ready, "which converts photos more slowly"))
     return "\n".join(lines + _describe_gpu(tf))
 
 
-def _describe(name: str, find: Callable[[], LibraryRecipe], ready: str | None) -> str:
+def _describe(name: str, find: Callable[[], LibraryRecipe], ready: str | None, cost: str) -> str:
     try:
         recipe = find()
     except BuildError as error:
-        if ready:
+        if ready is not None:
             return f"{name}: prebuilt: {ready}; cannot be built for this processor: {error}"
-        return f"{name}: cannot be built, the slower reference serves, {COST}: {error}"
+        return f"{name}: cannot be built, the slower reference serves, {cost}: {error}"
     made_with = recipe.compiler_version
     if os.path.isfile(recipe.path):
         return f"{name}: built with {made_with}: {recipe.path}"
@@ -248,7 +255,7 @@ def _describe_gpu(tf) -> list[str]:
     """Lines about what a GPU needs; the last one sums up."""
     lines, missing = [], []
     try:
-        find_compiler()
+        find_recipe()
     except BuildError:  # The line about the operations says how to install one.
         if not prebuilt.find(_sources_of_operations(), _version_of_tensorflow()):
             missing.append("a C++ compiler")

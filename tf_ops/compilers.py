@@ -28,10 +28,13 @@ def find_compiler() -> tuple[str, ...]:
     """
     named = os.environ.get("CXX")
     for candidate in [named] if named else ["g++", "c++", "clang++"]:
-        words = shlex.split(candidate)
+        try:
+            words = shlex.split(candidate)
+        except ValueError as error:
+            raise BuildError(f"CXX={named}: {error}") from error
         path = shutil.which(words[0]) if words else None
-        if path:
-            return (path, *words[1:])
+        if path:  # It works in another folder.
+            return (os.path.abspath(path), *words[1:])
     tried = f"CXX={named}" if named else "g++, c++, clang++"
     raise BuildError(f"no C++ compiler found ({tried}): {_how_to_install()}, or name one in CXX")
 

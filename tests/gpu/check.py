@@ -162,24 +162,37 @@ def check(args) -> dict:
     errors = {}
     for name, error, limit in comparisons.compare_all(gpu):
         right = error <= limit  # NaN is not.
-        errors[name] = {"error": error, "limit": limit, "right": right}
+        shown = error if math.isfinite(error) else str(error)  # JSON has no NaN.
+        errors[name] = {"error": shown, "limit": limit, "right": right}
         if not right:
             print(f"DIFFERS {name}: {error:.2e}, limit {limit:.1e}", flush=True)
     right = all(entry["right"] for entry in errors.values())
     print(f"{len(errors)} comparisons, {'all right' if right else 'some differ'}", flush=True)
-    copy, speeds = measure(gpu, args.elements, args.runs)
-    print(f"copies {copy / 1e9:.0f} GB/s, read and written")
-    for name, speed in speeds.items():
-        print(f"{name:40} {speed / 1e9:8.1f} GB/s {speed / copy:5.0%}")
-    seconds = round(time.monotonic() - begin, 1)
-    return {
-        **report,
-        "right": right,
-        "seconds": seconds,
-        "copy_bytes_per_second": copy,
-        "bytes_per_second": speeds,
-        "comparisons": errors,
-    }
+    report |= {"right": right, "comparisons": errors}
+    try:
+        copy, speeds = measure(gpu, args.elements, args.runs)
+    except driver.DriverError as error:  # What was compared is told all the same.
+        print(f"Error: nothing measured: {error}", file=sys.stderr)
+        report["measuring"] = str(error)
+    else:
+        print(f"copies {copy / 1e9:.0f} GB/s, read and written")
+        for name, speed in speeds.items():
+            print(f"{name:40} {speed / 1e9:8.1f} GB/s {speed / copy:5.0%}")
+        report |= {"copy_bytes_per_second": copy, "bytes_per_second": speeds}
+    return report | {"seconds": round(time.monotonic() - begin, 1)}
+
+
+def at_least(least: int):
+    """A type of arguments: whole numbers from `least` on."""
+
+    def parse(text: str) -> int:
+        number = int(text)
+        if number < least:
+            raise argparse.ArgumentTypeError(f"{number} is less than {least}")
+        return number
+
+    parse.__name__ = "number"  # In argparse's messages.
+    return parse
 
 
 def main() -> int:
@@ -187,18 +200,23 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--json", metavar="FILE", help="where the report is written")
-    parser.add_argument("--elements", type=int, default=1 << 24, help="numbers in a tensor to time")
-    parser.add_argument("--runs", type=int, default=20, help="how often each is timed")
+    parser.add_argument(
+        "--elements", type=at_least(1 << 14), default=1 << 24, help="numbers in a tensor to time"
+    )
+    parser.add_argument("--runs", type=at_least(1), default=20, help="how often each is timed")
     parser.add_argument("--driver", default=driver.DRIVER, help="the driver's library")
     args = parser.parse_args()
     try:
+        if args.json:
+            Path(args.json).write_text("", encoding="utf-8")  # Fails before the work, not after.
         report = check(args)
         if args.json:
-            Path(args.json).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+            text = json.dumps(report, indent=1, allow_nan=False)
+            Path(args.json).write_text(text + "\n", encoding="utf-8")
     except (UserError, driver.DriverError, OSError) as error:
         print(f"Error: {error}", file=sys.stderr)
         return 2
-    return 0 if report["right"] else 1
+    return 1 if not report["right"] else 2 if "measuring" in report else 0
 
 
 if __name__ == "__main__":

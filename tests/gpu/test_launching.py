@@ -248,6 +248,30 @@ def test_check_says_what_is_missing():
     assert any(what in line for what in ("no NVIDIA driver", "no NVRTC", "PyTorch is needed"))
 
 
+@pytest.mark.parametrize("option", ["--elements=0", "--elements=-5", "--runs=0", "--runs=x"])
+def test_check_refuses_sizes_that_are_none(option):
+    result = check(option)
+    assert result.returncode == 2 and "Traceback" not in result.stderr
+    assert f"argument {option.partition('=')[0]}: " in result.stderr
+
+
+def test_check_tells_what_differs_though_it_cannot_measure(libraries, compiler, tmp_path):
+    """In a folder of its own, where comparisons need no PyTorch."""
+    stub = "def compare_all(gpu):\n    yield 'x', float('nan'), 1e-3\n"
+    (tmp_path / "comparisons.py").write_text(stub)
+    code = f"import sys; sys.path[:0] = [{str(Path(__file__).parent)!r}]; import check; "
+    code += f"sys.path.insert(0, {str(tmp_path)!r}); sys.exit(check.main())"
+    report = tmp_path / "report.json"
+    arguments = f"--driver={libraries[0]}", f"--json={report}", "--elements=100000000000000"
+    command = [sys.executable, "-c", code, *arguments]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    assert result.returncode == 1, result.stderr
+    assert "DIFFERS x" in result.stdout and "nothing measured" in result.stderr
+    report = json.loads(report.read_text(), parse_constant=pytest.fail)
+    assert report["comparisons"]["x"]["error"] == "nan" and not report["right"]
+    assert "cuMemAlloc" in report["measuring"]
+
+
 def test_check_with_the_fake_driver(libraries, compiler, tmp_path):
     """All but the GPU: compiles, packs arguments, compares with PyTorch, writes its report."""
     pytest.importorskip("torch", reason="needs PyTorch, to compare with")

@@ -207,6 +207,32 @@ def test_how_to_install_a_compiler(monkeypatch, tmp_path, there, command):
     assert f"): {command} or name one in CXX" in str(error.value)
 
 
+@pytest.mark.parametrize("words", ["g++ '", "/bin/false"])
+def test_what_is_no_compiler(compiler, monkeypatch, words):
+    monkeypatch.setenv("CXX", words)
+    with pytest.raises(compilers.BuildError):
+        build.library()
+    lines = build.describe().splitlines()
+    assert lines[1].startswith("operations: cannot be built, ") and "longer to train" in lines[1]
+    assert lines[2].startswith("resize_8bit: cannot be built, ") and "to train" not in lines[2]
+    assert "a C++ compiler" in lines[-1]
+
+
+def test_a_compiler_named_from_here(compiler, monkeypatch, tmp_path):
+    compiler()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CXX", "./fake-c++")
+    assert Path(build.library()).read_text() == "made\n"
+
+
+def test_a_full_disk_is_named(compiler, monkeypatch):
+    """It takes what compilers say, too."""
+    compiler("exit 1")
+    monkeypatch.setattr(build, "_LEAST_FREE", 1 << 60)
+    with pytest.raises(compilers.BuildError, match=r"failed: no space is left in \S+/tf_ops"):
+        build.library()
+
+
 def test_a_compiler_that_fails(compiler, capfd, tmp_path):
     compiler("echo remark; echo 'x.cc:1: fatal error: no such header' >&2; exit 1")
     assert the_reference_serves(capfd).endswith(
