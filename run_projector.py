@@ -9,7 +9,13 @@ from collections.abc import Sequence
 
 from dnnlib import cli
 from metrics.feature_networks.sources import FeatureSources, add_feature_net_option
-from training.latents.options import DISTANCES, NOISE_MODES, SPACES, ProjectionOptions
+from training.latents.options import (
+    DISTANCES,
+    MOST_PSI,
+    NOISE_MODES,
+    SPACES,
+    ProjectionOptions,
+)
 from training.pictures.options import NetworkCommands, add_class, add_metadata, seed_list
 
 _EXAMPLES = """examples:
@@ -153,7 +159,8 @@ def _parse_args(words: Sequence[str] | None = None) -> argparse.Namespace:
                   "--seeds=0,1,5")  # fmt: skip
     sub.add_argument("--seeds", type=seed_list, default=[0, 1, 2], help="like 1,2,5-8 "
                      "(default: 0-2)")  # fmt: skip
-    sub.add_argument("--truncation-psi", "--trunc", type=cli.number(), default=1.0,
+    psi = cli.number(-MOST_PSI, MOST_PSI)
+    sub.add_argument("--truncation-psi", "--trunc", type=psi, default=1.0,
                      help="see run_generator.py (default: 1.0)")  # fmt: skip
     _add_run_options(sub)
 

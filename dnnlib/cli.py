@@ -314,6 +314,9 @@ def boolean(text: str) -> bool:
     raise argparse.ArgumentTypeError(f"expected true or false, got {text!r}")
 
 
+_LARGEST = 3e38  # What float32 holds, in which networks compute.
+
+
 def integer(low: int | None = None, high: int | None = None) -> Callable[[str], int]:
     """Type of a whole-number option within [low, high]."""
     return _bounded(int, "a whole number", low, high)
@@ -333,7 +336,7 @@ def _bounded(convert, what, low, high):
             value = convert(text)
         except ValueError:
             value = None
-        if value is None or value != value or value in (float("inf"), float("-inf")):
+        if value is None or not abs(value) <= _LARGEST:  # NaN is not.
             raise argparse.ArgumentTypeError(f"expected {what}{bounds}, got {text!r}")
         if (low is not None and value < low) or (high is not None and value > high):
             raise argparse.ArgumentTypeError(f"expected {what}{bounds}, got {text!r}")

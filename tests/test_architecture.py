@@ -69,6 +69,21 @@ def sources():
 SOURCES = sources()
 
 
+def test_pictures_are_opened_as_formats_that_are_named():
+    """Others may be programs, as PostScript is, or decoders that crash."""
+    calls = [
+        (path, node)
+        for path, tree in SOURCES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "Image.open"
+    ]
+    assert len(calls) > 2
+    # Of bytes that were made a moment ago.
+    own = {"training/snapshots/export/check.py"}
+    without = {p for p, node in calls if "formats" not in {k.arg for k in node.keywords}}
+    assert without == own
+
+
 def room_of(module):
     """The longest name in ROOMS that a dotted name begins with; None if it is not ours."""
     scripts = {path.removesuffix(".py") for path in SOURCES if "/" not in path}

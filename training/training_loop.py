@@ -325,7 +325,11 @@ def training_loop(
             return None
         final = output.save_final()
         try_page(run_dir)
-        print(f"\nDone: {kimg_text(counters.cur_nimg)} kimg in {format_time(clock.seconds())}.")
+        seen = f"{kimg_text(counters.cur_nimg)} kimg in {format_time(clock.seconds())}."
+        if options.makes_catalog:
+            print(f"\nTrained: {seen} Next: the best snapshot, and a catalog of it.", flush=True)
+            return final
+        print(f"\nDone: {seen}")
         print(what_next(run_dir, final, [] if metrics is None else metrics.names), flush=True)
         return final
 

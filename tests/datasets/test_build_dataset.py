@@ -2,7 +2,9 @@
 
 import json
 import os
+import re
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -129,6 +131,15 @@ def test_parts_of_several_machines_are_joined(tmp_path, capsys):
     ]:
         with pytest.raises(UserError, match=reason):
             merge(str(tmp_path / "wrong"), wrong)
+    assert not (tmp_path / "wrong").exists()
+    # Damaged on its way from one machine to another: the file is named that was damaged.
+    damaged = Path(parts[2]) / "foo-r03-00004-of-00005.tfrecords"
+    content = bytearray(damaged.read_bytes())
+    content[-100] ^= 1
+    damaged.unlink()  # It is linked to the dataset above.
+    damaged.write_bytes(content)
+    with pytest.raises(UserError, match=re.escape(f"{damaged} is damaged: record ")):
+        merge(str(tmp_path / "wrong"), parts)
     assert not (tmp_path / "wrong").exists()
 
 

@@ -175,7 +175,7 @@ def test_blend_of_the_command_line(generate, folder):
 
 VIDEO = ["generate-video", "--network=classes.pkl", "--seeds=1,2"]
 BAD = [
-    ([*VIDEO, "--out=bad.avi"], "the name of a video ends with .gif, .webp, .png or .mp4"),
+    ([*VIDEO, "--out=bad.avi"], "the name of a video ends with .gif, .png, .apng, .webp or .mp4"),
     ([*VIDEO, "--out=none/bad.gif"], "there is no folder"),
     ([*VIDEO, "--out=bad.gif", "--fps=60"], "--fps=60: a GIF has at most 50"),
     ([*VIDEO, "--out=bad.gif", "--grid=3x1"], "--seeds: 2 do not divide among 3x1 pictures"),

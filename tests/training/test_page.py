@@ -23,7 +23,7 @@ from training.datasets.building.build import Output
 from training.datasets.photos.arrays import save_png
 from training.datasets.sources.demo_dataset import create_demo
 from training.pictures.xmp import find
-from training.run.page import report
+from training.run.page import report, summary
 from training.run.page.curves import draw
 from training.run.page.report import Page, try_page, write_page
 from training.run.page.run_files import MACHINE, read_run
@@ -161,7 +161,16 @@ def test_a_page_tells_what_the_run_does(run_dir):
     (run_dir / "network-final.pkl").touch()
     write_page(str(run_dir))
     page = parse(run_dir)
-    assert page.facts()["Time left"] == "none: the run is over"
+    facts = page.facts()
+    assert facts["Time left"] == "none: the run is over"
+    assert facts["Images seen"] == "32 thousand" and summary.progress(read_run(str(run_dir))) == {
+        "value": 32,
+        "max": 32,
+    }
+    options = run_dir / "training_options.json"
+    options.write_text(json.dumps({**json.loads(options.read_text()), "total_seconds": 60}))
+    write_page(str(run_dir))
+    assert parse(run_dir).facts()["Time left"] == "none: the run is over, as its time was up"
     assert any("network-snapshot-000008.pkl" in text for text in page.texts["code"])
 
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import EpsImagePlugin, Image, features
 from small_networks import SHAPE, STYLE
 
 from dnnlib import UserError, tflib
 from dnnlib.tflib import Network
-from training.datasets.photos.arrays import save_picture
+from training.datasets.photos.arrays import read_picture, save_picture
 from training.latents.options import TruncationOptions
 from training.latents.truncation import find_centers
 from training.pictures import animations, generation, provenance, reproduction, xmp
@@ -225,6 +225,7 @@ MANY_MIXES |= {"truncation_psi": 1, "minibatch_size": 4}
         ("generate-grid", {"seeds": [1], "grid": [10_000, 2], "truncation_psi": 1}),
         ("generate-video", {"seeds": [1]}),
         ("style-mixing-example", MANY_MIXES),
+        ("generate-images", {"seeds": [1], "truncation_psi": 1e308}),
         ("os.system", {}),
     ],
 )
@@ -234,7 +235,26 @@ def test_records_that_are_wrong(snapshot, tmp_path, command, options):
     save_picture(Image.fromarray(PIXELS), path, mark)
     with pytest.raises(UserError) as error:
         again(path, snapshot, tmp_path)
-    assert "\n" not in str(error.value)
+    assert "\n" not in str(error.value) and path in str(error.value)
+
+
+@pytest.mark.parametrize("kind", ["EPS", "AVIF", "DDS", "GIF", "cut", "text"])
+def test_only_pictures_that_are_written_are_read(tmp_path, monkeypatch, kind):
+    """Whatever the name says: an EPS is a program, which Pillow gives to Ghostscript."""
+    path = tmp_path / "a.png"
+    if kind == "AVIF" and not features.check("avif"):
+        pytest.skip("this Pillow has no AVIF")
+    picture = Image.fromarray(PIXELS)
+    picture.save(path, format="PNG" if kind in ("cut", "text") else kind)
+    content = path.read_bytes()
+    path.write_bytes({"cut": content[:100], "text": b"text"}.get(kind, content))
+    called = []
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *args: called.append(args))
+    with pytest.raises(UserError, match=r"cannot read \S+a.png: "):
+        read_picture(str(path))
+    assert not called
+    save_picture(picture, str(path))
+    np.testing.assert_array_equal(np.asarray(read_picture(str(path))), PIXELS)
 
 
 def test_seeds_in_records():

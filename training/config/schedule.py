@@ -81,7 +81,9 @@ def training_schedule(
     lod = 0.0
     if options.lod_initial_resolution is not None:
         phase_kimg = options.lod_training_kimg + options.lod_transition_kimg
-        phase, into = divmod(cur_nimg / 1000, phase_kimg)
+        kimg = cur_nimg / 1000
+        # Without phases, images stay as they are in the beginning.
+        phase, into = divmod(kimg, phase_kimg) if phase_kimg > 0 else (0, kimg)
         lod = resolution_log2 - np.floor(np.log2(options.lod_initial_resolution)) - phase
         if options.lod_transition_kimg > 0:
             lod -= max(into - options.lod_training_kimg, 0.0) / options.lod_transition_kimg
@@ -136,9 +138,10 @@ def check_schedule(
                 f"--batch-gpu={gpu} is not a multiple of {group_size}, the group of samples that "
                 "the discriminator compares: use a multiple, or less than that"
             )
-        if now.lod == 0:
+        phase_kimg = options.lod_training_kimg + options.lod_transition_kimg
+        if now.lod == 0 or phase_kimg <= 0:
             return
-        kimg += options.lod_training_kimg + options.lod_transition_kimg
+        kimg += phase_kimg
 
 
 def schedule_notes(

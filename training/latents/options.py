@@ -86,6 +86,9 @@ class ProjectionOptions:
         return self.initial_noise_factor * left**2
 
 
+MOST_PSI = 100.0  # Far beyond any use, and within what networks compute without overflow.
+
+
 @dataclass(frozen=True)
 class TruncationOptions:
     """Where truncation draws w to.

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from dnnlib import UserError, cli, own_code
-from training.latents.options import CENTERS, TruncationOptions
+from training.latents.options import CENTERS, MOST_PSI, TruncationOptions
 from training.snapshots import pretrained
 
 
@@ -115,7 +115,7 @@ def add_truncation(sub: argparse.ArgumentParser, default: str = "0.5", **kwargs:
     sub.add_argument(
         "--truncation-psi",
         "--trunc",
-        type=cli.number(),
+        type=cli.number(-MOST_PSI, MOST_PSI),
         help=f"0: the mean product, 1: full variety (default: {default})",
         **kwargs,
     )

@@ -17,7 +17,7 @@ from dnnlib.tflib import Network
 from dnnlib.util import one_line
 from training.architecture.precision import computed_in, lower_dtype
 from training.datasets.photos.arrays import read_picture, save_png, to_pixels
-from training.latents.options import CENTERS, TruncationOptions
+from training.latents.options import CENTERS, MOST_PSI, TruncationOptions
 from training.latents.truncation import find_centers
 from training.pictures import generation, provenance
 from training.pictures.finishing import KEEP, Finish, finish, on_white
@@ -26,6 +26,7 @@ from training.snapshots import pickles
 
 _MOST_PICTURES = 10_000
 _LOSSLESS = ("PNG",)
+_Psi = Annotated[float, Range(-MOST_PSI, MOST_PSI)]
 _Seeds = Annotated[list[int], Size(10_000)] | Annotated[str, Size(20_000)]
 
 
@@ -43,7 +44,7 @@ class _Images(_Options):
     seeds: _Seeds = field(default_factory=list)
     dlatents: Annotated[str, Size(64)] | None = None
     classes: list[Any] = field(default_factory=list)
-    truncation_psi: float | None = None
+    truncation_psi: _Psi | None = None
     truncation: Literal[CENTERS] = "global"
     clusters: int = TruncationOptions.clusters
     noise_mode: Literal[generation.NOISE_MODES] = "seed"
@@ -56,7 +57,7 @@ class _Mix(_Options):
     row_seeds: _Seeds
     col_seeds: _Seeds
     col_styles: Annotated[list[int], Size(100)]
-    truncation_psi: float
+    truncation_psi: _Psi
     minibatch_size: Annotated[int, Range(1, 1024)]
     classes: list[Any] = field(default_factory=list)
 
@@ -65,7 +66,7 @@ class _Mix(_Options):
 class _Grid(_Options):
     grid: tuple[Annotated[int, Range(1, 10_000)], Annotated[int, Range(1, 10_000)]]
     seeds: _Seeds
-    truncation_psi: float
+    truncation_psi: _Psi
     truncation: Literal[CENTERS]
     clusters: int = TruncationOptions.clusters
     classes: list[Any] = field(default_factory=list)
@@ -120,7 +121,10 @@ def reproduce(
         )
     scratch = tempfile.TemporaryDirectory(prefix="reproduce.")
     with scratch as folder, computed_in("mixed" if options.precision else "fp32"):
-        made = make(Gs, network, record, options, folder, dlatents_npz)
+        try:
+            made = make(Gs, network, record, options, folder, dlatents_npz)
+        except UserError as error:
+            raise UserError(f"{picture} cannot be made again: {error}") from error
         again = read_picture(made)
     save_png(again, out, provenance.packet(record))
     new = np.asarray(again if is_lossless else on_white(again))

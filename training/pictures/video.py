@@ -222,7 +222,8 @@ def check_film(path: str, speed: float | None) -> None:
     """Raises a UserError if there can be no film of that name, of so many frames a second."""
     suffix = _suffix(path)
     if suffix not in (*_WRITERS, _MP4):
-        raise UserError(f"--out={path}: the name of a video ends with .gif, .webp, .png or .mp4")
+        names = ", ".join(_WRITERS)
+        raise UserError(f"--out={path}: the name of a video ends with {names} or {_MP4}")
     if suffix == _MP4 and not has_mp4():
         raise UserError(f"--out={path}: MP4 needs more: {_HINT}; or write .gif, .webp or .png")
     if suffix == ".gif" and speed is not None and speed > _FASTEST_GIF:

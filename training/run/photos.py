@@ -191,12 +191,16 @@ def choose(photos: Photos, given: Mapping[str, Any], seconds: float | None) -> C
     median = photos.sides[len(photos.sides) // 2]
     length = "" if seconds is None else f"in {format_time(seconds)} "
     seen = kimg * 1000 / max(photos.count - validation, 1)
+    trained = f"{kimg:,.0f}" if kimg >= 10 else f"{kimg:.3g}"
+    pace = f"{length}this machine ({device}) trains on about"
+    if total_kimg is not None:
+        pace = f"on {device}, the run has"
     reasons = [
         f"{photos.count:,} photos, shorter sides of {photos.sides[0]} to {photos.sides[-1]} "
         f"pixels, median {median}: at most {allowed}x{allowed}",
-        f"Resolution {options['resolution']}, {size.name} networks: {length}this machine "
-        f"({device}) trains on about {kimg:,.0f} thousand images, each photo {seen:,.0f} times; "
-        f"such networks need about {_needed(resolution, size):,.0f} thousand",
+        f"Resolution {options['resolution']}, {size.name} networks: {pace} {trained} thousand "
+        f"images, each photo {seen:,.0f} times; such networks need about "
+        f"{_needed(resolution, size):,.0f} thousand",
         f"Precision: {options['precision']}, {why_precision}",
         f"Classes: {', '.join(photos.classes)}" if photos.classes else photos.why_no_classes,
         f"Held out: {options['validation']} photos, by which the best snapshot is found",

@@ -6,17 +6,19 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 
 import numpy as np
 
 from dnnlib import UserError
 from dnnlib.files import staged_directory
+from dnnlib.output import tqdm
 from training.datasets.building.inspect import first_images
 from training.datasets.format.dataset_files import DatasetFiles, Shard, level_path
 from training.datasets.format.find_dataset import find_dataset
 from training.datasets.format.label_file import read_labels, write_labels
 from training.datasets.format.manifest import count_skipped, read_manifest, write_manifest
+from training.datasets.format.tfrecords import read_payloads
 
 # What may differ between the parts of one dataset.
 _OF_A_PART = {"images", "skipped", "more_skipped", "shard_images", "only_shards", "levels"}
@@ -42,6 +44,7 @@ def merge(tfrecord_dir: str, parts: list[str]) -> None:
     manifests = [_manifest(dataset) for dataset in datasets]
     _check_same(datasets, manifests)
     owners = _owners(datasets)
+    _check_records(datasets)
     name = os.path.basename(os.path.abspath(tfrecord_dir))
     with staged_directory(tfrecord_dir) as folder:
         count = len(owners)
@@ -92,6 +95,15 @@ def _check_same(datasets: list[DatasetFiles], manifests: list[dict]) -> None:
                 f"{dataset.folder} and {datasets[0].folder} are not parts of one dataset: they "
                 f"differ in {', '.join(different) or 'their levels'}"
             )
+
+
+def _check_records(datasets: list[DatasetFiles]) -> None:
+    """Reads all records, whose checksums tell what was damaged on the way between machines."""
+    with closing(tqdm(unit="record", desc="checking", disable=None, leave=False)) as bar:
+        for dataset in datasets:
+            for path in (path for paths in dataset.levels.values() for path in paths):
+                for _ in read_payloads(path, may_be_empty=True):
+                    bar.update()
 
 
 def _owners(datasets: list[DatasetFiles]) -> list[tuple[DatasetFiles, int]]:

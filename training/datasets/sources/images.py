@@ -14,7 +14,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 
 from dnnlib import UserError
-from dnnlib.util import printable
+from dnnlib.util import did_you_mean, printable
 from training.datasets.building.build import build
 from training.datasets.building.output import Output
 from training.datasets.format.passed_over import OtherDataset, other_dataset
@@ -94,7 +94,9 @@ def images_source(
         options = replace(options, mode=mode)
         if mode is not None:
             facts["label_mode"] = mode
-        add_labels(source, pictures.names, path, labels, options)
+        is_inside = pictures.has(labels) and not pictures.is_folder
+        title = f"{labels} in {image_dir}" if is_inside else labels
+        add_labels(source, pictures.names, path, title, options)
     return source
 
 
@@ -133,7 +135,8 @@ def _check_readable(path: str, labels: str) -> None:
         reason = str(error)
     if reason is not None:
         raise UserError(
-            f"--labels={labels}: {reason}; use none, folders, or a JSON file or a table"
+            f"--labels={labels}: {reason}; {did_you_mean(labels, ('none', 'folders', 'auto'))}use "
+            "none, folders, or a JSON file or a table"
         )
 
 

@@ -71,8 +71,12 @@ def _strength(run: RunFiles) -> Iterator[str]:
 def _borders(run: RunFiles) -> Iterator[str]:
     white = run.last.get("white_border")
     if white is not None and white < WHITE_BORDER:
+        early = (
+            "A longer run may help; if not"
+            if run.is_over
+            else "Early in a run that is so; if it stays"
+        )
         yield (
             f"The borders of fakes are white in {white:.0%} of their pixels, those of reals in "
-            f"{WHITE_BORDER:.0%} or more. Early in a run that is so; if it stays, use "
-            "--augpipe=bgc-white."
+            f"{WHITE_BORDER:.0%} or more. {early}, use --augpipe=bgc-white."
         )

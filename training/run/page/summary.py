@@ -35,14 +35,16 @@ _SETTINGS = {
 def progress(run: RunFiles) -> dict[str, float] | None:
     """How much of its length a run has, as the element of that name takes it."""
     total, kimg = run.number("total_kimg"), run.last.get("kimg")
-    return None if not total or kimg is None else {"value": min(kimg, total), "max": total}
+    if not total or kimg is None:
+        return None
+    return {"value": min(kimg, total), "max": kimg if run.is_over and kimg > 0 else total}
 
 
 def summary(run: RunFiles) -> Iterator[tuple[str, str]]:
     """How far a run is, for people; nothing for directories of other kinds."""
     last, total = run.last, run.number("total_kimg")
     if last:
-        of = f" of {total:g}" if total else ""
+        of = f" of {total:g}" if total and not run.is_over else ""
         yield "Images seen", f"{last['kimg']:g}{of} thousand"
         yield "Time", format_time(last["time"]) if last.get("time", -1) >= 0 else "not known"
         yield "Time left", _time_left(run)
@@ -60,7 +62,9 @@ def _time_left(run: RunFiles) -> str:
     if run.failure:
         return "none: it diverged"
     if run.is_over:
-        return "none: the run is over"
+        total, limit = run.number("total_kimg"), run.number("total_seconds")
+        by_time = limit is not None and total is not None and run.last.get("kimg", total) < total
+        return f"none: the run is over{', as its time was up' * by_time}"
     rows = [row for row in run.stats[-_RECENT:] if "time" in row]
     total, last = run.number("total_kimg"), run.last
     if len(rows) < 2 or total is None or rows[-1]["time"] <= rows[0]["time"]:
