@@ -16,12 +16,18 @@ import importlib
 import inspect
 import os
 import sys
+import sysconfig
+import traceback
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from dnnlib.util import UserError
+from dnnlib.util import UserError, one_line
 
 F = TypeVar("F", bound=Callable)
+# Where no code of the user's lies: their own stands in another folder, or beside these packages.
+_ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+_NOT_OWN = ("<", *(os.path.join(_ROOT, n, "") for n in ("dnnlib", "metrics", "tf_ops", "training")))
+_NOT_OWN += tuple(os.path.join(sysconfig.get_path(n), "") for n in ("purelib", "platlib", "stdlib"))
 
 
 class OwnFunctions:
@@ -79,6 +85,9 @@ class OwnFunctions:
             imported = importlib.import_module(module)
         except ImportError as error:
             raise UserError(f"{option}={name}: cannot import {module}: {error}") from error
+        except Exception as error:  # Whatever its code may raise.
+            said = describe_error(error)
+            raise UserError(f"{option}={name}: cannot import {module}: {said}") from error
         if not hasattr(imported, function):
             raise UserError(f"{option}={name}: module {module} has no attribute {function}")
         try:
@@ -136,3 +145,20 @@ def load_networks(args: argparse.Namespace) -> None:
     for role in ("G", "D"):
         if name := getattr(args, f"{role}_func"):
             networks.load(f"--{role}-func", name)
+
+
+def describe_error(error: Exception) -> str:
+    """One line of what was raised; of what no user was told of, also what and where.
+
+    That is where code of the user's own was the last, or else where it was raised.
+    """
+    if isinstance(error, UserError):
+        return one_line(error)
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if not frame.filename.startswith(_NOT_OWN)]
+    places = [f"({frame.filename}:{frame.lineno})" for frame in (own or frames)[-1:]]
+    try:
+        text = one_line(error, 200)
+    except Exception:  # Of a class of the user's own, whose text is code too.
+        text = "it has no text"
+    return f"{type(error).__name__}: {text} {one_line(''.join(places))}"

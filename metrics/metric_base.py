@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import importlib
-import os
 import secrets
-import sysconfig
-import traceback
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dnnlib import UserError, own_code
 from dnnlib.tflib.autosummary import autosummary
-from dnnlib.util import did_you_mean, one_line
+from dnnlib.util import did_you_mean
 from metrics import results
 from metrics.evaluation import Evaluation, MetricOptions
 from metrics.feature_networks import FeatureNetworkMissing
@@ -25,11 +22,6 @@ from training.snapshots import pickles
 from training.snapshots.pickles import Subject
 
 __all__ = ["DummyMetric", "MetricBase", "MetricGroup", "RealsAgainstFakes", "create"]
-
-# Where no code of the user's lies: their own stands in another folder, or beside these packages.
-_ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-_NOT_OWN = ("<", *(os.path.join(_ROOT, n, "") for n in ("dnnlib", "metrics", "tf_ops", "training")))
-_NOT_OWN += tuple(os.path.join(sysconfig.get_path(n), "") for n in ("purelib", "platlib", "stdlib"))
 
 
 def create(metric: str | Mapping[str, Any]) -> MetricBase:
@@ -48,7 +40,7 @@ def create(metric: str | Mapping[str, Any]) -> MetricBase:
         try:
             made = own(name=own.__name__)
         except Exception as error:
-            raise UserError(f"--metrics={metric}: {_describe(error)}") from error
+            raise UserError(f"--metrics={metric}: {own_code.describe_error(error)}") from error
         if not isinstance(made, MetricBase):
             raise UserError(f"--metrics={metric}: it is no metrics.metric_base.MetricBase")
         made.option_name = metric
@@ -175,7 +167,7 @@ class MetricGroup:
         return name in self._ready
 
     def _failed(self, name: str, error: Exception) -> None:
-        self.errors[name] = _describe(error)
+        self.errors[name] = own_code.describe_error(error)
         print(f"Warning: no {name}: {self.errors[name]}", flush=True)
 
     def get_result_str(self) -> str:
@@ -198,20 +190,3 @@ class MetricGroup:
     def scalars(self) -> dict[str, float]:
         """{TensorBoard tag: value} of the last snapshot."""
         return results.scalars(self.reports)
-
-
-def _describe(error: Exception) -> str:
-    """One line of what was raised; of what no user was told of, also what and where.
-
-    That is where code of the user's own was the last, or else where it was raised.
-    """
-    if isinstance(error, UserError):
-        return one_line(error)
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if not frame.filename.startswith(_NOT_OWN)]
-    places = [f"({frame.filename}:{frame.lineno})" for frame in (own or frames)[-1:]]
-    try:
-        text = one_line(error, 200)
-    except Exception:  # Of a class of the user's own, whose text is code too.
-        text = "it has no text"
-    return f"{type(error).__name__}: {text} {one_line(''.join(places))}"

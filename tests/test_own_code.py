@@ -223,6 +223,15 @@ def test_bad_names(folder, new_process, options, message):
     assert not list(folder.glob("results/*bcr*"))
 
 
+@pytest.mark.parametrize("line", ["x = unknown", "def broken(:", "raise SystemError('no')"])
+def test_a_module_that_cannot_be_imported_is_one_line(folder, new_process, line):
+    (folder / "wrong.py").write_text(f"import os\n{line}\n")
+    with pytest.raises(UserError, match=r"--G-func=wrong.G_x: cannot import wrong: .*") as error:
+        train(G_func="wrong.G_x", kimg=0.008)
+    assert "\n" not in str(error.value)
+    assert "def" in line or f"{folder / 'wrong.py'}:2" in str(error.value)
+
+
 def test_losses_that_are_none(session):
     """Of the wrong kind, or without what overfitting is told from."""
     from training.losses.context import LossContext
