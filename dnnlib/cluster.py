@@ -196,9 +196,9 @@ def _slurm_hosts(text: str) -> list[str]:
         ValueError: it is something else, or more than there are workers.
     """
     hosts: list[str] = []
+    if not re.fullmatch(r"(?:[^\[\]]|\[[0-9,-]+\])+", text):
+        raise ValueError(f"no list of nodes: {text}")
     for entry in re.findall(r"(?:[^,\[]|\[[^\]]*\])+", text):
-        if not re.fullmatch(r"(?:[^\[\]]|\[[0-9,-]+\])+", entry):
-            raise ValueError(f"no list of nodes: {entry}")
         found = [""]
         for literal, ranges in re.findall(r"([^\[\]]+)|\[([\d,-]+)\]", entry):
             parts = [literal] if literal else [n for r in ranges.split(",") for n in _numbers(r)]
@@ -298,8 +298,10 @@ def _wait(processes: list[subprocess.Popen]) -> int:
             for process in running:
                 with suppress(OSError):
                     process.terminate()
-            for process in running:
-                process.wait()
+            deadline = time.monotonic() + _GRACE_SECONDS
+            for process in running:  # Whoever does not end by itself is killed by the caller.
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(max(deadline - time.monotonic(), 0))
             return reason
         time.sleep(0.05)
     reasons = [code for code in codes if code not in (0, TRY_AGAIN)]

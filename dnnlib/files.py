@@ -68,13 +68,22 @@ def append_line(path: str, line: str) -> None:
         OSError: it cannot be written.
     """
     with open(path, "ab+", buffering=0) as file:
-        size = file.seek(0, os.SEEK_END)
-        file.seek(max(size - 1, 0))
+        file.seek(max(file.seek(0, os.SEEK_END) - 1, 0))
         begin = "" if file.read(1) in (b"", b"\n") else "\n"
-        content = memoryview(f"{begin}{line}\n".encode())
+    append(path, f"{begin}{line}\n".encode())
+
+
+def append(path: str, content: bytes) -> None:
+    """Adds to a file, all or nothing.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    with open(path, "ab", buffering=0) as file:
+        size, rest = file.seek(0, os.SEEK_END), memoryview(content)
         try:
-            while content:
-                content = content[file.write(content) :]
+            while rest:
+                rest = rest[file.write(rest) :]
         except OSError:
             file.truncate(size)
             raise

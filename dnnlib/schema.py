@@ -284,11 +284,12 @@ def describe(kind: Any) -> str:
 
 
 def _describe_range(bound: Range) -> str:
+    least, most = (str(n) if isinstance(n, int) else f"{n:g}" for n in (bound.least, bound.most))
     if bound.most == math.inf:
-        return f"of at least {bound.least:g}"
+        return f"of at least {least}"
     if bound.least == -math.inf:
-        return f"of at most {bound.most:g}"
-    return f"from {bound.least:g} to {bound.most:g}"
+        return f"of at most {most}"
+    return f"from {least} to {most}"
 
 
 def _join(place: str, name: str) -> str:

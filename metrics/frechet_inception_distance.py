@@ -11,7 +11,7 @@ import scipy.linalg
 from dnnlib import UserError
 from metrics.evaluation import Evaluation
 from metrics.metric import RealsAgainstFakes
-from metrics.reals import check_width
+from metrics.reals import ALL_THE_SAME, check_width
 
 # Rows that are gathered before they are added to the moments: one large matrix product costs a
 # fraction of many small ones.
@@ -115,6 +115,8 @@ def fid_of_moments(reals: Moments, fakes: Moments) -> float:
             raise UserError(f"{moments.count} {what} image: a covariance needs at least 2")
         if not np.isfinite(moments.scatter).all():
             raise UserError(f"the features of {what} images are not finite numbers")
+    if not reals.scatter.any():
+        raise UserError(ALL_THE_SAME)
     return frechet_distance(reals.mean, reals.covariance(0), fakes.mean, fakes.covariance(1))
 
 

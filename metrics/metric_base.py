@@ -115,14 +115,14 @@ class MetricGroup:
         options = replace(
             options, seed=secrets.randbits(31) if options.seed is None else options.seed
         )
+        names = [n for n in self.names if only is None or n in only]
         try:
             with metric_session(options.seed, tf_config):
                 subject = pickles.load_subject(network_pkl, options.allow_pickled_code)
-                names = [n for n in self.names if only is None or n in only]
                 name = snapshot_name(network_pkl)
                 self._run_all(names, subject, name, options, run_dir, log_results)
         except Exception as error:  # A full disk, too little memory on a GPU.
-            self._failed(", ".join(self.names), error)
+            self._failed(", ".join(names), error)
         return self.reports
 
     def _run_all(
@@ -184,8 +184,9 @@ class MetricGroup:
         for name in self.names:
             try:
                 results.plot_missing(name, run_dir)
-            except OSError as error:
-                print(f"Warning: no plot of {name}: {error.strerror or error}", flush=True)
+            except Exception as error:  # Results are of code of the user's own, maybe.
+                said = own_code.describe_error(error)
+                print(f"Warning: no plot of {name}: {said}", flush=True)
 
     def scalars(self) -> dict[str, float]:
         """{TensorBoard tag: value} of the last snapshot."""

@@ -21,6 +21,12 @@ from training.datasets.format.manifest import read_manifest
 from training.random_streams import generator
 
 _READ_AHEAD, _READ_THREADS = 4, 2
+# A feature network that is dead would find all networks perfect.
+ALL_THE_SAME = (
+    "the features of all real images are the same: the feature network tells nothing, or the "
+    "dataset has one image again and again"
+)
+_LOOKED_AT = 1000
 # Changes when cached numbers would come out otherwise.
 _VERSION = 1
 
@@ -103,6 +109,8 @@ class RealImages:
             stored = self._map(path)
         if stored is None:
             raise UserError(f"{path} is not what was written: is its disk full or damaged?")
+        if len(stored) > 1 and (stored[:_LOOKED_AT] == stored[0]).all():
+            raise UserError(ALL_THE_SAME)
         return stored
 
     def _map(self, path: str) -> np.ndarray | None:

@@ -197,8 +197,10 @@ def test_what_the_user_brings(workplace, generator):
     with open("scores.csv", "w") as file:
         file.write("seed,liked,note\n")
         file.writelines(f"{s},{x @ np.arange(8):.5f},text\n" for s, x in enumerate(np.array(w)))
+        file.write('120,"1,5",\n')
     args = ["--scores=scores.csv", "--attributes=liked", "--keep=none", "--out=liked.npz"]
-    good(generator("directions", "--network=net.pkl", *args))
+    odd = "liked has 1 cells that are no numbers and count as empty, like '1,5' in line 122"
+    assert odd in good(generator("directions", "--network=net.pkl", *args))[2]
     info = json.loads((workplace / "liked.json").read_text())["directions"]["liked"]
     assert info["r2"] > 0.9 and info["shortfalls"] == ["its effect cannot be measured"]
     step = files.load("liked.npz").arrays["liked"][0]

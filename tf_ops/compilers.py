@@ -36,10 +36,10 @@ def find_compiler() -> tuple[str, ...]:
         if path:  # It works in another folder.
             return (os.path.abspath(path), *words[1:])
     tried = f"CXX={named}" if named else "g++, c++, clang++"
-    raise BuildError(f"no C++ compiler found ({tried}): {_how_to_install()}, or name one in CXX")
+    raise BuildError(f"no C++ compiler found ({tried}): {how_to_install()}, or name one in CXX")
 
 
-def _how_to_install() -> str:
+def how_to_install() -> str:
     """The command for the package manager at hand, or all three."""
     commands = {
         "conda": "conda install -c conda-forge gxx",

@@ -17,7 +17,7 @@ from types import ModuleType
 import tensorflow.compat.v1 as tf
 
 from dnnlib import UserError
-from tf_ops import build, gpu_kernels, layout
+from tf_ops import build, compilers, gpu_kernels, layout, prebuilt
 
 IMPLEMENTATIONS = ("auto", "ref", "native", "cuda")
 DTYPES = (tf.float32, tf.float16, tf.bfloat16)
@@ -71,7 +71,10 @@ def _load() -> tuple[ModuleType | None, str | None]:
         return library, None
     except (tf.errors.OpError, OSError) as error:
         folder = os.path.dirname(path)
-        return None, f"{path} cannot be loaded ({error}); remove {folder} to have it built again"
+        cure = f"remove {folder} to have it built again"
+        if folder == str(prebuilt.FOLDER):
+            cure = f"it may have been made on a newer system; {compilers.how_to_install()}"
+        return None, f"{path} cannot be loaded ({error}); {cure}"
 
 
 @functools.cache

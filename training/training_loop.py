@@ -321,6 +321,7 @@ def training_loop(
                 raise interrupts.exception()
 
         # The end.
+        workers.leave()
         if not workers.is_chief:
             return None
         final = output.save_final()

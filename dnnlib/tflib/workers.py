@@ -14,6 +14,7 @@ import itertools
 import json
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -38,6 +39,7 @@ _BEAT_SECONDS = 5.0
 # How often it is looked whether the others are still there before a run begins, and how many times
 # in a row one has to be missing.
 _WATCH_SECONDS, _WATCH_TIMES = 3.0, 2
+_END_SECONDS = 5.0  # Within which the port of a worker that has failed is closed.
 _BUSY, _DONE, _FAILED = range(3)
 _GONE = (
     tf.errors.AbortedError,
@@ -123,6 +125,9 @@ class Alone:
         """The signal that came, on whichever worker; what `signals` has received from now on."""
         return signals.received
 
+    def leave(self) -> None:
+        """From here on the others may end, and nothing waits for them."""
+
     def total(self, values: np.ndarray) -> np.ndarray:
         """Sums over the workers, of as many numbers every time."""
         return values
@@ -165,6 +170,8 @@ class Workers(Alone):
         self.count, self.index = len(cluster.addresses), cluster.index
         self._cluster, self._limit = cluster, limit
         self._keys, self._steps = itertools.count(1), 0
+        self._has_left = False
+        self._is_closed: Callable[[], bool] = lambda: False  # Whether the session was, for a loss.
         self._server = self._start_server()
         cluster.wait_for_others(limit)
 
@@ -197,16 +204,22 @@ class Workers(Alone):
 
     @contextmanager
     def session(self, seed: int | None) -> Iterator[tf.Session]:
-        with tf.Graph().as_default(), tf.Session(self._server.target, config=self._config()) as s:
+        s = tf.Session(self._server.target, graph=tf.Graph(), config=self._config())
+        # Later TensorFlow mostly notices by itself who is gone, and the limit is shorter.
+        watched = _watched(s, self._cluster, lambda: self._steps > 1 or self._has_left)
+        with s.graph.as_default(), s, watched as self._is_closed:
             tfutil.seed_graph(seed)
-            yield s
+            try:
+                yield s
+            except (RuntimeError, tf.errors.OpError) as error:  # Of whatever was running.
+                if not self._is_closed():
+                    raise
+                raise self._lost() from error
 
     def run(self, fetches: Any, feed_dict: dict | None = None) -> Any:
         return self._run(fetches, feed_dict)
 
     def share(self) -> None:
-        if not self._steps:  # Building a graph takes its time, in which another one may have ended.
-            self._reduce_now(np.zeros([1], np.int32), "Max")
         self.run(self._share)
 
     def most(self, value: float) -> int:
@@ -218,6 +231,9 @@ class Workers(Alone):
         if number:
             signals.take(number)
         return number or None
+
+    def leave(self) -> None:
+        self._has_left = True
 
     def total(self, values: np.ndarray) -> np.ndarray:
         if self._total is None:
@@ -325,17 +341,19 @@ class Workers(Alone):
         with tf.Graph().as_default():
             total = self._reduce(tf.constant(value), operation)
             session = tf.Session(self._server.target, config=self._config())
+            session.run(tf.no_op())  # The server knows it now, and can close it.
             with session, _watched(session, self._cluster) as is_closed:
                 try:
                     return self._run(total, None)
                 except RuntimeError as error:  # Of a session that was closed before it ran.
                     if not is_closed():
                         raise
-                    raise self._lost(self._limit) from error
+                    raise self._lost() from error
 
     def _run(self, fetches: Any, feed_dict: dict | None) -> Any:
         limit = self._limit * (1 if self._steps > 1 else _START_LIMITS)
         options = tf.RunOptions(timeout_in_ms=int(limit * 1000))
+        start = time.monotonic()
         try:
             return tfutil.run(fetches, feed_dict, options=options)
         except tf.errors.OpError as error:
@@ -346,14 +364,20 @@ class Workers(Alone):
                     "of them the same list"
                 ) from error
             if isinstance(error, _GONE) or "Collective ops is aborted" in text:
-                raise self._lost(limit) from error
+                waited = time.monotonic() - start >= limit
+                raise self._lost(limit if waited else None) from error
             raise
 
-    def _lost(self, limit: float) -> WorkerLost:
-        gone = self._cluster.unreachable()
+    def _lost(self, limit: float | None = None) -> WorkerLost:
+        """Says who is gone; `limit` are the seconds for which somebody has been waited for."""
+        deadline = time.monotonic() + (_END_SECONDS if limit is None else 0)
+        while not (gone := self._cluster.unreachable()) and time.monotonic() < deadline:
+            time.sleep(0.2)  # Who fails takes a moment to end.
         names = ", ".join(map(self._cluster.name, gone))
         what = f"{names} {'has' if len(gone) == 1 else 'have'} ended"
-        if not gone:
+        if not gone and limit is None:
+            what = "another worker has left the run"
+        elif not gone:
             what = f"another worker does not answer, within {limit:g} seconds (--worker-timeout)"
         return WorkerLost(f"{what}: see what it says, and start all again with --resume=latest")
 
@@ -383,17 +407,24 @@ class Workers(Alone):
 
 
 @contextmanager
-def _watched(session: tf.Session, cluster: Cluster) -> Iterator[Callable[[], bool]]:
+def _watched(
+    session: tf.Session, cluster: Cluster, until: Callable[[], bool] = lambda: False
+) -> Iterator[Callable[[], bool]]:
     """Closes a session, which ends what it runs, when a worker has ended that it waits for.
 
-    TensorFlow notices that by itself only of workers that have taken part in something already.
-    Yields a function that tells whether that has happened.
+    Whoever leads an operation waits for all others to begin it, and does not notice that one of
+    them is gone. Yields a function that tells whether the session was closed.
+
+    Args:
+        session: of this worker.
+        cluster: all of them.
+        until: whether it is watched no more.
     """
     is_over, is_closed, lock = threading.Event(), threading.Event(), threading.Lock()
 
     def watch() -> None:
         missing: dict[int, int] = {}
-        while not is_over.wait(_WATCH_SECONDS):
+        while not is_over.wait(_WATCH_SECONDS) and not until():
             missing = {index: missing.get(index, 0) + 1 for index in cluster.unreachable()}
             if max(missing.values(), default=0) < _WATCH_TIMES:
                 continue

@@ -103,7 +103,10 @@ def test_names_of_nodes_as_slurm_shortens_them(nodes, tasks, hosts):
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        *((f"SLURM_STEP_NODELIST={n}", "not understood") for n in ("n[1-", "n[1-99999999]", "a b")),
+        *(
+            (f"SLURM_STEP_NODELIST={n}", "not understood")
+            for n in ("n[1-", "n[1-3", "n[1", "n[1-99999999]", "a b")
+        ),
         *((f"SLURM_STEP_TASKS_PER_NODE={n}", "not understood") for n in ("1", "2(x9999999)")),
         ("SLURM_STEP_TASKS_PER_NODE=1,21", "21 tasks on a node, at most 20"),
         ("SLURMD_NODENAME=n7", "SLURMD_NODENAME=n7"),

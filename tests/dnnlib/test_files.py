@@ -186,8 +186,7 @@ def test_what_the_dead_left_is_removed_and_what_the_living_stage_is_not(tmp_path
 
 STAGE = """
 import sys, time
-from dnnlib import files
-from dnnlib.files import append_line, atomic_write, staged_directory
+from dnnlib.files import atomic_write, staged_directory
 kind, path = sys.argv[1:]
 print("ready", flush=True)
 data = bytes(range(256)) * 40000

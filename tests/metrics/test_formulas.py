@@ -255,6 +255,12 @@ def test_conditional_entropy():
         linear_separability.prob_normalize([1, 2])
 
 
+def test_features_that_are_all_the_same_are_no_distance_of_zero():
+    same = streaming_moments([np.ones([5, 3]), np.ones([4, 3])])
+    with pytest.raises(UserError, match="the features of all real images are the same"):
+        fid_of_moments(same, same)
+
+
 def test_result_lines():
     report = results.MetricReport(
         "fid50k", "network-snapshot-000000", {"": 12.34561}, {}, 1, 312, 0

@@ -15,7 +15,7 @@ import standins
 import tensorflow.compat.v1 as tf
 
 from dnnlib import UserError, tflib
-from metrics import metric_base, results
+from metrics import metric_base, reals, results
 from metrics.copies import Copies
 from metrics.evaluation import Evaluation, MetricOptions, Replicas
 from metrics.feature_networks import FeatureNetwork, FeatureSources
@@ -251,11 +251,11 @@ def reals_of(workplace, options, opened):
     def get(dataset_dir, max_reals=None, mirror=False):
         changed = dataclasses.replace(options, dataset_args={"tfrecord_dir": dataset_dir})
         with opened(workplace.snapshot, changed) as evaluation:
-            reals = evaluation.reals(_Pixels(), max_reals, mirror)
+            images_of = evaluation.reals(_Pixels(), max_reals, mirror)
             computed = []
-            reals.cached("mean", lambda: computed.append(1) or {"x": np.ones(2)}, {"x": (2,)})
-            images = np.concatenate(list(reals.images()))
-            return images, np.array(reals.cached_features()), computed
+            images_of.cached("mean", lambda: computed.append(1) or {"x": np.ones(2)}, {"x": (2,)})
+            images = np.concatenate(list(images_of.images()))
+            return images, np.array(images_of.cached_features()), computed
 
     return get
 
@@ -299,6 +299,14 @@ def test_damaged_cache_files_are_computed_anew(workplace, reals_of, cache):
         path.write_bytes(path.read_bytes()[:-20])
     _, features, computed = reals_of(workplace.dataset)
     assert computed == [1] and len(features) == 60
+
+
+def test_features_that_are_all_the_same_are_refused(workplace, reals_of, monkeypatch):
+    monkeypatch.setattr(
+        reals.RealImages, "features", lambda self: iter([np.ones([60, 3], np.float32)])
+    )
+    with pytest.raises(UserError, match="the features of all real images are the same"):
+        reals_of(workplace.dataset)
 
 
 def test_a_cache_that_cannot_be_written_is_reported(workplace, reals_of, cache):

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import fcntl
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -36,6 +37,7 @@ def compiler(tmp_path, monkeypatch):
     """Function that puts a compiler in place; an empty cache; the state of a new process."""
     monkeypatch.setenv("DNNLIB_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.delenv("TF_OPS_IMPL", raising=False)
+    monkeypatch.setattr(prebuilt, "FOLDER", tmp_path / "prebuilt")  # Whatever a checkout has.
 
     def forget():
         native._load.cache_clear()
@@ -131,7 +133,6 @@ def test_no_compiler(compiler, monkeypatch, capfd, tmp_path):
 @pytest.fixture
 def prebuilt_by(compiler, monkeypatch, tmp_path):
     """What a fake compiler makes of all libraries, and no compiler any more."""
-    monkeypatch.setattr(prebuilt, "FOLDER", tmp_path / "prebuilt")
     compiler()
     made = build.make_prebuilt()
     monkeypatch.setenv("CXX", "/nowhere/c++")
@@ -148,6 +149,9 @@ def test_prebuilt_libraries_serve_where_none_can_be_built(prebuilt_by, tmp_path,
     assert "C++" not in lines[-1]
     compiled = [line for line in calls(tmp_path) if " -c " in line]
     assert compiled and not any("-march=native" in line for line in compiled)
+    flags = prebuilt.MACHINE_FLAGS.get(platform.machine(), ())
+    kernels = [line for line in compiled if "tensorflow_" not in line]
+    assert kernels and all(flag in line for flag in flags for line in kernels)
     # What a machine builds for itself is better.
     monkeypatch.setenv("CXX", str(tmp_path / "fake-c++"))
     assert build.library() == build.find_recipe().path
@@ -169,6 +173,12 @@ def test_prebuilt_libraries_of_others_do_not_serve(prebuilt_by, monkeypatch):
         with pytest.raises(compilers.BuildError, match="no C\\+\\+ compiler"):
             build.library()
     assert "operations: cannot be built" not in build.describe()
+
+
+def test_a_prebuilt_library_that_cannot_be_loaded(prebuilt_by, capfd):
+    line = the_reference_serves(capfd)
+    assert f"{prebuilt_by[0]} cannot be loaded" in line and "made on a newer system" in line
+    assert "to have it built again" not in line
 
 
 def test_older_prebuilt_libraries_go(prebuilt_by, tmp_path):

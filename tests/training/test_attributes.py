@@ -212,6 +212,12 @@ def test_the_classifier_is_at_its_minimum_and_tells_how_good_it_is():
     assert np.abs(slope).max() < 0.05 and np.abs((p - y).sum(axis=0)).max() < 0.05
 
 
+def test_too_few_samples_are_no_classifier(recwarn):
+    with pytest.raises(UserError, match="3 samples are too few to learn labels from"):
+        classifiers.fit_classifier(np.ones([3, 2]), np.arange(3), 3)
+    assert not recwarn.list
+
+
 def test_a_classifier_of_noise_is_not_useful():
     rng = np.random.default_rng(5)
     found = classifiers.fit_classifier(rng.normal(size=[200, 3]), rng.integers(0, 4, 200), 4)

@@ -283,7 +283,7 @@ def photo_of(color=(200, 30, 40), size=(40, 24)):
     return file.getvalue()
 
 
-def test_a_photo_is_projected_and_changed(server):
+def test_a_photo_is_projected_and_changed(server, run_script, tmp_path):
     how = "photo?how=" + urllib.request.quote(json.dumps({"num_steps": 10}))
     status, _, content = server.ask(f"/api/{how}", content=photo_of())
     told = json.loads(content)
@@ -293,6 +293,13 @@ def test_a_photo_is_projected_and_changed(server):
     assert (server.pixels(picture) == server.pixels(told)).all()
     changed = server.make("picture", photo=told["id"], steps={"lightness": 3})
     assert (server.pixels(changed) != server.pixels(told)).any()
+    saved = server.save(told)
+    assert saved["command"].endswith("--outdir=.")
+    command = saved["command"].removesuffix(".") + str(tmp_path)
+    run_shown(run_script, command, server.where)
+    [again] = tmp_path.glob("*.png")
+    with Image.open(again) as picture:
+        assert (np.asarray(picture) == server.pixels(told)).all()
     assert [Path(file).suffix for file in server.save(changed)["files"]] == [".npz", ".png"]
 
 

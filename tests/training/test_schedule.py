@@ -51,6 +51,14 @@ def test_tables_are_by_current_resolution():
     assert [at(k).tick_kimg for k in (0, 3700)] == [28, 16]
 
 
+def test_phases_of_no_length_stay_at_the_first_resolution():
+    options = ScheduleOptions(lod_initial_resolution=8, lod_training_kimg=0, lod_transition_kimg=0)
+    for nimg in (0, 5000, 10**7):
+        now = training_schedule(nimg, 6, 1, options)
+        assert (now.lod, now.resolution) == (3.0, 8)
+    check_schedule(6, 1, 4, options)  # Comes to an end.
+
+
 def test_no_growing_without_initial_resolution():
     for kimg in (0, 700, 5000):
         now = at(kimg, "config-f")

@@ -4,6 +4,8 @@ import io
 import json
 import os
 import re
+import resource
+import signal
 import warnings
 from pathlib import Path
 
@@ -350,23 +352,33 @@ def test_progressive_growing_on_real_photos(data_dir, run_script, tmp_path, conf
 
 
 def test_statistics_that_cannot_be_written_do_not_end_a_run(session, tmp_path, capsys, monkeypatch):
-    """TensorFlow's writer raises this on a full disk; what comes when there is space is written."""
-
-    def fail(writer):
-        raise RuntimeError("events.out.tfevents; No space left on device\n\tFailed to flush")
-
-    reports = Reports(str(tmp_path))
-    reports.scalars({"early": 1.0}, 0)
-    with monkeypatch.context() as full:
-        full.setattr(tf.summary.FileWriter, "flush", fail)
-        reports.scalars({"lost": 2.0}, 1)
-        reports.scalars({"lost": 2.0}, 2)
-    reports.scalars({"late": 3.0}, 3)
-    reports.close()
-    warning = "Warning: cannot write statistics: events.out.tfevents; No space left on device"
-    assert [line[: len(warning)] for line in capsys.readouterr().out.splitlines()] == [warning] * 2
-    events = [e for p in tmp_path.glob("events*") for e in tf.train.summary_iterator(str(p))]
-    assert {v.tag for event in events for v in event.summary.value} >= {"early", "late"}
+    """What comes when there is space is written; and nothing else on stderr or in the folder."""
+    for early in (True, False):  # Whether something is written before the disk is full.
+        folder = tmp_path / f"early{early}"
+        folder.mkdir()
+        reports = Reports(str(folder))
+        if early:
+            reports.scalars({"early": 1.0}, 0)
+        hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+        previous = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        try:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+            reports.scalars({"lost": 2.0}, 1)
+            reports.scalars({f"lost{i}": 2.0 for i in range(9)}, 2)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+            signal.signal(signal.SIGXFSZ, previous)
+        reports.scalars({"late": 3.0}, 3)
+        printed = capsys.readouterr()
+        warning = "Warning: cannot write statistics: "
+        lines = printed.out.splitlines()
+        assert 1 <= len(lines) <= 2 and all(line.startswith(warning) for line in lines)
+        assert "Traceback" not in printed.err
+        [file] = folder.glob("events*")
+        events = list(tf.train.summary_iterator(str(file)))
+        assert events[0].file_version == "brain.Event:2"
+        tags = [v.tag for event in events for v in event.summary.value]
+        assert tags[-1] == "late" and ("early" in tags) == early and "lost8" not in tags
 
 
 def test_the_bar_of_a_run_ends_where_the_run_is_over():

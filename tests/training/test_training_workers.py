@@ -177,6 +177,20 @@ def test_a_run_that_is_ended_in_every_way_is_the_same(tmp_path, data, whole, pai
     assert (run_dir / final).read_bytes() == (whole / final).read_bytes()
 
 
+def test_one_that_is_killed_before_the_first_step_is_missed_at_once(tmp_path, data, pair):
+    """While the chief writes its first pictures, and waits for nobody."""
+    runs = pair.start(command(*data, *LAZY, f"--result-dir={tmp_path}"))
+    deadline = time.monotonic() + 200
+    while not list(tmp_path.glob("*/reals.png")):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    runs[1].send(signal.SIGKILL)
+    start = time.monotonic()
+    assert_lost(runs[0], r"worker 1 (127.0.0.1:")
+    assert time.monotonic() - start < LIMIT / 2  # Of six times the limit.
+    assert runs[1].wait() == -signal.SIGKILL
+
+
 def wait_for_tick(results, count):
     deadline = time.monotonic() + 200
     while sum(len(p.read_bytes().splitlines()) for p in results.glob("*/stats.jsonl")) < count:

@@ -47,7 +47,8 @@ class Scores:
 def read_scores(path: str) -> Scores:
     """Reads a table with a column `seed`; every other column with a number in it is an attribute.
 
-    Empty cells and texts are no values. The column `class` is none: it follows from the seed.
+    Empty cells and texts are no values; of texts beside numbers a note tells. The column `class`
+    is none: it follows from the seed.
 
     Raises:
         UserError: it is no such table, or names a seed twice.
@@ -60,6 +61,7 @@ def read_scores(path: str) -> Scores:
     if len(others) > _MOST_COLUMNS:
         raise UserError(f"--scores={path}: more than {_MOST_COLUMNS} columns")
     rows: dict[int, list[float]] = {}
+    texts: dict[str, list[str]] = {name: [] for name in others}
 
     def refuse(line: int, reason: str) -> None:
         raise UserError(f"--scores={path}, line {line}: {reason}")
@@ -71,6 +73,9 @@ def read_scores(path: str) -> Scores:
         if int(seed) in rows:
             refuse(line, f"seed {int(seed)} has a line already")
         rows[int(seed)] = [_number(row.get(name)) for name in others]
+        for name, value in zip(others, rows[int(seed)], strict=True):
+            if np.isnan(value) and (cell := str(row.get(name) or "").strip()):
+                texts[name].append(f"{one_line(cell, 40)!r} in line {line}")
     if not rows:
         raise UserError(f"--scores={path}: there are no rows")
     values = np.array(list(rows.values()), np.float64).reshape(len(rows), len(others))
@@ -78,6 +83,13 @@ def read_scores(path: str) -> Scores:
     if not filled.any():
         raise UserError(f"--scores={path}: no column has numbers: {table.listing}")
     names = tuple(name for name, has in zip(others, filled, strict=True) if has)
+    for name in names:
+        if found := texts[name]:
+            print(
+                f"NOTE: --scores={path}: {one_line(name, 40)} has {len(found)} cells that are no "
+                f"numbers and count as empty, like {found[0]}",
+                file=sys.stderr,
+            )
     return Scores(list(rows), names, values[:, filled])
 
 

@@ -193,7 +193,7 @@ def choose(photos: Photos, given: Mapping[str, Any], seconds: float | None) -> C
     seen = kimg * 1000 / max(photos.count - validation, 1)
     trained = f"{kimg:,.0f}" if kimg >= 10 else f"{kimg:.3g}"
     pace = f"{length}this machine ({device}) trains on about"
-    if total_kimg is not None:
+    if kimg == total_kimg:
         pace = f"on {device}, the run has"
     reasons = [
         f"{photos.count:,} photos, shorter sides of {photos.sides[0]} to {photos.sides[-1]} "

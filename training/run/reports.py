@@ -6,15 +6,19 @@ import glob
 import io
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 from PIL import Image
 
-from dnnlib.files import append_line, atomic_write, lines_of
+from dnnlib.files import append, append_line, atomic_write, lines_of
 from dnnlib.util import format_time, one_line
+from training.datasets.format.tfrecords import frame
 from training.run.file_names import METRICS, PAGE, STATS
 
 _IMAGE_SIDE = 1024
@@ -34,13 +38,12 @@ class Reports:
     def __init__(self, run_dir: str, resumed_nimg: int | None = None):
         self._path = os.path.join(run_dir, STATS)
         self._run_dir = run_dir
-        self._writer: tf.summary.FileWriter | None = None
-        self._num_failures = 0
+        self._events: str | None = None  # TensorBoard's file of this session.
         if resumed_nimg is not None:
             _forget_after(self._path, resumed_nimg / 1000)
             start = tf.SessionLog(status=tf.SessionLog.START)
             # TensorBoard forgets what is at this step or later.
-            self._write_events(lambda writer: writer.add_session_log(start, resumed_nimg + 1))
+            self._write_event(tf.Event(session_log=start), resumed_nimg + 1)
 
     def tick(
         self, stats: dict[str, Any], values: dict[str, float], nimg: int, progress: str
@@ -78,7 +81,7 @@ class Reports:
         summary = tf.Summary()
         for name, value in values.items():
             summary.value.add(tag=name, simple_value=value)
-        self._write_events(lambda writer: (writer.add_summary(summary, nimg), writer.flush()))
+        self._write_event(tf.Event(summary=summary), nimg)
 
     def image(self, name: str, image: Image.Image, nimg: int) -> None:
         """Adds a picture to TensorBoard, reduced to at most `_IMAGE_SIDE` pixels, as JPEG."""
@@ -92,24 +95,32 @@ class Reports:
             encoded_image_string=content.getvalue(),
         )
         summary = tf.Summary(value=[tf.Summary.Value(tag=name, image=value)])
-        self._write_events(lambda writer: (writer.add_summary(summary, nimg), writer.flush()))
+        self._write_event(tf.Event(summary=summary), nimg)
 
-    def close(self) -> None:
-        """Closes the files."""
-        if self._writer is not None:
-            self._write_events(lambda writer: writer.close())
+    def _write_event(self, event: tf.Event, step: int) -> None:
+        """Adds to TensorBoard's file, whole or not at all.
 
-    def _write_events(self, write: Callable[[tf.summary.FileWriter], Any]) -> None:
+        TensorFlow's own writer has a thread, which a full disk ends by a traceback.
+        """
+        event.step, event.wall_time = step, time.time()
+        begin = b""
+        if self._events is None:
+            first = tf.Event(file_version="brain.Event:2", wall_time=event.wall_time)
+            begin = b"".join(frame(first.SerializeToString()))
+            # Sorted by time, as TensorBoard reads them.
+            now, rest = divmod(time.time_ns(), 10**9)
+            name = f"events.out.tfevents.{now:010d}.{socket.gethostname()}.{os.getpid()}.{rest:09d}"
+            path = os.path.join(self._run_dir, name)
+        else:
+            path = self._events
         try:
-            if self._writer is None:
-                # Names have the second, within which a writer may follow one that failed.
-                suffix = f".{self._num_failures}" if self._num_failures else None
-                self._writer = tf.summary.FileWriter(self._run_dir, filename_suffix=suffix)
-            write(self._writer)
-        except (OSError, RuntimeError, tf.errors.OpError) as error:
+            append(path, begin + b"".join(frame(event.SerializeToString())))
+            self._events = path
+        except OSError as error:
             print(f"Warning: cannot write statistics: {one_line(error)}")
-            self._writer = None  # It has no thread any more: the next one begins another file.
-            self._num_failures += 1
+            if self._events is None:
+                with suppress(OSError):
+                    os.unlink(path)
 
 
 def kimg_text(nimg: int) -> str:

@@ -169,8 +169,6 @@ class RunOutput:
                     self.save_snapshot()
             print(f"Ended by {type(error).__name__} at {kimg_text(self._counters.cur_nimg)} kimg")
             raise
-        finally:
-            self.reports.close()
 
     def white_border(self) -> float | None:
         """How white the borders of fakes are, see `RunGrid.white_border`."""

@@ -11,7 +11,7 @@ from contextlib import closing, suppress
 import numpy as np
 
 from dnnlib import UserError
-from dnnlib.files import staged_directory
+from dnnlib.files import check_free, staged_directory
 from dnnlib.output import tqdm
 from training.datasets.building.inspect import first_images
 from training.datasets.format.dataset_files import DatasetFiles, Shard, level_path
@@ -44,6 +44,7 @@ def merge(tfrecord_dir: str, parts: list[str]) -> None:
     manifests = [_manifest(dataset) for dataset in datasets]
     _check_same(datasets, manifests)
     owners = _owners(datasets)
+    check_free(os.path.abspath(tfrecord_dir))  # Before all is read.
     _check_records(datasets)
     name = os.path.basename(os.path.abspath(tfrecord_dir))
     with staged_directory(tfrecord_dir) as folder:

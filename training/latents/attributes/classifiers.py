@@ -14,6 +14,7 @@ import scipy.optimize
 import scipy.special
 import tensorflow.compat.v1 as tf
 
+from dnnlib import UserError
 from dnnlib.tflib import Network
 from tf_ops import layout
 from training.latents.attributes.measured import Measure
@@ -76,7 +77,15 @@ def fit_classifier(features: np.ndarray, labels: np.ndarray, count: int) -> Clas
         features: [N, F].
         labels: whole numbers [N], 0 to count - 1.
         count: number of labels.
+
+    Raises:
+        UserError: too few samples to hold some of them out.
     """
+    if len(labels) < HELD_OUT:
+        raise UserError(
+            f"{len(labels)} samples are too few to learn labels from: at least {HELD_OUT}, and "
+            "better hundreds"
+        )
     # In the order of labels, so that some of each are held out.
     held_out = np.zeros(len(labels), bool)
     held_out[np.argsort(labels, kind="stable")[HELD_OUT - 1 :: HELD_OUT]] = True

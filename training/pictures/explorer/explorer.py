@@ -275,7 +275,11 @@ class Explorer:
         """
         saved, network = self.desk.save(number), self.materials.network
         again, npz = None, saved.get(".npz")
-        if ".png" in saved:
+        if npz is not None and self.desk.find(number).kind == "photo":
+            # Projecting is not repeated: its w make the picture.
+            words = {"network": network, "dlatents": npz, "outdir": "."}
+            again = line("run_generator.py", "generate-images", **words)
+        elif ".png" in saved:
             words = {"network": network, "dlatents": npz}
             again = f"{line('run_generator.py', 'reproduce', **words)} "
             again += shlex.quote(saved[".png"])
