@@ -18,6 +18,7 @@ from dnnlib import output
 from dnnlib.util import UserError, did_you_mean, one_line
 
 T = TypeVar("T")
+_LARGEST = 3e38  # What float32 holds, in which networks compute.
 
 
 class ArgumentParser(argparse.ArgumentParser):
@@ -312,9 +313,6 @@ def boolean(text: str) -> bool:
     if text.lower() in ("false", "0", "no", "f", "n", "off"):
         return False
     raise argparse.ArgumentTypeError(f"expected true or false, got {text!r}")
-
-
-_LARGEST = 3e38  # What float32 holds, in which networks compute.
 
 
 def integer(low: int | None = None, high: int | None = None) -> Callable[[str], int]:

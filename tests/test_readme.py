@@ -170,7 +170,7 @@ def test_every_command_runs_as_written(workplace, run_script, interrupt_script):
 
     ran = []
     for command in commands(*PAGES):
-        if command.startswith("pip "):
+        if command.startswith("pip ") or "--prebuilt" in command:  # The wheel is made by .ci/run.
             continue
         args = shlex.split(command)[1:]
         network = next((a.split("=", 1)[1] for a in args if a.startswith("--network=")), "")

@@ -80,7 +80,7 @@ def test_every_snapshot_of_a_run_is_measured(run_dir, own_network, run_script, t
 def test_secrets_of_an_url_are_not_kept(workplace, monkeypatch, tmp_path, capsys):
     """Nor looked for on disk, where a signed URL would be too long a name."""
     names = []
-    monkeypatch.setattr(MetricGroup, "_run_all", lambda *args: names.append(args[2]))
+    monkeypatch.setattr(MetricGroup, "_run_all", lambda *args: names.append(args[3]))
     content = Path(workplace.conditional).read_bytes()
     with http_server.Server() as server:
         server.routes["/G.pkl"] = content
@@ -94,7 +94,7 @@ def test_secrets_of_an_url_are_not_kept(workplace, monkeypatch, tmp_path, capsys
 
 def test_what_was_trained_on_is_known_beside_other_data(workplace, monkeypatch, tmp_path):
     seen = []
-    monkeypatch.setattr(MetricGroup, "_run_all", lambda *args: seen.append(args[3]))
+    monkeypatch.setattr(MetricGroup, "_run_all", lambda *args: seen.append(args[4]))
 
     def options_of(folder, **given):
         path = shutil.copy(workplace.conditional, tmp_path)

@@ -11,7 +11,7 @@ import pytest
 from planting import plant
 
 from dnnlib import UserError
-from tf_ops import artifacts, build, compilers, gpu_kernels, native, nvrtc
+from tf_ops import artifacts, build, compilers, gpu_kernels, native, nvrtc, prebuilt
 
 
 class Compiler:
@@ -35,6 +35,7 @@ class Compiler:
 @pytest.fixture
 def compiler(monkeypatch, tmp_path):
     monkeypatch.setenv("DNNLIB_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr(prebuilt, "FOLDER", tmp_path / "prebuilt")  # Whatever a checkout has.
     artifacts._say_once.cache_clear()
     stand_in = Compiler()
     monkeypatch.setattr(nvrtc, "find", lambda: stand_in)

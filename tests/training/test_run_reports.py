@@ -136,7 +136,6 @@ def test_large_grids_are_reduced(tmp_path):
     reports = Reports(str(tmp_path))
     noise = np.random.default_rng(0).integers(256, size=[1536, 3072], dtype=np.uint8)
     reports.image("Images/fakes", Image.fromarray(noise), 3)
-    reports.close()
     [events] = tmp_path.glob("events*")
     [value] = [v for e in tf.train.summary_iterator(str(events)) for v in e.summary.value]
     assert (value.image.width, value.image.height, value.image.colorspace) == (1024, 512, 1)
