@@ -86,7 +86,8 @@ class ProjectionOptions:
         return self.initial_noise_factor * left**2
 
 
-MOST_PSI = 100.0  # Far beyond any use, and within what networks compute without overflow.
+# Deviation: the official code takes any number, also those beyond which networks overflow.
+MOST_PSI = 100.0
 
 
 @dataclass(frozen=True)
