@@ -52,8 +52,7 @@ def keep(library: str, files: Sequence[str], tensorflow: str | None) -> str:
     path.parent.mkdir(exist_ok=True)
     with atomic_write(str(path)) as target, open(library, "rb") as source:
         shutil.copyfileobj(source, target)
-    stem = path.name[: -len("0123456789abcdef.so")]
-    for other in path.parent.glob(f"{stem}*.so"):
+    for other in path.parent.glob(f"{path.name.rpartition('-')[0]}-*.so"):
         if other != path:
             other.unlink()
     return str(path)

@@ -171,7 +171,6 @@ class Workers(Alone):
         self._cluster, self._limit = cluster, limit
         self._keys, self._steps = itertools.count(1), 0
         self._has_left = False
-        self._is_closed: Callable[[], bool] = lambda: False  # Whether the session was, for a loss.
         self._server = self._start_server()
         cluster.wait_for_others(limit)
 
@@ -206,15 +205,10 @@ class Workers(Alone):
     def session(self, seed: int | None) -> Iterator[tf.Session]:
         s = tf.Session(self._server.target, graph=tf.Graph(), config=self._config())
         # Later TensorFlow mostly notices by itself who is gone, and the limit is shorter.
-        watched = _watched(s, self._cluster, lambda: self._steps > 1 or self._has_left)
-        with s.graph.as_default(), s, watched as self._is_closed:
+        watched = self._watched(s, lambda: self._steps > 1 or self._has_left)
+        with s.graph.as_default(), s, watched:
             tfutil.seed_graph(seed)
-            try:
-                yield s
-            except (RuntimeError, tf.errors.OpError) as error:  # Of whatever was running.
-                if not self._is_closed():
-                    raise
-                raise self._lost() from error
+            yield s
 
     def run(self, fetches: Any, feed_dict: dict | None = None) -> Any:
         return self._run(fetches, feed_dict)
@@ -342,13 +336,8 @@ class Workers(Alone):
             total = self._reduce(tf.constant(value), operation)
             session = tf.Session(self._server.target, config=self._config())
             session.run(tf.no_op())  # The server knows it now, and can close it.
-            with session, _watched(session, self._cluster) as is_closed:
-                try:
-                    return self._run(total, None)
-                except RuntimeError as error:  # Of a session that was closed before it ran.
-                    if not is_closed():
-                        raise
-                    raise self._lost() from error
+            with session, self._watched(session):
+                return self._run(total, None)
 
     def _run(self, fetches: Any, feed_dict: dict | None) -> Any:
         limit = self._limit * (1 if self._steps > 1 else _START_LIMITS)
@@ -382,6 +371,47 @@ class Workers(Alone):
         return WorkerLost(f"{what}: see what it says, and start all again with --resume=latest")
 
     @contextmanager
+    def _watched(
+        self, session: tf.Session, until: Callable[[], bool] = lambda: False
+    ) -> Iterator[None]:
+        """Closes a session, which ends what it runs, when a worker has ended that it waits for.
+
+        Whoever leads an operation waits for all others to begin it, and does not notice that one of
+        them is gone.
+
+        Args:
+            session: of this worker.
+            until: whether it is watched no more.
+
+        Raises:
+            WorkerLost: in the place of what the closed session raises in the block.
+        """
+        is_over, is_closed, lock = threading.Event(), threading.Event(), threading.Lock()
+
+        def watch() -> None:
+            missing: dict[int, int] = {}
+            while not is_over.wait(_WATCH_SECONDS) and not until():
+                missing = {i: missing.get(i, 0) + 1 for i in self._cluster.unreachable()}
+                if max(missing.values(), default=0) < _WATCH_TIMES:
+                    continue
+                with lock:
+                    if not is_over.is_set():
+                        is_closed.set()
+                        session.close()
+                return
+
+        threading.Thread(target=watch, daemon=True).start()
+        try:
+            yield
+        except (RuntimeError, tf.errors.OpError) as error:
+            if not is_closed.is_set():
+                raise
+            raise self._lost() from error
+        finally:
+            with lock:
+                is_over.set()
+
+    @contextmanager
     def _beating(self, signals: Signals) -> Iterator[None]:
         """Tells the others now and then that the chief is at work; at the end, how that went."""
         seconds = min(_BEAT_SECONDS, self._limit / 4)
@@ -404,42 +434,6 @@ class Workers(Alone):
         if number and own is None:
             signals.take(number)
         return state
-
-
-@contextmanager
-def _watched(
-    session: tf.Session, cluster: Cluster, until: Callable[[], bool] = lambda: False
-) -> Iterator[Callable[[], bool]]:
-    """Closes a session, which ends what it runs, when a worker has ended that it waits for.
-
-    Whoever leads an operation waits for all others to begin it, and does not notice that one of
-    them is gone. Yields a function that tells whether the session was closed.
-
-    Args:
-        session: of this worker.
-        cluster: all of them.
-        until: whether it is watched no more.
-    """
-    is_over, is_closed, lock = threading.Event(), threading.Event(), threading.Lock()
-
-    def watch() -> None:
-        missing: dict[int, int] = {}
-        while not is_over.wait(_WATCH_SECONDS) and not until():
-            missing = {index: missing.get(index, 0) + 1 for index in cluster.unreachable()}
-            if max(missing.values(), default=0) < _WATCH_TIMES:
-                continue
-            with lock:
-                if not is_over.is_set():
-                    is_closed.set()
-                    session.close()
-            return
-
-    threading.Thread(target=watch, daemon=True).start()
-    try:
-        yield is_closed.is_set
-    finally:
-        with lock:
-            is_over.set()
 
 
 class _Beats:

@@ -283,6 +283,16 @@ def test_a_signal_ends_a_metric_which_is_measured_again(run_dir, whole_run, numb
     assert final(run_dir) == final(whole_run)
 
 
+def test_a_signal_before_a_metric_reports_no_other_snapshot(tmp_path):
+    interrupts, output = saving.Interrupts(), Mock(_run_dir=str(tmp_path))
+    saving.RunOutput.measure(output, "x.pkl", Metrics(), interrupts)
+    assert output.reports.scalars.call_count == 1
+    interrupts.received = signal.SIGTERM
+    metrics = Metrics()
+    saving.RunOutput.measure(output, "y.pkl", metrics, interrupts)
+    assert metrics.measured == [] and output.reports.scalars.call_count == 1
+
+
 def test_time_is_carried_on(run_dir):
     """Of a run that was ended within a tick."""
     path = find_states(str(run_dir))[0]

@@ -53,8 +53,9 @@ def lower_dtype() -> tf.DType | None:
 def has_fast_bfloat16(cpuinfo: str = "/proc/cpuinfo") -> bool:
     """Whether this CPU computes faster in bfloat16 than in float32.
 
-    Those of AMD and Arm that have it do. Those of Intel do with matrix units (AMX), which virtual
-    machines may hide: without, a convolution takes 1.2 to 2 times as long as in float32.
+    Those of AMD that have it do. Those of Intel need matrix units (AMX), which virtual machines may
+    hide: without, a convolution takes up to twice as long as in float32. Those of Arm, and AMX
+    itself, are taken to be faster, and were not measured.
 
     Args:
         cpuinfo: what Linux says of the processors; without it there is none.

@@ -65,10 +65,10 @@ def create_image_grid(images: np.ndarray, grid_size: tuple[int, int] | None = No
 
 def convert_to_pil_image(image: np.ndarray, drange: tuple[float, float] = (0, 1)) -> Image.Image:
     """An image [C, H, W] or [H, W] with values in `drange`; one, three or four channels."""
-    return to_picture(_to_pixels(image if image.ndim == 3 else image[None], drange))
+    return to_picture(_to_bytes(image if image.ndim == 3 else image[None], drange))
 
 
-def _to_pixels(image: np.ndarray, drange: Sequence[float]) -> np.ndarray:
+def _to_bytes(image: np.ndarray, drange: Sequence[float]) -> np.ndarray:
     """Values in `drange` as uint8."""
     return np.rint(adjust_dynamic_range(image, drange, (0, 255))).clip(0, 255).astype(np.uint8)
 
@@ -179,7 +179,7 @@ class RunGrid:
         """
         fakes = self._fakes(Gs, len(self._latents))
         # One after another: a grid of large images takes four times as much in float32.
-        images = np.stack([_to_pixels(image, (-1, 1)) for image in fakes])
+        images = np.stack([_to_bytes(image, (-1, 1)) for image in fakes])
         del fakes
         grid = to_picture(create_image_grid(images, self._size))
         save_picture(grid, filename, UNKNOWN.xmp("training"))

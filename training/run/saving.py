@@ -304,8 +304,10 @@ class RunOutput:
             return
         # Like everywhere else, whatever the precision of the run.
         with suppress(Interrupted), interrupts.raised(), computed_in("fp32"):
-            metrics.run(snapshot, self._run_dir, only=only)
-        self.reports.scalars(metrics.scalars(), self._counters.cur_nimg)
+            try:
+                metrics.run(snapshot, self._run_dir, only=only)
+            finally:  # Not where a signal has kept it from beginning: they are of another snapshot.
+                self.reports.scalars(metrics.scalars(), self._counters.cur_nimg)
 
     def measure_again(self, metrics: Metrics | None, interrupts: Interrupts, is_over: bool) -> None:
         """Measures what the snapshot of the last tick lacks if the run was ended before."""
@@ -313,7 +315,8 @@ class RunOutput:
         if metrics is None or not counters.is_between_ticks or not os.path.exists(path):
             return
         is_due = (counters.cur_tick - 1) % self._options.network_snapshot_ticks == 0
-        if missing := set(metrics.names) - measured(path).keys() if is_due or is_over else None:
+        missing = set(metrics.names) - measured(path).keys()
+        if missing and (is_due or is_over):
             self.measure(path, metrics, interrupts, only=missing)
         metrics.plot_missing(self._run_dir)
 
