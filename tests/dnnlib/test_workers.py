@@ -1,6 +1,7 @@
 """Collectives between servers, which may just as well be in threads of one process."""
 
 import json
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -45,8 +46,10 @@ def test_one_that_ends_before_anything_is_missed(monkeypatch):
     """Its port is closed: the others do not wait up to the limit."""
     monkeypatch.setattr(dnnlib.tflib.workers, "_WATCH_SECONDS", 0.1)
     start = time.monotonic()
+    have_begun = threading.Barrier(2)  # Worker 1 has to have found worker 0 before it is gone.
 
     def work(workers):
+        have_begun.wait(100)
         if workers.index == 1:
             return None
         monkeypatch.setattr(Cluster, "unreachable", lambda self: [1])
