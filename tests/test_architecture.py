@@ -84,6 +84,17 @@ def test_pictures_are_opened_as_formats_that_are_named():
     assert without == own
 
 
+def test_gradients_of_our_own_are_registered_in_one_place():
+    """`tf.custom_gradient` keeps every graph that it is used in."""
+    found = {
+        (path, node.attr)
+        for path, tree in SOURCES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and node.attr in ("custom_gradient", "RegisterGradient")
+    }
+    assert found == {("tf_ops/gradients.py", "RegisterGradient")}
+
+
 def room_of(module):
     """The longest name in ROOMS that a dotted name begins with; None if it is not ours."""
     scripts = {path.removesuffix(".py") for path in SOURCES if "/" not in path}

@@ -11,6 +11,7 @@ import tensorflow.compat.v1 as tf
 
 from dnnlib import UserError
 from tf_ops import native
+from tf_ops.gradients import custom_gradient
 
 
 @dataclass(frozen=True)
@@ -155,7 +156,7 @@ class _Native:
     def value(self, x, b):
         """y for x and b, differentiable any number of times."""
 
-        @tf.custom_gradient
+        @custom_gradient
         def function(x, b):
             y, _ = self._op(0, x, b, with_sum=False)
 
@@ -172,7 +173,7 @@ class _Native:
         """y for x and b, and for scale and noise where they are not None."""
         given = [t for t in (scale, noise) if t is not None]
 
-        @tf.custom_gradient
+        @custom_gradient
         def function(x, b, *given):
             factor = None if scale is None else given[0]
             added = None if noise is None else given[-1]
@@ -203,7 +204,7 @@ class _Native:
     def _gradient_by_output(self, dy, dy_bias, y):
         """(dx, db) for the gradient dy + dy_bias. Does not need x, whose memory is free then."""
 
-        @tf.custom_gradient
+        @custom_gradient
         def function(dy, dy_bias):
             outputs = self._op(1, dy, dy_bias, reference=y, from_output=True)
             return outputs, lambda ddx, ddb: self._gradient_by_output(ddx, ddb, y)
@@ -213,7 +214,7 @@ class _Native:
     def _gradient_by_input(self, dy, x, b):
         """(dx, db)."""
 
-        @tf.custom_gradient
+        @custom_gradient
         def function(dy, x, b):
             outputs = self._op(1, dy, reference=x, reference_bias=b)
 
@@ -231,7 +232,7 @@ class _Native:
     def _second_gradient(self, direction, dy, x, b):
         """Derivatives of ⟨dx, direction⟩ with respect to x and b: direction·dy·y''(t)."""
 
-        @tf.custom_gradient
+        @custom_gradient
         def function(direction, dy, x, b):
             outputs = self._op(2, direction, reference=x, reference_bias=b, dy=dy)
 

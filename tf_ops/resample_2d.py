@@ -12,6 +12,7 @@ import tensorflow.compat.v1 as tf
 
 from dnnlib import UserError
 from tf_ops import native
+from tf_ops.gradients import custom_gradient
 
 
 def resample_2d(
@@ -119,7 +120,7 @@ def _linear(
 ) -> tf.Tensor:
     """A matrix, or its transpose, times `x`: the gradient of each is the other."""
 
-    @tf.custom_gradient
+    @custom_gradient
     def op(x):
         return multiply(x, adjoint), lambda dy: _linear(dy, multiply, not adjoint)
 

@@ -13,6 +13,7 @@ import tensorflow.compat.v1 as tf
 
 from dnnlib import UserError
 from tf_ops import layout, native
+from tf_ops.gradients import custom_gradient
 
 # Of the CUDA kernel, whose arguments hold the filter (kMaxCudaTaps in kernels/upfirdn_2d.h).
 _MAX_TAPS = 576
@@ -76,7 +77,7 @@ def _upfirdn(x, k, up, down, pad, impl):
     )
     library = native.find("upfirdn_2d", impl, x.dtype)
 
-    @tf.custom_gradient
+    @custom_gradient
     def op(x):
         if library is None or k.size > _MAX_TAPS:
             y = _reference(x, k, up, down, pad)
