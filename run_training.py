@@ -146,6 +146,9 @@ def _check_resume(
     folder, name = os.path.split(shown)
     if name.startswith("training-state-"):
         parser.error(f"--resume={shown}: name the run directory, --resume={folder or '.'}")
+    found = cluster.find_cluster(args.workers, args.worker_index, args.slurm, os.environ)
+    if args.resume is not None and found is not None and found.index > 0:
+        return  # The first worker alone has to have it.
     if args.resume is not None and not _is_run(args.resume) and args.dataset is not None:
         try:
             pretrained.existing(args.resume)
@@ -336,10 +339,13 @@ def _train_together(args: argparse.Namespace, found: cluster.Cluster) -> str | N
     load_tensorflow()
     is_chief = found.index == 0
     options, run_dir, metrics = None, "", None
-    if not _is_run(args.resume):
-        options = options_from_args(args)
-    elif is_chief:
+    is_run = _is_run(args.resume)
+    # Whether a path names a run or a snapshot is known to the chief alone.
+    asks = not is_chief and args.resume not in (None, "latest")
+    if is_run and is_chief:
         options, run_dir = _resumed(args)
+    elif not (is_run or asks):
+        options = options_from_args(args)
     if is_chief:
         metrics = _metrics(args, options, *_metric_data(args, options), len(found.addresses))
     from dnnlib.tflib.workers import Workers
@@ -348,8 +354,11 @@ def _train_together(args: argparse.Namespace, found: cluster.Cluster) -> str | N
 
     with nullcontext() if is_chief else redirect_stdout(output.SafeStream(None)):
         workers = Workers(found, args.worker_timeout)
-        agreement.check_same_start(workers, _is_run(args.resume))
-        if not _is_run(args.resume):
+        chief_resumes = workers.from_chief(lambda: is_run)
+        is_run = chief_resumes if asks else is_run
+        agreement.check_same_start(workers, is_run)
+        if not is_run:
+            options = options_from_args(args) if asks else options
             description = _description(args)
             run_dir = training_loop.train(options, args.result_dir, description, metrics, workers)
         else:

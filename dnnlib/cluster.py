@@ -37,7 +37,9 @@ _SLURM_PORTS, _SLURM_RANGES, _SLURM_RANGE = 10_000, 1000, 20
 
 
 class WorkerLost(UserError):
-    """Another worker ended or does not answer: nothing is wrong here, and all can be restarted."""
+    """Another worker did not come, ended or does not answer: nothing is wrong here, and all can be
+    restarted.
+    """
 
 
 @dataclass(frozen=True)
@@ -65,14 +67,14 @@ class Cluster:
         """Waits until there is a server at every address.
 
         Raises:
-            UserError: not within that time; names who is missing.
+            WorkerLost: not within that time; names who is missing.
         """
         deadline = time.monotonic() + seconds
         while missing := self.unreachable():
             if time.monotonic() >= deadline:
                 names = ", ".join(map(self.name, missing[:5]))
                 more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
-                raise UserError(
+                raise WorkerLost(
                     f"{names}{more} could not be reached within {seconds:g} seconds: start all "
                     "workers, look whether one of them ended with an error, and whether a firewall "
                     "is between them (--worker-timeout waits longer)"

@@ -9,6 +9,7 @@ import shutil
 import stat
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import IO
@@ -20,6 +21,8 @@ _UMASK_LOCK = threading.Lock()
 _SUFFIX = ".partial"
 _LONGEST_NAME = 200  # bytes; more is added to it, and 255 is what most file systems take.
 _LONGEST_LINE, _MOST_LINES = 1 << 16, 1_000_000  # Of `lines_of`.
+_MANY_ENTRIES, _LOOK_PAUSE = 1000, 100  # In times of what looking through such a folder takes.
+_NEXT_LOOK: dict[str, float] = {}  # Folder -> when it is looked through again, `time.monotonic`.
 # A share says so if it cannot sync, or not this kind of file; the write itself is whole.
 _CANNOT_SYNC = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EROFS}
 _CANNOT_SYNC |= {errno.EBADF, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTTY}
@@ -229,9 +232,18 @@ def _prefix(name: str) -> str:
 def remove_abandoned(parent: str, name: str | None = None) -> None:
     """Removes what processes that were killed left of `name` in a folder, or of everything there;
     their locks died with them.
+
+    Folders of many thousand pictures are not looked through for each of them.
     """
+    start = time.monotonic()
+    if name is not None and start < _NEXT_LOOK.get(parent, 0):
+        return
     prefix = "." if name is None else _prefix(name)
-    for entry in list(os.scandir(parent)):
+    entries = list(os.scandir(parent))
+    if len(entries) > _MANY_ENTRIES:
+        now = time.monotonic()
+        _NEXT_LOOK[parent] = now + _LOOK_PAUSE * (now - start)
+    for entry in entries:
         if not (entry.name.startswith(prefix) and entry.name.endswith(_SUFFIX)):
             continue
         try:

@@ -163,7 +163,8 @@ class Workers(Alone):
         limit: seconds that one waits for the others in a step.
 
     Raises:
-        UserError: the port is taken, or others could not be reached.
+        UserError: the port is taken.
+        WorkerLost: others could not be reached within the limit.
     """
 
     def __init__(self, cluster: Cluster, limit: float):

@@ -184,6 +184,26 @@ def test_what_the_dead_left_is_removed_and_what_the_living_stage_is_not(tmp_path
     assert foreign.exists()
 
 
+def test_a_large_folder_is_not_looked_through_for_every_file(tmp_path, monkeypatch):
+    """Else ten thousand pictures cost a hundred million names; small ones always are."""
+    monkeypatch.setattr(files, "_MANY_ENTRIES", 20)
+    monkeypatch.setattr(files, "_LOOK_PAUSE", 1e6)
+    looks = []
+    scandir = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: looks.append(path) or scandir(path))
+    for i in range(60):
+        abandoned = tmp_path / f".{i}.dead.partial"
+        if i < 20:
+            abandoned.write_text("x")
+        with atomic_write(str(tmp_path / str(i))) as file:
+            file.write(b"x")
+        assert not abandoned.exists()
+    assert len(looks) == 22
+    (tmp_path / ".0.dead.partial").write_text("x")
+    files.remove_abandoned(str(tmp_path))
+    assert len(list(tmp_path.iterdir())) == 60
+
+
 STAGE = """
 import sys, time
 from dnnlib.files import atomic_write, staged_directory

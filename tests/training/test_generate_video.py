@@ -79,8 +79,11 @@ def test_films_have_every_frame(tmp_path, suffix):
         for frame, shown in zip(FRAMES, ImageSequence.Iterator(picture), strict=True):
             assert np.abs(np.asarray(shown.convert("RGB")).astype(int) - frame).max() <= 2
             assert shown.info["duration"] == 40
+    abandoned = tmp_path / f".other.{suffix}.dead.partial"  # By a process that was killed.
+    abandoned.mkdir()
     other = video.open_film(str(tmp_path / f"other.{suffix}"), (24, 16), 10)
     other.add(FRAMES[0])
+    assert len([p for p in tmp_path.iterdir() if p.suffix == ".partial"]) == 1
     other.discard()
     assert len(list(tmp_path.iterdir())) == 1
     with pytest.raises(UserError, match="20000x16 are too large"):

@@ -114,12 +114,28 @@ def test_two_workers_are_one_machine_with_two_replicas(data, whole, alone):
 
 
 def test_one_process_resumes_what_two_workers_began(tmp_path, data, whole, pair, run_script):
-    half = "--total-kimg=0.8"
-    run_in_pair(pair, command(*data, *LAZY, half, f"--result-dir={tmp_path}"))
-    [run_dir] = tmp_path.iterdir()
+    """And before that, these go on by the path of the run, which the chief alone has."""
+    results = tmp_path / "results"
+    run_in_pair(pair, command(*data, *LAZY, "--total-kimg=0.4", f"--result-dir={results}"))
+    [run_dir] = results.iterdir()
+    go_on = command("--total-kimg=0.8", f"--resume={run_dir}")
+    elsewhere = command("--total-kimg=0.8", "--resume=elsewhere/00000-run", data[0])
+    run_in_pair(pair, go_on, others=[elsewhere])
     done = run_script(["run_training.py", f"--resume={run_dir}", "--total-kimg=1.6"])
     assert done.returncode == 0, done.stderr
     assert_same_variables(run_dir, whole)
+
+
+def test_the_chief_alone_has_the_snapshot_that_they_begin_with(tmp_path, data, whole, pair):
+    short = [*data, *LAZY, "--total-kimg=0.016", f"--result-dir={tmp_path}"]
+    runs = run_in_pair(
+        pair,
+        command(*short, f"--resume={whole / 'network-final.pkl'}"),
+        others=[command(*short, "--resume=elsewhere.pkl")],
+    )
+    assert "100.0%" in runs[0].stdout
+    for run in pair.start(command(*short), others=[command(*short, "--resume=elsewhere.pkl")]):
+        assert run.wait() == 2 and 'resume_pkl is "a snapshot" on worker 1' in run.stderr
 
 
 def test_a_growing_run_with_adarv_too(tmp_path, data, pair, run_script):
@@ -255,10 +271,10 @@ def test_what_differs_is_refused_on_all(tmp_path, data, pair, other, named):
     assert not list(tmp_path.glob("results/*"))
 
 
-def alone_with(run_script, data, config, *args):
+def alone_with(run_script, data, config, *args, code=2):
     text = config if isinstance(config, str) else json.dumps(config)
     done = run_script(command(*data, *LAZY, *args), env={"TF_CONFIG": text})
-    assert done.returncode == 2, done.stderr
+    assert done.returncode == code, done.stderr
     [line] = done.stderr.splitlines()
     return line
 
@@ -290,7 +306,7 @@ def test_a_peer_that_does_not_come_and_a_port_that_is_taken(run_script, data):
         one.listen()
         line = alone_with(run_script, data, cluster_of(taken, missing))
         assert f"worker 0 cannot listen on port {taken[10:]}" in line
-    line = alone_with(run_script, data, cluster_of(taken, missing), "--worker-timeout=1")
+    line = alone_with(run_script, data, cluster_of(taken, missing), "--worker-timeout=1", code=75)
     assert f"worker 1 ({missing}) could not be reached within 1 seconds" in line
 
 

@@ -293,15 +293,15 @@ def _chosen_labels(setup: Setup, labels: Sequence[np.ndarray | None]) -> list[np
 
 def _folders(out_dir: str, names: Sequence[str]) -> list[str]:
     """A folder for each file, by its name without suffix, each another one."""
-    folders: list[str] = []
+    folders: dict[str, None] = {}
     for name in names:
         stem = os.path.splitext(name)[0].replace(os.sep, "_").replace("/", "_") or "target"
         path, number = os.path.join(out_dir, stem), 1
         while path in folders:
             number += 1
             path = os.path.join(out_dir, f"{stem}-{number}")
-        folders.append(path)
-    return folders
+        folders[path] = None
+    return list(folders)
 
 
 def _make_folder(path: str) -> None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
-import shutil
 import sys
-import tempfile
 from collections.abc import Mapping
 from typing import Protocol
 
@@ -13,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from dnnlib import UserError
-from dnnlib.files import atomic_write
+from dnnlib.files import atomic_write, folder_beside
 from training.pictures import animations
 from training.pictures.xmp import mp4_box
 
@@ -80,11 +79,10 @@ class Mp4:
         import imageio_ffmpeg
 
         self.path, self._xmp = path, xmp
-        try:
-            self._folder = tempfile.mkdtemp(prefix=".video.", dir=os.path.dirname(path) or ".")
-        except OSError as error:
-            raise _cannot_write(path, error) from error
-        self._partial = os.path.join(self._folder, "video.mp4")
+        if not os.path.isdir(os.path.dirname(os.path.abspath(path))):
+            raise _cannot_write(path, FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)))
+        self._context = folder_beside(path)
+        self._partial = os.path.join(self._context.__enter__(), "video.mp4")
         self._frames = imageio_ffmpeg.write_frames(
             self._partial,
             size,
@@ -116,7 +114,7 @@ class Mp4:
 
     def discard(self) -> None:
         self._frames.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._context.__exit__(None, None, None)
 
 
 class Animation:

@@ -48,13 +48,14 @@ def check_same_run(workers: Alone, options: TrainingOptions, training_set: TFRec
 
     Args:
         workers: any number of them; one has nobody to agree with.
-        options: of the run. Where its dataset lies may differ.
+        options: of the run. Where its dataset and the snapshot that it starts from lie may differ.
         training_set: the dataset.
     """
     if workers.count == 1:
         return
     facts = options.to_json()
     facts["dataset_args"] = {**facts["dataset_args"], "tfrecord_dir": None}
+    facts["resume_pkl"] = "a snapshot" if options.resume_pkl else None
     own = {"number of images": training_set.num_images, "content of the dataset": None}
     own["content of the dataset"] = training_set.content
     _compare(workers, {**facts, **own})

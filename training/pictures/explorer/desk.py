@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import secrets
 import shutil
@@ -105,12 +106,9 @@ class Desk:
             return self._saved[number]
 
     def _copy(self, result: Result, folder: str) -> dict[str, str]:
-        count = 1
-        while True:
-            stem = os.path.join(folder, f"{count:04d}-{result.name}")
-            if not any(n.startswith(f"{count:04d}-") for n in os.listdir(folder)):
-                break
-            count += 1
+        taken = {name.partition("-")[0] for name in os.listdir(folder)}
+        number = next(n for i in itertools.count(1) if (n := f"{i:04d}") not in taken)
+        stem = os.path.join(folder, f"{number}-{result.name}")
         saved = {}
         # What a picture is made from comes first: whoever finds the picture finds that too.
         for suffix, path in reversed(result.files.items()):
