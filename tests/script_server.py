@@ -75,6 +75,11 @@ def main() -> None:
     import scipy.ndimage  # noqa: F401
     import tensorflow.compat.v1 as tf
 
+    # What the scripts import of ours; more than one of them needs each.
+    import training.config.command_line
+    import training.pictures.walk_videos
+    import training.training_loop  # noqa: F401
+
     tf.logging.set_verbosity(tf.logging.ERROR)
     answers = os.fdopen(os.dup(1), "w")
     print("ready", file=answers, flush=True)

@@ -9,8 +9,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from unittest.mock import Mock
@@ -310,26 +308,15 @@ def test_time_is_carried_on(run_dir):
     assert rows[-1]["sec_per_tick"] < 100
 
 
-def errors_of(commands, cwd):
-    """Standard errors of processes that run at the same time; all must fail with one line."""
-    script = str(ROOT / "run_training.py")
-    processes = [
-        subprocess.Popen(
-            [sys.executable, script, *args],
-            cwd=cwd,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for args in commands
-    ]
-    for args, process in zip(commands, processes, strict=True):
-        _, err = process.communicate(timeout=300)
-        assert process.returncode == 2 and err.count("\n") == 1, (args, err)
-        yield err
+def errors_of(run_script, commands, cwd):
+    """Standard errors of commands, all of which must fail with one line."""
+    for args in commands:
+        done = run_script(["run_training.py", *args], cwd=cwd)
+        assert done.returncode == 2 and done.stderr.count("\n") == 1, (args, done.stderr)
+        yield done.stderr
 
 
-def test_what_cannot_be_resumed_is_one_line(tmp_path, data, whole_run):
+def test_what_cannot_be_resumed_is_one_line(tmp_path, data, whole_run, run_script):
     for name in ("empty", "stateless", "only-log", "no-options", "broken", "newer", "edited"):
         (tmp_path / name).mkdir()
     for path in whole_run.glob("*.pkl"):
@@ -371,7 +358,7 @@ def test_what_cannot_be_resumed_is_one_line(tmp_path, data, whole_run):
         ([*data, whole, "--config=config-d"], "was started with"),
         ([*data, "--resume=latest", f"--result-dir={results}", "--config=config-d"], "no run call"),
     ]
-    errors = errors_of([args for args, _ in cases], tmp_path)
+    errors = errors_of(run_script, [args for args, _ in cases], tmp_path)
     for (args, words), error in zip(cases, errors, strict=True):
         assert words in error, (args, error)
 
@@ -386,7 +373,7 @@ def test_who_asks_for_more_has_more_time(run_dir, run_script):
         assert [options["total_kimg"], options["total_seconds"]] == expected
 
 
-def test_a_run_that_does_not_fit_is_one_line(tmp_path, whole_run):
+def test_a_run_that_does_not_fit_is_one_line(tmp_path, whole_run, run_script):
     """What is seen only when state and dataset are read."""
     paths = {}
     for name in ("broken", "newer", "other-size", "other-count", "other-pictures", "running"):
@@ -420,7 +407,7 @@ def test_a_run_that_does_not_fit_is_one_line(tmp_path, whole_run):
     with open(paths["running"] / "log.txt") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
         log = (paths["running"] / "log.txt").read_text()
-        errors = errors_of([[f"--resume={name}"] for name in words], tmp_path)
+        errors = errors_of(run_script, [[f"--resume={name}"] for name in words], tmp_path)
         for expected, err in zip(words.values(), errors, strict=True):
             assert expected in err, err
     assert (paths["running"] / "log.txt").read_text() == log  # not mixed with the other's

@@ -20,7 +20,7 @@ ADA = ("training.networks.G_main", "training.networks.D_main")
 STYLEGAN = ("training.networks_stylegan.G_style", "training.networks_stylegan.D_basic")
 
 
-def networks(functions=STYLEGAN2, resolution=32, label_size=0, G_args=(), D_args=()):
+def networks(functions=STYLEGAN2, resolution=16, label_size=0, G_args=(), D_args=()):
     shape = {"resolution": resolution, "label_size": label_size, **SIZE}
     G = Network("G", functions[0], **{**shape, **STYLE, **dict(G_args)})
     D = Network("D", functions[1], **{**shape, **dict(D_args)})
@@ -29,7 +29,7 @@ def networks(functions=STYLEGAN2, resolution=32, label_size=0, G_args=(), D_args
 
 @pytest.fixture(scope="module")
 def snapshot(tmp_path_factory):
-    """An unlabeled 32×32 network of StyleGAN2, and its variables."""
+    """An unlabeled 16×16 network of StyleGAN2, and its variables."""
     path = str(tmp_path_factory.mktemp("snapshot") / "network.pkl")
     with tflib.graph_session(seed=5):
         nets = networks()
@@ -52,20 +52,20 @@ def test_the_same_networks_are_copied_whole(snapshot, session, capsys):
 
 def test_another_resolution_and_labels_are_adapted(snapshot, session, capsys):
     path, values = snapshot
-    nets = networks(resolution=64, label_size=3)
+    nets = networks(resolution=32, label_size=3)
     before = {name: tflib.run(net.vars) for name, net in nets.items()}
     transfer(read_weights(path), nets)
     G, D = tflib.run(nets["G"].vars), tflib.run(nets["D"].vars)
-    for name in ("G_synthesis/32x32/Conv1/weight", "G_synthesis/noise3", "dlatent_avg"):
+    for name in ("G_synthesis/16x16/Conv1/weight", "G_synthesis/noise3", "dlatent_avg"):
         np.testing.assert_array_equal(G[name], values["G"][name])
-    name = "G_synthesis/64x64/Conv1/weight"
+    name = "G_synthesis/32x32/Conv1/weight"
     np.testing.assert_array_equal(G[name], before["G"][name])
     output = values["D"]["Output/weight"]
     np.testing.assert_array_equal(D["Output/weight"], np.repeat(output, 3, axis=1))
     np.testing.assert_array_equal(D["Output/bias"], np.repeat(values["D"]["Output/bias"], 3))
     text = capsys.readouterr().out
     assert "G, adapted: G_mapping/Dense0/weight" in text and "D, adapted: Output/weight" in text
-    assert "G, new: " in text and "64x64" in text
+    assert "G, new: " in text and "32x32" in text
 
 
 @pytest.mark.parametrize("functions", [STYLEGAN2, ADA], ids=["stylegan2", "ada"])
@@ -155,13 +155,13 @@ def test_levels_of_growing_networks_are_those_of_the_same_resolution():
 
 OTHERS = {
     "stylegan": (STYLEGAN, {}, "only the snapshot has G_synthesis/4x4/ToRGB"),
-    "D-skip": (ADA, {"D_args": {"architecture": "skip"}}, "D of .* has 32x32/Skip"),
-    "D-orig": (ADA, {"D_args": {"architecture": "orig"}}, "D of .* has 32x32/Skip"),
+    "D-skip": (ADA, {"D_args": {"architecture": "skip"}}, "D of .* has 16x16/Skip"),
+    "D-orig": (ADA, {"D_args": {"architecture": "orig"}}, "D of .* has 16x16/Skip"),
     "G-orig": (ADA, {"G_args": {"architecture": "orig"}}, "G of .* has G_synthesis/4x4/ToRGB"),
     "mapping": (ADA, {"G_args": {"mapping_layers": 1}}, r"mapping_layers 2, not 1\): only the sn"),
     "latents": (ADA, {"G_args": {"latent_size": 6}}, "Dense0/weight is 8x8, not 6x8"),
-    "maps": (ADA, {"D_args": {"fmap_base": 32}}, r"fmap_base 64, not 32\).* 1x1x3x4, not 1x1x3x2"),
-    "norm": (ADA, {"D_args": {"use_spectral_norm": True}}, "the snapshot lacks 32x32/Conv0/sn"),
+    "maps": (ADA, {"D_args": {"fmap_base": 32}}, r"fmap_base 64, not 32\).* 1x1x3x8, not 1x1x3x4"),
+    "norm": (ADA, {"D_args": {"use_spectral_norm": True}}, "the snapshot lacks 16x16/Conv0/sn"),
 }
 
 
@@ -182,7 +182,7 @@ def test_other_architectures_are_refused(what, session):
 @pytest.mark.parametrize("functions", [STYLEGAN2, ADA, STYLEGAN], ids=["2", "ada", "1"])
 def test_resolution_and_labels_are_no_other_architecture(functions, session):
     """In any direction, and with the architectures that have colours at the finest level only."""
-    ends = [(16, 0, "resnet"), (32, 3, "resnet"), (32, 0, "orig"), (64, 2, "orig")]
+    ends = [(16, 0, "resnet"), (32, 3, "resnet"), (16, 0, "orig"), (32, 2, "orig")]
     nets = {
         end: networks(functions, end[0], end[1], *[architecture(functions, end[2])] * 2)
         for end in ends
@@ -207,8 +207,8 @@ def test_layers_that_are_frozen_come_from_the_snapshot(session, capsys):
     frozen = {"freeze_layers": 1}
     transfer(weights, networks(ADA, D_args=frozen))
     assert "Warning" not in capsys.readouterr().out
-    transfer(weights, networks(ADA, resolution=64, D_args=frozen))
-    assert "Warning: --freezed: 64x64/FromRGB is not in the snapshot" in capsys.readouterr().out
+    transfer(weights, networks(ADA, resolution=32, D_args=frozen))
+    assert "Warning: --freezed: 32x32/FromRGB is not in the snapshot" in capsys.readouterr().out
 
 
 def test_random_bits_change_nothing_where_a_run_begins(session):
@@ -221,7 +221,7 @@ def test_random_bits_change_nothing_where_a_run_begins(session):
 def test_grey_is_all_colours(functions, session):
     rng = np.random.default_rng(0)
     latents = rng.standard_normal([2, 8], dtype=np.float32)
-    images = rng.uniform(-1, 1, [2, 1, 32, 32]).astype(np.float32)
+    images = rng.uniform(-1, 1, [2, 1, 16, 16]).astype(np.float32)
     channels = [{"num_channels": count} for count in (1, 3)]
     grey, colour = (networks(functions, G_args=args, D_args=args) for args in channels)
     for net in (grey["D"], colour["D"]):  # Initial biases are zero.
@@ -322,7 +322,7 @@ def test_the_other_family_can_be_the_source(snapshot, session):
     path, values = snapshot
     nets = networks(functions=ADA)
     transfer(read_weights(path), nets)
-    name = "G_synthesis/32x32/Conv1/weight"
+    name = "G_synthesis/16x16/Conv1/weight"
     np.testing.assert_array_equal(tflib.run(nets["Gs"].vars[name]), values["Gs"][name])
 
 
