@@ -146,9 +146,10 @@ def _check_resume(
     folder, name = os.path.split(shown)
     if name.startswith("training-state-"):
         parser.error(f"--resume={shown}: name the run directory, --resume={folder or '.'}")
-    found = cluster.find_cluster(args.workers, args.worker_index, args.slurm, os.environ)
-    if args.resume is not None and found is not None and found.index > 0:
-        return  # The first worker alone has to have it.
+    if args.resume is not None:
+        found = cluster.find_cluster(args.workers, args.worker_index, args.slurm, os.environ)
+        if found is not None and found.index > 0:
+            return  # The first worker alone has to have it.
     if args.resume is not None and not _is_run(args.resume) and args.dataset is not None:
         try:
             pretrained.existing(args.resume)

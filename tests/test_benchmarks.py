@@ -1,6 +1,7 @@
 """What the benchmarks count."""
 
 import importlib.util
+import re
 import sys
 from pathlib import Path
 
@@ -74,3 +75,10 @@ def test_work_of_transposed_convolutions_and_products():
     kinds = op_work.by_kind(ops)
     assert len({op.kind for op in kinds}) == len(kinds) < len(ops)
     assert [op.seconds for op in kinds] == sorted((op.seconds for op in kinds), reverse=True)
+
+
+def test_memory_of_a_run_is_told(run_script):
+    done = run_script(["tests/benchmarks/run_memory.py", "--ticks=2", "--measure"])
+    assert done.returncode == 0, done.stderr
+    [megabytes] = re.findall(r"^tick 2: (\d+) MB$", done.stdout, re.MULTILINE)
+    assert 100 < int(megabytes) < 10_000
