@@ -146,10 +146,10 @@ def _check_resume(
     folder, name = os.path.split(shown)
     if name.startswith("training-state-"):
         parser.error(f"--resume={shown}: name the run directory, --resume={folder or '.'}")
-    if args.resume is not None:
+    if args.resume is not None and not _is_run(args.resume):
         found = cluster.find_cluster(args.workers, args.worker_index, args.slurm, os.environ)
         if found is not None and found.index > 0:
-            return  # The first worker alone has to have it.
+            return  # The first worker alone has to have it, and knows what it is.
     if args.resume is not None and not _is_run(args.resume) and args.dataset is not None:
         try:
             pretrained.existing(args.resume)
