@@ -21,7 +21,7 @@ _UMASK_LOCK = threading.Lock()
 _SUFFIX = ".partial"
 _LONGEST_NAME = 200  # bytes; more is added to it, and 255 is what most file systems take.
 _LONGEST_LINE, _MOST_LINES = 1 << 16, 1_000_000  # Of `lines_of`.
-# A folder with more entries is looked through for leftovers once in 100 times as long as that takes.
+# A folder with more entries is looked through once in 100 times as long as that takes.
 _MANY_ENTRIES, _LOOK_PAUSE = 1000, 100
 _NEXT_LOOK: dict[str, float] = {}  # Folder -> when it is looked through again, `time.monotonic`.
 # A share says so if it cannot sync, or not this kind of file; the write itself is whole.
